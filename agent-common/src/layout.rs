@@ -1,0 +1,77 @@
+//! Where the running kernel keeps the fields that programs read.
+//!
+//! Rust has no CO-RE relocations, so the agent resolves each offset by name from the kernel's BTF
+//! and freezes the struct into the object's `.rodata`; the verifier then sees constants. A field
+//! that the kernel lacks is an error at load or one of the flags below, never a default of 0.
+
+/// Byte offsets of struct fields, bits and enum values of the running kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// `task_struct.tgid`.
+    pub task_tgid: u32,
+    /// `task_struct.pid`: the thread id.
+    pub task_pid: u32,
+    /// `task_struct.comm`.
+    pub task_comm: u32,
+    /// `task_struct.start_boottime`.
+    pub task_start_boottime: u32,
+    /// `task_struct.group_leader`.
+    pub task_group_leader: u32,
+    /// `task_struct.real_parent`.
+    pub task_real_parent: u32,
+    /// `task_struct.cgroups`.
+    pub task_cgroups: u32,
+    /// `task_struct.signal`.
+    pub task_signal: u32,
+    /// `task_struct.exit_state`.
+    pub task_exit_state: u32,
+    /// `task_struct.exit_code`.
+    pub task_exit_code: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
+    /// `task_struct.se.sum_exec_runtime`.
+    pub task_sum_exec_runtime: u32,
+    /// `mm_struct.arg_start`.
+    pub mm_arg_start: u32,
+    /// `mm_struct.arg_end`.
+    pub mm_arg_end: u32,
+    /// `signal_struct.live`.
+    pub signal_live: u32,
+    /// `signal_struct.flags`.
+    pub signal_flags: u32,
+    /// `signal_struct.group_exit_code`.
+    pub signal_group_exit_code: u32,
+    /// `signal_struct.sum_sched_runtime`: CPU time of threads that have left.
+    pub signal_sum_sched_runtime: u32,
+    /// `kernel_siginfo.si_code`.
+    pub siginfo_code: u32,
+    /// `css_set.dfl_cgrp`: the cgroup in the v2 hierarchy.
+    pub css_set_dfl_cgrp: u32,
+    /// `css_set.subsys[memory_cgrp_id]`.
+    pub css_set_memory: u32,
+    /// `cgroup.self.parent`.
+    pub cgroup_self_parent: u32,
+    /// `cgroup.kn`.
+    pub cgroup_kn: u32,
+    /// `cgroup.root`.
+    pub cgroup_root: u32,
+    /// `cgroup_root.hierarchy_id`: 0 is the v2 hierarchy.
+    pub cgroup_root_hierarchy_id: u32,
+    /// `kernfs_node.id`.
+    pub kernfs_id: u32,
+    /// `kernfs_node.name`.
+    pub kernfs_name: u32,
+    /// `cgroup_subsys_state.cgroup`.
+    pub css_cgroup: u32,
+    /// `cgroup_subsys_state.parent`.
+    pub css_parent: u32,
+    /// `mem_cgroup.memory_events_local[MEMCG_OOM]`; `css` is the first member of `mem_cgroup`.
+    pub memcg_local_oom: u32,
+    /// `mem_cgroup.memory_events_local[MEMCG_OOM_KILL]`.
+    pub memcg_local_oom_kill: u32,
+    /// Always 0: keeps the size a multiple of 8.
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<Layout>() == 128);

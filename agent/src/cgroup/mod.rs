@@ -1,0 +1,17 @@
+//! Control groups: which ones there are, whose they are, and what their files say.
+
+pub mod files;
+pub mod path;
+pub mod reader;
+pub mod sample;
+pub mod tree;
+
+/// A cgroup of the v2 hierarchy: the inode number of its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CgroupId(pub u64);
+
+impl std::fmt::Display for CgroupId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,10 @@
+//! Podvitals: the node agent that tells how every Pod on its node lives and dies.
+//!
+//! ARCHITECTURE.md has the bird's eye view. Each module is a room with one task; only [`run`]
+//! knows them all.
+
+pub mod cgroup;
+pub mod event;
+pub mod kube;
+pub mod lifecycle;
+pub mod metrics;

@@ -1,0 +1,1 @@
+//! Metrics: facts and samples in, an exposition out.
