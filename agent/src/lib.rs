@@ -1,10 +1,12 @@
 //! Podvitals: the node agent that tells how every Pod on its node lives and dies.
 //!
-//! ARCHITECTURE.md has the bird's eye view. Each module is a room with one task; only [`run`]
+//! ARCHITECTURE.md has the bird's eye view. Each module is a room with one task; only `run`
 //! knows them all.
 
+pub mod bpf;
 pub mod cgroup;
 pub mod event;
+pub mod kernel;
 pub mod kube;
 pub mod lifecycle;
 pub mod metrics;

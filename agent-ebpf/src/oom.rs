@@ -1,0 +1,85 @@
+//! `oom:mark_victim`: the OOM killer has chosen a process.
+//!
+//! The program runs in the context of whoever allocated, so the victim's cgroup comes from the
+//! victim's task.
+
+use agent_common::event::{KIND_OOM, OOM_LEVELS, OomRecord};
+use aya_ebpf::{
+    EbpfContext as _, helpers::generated::bpf_probe_read_kernel, macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use core::ffi::c_void;
+
+use crate::{
+    emit::{Wake, reserve, submit},
+    globals::offset,
+    maps::TRACKED,
+    read::{argument_ptr, cgroup_id, current, describe, task_cgroup},
+};
+
+/// `mark_victim(task, uid)` with the counters of the victim's memory hierarchy.
+#[btf_tracepoint(function = "mark_victim")]
+pub(crate) fn mark_victim(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the context is the kernel's.
+    unsafe { marked::<true>(ctx.as_ptr()) };
+    0
+}
+
+/// The same without the counters, for kernels that do not let programs read untyped memory
+/// (lockdown=confidentiality).
+#[btf_tracepoint(function = "mark_victim")]
+pub(crate) fn mark_victim_typed(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the context is the kernel's.
+    unsafe { marked::<false>(ctx.as_ptr()) };
+    0
+}
+
+/// # Safety
+/// `ctx` is the context of `mark_victim`.
+#[inline(always)]
+unsafe fn marked<const COUNTERS: bool>(ctx: *const c_void) {
+    // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
+    unsafe {
+        let victim = argument_ptr(ctx, 0);
+        let victim_cgroup_id = cgroup_id(task_cgroup(victim));
+        if TRACKED.get_ptr(&victim_cgroup_id).is_none() {
+            return;
+        }
+        let Some(mut entry) = reserve::<OomRecord>(KIND_OOM) else { return };
+        let record = entry.as_mut_ptr();
+        describe(victim, &raw mut (*record).victim);
+        describe(current(), &raw mut (*record).current);
+        (*record).padding = 0;
+        let mut count = 0;
+        // `mem_cgroup` begins with its `cgroup_subsys_state`, so one pointer serves for both; the
+        // events behind it are outside the type that the verifier knows and need the helper.
+        let mut css = victim.follow(offset!(task_cgroups)).follow(offset!(css_set_memory));
+        let levels = (&raw mut (*record).levels).cast::<agent_common::event::OomLevel>();
+        for n in 0..OOM_LEVELS {
+            let level = levels.add(n);
+            (*level).cgroup_id = 0;
+            (*level).oom = 0;
+            (*level).oom_kill = 0;
+            if !COUNTERS || css.is_null() {
+                continue;
+            }
+            (*level).cgroup_id = cgroup_id(css.follow(offset!(css_cgroup)));
+            let oom = bpf_probe_read_kernel(
+                (&raw mut (*level).oom).cast::<c_void>(),
+                8,
+                css.address().add(offset!(memcg_local_oom)).cast::<c_void>(),
+            );
+            let kill = bpf_probe_read_kernel(
+                (&raw mut (*level).oom_kill).cast::<c_void>(),
+                8,
+                css.address().add(offset!(memcg_local_oom_kill)).cast::<c_void>(),
+            );
+            if oom == 0 && kill == 0 {
+                count = n as u32 + 1;
+            }
+            css = css.follow(offset!(css_parent));
+        }
+        (*record).level_count = count;
+        submit(entry, Wake::Now);
+    }
+}

@@ -1,0 +1,214 @@
+//! `signal:signal_generate`: who sends which signal, and the true end of a process.
+//!
+//! This tracepoint is busy (Go's SIGURG, every shell's SIGCHLD), so a program first looks at the
+//! signal and at the cgroup, and returns at once for whatever is not about a tracked one.
+
+use agent_common::event::{
+    EndRecord, KIND_END, KIND_SIGNAL, SIGNAL_GROUP, SIGNAL_INFO_KERNEL, SIGNAL_INFO_NONE,
+    SIGNAL_SENDER_DYING, SIGNAL_TARGET_DYING, SIGNAL_TARGET_ZOMBIE, SignalRecord,
+};
+use aya_ebpf::{
+    EbpfContext as _, helpers::bpf_get_current_cgroup_id, macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use core::ffi::c_void;
+
+use crate::{
+    emit::{Wake, reserve, submit},
+    globals::offset,
+    maps::TRACKED,
+    read::{
+        Ptr, argument, argument_ptr, cgroup_id, cpu_runtime, current, describe, is_group_exit,
+        task_cgroup, wait_status,
+    },
+};
+
+const SIGKILL: i32 = 9;
+const SIGCHLD: i32 = 17;
+const SIGURG: i32 = 23;
+
+/// Signals that end a process by default and that a container may send to its own init: HUP, INT,
+/// QUIT, ILL, TRAP, ABRT, BUS, FPE, KILL, SEGV, TERM, SYS. The others that do (USR1, PIPE, PWR, …)
+/// serve runtimes and garbage collectors as a means of talking to themselves, thousands a second.
+const FATAL_FROM_INSIDE: u64 = 1 << 1
+    | 1 << 2
+    | 1 << 3
+    | 1 << 4
+    | 1 << 5
+    | 1 << 6
+    | 1 << 7
+    | 1 << 8
+    | 1 << 9
+    | 1 << 11
+    | 1 << 15
+    | 1 << 31;
+
+/// `si_code` of kill(2), sigqueue(3) and tgkill(2) (include/uapi/asm-generic/siginfo.h). Timers and
+/// asynchronous I/O have codes of their own below 0, faults have codes above.
+const SI_USER: i32 = 0;
+const SI_QUEUE: i32 = -1;
+const SI_TKILL: i32 = -6;
+
+/// `si_code` of a SIGCHLD: exited, killed, dumped core. Stops and continues come after these.
+const CLD_EXITED: i32 = 1;
+const CLD_DUMPED: i32 = 3;
+
+/// `EXIT_ZOMBIE` (include/linux/sched.h).
+const EXIT_ZOMBIE: i32 = 0x20;
+
+/// `signal_generate(sig, info, task, type, result)`.
+#[btf_tracepoint(function = "signal_generate")]
+pub(crate) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the context is the kernel's, the arguments are those of the tracepoint.
+    unsafe {
+        let ctx: *const c_void = ctx.as_ptr();
+        match argument(ctx, 0) as i32 {
+            SIGURG => {}
+            SIGCHLD => child_ended(ctx),
+            signal => signal_sent(ctx, signal),
+        }
+    }
+    0
+}
+
+/// Where a signal comes from, as `siginfo` has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Info {
+    /// `SEND_SIG_NOINFO`: an ordinary sender. All plain kills on 7.3, `cgroup.kill` everywhere.
+    None,
+    /// `SEND_SIG_PRIV`: the kernel.
+    Kernel,
+    /// A struct with this `si_code`.
+    Code(i32),
+}
+
+/// # Safety
+/// `ctx` is the context of `signal_generate`.
+#[inline(always)]
+unsafe fn info(ctx: *const c_void) -> Info {
+    // SAFETY: the caller's word. The pointer is compared, never computed with.
+    unsafe {
+        let info = argument_ptr(ctx, 1);
+        if info.is_null() {
+            Info::None
+        } else if info.address().addr() == 1 {
+            Info::Kernel
+        } else {
+            Info::Code(info.load(offset!(siginfo_code)))
+        }
+    }
+}
+
+/// A signal other than SIGCHLD.
+///
+/// # Safety
+/// `ctx` is the context of `signal_generate`.
+#[inline(always)]
+unsafe fn signal_sent(ctx: *const c_void, signal: i32) {
+    // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
+    unsafe {
+        let target = argument_ptr(ctx, 2);
+        let target_cgroup_id = cgroup_id(task_cgroup(target));
+        let Some(tracked) = TRACKED.get_ptr(&target_cgroup_id) else { return };
+
+        let info = info(ctx);
+        let by_call = matches!(info, Info::None | Info::Code(SI_USER | SI_QUEUE | SI_TKILL));
+        // Faults and timers of the container's own are not told: a death by SIGSEGV that no call
+        // sent is the kernel's. SIGKILL is told whoever sends it.
+        if !by_call && signal != SIGKILL {
+            return;
+        }
+        let init_tgid = (*tracked).init_tgid;
+        let to_init = init_tgid == 0 || init_tgid == target.load::<u32>(offset!(task_tgid));
+        if by_call && bpf_get_current_cgroup_id() == target_cgroup_id {
+            let fatal =
+                (signal as u32) < 64 && FATAL_FROM_INSIDE & (1 << (signal as u32 & 63)) != 0;
+            if !to_init || !fatal {
+                return;
+            }
+        }
+
+        let Some(mut entry) = reserve::<SignalRecord>(KIND_SIGNAL) else { return };
+        let record = entry.as_mut_ptr();
+        let sender = current();
+        describe(target, &raw mut (*record).target);
+        describe(sender, &raw mut (*record).sender);
+        (*record).signal = signal as u32;
+        (*record).result = argument(ctx, 4) as u32;
+        let mut flags = 0;
+        (*record).code = match info {
+            Info::None => {
+                flags |= SIGNAL_INFO_NONE;
+                0
+            }
+            Info::Kernel => {
+                flags |= SIGNAL_INFO_KERNEL;
+                0
+            }
+            Info::Code(code) => code,
+        };
+        if argument(ctx, 3) as u32 != 0 {
+            flags |= SIGNAL_GROUP;
+        }
+        let target_signal = target.follow(offset!(task_signal));
+        if is_group_exit(target_signal) {
+            flags |= SIGNAL_TARGET_DYING;
+        }
+        // A leader may have left while other threads live on: only with no thread left is the
+        // process a zombie.
+        let leader = target.follow(offset!(task_group_leader));
+        if leader.load::<i32>(offset!(task_exit_state)) != 0
+            && target_signal.load::<i32>(offset!(signal_live)) == 0
+        {
+            flags |= SIGNAL_TARGET_ZOMBIE;
+        }
+        if is_group_exit(sender.follow(offset!(task_signal))) {
+            flags |= SIGNAL_SENDER_DYING;
+        }
+        (*record).flags = flags;
+        submit(entry, Wake::now_if(to_init));
+    }
+}
+
+/// SIGCHLD: the end of a process, if the running task is its last thread and the parent that is
+/// told is outside its cgroup.
+///
+/// Stops, continues and zombies handed to a new parent also send SIGCHLD; there the running task
+/// is not a zombie itself (kernel/exit.c: `exit_notify` hands on the children first, then sets
+/// `exit_state`, then tells the parent).
+///
+/// # Safety
+/// `ctx` is the context of `signal_generate`.
+#[inline(always)]
+unsafe fn child_ended(ctx: *const c_void) {
+    // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
+    unsafe {
+        let own_cgroup_id = bpf_get_current_cgroup_id();
+        let Some(tracked) = TRACKED.get_ptr(&own_cgroup_id) else { return };
+        let Info::Code(CLD_EXITED..=CLD_DUMPED) = info(ctx) else { return };
+
+        let task = current();
+        let signal = task.follow(offset!(task_signal));
+        let leader = task.follow(offset!(task_group_leader));
+        if leader.load::<i32>(offset!(task_exit_state)) != EXIT_ZOMBIE
+            || signal.load::<i32>(offset!(signal_live)) != 0
+        {
+            return;
+        }
+        let parent: Ptr = argument_ptr(ctx, 2);
+        let parent_cgroup_id = cgroup_id(task_cgroup(parent));
+        if parent_cgroup_id == own_cgroup_id {
+            return;
+        }
+
+        let Some(mut entry) = reserve::<EndRecord>(KIND_END) else { return };
+        let record = entry.as_mut_ptr();
+        describe(task, &raw mut (*record).task);
+        (*record).parent_cgroup_id = parent_cgroup_id;
+        (*record).parent_tgid = parent.load(offset!(task_tgid));
+        (*record).wait_status = wait_status(leader, signal);
+        (*record).cpu_runtime_ns = cpu_runtime(task, leader, signal, true);
+        let urgent = (*tracked).init_tgid == (*record).task.tgid;
+        submit(entry, Wake::now_if(urgent));
+    }
+}

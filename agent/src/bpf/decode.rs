@@ -1,0 +1,409 @@
+//! Bytes of the ring buffer and of the task iterator, made into typed events.
+//!
+//! Total and safe: any bytes give an event or an error, and nothing is transmuted.
+
+use agent_common::event as raw;
+
+use crate::cgroup::CgroupId;
+use crate::event::{
+    CgroupMade, Comm, End, Event, EventKind, Exec, Exit, ExitStatus, Oom, OomLevel, RunningTask,
+    Signal, SignalOrigin, SignalResult, Task, TaskKey,
+};
+
+/// Why a record was rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Shorter than a header.
+    #[error("record of {0} bytes is shorter than its header")]
+    Short(usize),
+    /// A kind that this version does not know.
+    #[error("record of unknown kind {0}")]
+    Kind(u32),
+    /// Its size is not that of its kind.
+    #[error("record of kind {kind} has {size} bytes")]
+    Size {
+        /// The kind.
+        kind: u32,
+        /// The size found.
+        size: usize,
+    },
+    /// A length inside it is larger than its room.
+    #[error("record of kind {kind} has an inner length of {length}")]
+    Length {
+        /// The kind.
+        kind: u32,
+        /// The length found.
+        length: u32,
+    },
+}
+
+impl DecodeError {
+    /// All values of the label `reason`, in the order of [`Self::index`].
+    pub const REASONS: [&str; 4] = ["short", "kind", "size", "length"];
+
+    /// Index into [`Self::REASONS`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Short(_) => 0,
+            Self::Kind(_) => 1,
+            Self::Size { .. } => 2,
+            Self::Length { .. } => 3,
+        }
+    }
+}
+
+/// Reads fields in the order in which `repr(C)` lays them out; the records have no hidden padding.
+struct Fields<'a> {
+    rest: &'a [u8],
+    kind: u32,
+    size: usize,
+}
+
+impl<'a> Fields<'a> {
+    fn take<const N: usize>(&mut self) -> Result<&'a [u8; N], DecodeError> {
+        let (head, rest) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or(DecodeError::Size { kind: self.kind, size: self.size })?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.take().map(|b| u32::from_ne_bytes(*b))
+    }
+
+    fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.take().map(|b| u64::from_ne_bytes(*b))
+    }
+
+    fn cgroup(&mut self) -> Result<CgroupId, DecodeError> {
+        self.u64().map(CgroupId)
+    }
+
+    fn task(&mut self) -> Result<Task, DecodeError> {
+        let cgroup = self.cgroup()?;
+        let start_boot_ns = self.u64()?;
+        let tgid = self.u32()?;
+        let tid = self.u32()?;
+        let comm = Comm(*self.take()?);
+        Ok(Task { key: TaskKey { tgid, start_boot_ns }, tid, cgroup, comm })
+    }
+
+    /// The first `length` of `N` bytes.
+    fn prefix<const N: usize>(&mut self, length: u32) -> Result<&'a [u8], DecodeError> {
+        let kind = self.kind;
+        let room: &[u8; N] = self.take()?;
+        room.get(..length as usize).ok_or(DecodeError::Length { kind, length })
+    }
+
+    fn signal(&mut self) -> Result<Signal, DecodeError> {
+        let target = self.task()?;
+        let sender = self.task()?;
+        let signal = self.u32()?;
+        let code = i32::from_ne_bytes(*self.take()?);
+        let result = match self.u32()? {
+            0 => SignalResult::Delivered,
+            1 => SignalResult::Ignored,
+            2 => SignalResult::AlreadyPending,
+            3 => SignalResult::Overflow,
+            4 => SignalResult::DeliveredWithoutInfo,
+            other => SignalResult::Unknown(other),
+        };
+        let flags = self.u32()?;
+        let kernel = flags & raw::SIGNAL_INFO_KERNEL != 0
+            || (flags & raw::SIGNAL_INFO_NONE == 0 && code > 0);
+        // A fatal signal sets SIGNAL_GROUP_EXIT on its way in, so that flag tells of an earlier
+        // death only where the signal was dropped for it (kernel/signal.c: `prepare_signal`).
+        let target_dying = flags & raw::SIGNAL_TARGET_ZOMBIE != 0
+            || (flags & raw::SIGNAL_TARGET_DYING != 0 && result == SignalResult::Ignored);
+        Ok(Signal {
+            target,
+            sender,
+            signal,
+            result,
+            origin: if kernel { SignalOrigin::Kernel } else { SignalOrigin::User },
+            target_dying,
+            sender_dying: flags & raw::SIGNAL_SENDER_DYING != 0,
+        })
+    }
+
+    fn end(&mut self) -> Result<End, DecodeError> {
+        let task = self.task()?;
+        let parent_cgroup = self.cgroup()?;
+        let _parent_tgid = self.u32()?;
+        let status = ExitStatus::from_wait_status(self.u32()?);
+        Ok(End { task, status, parent_cgroup, cpu_runtime_ns: self.u64()? })
+    }
+
+    fn exec(&mut self) -> Result<Exec, DecodeError> {
+        let task = self.task()?;
+        let parent = self.task()?;
+        let length = self.u32()?;
+        let _padding = self.u32()?;
+        let argv = self.prefix::<{ raw::ARGV_BYTES }>(length)?.to_vec();
+        Ok(Exec { task, parent, argv })
+    }
+
+    fn exit(&mut self) -> Result<Exit, DecodeError> {
+        let task = self.task()?;
+        let parent_cgroup = self.cgroup()?;
+        let cpu_runtime_ns = self.u64()?;
+        let status = ExitStatus::from_wait_status(self.u32()?);
+        let _padding = self.u32()?;
+        Ok(Exit { task, status, parent_cgroup, cpu_runtime_ns })
+    }
+
+    fn oom(&mut self) -> Result<Oom, DecodeError> {
+        let victim = self.task()?;
+        let current = self.task()?;
+        let count = self.u32()?;
+        let _padding = self.u32()?;
+        if count as usize > raw::OOM_LEVELS {
+            return Err(DecodeError::Length { kind: self.kind, length: count });
+        }
+        let mut levels = Vec::with_capacity(count as usize);
+        for n in 0..raw::OOM_LEVELS {
+            let level =
+                OomLevel { cgroup: self.cgroup()?, oom: self.u64()?, oom_kill: self.u64()? };
+            if n < count as usize {
+                levels.push(level);
+            }
+        }
+        Ok(Oom { victim, current, levels })
+    }
+
+    fn cgroup_made(&mut self) -> Result<CgroupMade, DecodeError> {
+        let cgroup = self.cgroup()?;
+        let parent = self.cgroup()?;
+        let length = self.u32()?;
+        let untracked = self.u32()? != 0;
+        let name = self.prefix::<{ raw::NAME_BYTES }>(length)?;
+        let name = (!name.is_empty()).then(|| name.to_vec());
+        Ok(CgroupMade { cgroup, parent, name, untracked })
+    }
+}
+
+/// Takes the header off and checks it.
+fn open(bytes: &[u8]) -> Result<(Fields<'_>, u64), DecodeError> {
+    let size = bytes.len();
+    let mut fields = Fields { rest: bytes, kind: 0, size };
+    let (Ok(kind), Ok(told), Ok(time_boot_ns)) = (fields.u32(), fields.u32(), fields.u64()) else {
+        return Err(DecodeError::Short(size));
+    };
+    fields.kind = kind;
+    if told as usize != size {
+        return Err(DecodeError::Size { kind, size });
+    }
+    Ok((fields, time_boot_ns))
+}
+
+/// Decodes one record of the ring buffer.
+///
+/// # Errors
+/// If the bytes are no record of a known kind and its exact size.
+pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (mut fields, time_boot_ns) = open(bytes)?;
+    let kind = match fields.kind {
+        raw::KIND_SIGNAL => EventKind::Signal(fields.signal()?),
+        raw::KIND_END => EventKind::End(fields.end()?),
+        raw::KIND_EXEC => EventKind::Exec(fields.exec()?),
+        raw::KIND_EXIT => EventKind::Exit(fields.exit()?),
+        raw::KIND_OOM => EventKind::Oom(fields.oom()?),
+        raw::KIND_CGROUP_MADE => EventKind::CgroupMade(fields.cgroup_made()?),
+        raw::KIND_CGROUP_REMOVED => EventKind::CgroupRemoved(fields.cgroup()?),
+        raw::KIND_CGROUP_EMPTY => EventKind::CgroupEmpty(fields.cgroup()?),
+        unknown => return Err(DecodeError::Kind(unknown)),
+    };
+    if !fields.rest.is_empty() {
+        return Err(DecodeError::Size { kind: fields.kind, size: fields.size });
+    }
+    Ok(Event { time_boot_ns, kind })
+}
+
+/// What the task iterator says of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IteratedTask {
+    /// The process.
+    pub running: RunningTask,
+    /// It is the process that reads the iterator.
+    pub is_reader: bool,
+    /// What the kernel's helper functions say of the reader, which needs no offsets.
+    pub helper_tgid: u32,
+    /// The same for its cgroup.
+    pub helper_cgroup: CgroupId,
+}
+
+/// Decodes one record of the task iterator.
+///
+/// # Errors
+/// As [`event`].
+pub fn task(bytes: &[u8]) -> Result<IteratedTask, DecodeError> {
+    let (mut fields, _) = open(bytes)?;
+    if fields.kind != raw::KIND_TASK {
+        return Err(DecodeError::Kind(fields.kind));
+    }
+    let task = fields.task()?;
+    let parent_cgroup = fields.cgroup()?;
+    let helper_tgid = fields.u32()?;
+    let is_reader = fields.u32()? != 0;
+    let helper_cgroup = fields.cgroup()?;
+    if !fields.rest.is_empty() {
+        return Err(DecodeError::Size { kind: fields.kind, size: fields.size });
+    }
+    Ok(IteratedTask {
+        running: RunningTask { task, parent_cgroup },
+        is_reader,
+        helper_tgid,
+        helper_cgroup,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Writes a record as the kernel side lays it out.
+    struct Record(Vec<u8>);
+
+    impl Record {
+        fn new(kind: u32) -> Self {
+            let mut record = Self(Vec::new());
+            record.words(&[kind, 0]).longs(&[77]);
+            record
+        }
+
+        fn words(&mut self, words: &[u32]) -> &mut Self {
+            for word in words {
+                self.0.extend(word.to_ne_bytes());
+            }
+            self
+        }
+
+        fn longs(&mut self, longs: &[u64]) -> &mut Self {
+            for long in longs {
+                self.0.extend(long.to_ne_bytes());
+            }
+            self
+        }
+
+        fn task(&mut self, cgroup: u64, tgid: u32) -> &mut Self {
+            self.longs(&[cgroup, 5]).words(&[tgid, tgid]);
+            self.0.extend(*b"runc\0\0\0\0\0\0\0\0\0\0\0\0");
+            self
+        }
+
+        fn bytes(&mut self) -> Vec<u8> {
+            let size = u32::try_from(self.0.len()).unwrap();
+            self.0[4..8].copy_from_slice(&size.to_ne_bytes());
+            self.0.clone()
+        }
+    }
+
+    fn signal(result: u32, code: u32, flags: u32) -> Signal {
+        let bytes = Record::new(raw::KIND_SIGNAL)
+            .task(10, 100)
+            .task(20, 200)
+            .words(&[15, code, result, flags])
+            .bytes();
+        assert_eq!(bytes.len(), size_of::<raw::SignalRecord>());
+        match event(&bytes).unwrap() {
+            Event { time_boot_ns: 77, kind: EventKind::Signal(signal) } => signal,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_signal_is_taken_apart() {
+        let found = signal(1, 0, 0);
+        assert_eq!(found.target.cgroup, CgroupId(10));
+        assert_eq!(found.sender.key, TaskKey { tgid: 200, start_boot_ns: 5 });
+        assert_eq!(found.sender.comm, Comm::from("runc"));
+        assert_eq!(found.result, SignalResult::Ignored);
+        assert_eq!(found.origin, SignalOrigin::User);
+        assert!(!found.target_dying);
+        assert_eq!(signal(9, 0, 0).result, SignalResult::Unknown(9));
+    }
+
+    #[test]
+    fn the_kernel_is_the_origin_of_faults_and_private_signals() {
+        assert_eq!(signal(0, 1, 0).origin, SignalOrigin::Kernel);
+        assert_eq!(signal(0, 0, raw::SIGNAL_INFO_KERNEL).origin, SignalOrigin::Kernel);
+        assert_eq!(signal(0, 0, raw::SIGNAL_INFO_NONE).origin, SignalOrigin::User);
+        assert_eq!(signal(0, (-6i32).cast_unsigned(), 0).origin, SignalOrigin::User);
+    }
+
+    #[test]
+    fn the_signal_that_kills_does_not_find_its_target_dying() {
+        assert!(!signal(0, 0, raw::SIGNAL_TARGET_DYING).target_dying);
+        assert!(signal(1, 0, raw::SIGNAL_TARGET_DYING).target_dying);
+        assert!(signal(1, 0, raw::SIGNAL_TARGET_ZOMBIE).target_dying);
+    }
+
+    #[test]
+    fn names_and_arguments_have_their_length() {
+        let mut made = Record::new(raw::KIND_CGROUP_MADE);
+        made.longs(&[1, 2]).words(&[3, 0]);
+        made.0.extend(*b"pod");
+        made.0.extend([0; raw::NAME_BYTES - 3]);
+        let made = made.bytes();
+        assert_eq!(made.len(), size_of::<raw::CgroupMadeRecord>());
+        let expected = CgroupMade {
+            cgroup: CgroupId(1),
+            parent: CgroupId(2),
+            name: Some(b"pod".to_vec()),
+            untracked: false,
+        };
+        assert_eq!(event(&made).unwrap().kind, EventKind::CgroupMade(expected));
+
+        let mut exec = Record::new(raw::KIND_EXEC);
+        exec.task(1, 2).task(3, 4).words(&[65, 0]);
+        exec.0.extend([0; raw::ARGV_BYTES]);
+        let error = event(&exec.bytes()).unwrap_err();
+        assert_eq!(error, DecodeError::Length { kind: raw::KIND_EXEC, length: 65 });
+    }
+
+    #[test]
+    fn ends_exits_and_ooms_are_taken_apart() {
+        let mut end = Record::new(raw::KIND_END);
+        end.task(1, 2).longs(&[3]).words(&[4, 0x0300]).longs(&[9]);
+        let EventKind::End(end) = event(&end.bytes()).unwrap().kind else { panic!() };
+        assert_eq!(end.status, ExitStatus::Code(3));
+        assert_eq!(end.cpu_runtime_ns, 9);
+        let mut exit = Record::new(raw::KIND_EXIT);
+        exit.task(1, 2).longs(&[3, 8]).words(&[0x8b, 0]);
+        let EventKind::Exit(exit) = event(&exit.bytes()).unwrap().kind else { panic!() };
+        assert_eq!(exit.status, ExitStatus::Signal { signal: 11, core: true });
+        let mut oom = Record::new(raw::KIND_OOM);
+        oom.task(1, 2).task(3, 4).words(&[2, 0]).longs(&[0; 15]);
+        let EventKind::Oom(oom) = event(&oom.bytes()).unwrap().kind else { panic!() };
+        assert_eq!(oom.levels.len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_record_is_an_error() {
+        assert_eq!(event(&[1; 15]), Err(DecodeError::Short(15)));
+        assert_eq!(event(&Record::new(99).bytes()), Err(DecodeError::Kind(99)));
+        let mut long = Record::new(raw::KIND_CGROUP_EMPTY);
+        long.longs(&[1, 2]);
+        let size = DecodeError::Size { kind: raw::KIND_CGROUP_EMPTY, size: 32 };
+        assert_eq!(event(&long.bytes()), Err(size));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(
+            kind in 0u32..12,
+            body in proptest::collection::vec(any::<u8>(), 0..320),
+        ) {
+            let mut record = Record::new(kind);
+            record.0.extend(&body);
+            let bytes = record.bytes();
+            let _ = event(&bytes);
+            let _ = task(&bytes);
+            let _ = event(&body);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Loading and attaching the programs, each on its own: one that the kernel refuses does not take
+//! the others with it.
+
+use std::io::Read as _;
+
+use agent_common::{event::TaskRecord, layout::Layout, map};
+use anyhow::{Context as _, bail};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Iter, ProgramError},
+};
+
+use super::{
+    decode::{self, IteratedTask},
+    plan::{self, Choice, Facts, Hook, SUBJECTS, Subject},
+};
+use crate::cgroup::CgroupId;
+use crate::kernel::btf;
+
+/// The kernel side, compiled; empty in a build without its tool chain.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podvitals.bpf.o"));
+
+/// [`Layout`] is nothing but words.
+const LAYOUT_WORDS: usize = size_of::<Layout>() / 4;
+
+/// What became of a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The subject's name.
+    pub name: &'static str,
+    /// The program that runs, or why none does.
+    pub outcome: Result<&'static str, String>,
+    /// What is missing now; empty if nothing is.
+    pub lost: &'static str,
+}
+
+/// The kernel side while it runs: dropping it detaches everything.
+pub struct Programs {
+    /// Owns programs and links.
+    ebpf: Ebpf,
+    tracked: HashMap<MapData, u64, [u32; 2]>,
+    counters: PerCpuArray<MapData, u64>,
+    /// Each subject's fate, in the order of [`SUBJECTS`].
+    pub attached: Vec<Attached>,
+}
+
+/// What was lost on the kernel side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Records for which the ring had no room.
+    pub ring_full: u64,
+    /// Cgroups for which the map had no room.
+    pub tracked_full: u64,
+    /// Records that reached the ring.
+    pub submitted: u64,
+}
+
+/// Whether this build has a kernel side at all.
+///
+/// # Errors
+/// If not, with the remedy.
+pub fn check_object() -> anyhow::Result<()> {
+    if OBJECT.is_empty() {
+        bail!(
+            "this binary was built without its kernel side: build it with `cargo xtask build`, or \
+             set AGENT_EBPF_OBJECT to a ready object"
+        );
+    }
+    Ok(())
+}
+
+/// Loads what the plan says and attaches it.
+///
+/// # Errors
+/// If nothing can be loaded at all: no object, no BTF, maps refused. That one program is refused is
+/// no error; see [`Programs::attached`].
+pub fn load(
+    kernel_types: &btf::Btf,
+    layout: &Layout,
+    facts: &Facts,
+) -> anyhow::Result<(Programs, RingBuf<MapData>)> {
+    check_object()?;
+    // SAFETY: `Layout` is `repr(C)` and consists of `u32` alone, so it has no padding.
+    let words = unsafe { std::mem::transmute::<Layout, [u32; LAYOUT_WORDS]>(*layout) };
+    // A second parser of the same file: aya's finds functions and types for the loader but keeps
+    // the members to itself.
+    let types = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(&types))
+        .override_global(map::LAYOUT, words.as_slice(), true)
+        .load(OBJECT)
+        .context("the kernel refused the maps (CAP_BPF is needed)")?;
+    let take = |ebpf: &mut Ebpf, name| {
+        ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))
+    };
+    let tracked = HashMap::try_from(take(&mut ebpf, map::TRACKED)?)?;
+    let counters = PerCpuArray::try_from(take(&mut ebpf, map::COUNTERS)?)?;
+    let ring = RingBuf::try_from(take(&mut ebpf, map::EVENTS)?)?;
+
+    let attached =
+        SUBJECTS.iter().map(|s| attach(&mut ebpf, &types, kernel_types, facts, s)).collect();
+    Ok((Programs { ebpf, tracked, counters, attached }, ring))
+}
+
+fn attach(
+    ebpf: &mut Ebpf,
+    types: &Btf,
+    kernel_types: &btf::Btf,
+    facts: &Facts,
+    subject: &Subject,
+) -> Attached {
+    let parameter = match (subject.hook, subject.parameter) {
+        (Hook::Tracepoint(name), Some((n, _))) => kernel_types.tracepoint_parameter(name, n),
+        _ => None,
+    };
+    let attached = |outcome, lost| Attached { name: subject.name, outcome, lost };
+    let (first, second) = match plan::choose(subject, facts, parameter.as_ref()) {
+        Choice::Skip(why) => return attached(Err(why), subject.lost),
+        Choice::Load { first, second } => (first, second),
+    };
+    let mut refused = String::new();
+    for program in [Some(first), second].into_iter().flatten() {
+        match attach_program(ebpf, types, subject.hook, program) {
+            Ok(()) => {
+                let whole = subject.untyped.is_none_or(|untyped| untyped == program);
+                return attached(Ok(program), if whole { "" } else { subject.lost_typed });
+            }
+            Err(error) => {
+                tracing::debug!(program, error = format!("{error:#}"), "the kernel refused");
+                if refused.is_empty() {
+                    refused = first_lines(&format!("{error:#}"));
+                }
+            }
+        }
+    }
+    attached(Err(refused), subject.lost)
+}
+
+fn attach_program(ebpf: &mut Ebpf, types: &Btf, hook: Hook, name: &str) -> anyhow::Result<()> {
+    let program = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+    match hook {
+        Hook::Tracepoint(tracepoint) => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(tracepoint, types)?;
+            program.attach()?;
+        }
+        Hook::TaskIterator => {
+            let program: &mut Iter = program.try_into()?;
+            program.load("task", types)?;
+        }
+    }
+    Ok(())
+}
+
+/// The verifier's log can have thousands of lines; the first tell what failed.
+fn first_lines(text: &str) -> String {
+    text.lines().take(3).collect::<Vec<_>>().join(" ").chars().take(300).collect()
+}
+
+impl Programs {
+    /// Tells the kernel side that a cgroup matters. An init that it knows already stays.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn track(&mut self, cgroup: CgroupId) -> anyhow::Result<()> {
+        /// Only if the key is new (include/uapi/linux/bpf.h).
+        const BPF_NOEXIST: u64 = 1;
+        match self.tracked.insert(cgroup.0, [0, 0], BPF_NOEXIST) {
+            Ok(()) => Ok(()),
+            Err(error) => match self.tracked.get(&cgroup.0, 0) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(error).context("the kernel refused to track a cgroup"),
+            },
+        }
+    }
+
+    /// Tells the kernel side which process is a container's init.
+    ///
+    /// # Errors
+    /// If the cgroup is not tracked any more.
+    pub fn set_init(&mut self, cgroup: CgroupId, tgid: u32) -> anyhow::Result<()> {
+        /// Only if the key exists: a removed cgroup must not come back.
+        const BPF_EXIST: u64 = 2;
+        self.tracked
+            .insert(cgroup.0, [tgid, 0], BPF_EXIST)
+            .context("the kernel refused to set a container's init")
+    }
+
+    /// Forgets a removed cgroup.
+    pub fn untrack(&mut self, cgroup: CgroupId) {
+        // It may be gone already.
+        let _ = self.tracked.remove(&cgroup.0);
+    }
+
+    /// What was lost since the start.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        let sum =
+            |index| self.counters.get(&index, 0).map_or(0, |values| values.iter().copied().sum());
+        Losses {
+            ring_full: sum(map::COUNTER_LOST_RING_FULL),
+            tracked_full: sum(map::COUNTER_LOST_TRACKED_FULL),
+            submitted: sum(map::COUNTER_SUBMITTED),
+        }
+    }
+
+    /// Runs the task iterator: the processes in tracked cgroups whose parents are outside, and the
+    /// reader itself.
+    ///
+    /// # Errors
+    /// If the iterator is not loaded or cannot be read.
+    pub fn running_tasks(&mut self) -> anyhow::Result<Vec<IteratedTask>> {
+        let program = self.ebpf.program_mut("running_tasks").context("no program running_tasks")?;
+        let program: &mut Iter = program.try_into()?;
+        let link = match program.attach() {
+            Err(ProgramError::NotLoaded) => bail!("the task iterator is not loaded"),
+            other => other?,
+        };
+        let mut bytes = Vec::new();
+        program.take_link(link)?.into_file()?.read_to_end(&mut bytes)?;
+        let records = bytes.chunks_exact(size_of::<TaskRecord>());
+        records.map(|record| decode::task(record).map_err(Into::into)).collect()
+    }
+}
+
+/// Compares what was read at the resolved offsets with what the kernel's helper functions say, for
+/// this very process.
+///
+/// # Errors
+/// If they differ: no figure of the programs can be trusted then.
+pub fn self_check(tasks: &[IteratedTask]) -> anyhow::Result<()> {
+    let own = tasks
+        .iter()
+        .find(|task| task.is_reader)
+        .context("self-check: the task iterator did not show this process")?;
+    let task = own.running.task;
+    if task.key.tgid != own.helper_tgid {
+        bail!("self-check: tgid {} read, {} expected", task.key.tgid, own.helper_tgid);
+    }
+    if task.cgroup != own.helper_cgroup {
+        bail!("self-check: cgroup {} read, {} expected", task.cgroup, own.helper_cgroup);
+    }
+    let comm = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    if !comm.is_empty() && task.comm.bytes() != comm.trim_end_matches('\n').as_bytes() {
+        bail!("self-check: comm {:?} read, {:?} expected", task.comm, comm.trim_end());
+    }
+    // /proc tells the start in ticks of a hundredth of a second, rounded down.
+    let stat = procfs::process::Process::myself()?.stat()?;
+    let ticks = procfs::ticks_per_second();
+    let read = task.key.start_boot_ns / (1_000_000_000 / ticks.max(1));
+    if read.abs_diff(stat.starttime) > 1 {
+        bail!("self-check: start {read} ticks read, {} expected", stat.starttime);
+    }
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! Which programs to load on this host, and what is lost without each. Pure.
+
+use crate::kernel::{btf::Parameter, capabilities::Capabilities, host::Lockdown};
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// A typed raw tracepoint of this name.
+    Tracepoint(&'static str),
+    /// The task iterator.
+    TaskIterator,
+}
+
+/// One thing to observe, and the programs that can.
+#[derive(Debug)]
+pub struct Subject {
+    /// The value of the label `program`.
+    pub name: &'static str,
+    /// Where it is attached.
+    pub hook: Hook,
+    /// The program that also reads memory without a type, with `bpf_probe_read_kernel`; `None` if
+    /// there is no need for one.
+    pub untyped: Option<&'static str>,
+    /// The program that reads through types only.
+    pub typed: &'static str,
+    /// A parameter that has to be a pointer to this struct.
+    pub parameter: Option<(usize, &'static str)>,
+    /// What is missing when it is not loaded.
+    pub lost: &'static str,
+    /// What the typed program cannot tell that the other can.
+    pub lost_typed: &'static str,
+}
+
+/// All subjects, in the order in which they are attached: cgroups are tracked before their
+/// processes are watched.
+pub const SUBJECTS: [Subject; 8] = [
+    Subject {
+        name: "cgroup_mkdir",
+        hook: Hook::Tracepoint("cgroup_mkdir"),
+        untyped: Some("cgroup_mkdir"),
+        typed: "cgroup_mkdir_typed",
+        parameter: Some((0, "cgroup")),
+        lost: "new containers are found by looking, every 10 s; their stop signals, ends and OOM \
+               kills before that are not seen",
+        lost_typed: "a container that lives shorter than a few milliseconds may stay unnamed",
+    },
+    Subject {
+        name: "cgroup_rmdir",
+        hook: Hook::Tracepoint("cgroup_rmdir"),
+        untyped: None,
+        typed: "cgroup_rmdir",
+        parameter: Some((0, "cgroup")),
+        lost: "removed containers are noticed by looking, every 10 s",
+        lost_typed: "",
+    },
+    Subject {
+        name: "cgroup_notify_populated",
+        hook: Hook::Tracepoint("cgroup_notify_populated"),
+        untyped: None,
+        typed: "cgroup_notify_populated",
+        parameter: Some((0, "cgroup")),
+        lost: "no end for containers whose runtime ignores SIGCHLD, until they are removed",
+        lost_typed: "",
+    },
+    Subject {
+        name: "sched_process_exec",
+        hook: Hook::Tracepoint("sched_process_exec"),
+        untyped: None,
+        typed: "sched_process_exec",
+        parameter: Some((0, "task_struct")),
+        lost: "init is not known: no shutdown times, terminations and restarts of new containers",
+        lost_typed: "",
+    },
+    Subject {
+        name: "sched_process_exit",
+        hook: Hook::Tracepoint("sched_process_exit"),
+        untyped: None,
+        typed: "sched_process_exit",
+        parameter: Some((0, "task_struct")),
+        lost: "no exit code where the runtime ignores SIGCHLD, and later last figures",
+        lost_typed: "",
+    },
+    Subject {
+        name: "signal_generate",
+        hook: Hook::Tracepoint("signal_generate"),
+        untyped: None,
+        typed: "signal_generate",
+        parameter: Some((2, "task_struct")),
+        lost: "no stop signals, no shutdown times, no exact ends",
+        lost_typed: "",
+    },
+    Subject {
+        name: "mark_victim",
+        hook: Hook::Tracepoint("mark_victim"),
+        untyped: Some("mark_victim"),
+        typed: "mark_victim_typed",
+        parameter: Some((0, "task_struct")),
+        lost: "OOM kills are seen as SIGKILL; only the totals of memory.events remain",
+        lost_typed: "whose limit an OOM was about (container, Pod or node)",
+    },
+    Subject {
+        name: "running_tasks",
+        hook: Hook::TaskIterator,
+        untyped: None,
+        typed: "running_tasks",
+        parameter: None,
+        lost: "the inits of containers older than the agent are not known, and offsets are not \
+               checked against the kernel's own answers",
+        lost_typed: "",
+    },
+];
+
+/// What is known of the host before anything is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What this process may do.
+    pub capabilities: Capabilities,
+    /// What the kernel forbids.
+    pub lockdown: Lockdown,
+    /// The offsets for the memory hierarchy are known.
+    pub memory_offsets: bool,
+}
+
+/// What to do about a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Load these programs; the second only if the kernel refuses the first.
+    Load {
+        /// The best.
+        first: &'static str,
+        /// The next best.
+        second: Option<&'static str>,
+    },
+    /// Do not try.
+    Skip(String),
+}
+
+/// Decides about one subject. `parameter` is what the kernel's BTF says of
+/// [`Subject::parameter`].
+#[must_use]
+pub fn choose(subject: &Subject, facts: &Facts, parameter: Option<&Parameter>) -> Choice {
+    if !facts.capabilities.bpf {
+        return Choice::Skip("CAP_BPF is missing".into());
+    }
+    if !facts.capabilities.perfmon {
+        return Choice::Skip("CAP_PERFMON is missing".into());
+    }
+    if let (Some((n, name)), Hook::Tracepoint(tracepoint)) = (subject.parameter, subject.hook) {
+        match parameter {
+            None => return Choice::Skip(format!("this kernel has no tracepoint {tracepoint}")),
+            Some(Parameter::StructPointer(found)) if found == name => {}
+            Some(_) => {
+                return Choice::Skip(format!(
+                    "parameter {n} of the tracepoint {tracepoint} is no {name} on this kernel"
+                ));
+            }
+        }
+    }
+    let needs_memory = subject.name == "mark_victim";
+    let untyped_allowed =
+        facts.lockdown != Lockdown::Confidentiality && (facts.memory_offsets || !needs_memory);
+    match subject.untyped {
+        Some(untyped) if untyped_allowed => {
+            Choice::Load { first: untyped, second: Some(subject.typed) }
+        }
+        _ => Choice::Load { first: subject.typed, second: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Facts = Facts {
+        capabilities: Capabilities { bpf: true, perfmon: true },
+        lockdown: Lockdown::None,
+        memory_offsets: true,
+    };
+
+    fn subject(name: &str) -> &'static Subject {
+        static ALL_SUBJECTS: [Subject; 8] = SUBJECTS;
+        ALL_SUBJECTS.iter().find(|s| s.name == name).unwrap()
+    }
+
+    fn pointer(name: &str) -> Option<Parameter> {
+        Some(Parameter::StructPointer(name.into()))
+    }
+
+    #[test]
+    fn the_better_program_comes_first() {
+        let choice = choose(subject("mark_victim"), &ALL, pointer("task_struct").as_ref());
+        let both = Choice::Load { first: "mark_victim", second: Some("mark_victim_typed") };
+        assert_eq!(choice, both);
+    }
+
+    #[test]
+    fn confidentiality_leaves_the_typed_program() {
+        let facts = Facts { lockdown: Lockdown::Confidentiality, ..ALL };
+        for (name, parameter) in [("mark_victim", "task_struct"), ("cgroup_mkdir", "cgroup")] {
+            let subject = subject(name);
+            let choice = choose(subject, &facts, pointer(parameter).as_ref());
+            assert_eq!(choice, Choice::Load { first: subject.typed, second: None });
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_memory_cgroups_has_no_scope() {
+        let facts = Facts { memory_offsets: false, ..ALL };
+        let choice = choose(subject("mark_victim"), &facts, pointer("task_struct").as_ref());
+        assert_eq!(choice, Choice::Load { first: "mark_victim_typed", second: None });
+        let choice = choose(subject("cgroup_mkdir"), &facts, pointer("cgroup").as_ref());
+        assert!(matches!(choice, Choice::Load { first: "cgroup_mkdir", .. }));
+    }
+
+    #[test]
+    fn a_missing_capability_or_tracepoint_is_named() {
+        let facts = Facts { capabilities: Capabilities { bpf: false, perfmon: true }, ..ALL };
+        let Choice::Skip(why) = choose(subject("signal_generate"), &facts, None) else { panic!() };
+        assert!(why.contains("CAP_BPF"));
+        let Choice::Skip(why) = choose(subject("signal_generate"), &ALL, None) else { panic!() };
+        assert!(why.contains("signal_generate"));
+        let other = Some(&Parameter::Other);
+        assert!(matches!(choose(subject("mark_victim"), &ALL, other), Choice::Skip(_)));
+    }
+}

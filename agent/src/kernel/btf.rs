@@ -1,0 +1,506 @@
+//! Just enough of the BPF Type Format to find a field by its name.
+//!
+//! The format is Documentation/bpf/btf.rst. Parsing is total: any bytes give an answer or an
+//! error. Types are indexed once, names are compared on demand, since some thirty fields are all
+//! that is wanted of 126,000 types.
+
+use std::path::{Path, PathBuf};
+
+/// Where the kernel shows its own types.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+const MAGIC: u16 = 0xeb9f;
+
+const KIND_PTR: u32 = 2;
+const KIND_ARRAY: u32 = 3;
+const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
+const KIND_TYPEDEF: u32 = 8;
+const KIND_VOLATILE: u32 = 9;
+const KIND_CONST: u32 = 10;
+const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC_PROTO: u32 = 13;
+const KIND_TYPE_TAG: u32 = 18;
+
+/// Nested types and unnamed members deeper than this are taken for a loop.
+const MAX_DEPTH: u32 = 16;
+
+/// Why a name has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BtfError {
+    /// The file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The bytes are no BTF.
+    #[error("malformed BTF: {0}")]
+    Malformed(&'static str),
+    /// No type of this name.
+    #[error("the kernel's BTF has no {0}")]
+    NoType(String),
+    /// The type has no such member or value.
+    #[error("the kernel's BTF has no {0}.{1}")]
+    NoMember(String, String),
+    /// Several types of this name give different answers.
+    #[error("the kernel's BTF has several {0} that disagree on {1}")]
+    Ambiguous(String, String),
+    /// A bit field, or a position that is not a whole byte.
+    #[error("{0}.{1} is a bit field")]
+    BitField(String, String),
+}
+
+/// A parsed BTF blob.
+#[derive(Debug)]
+pub struct Btf {
+    bytes: Vec<u8>,
+    /// Byte position of each type's record; index 0 is `void` and has none.
+    types: Vec<u32>,
+    strings_at: usize,
+    strings_end: usize,
+}
+
+/// A type's fixed part.
+#[derive(Clone, Copy, Debug)]
+struct Type {
+    at: usize,
+    name_off: u32,
+    info: u32,
+    size_or_type: u32,
+}
+
+impl Type {
+    const fn kind(self) -> u32 {
+        (self.info >> 24) & 0x1f
+    }
+
+    const fn vlen(self) -> usize {
+        (self.info & 0xffff) as usize
+    }
+
+    const fn kind_flag(self) -> bool {
+        self.info >> 31 != 0
+    }
+}
+
+/// A place inside a struct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Bytes from the start of the outermost struct.
+    pub offset_bytes: u32,
+    /// The field's type.
+    type_id: u32,
+}
+
+/// What a parameter of a tracepoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// A pointer to a struct of this name.
+    StructPointer(String),
+    /// Anything else.
+    Other,
+}
+
+impl Btf {
+    /// Reads and parses a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is malformed.
+    pub fn from_file(path: &Path) -> Result<Self, BtfError> {
+        let bytes = std::fs::read(path)
+            .map_err(|source| BtfError::Read { path: path.to_owned(), source })?;
+        Self::parse(bytes)
+    }
+
+    /// Parses a blob in the machine's own byte order.
+    ///
+    /// # Errors
+    /// If the blob is malformed.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
+        let short = BtfError::Malformed("the header is cut");
+        let word = |at: usize| read_u32(&bytes, at);
+        let magic = bytes.get(..2).and_then(|b| b.try_into().ok()).map(u16::from_ne_bytes);
+        if magic != Some(MAGIC) {
+            return Err(BtfError::Malformed("the magic number is wrong"));
+        }
+        let (Some(header), Some(type_off), Some(type_len), Some(str_off), Some(str_len)) =
+            (word(4), word(8), word(12), word(16), word(20))
+        else {
+            return Err(short);
+        };
+        let section = |off: u32, len: u32| {
+            let start = (header as usize).checked_add(off as usize)?;
+            let end = start.checked_add(len as usize)?;
+            (end <= bytes.len()).then_some((start, end))
+        };
+        let Some((mut at, types_end)) = section(type_off, type_len) else {
+            return Err(BtfError::Malformed("the type section is outside the blob"));
+        };
+        let Some((strings_at, strings_end)) = section(str_off, str_len) else {
+            return Err(BtfError::Malformed("the string section is outside the blob"));
+        };
+
+        let mut types = vec![0];
+        while at < types_end {
+            let Some(found) = read_type(&bytes, at) else {
+                return Err(BtfError::Malformed("a type is cut"));
+            };
+            let Some(trailing) = trailing_bytes(found) else {
+                return Err(BtfError::Malformed("a type has an unknown kind"));
+            };
+            let Ok(position) = u32::try_from(at) else {
+                return Err(BtfError::Malformed("the blob is too large"));
+            };
+            types.push(position);
+            at += 12 + trailing;
+        }
+        if at != types_end {
+            return Err(BtfError::Malformed("the last type is cut"));
+        }
+        Ok(Self { bytes, types, strings_at, strings_end })
+    }
+
+    /// How many types there are, `void` included.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.types.len()
+    }
+
+    /// Whether there is no type but `void`.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.types.len() <= 1
+    }
+
+    /// Finds a field by a path of member names, such as `se.sum_exec_runtime`; unnamed structs and
+    /// unions are looked into.
+    ///
+    /// # Errors
+    /// If there is no such struct or field, or several with different answers.
+    pub fn field(&self, struct_name: &str, path: &str) -> Result<Field, BtfError> {
+        self.agree(struct_name, path, KIND_STRUCT, |found| {
+            let mut place = Field { offset_bytes: 0, type_id: 0 };
+            let mut holder = found;
+            for (depth, member) in path.split('.').enumerate() {
+                if depth > 0 {
+                    holder = self.resolve(place.type_id)?;
+                }
+                let (bits, type_id) = self.member(holder, member, 0)?;
+                if bits % 8 != 0 {
+                    return Some(Err(BtfError::BitField(struct_name.into(), path.into())));
+                }
+                place = Field { offset_bytes: place.offset_bytes.checked_add(bits / 8)?, type_id };
+            }
+            Some(Ok(place))
+        })
+    }
+
+    /// The offset of an element in an array field.
+    ///
+    /// # Errors
+    /// As [`Self::field`]; and if the field is no array, or the element is not in it.
+    pub fn element(
+        &self,
+        struct_name: &str,
+        path: &str,
+        index: u32,
+        size_bytes: u32,
+    ) -> Result<u32, BtfError> {
+        let missing = || BtfError::NoMember(struct_name.into(), format!("{path}[{index}]"));
+        let field = self.field(struct_name, path)?;
+        let array = self.resolve(field.type_id).filter(|t| t.kind() == KIND_ARRAY);
+        let length = array.and_then(|t| read_u32(&self.bytes, t.at + 20)).ok_or_else(missing)?;
+        if index >= length {
+            return Err(missing());
+        }
+        index
+            .checked_mul(size_bytes)
+            .and_then(|n| n.checked_add(field.offset_bytes))
+            .ok_or_else(missing)
+    }
+
+    /// The value of an enumerator, such as `MEMCG_OOM` of `memcg_memory_event`.
+    ///
+    /// # Errors
+    /// If there is no such enum or value, or several with different answers.
+    pub fn enumerator(&self, enum_name: &str, name: &str) -> Result<u32, BtfError> {
+        self.agree(enum_name, name, KIND_ENUM, |found| {
+            (0..found.vlen()).find_map(|n| {
+                let at = found.at + 12 + 8 * n;
+                let name_off = read_u32(&self.bytes, at)?;
+                (self.string(name_off) == Some(name.as_bytes()))
+                    .then(|| read_u32(&self.bytes, at + 4).map(Ok))?
+            })
+        })
+    }
+
+    /// What parameter `n` of a tracepoint is, from its `btf_trace_<name>` typedef; `None` when the
+    /// kernel has no such tracepoint or parameter.
+    #[must_use]
+    pub fn tracepoint_parameter(&self, tracepoint: &str, n: usize) -> Option<Parameter> {
+        let name = format!("btf_trace_{tracepoint}");
+        let typedef = self.named(&name, KIND_TYPEDEF).next()?;
+        let pointer = self.get(typedef.size_or_type).filter(|t| t.kind() == KIND_PTR)?;
+        let proto = self.get(pointer.size_or_type).filter(|t| t.kind() == KIND_FUNC_PROTO)?;
+        // The first parameter is the `void *` that each handler gets.
+        let n = n.checked_add(1)?;
+        if n >= proto.vlen() {
+            return None;
+        }
+        let type_id = read_u32(&self.bytes, proto.at + 12 + 8 * n + 4)?;
+        let target = self
+            .resolve(type_id)
+            .filter(|t| t.kind() == KIND_PTR)
+            .and_then(|t| self.resolve(t.size_or_type))
+            .filter(|t| t.kind() == KIND_STRUCT);
+        let Some(target) = target else { return Some(Parameter::Other) };
+        let name = self.string(target.name_off)?;
+        Some(Parameter::StructPointer(String::from_utf8_lossy(name).into_owned()))
+    }
+
+    /// Asks every type of a name and kind, and gives the answer that all who have one agree on.
+    fn agree<T: PartialEq>(
+        &self,
+        name: &str,
+        what: &str,
+        kind: u32,
+        ask: impl Fn(Type) -> Option<Result<T, BtfError>>,
+    ) -> Result<T, BtfError> {
+        let mut answer = None;
+        let mut exists = false;
+        for found in self.named(name, kind) {
+            exists = true;
+            match (ask(found).transpose()?, &answer) {
+                (None, _) => {}
+                (Some(new), None) => answer = Some(new),
+                (Some(new), Some(old)) if new == *old => {}
+                (Some(_), Some(_)) => return Err(BtfError::Ambiguous(name.into(), what.into())),
+            }
+        }
+        match answer {
+            Some(answer) => Ok(answer),
+            None if exists => Err(BtfError::NoMember(name.into(), what.into())),
+            None => Err(BtfError::NoType(name.into())),
+        }
+    }
+
+    fn named<'a>(&'a self, name: &'a str, kind: u32) -> impl Iterator<Item = Type> + 'a {
+        self.types.iter().skip(1).filter_map(move |&at| {
+            let found = read_type(&self.bytes, at as usize)?;
+            (found.kind() == kind && self.string(found.name_off)? == name.as_bytes())
+                .then_some(found)
+        })
+    }
+
+    fn get(&self, id: u32) -> Option<Type> {
+        let at = *self.types.get(id as usize)?;
+        if id == 0 { None } else { read_type(&self.bytes, at as usize) }
+    }
+
+    /// Looks through typedefs and qualifiers.
+    fn resolve(&self, mut id: u32) -> Option<Type> {
+        for _ in 0..MAX_DEPTH {
+            let found = self.get(id)?;
+            match found.kind() {
+                KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG => {
+                    id = found.size_or_type;
+                }
+                _ => return Some(found),
+            }
+        }
+        None
+    }
+
+    /// Position in bits and type of a member, unnamed members looked into.
+    fn member(&self, holder: Type, name: &str, depth: u32) -> Option<(u32, u32)> {
+        if !matches!(holder.kind(), KIND_STRUCT | KIND_UNION) || depth > MAX_DEPTH {
+            return None;
+        }
+        (0..holder.vlen()).find_map(|n| {
+            let at = holder.at + 12 + 12 * n;
+            let name_off = read_u32(&self.bytes, at)?;
+            let type_id = read_u32(&self.bytes, at + 4)?;
+            let mut bits = read_u32(&self.bytes, at + 8)?;
+            if holder.kind_flag() {
+                // The upper byte is the size of a bit field.
+                bits &= 0x00ff_ffff;
+            }
+            let member_name = self.string(name_off)?;
+            if member_name == name.as_bytes() {
+                return Some((bits, type_id));
+            }
+            if !member_name.is_empty() {
+                return None;
+            }
+            let (inner, type_id) = self.member(self.resolve(type_id)?, name, depth + 1)?;
+            Some((bits.checked_add(inner)?, type_id))
+        })
+    }
+
+    fn string(&self, offset: u32) -> Option<&[u8]> {
+        let start = self.strings_at.checked_add(offset as usize)?;
+        let rest = self.bytes.get(start..self.strings_end)?;
+        rest.split(|&b| b == 0).next()
+    }
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    let end = at.checked_add(4)?;
+    bytes.get(at..end)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn read_type(bytes: &[u8], at: usize) -> Option<Type> {
+    Some(Type {
+        at,
+        name_off: read_u32(bytes, at)?,
+        info: read_u32(bytes, at.checked_add(4)?)?,
+        size_or_type: read_u32(bytes, at.checked_add(8)?)?,
+    })
+}
+
+/// Bytes that follow the fixed part; `None` for a kind that this version does not know.
+fn trailing_bytes(found: Type) -> Option<usize> {
+    Some(match found.kind() {
+        // INT, VAR, DECL_TAG
+        1 | 14 | 17 => 4,
+        KIND_ARRAY => 12,
+        KIND_STRUCT | KIND_UNION => 12 * found.vlen(),
+        KIND_ENUM | KIND_FUNC_PROTO => 8 * found.vlen(),
+        // DATASEC, ENUM64
+        15 | 19 => 12 * found.vlen(),
+        // PTR, FWD, TYPEDEF, qualifiers, FUNC, FLOAT, TYPE_TAG
+        2 | 7..=12 | 16 | 18 => 0,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Builds small blobs: types as words, strings by name.
+    #[derive(Default)]
+    struct Blob {
+        types: Vec<u32>,
+        strings: Vec<u8>,
+    }
+
+    impl Blob {
+        fn new() -> Self {
+            Self { types: Vec::new(), strings: vec![0] }
+        }
+
+        fn name(&mut self, name: &str) -> u32 {
+            let at = self.strings.len();
+            self.strings.extend(name.bytes().chain([0]));
+            u32::try_from(at).unwrap()
+        }
+
+        fn push(&mut self, name: &str, kind: u32, vlen: u32, size_or_type: u32, rest: &[u32]) {
+            let name = if name.is_empty() { 0 } else { self.name(name) };
+            self.types.extend([name, kind << 24 | vlen, size_or_type]);
+            self.types.extend(rest);
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            let type_len = u32::try_from(self.types.len() * 4).unwrap();
+            let str_len = u32::try_from(self.strings.len()).unwrap();
+            let mut out = Vec::new();
+            out.extend(MAGIC.to_ne_bytes());
+            out.extend([1, 0]);
+            for word in [24, 0, type_len, type_len, str_len] {
+                out.extend(word.to_ne_bytes());
+            }
+            for word in &self.types {
+                out.extend(word.to_ne_bytes());
+            }
+            out.extend(&self.strings);
+            out
+        }
+    }
+
+    fn sample() -> Blob {
+        let mut blob = Blob::new();
+        blob.push("int", 1, 0, 4, &[32]); // 1
+        let (a, b) = (blob.name("a"), blob.name("b"));
+        blob.push("", KIND_STRUCT, 1, 4, &[b, 1, 32]); // 2: unnamed { b at 4 }
+        blob.push("outer", KIND_STRUCT, 2, 16, &[a, 1, 0, 0, 2, 64]); // 3
+        blob.push("", KIND_ARRAY, 0, 0, &[1, 1, 3]); // 4: int[3]
+        let list = blob.name("list");
+        blob.push("holder", KIND_STRUCT, 1, 32, &[list, 4, 128]); // 5
+        let (x, y) = (blob.name("X"), blob.name("Y"));
+        blob.push("letters", KIND_ENUM, 2, 4, &[x, 7, y, 9]); // 6
+        blob
+    }
+
+    #[test]
+    fn finds_members_through_unnamed_structs() {
+        let btf = Btf::parse(sample().bytes()).unwrap();
+        assert_eq!(btf.field("outer", "a").unwrap().offset_bytes, 0);
+        assert_eq!(btf.field("outer", "b").unwrap().offset_bytes, 12);
+        assert!(matches!(btf.field("outer", "c"), Err(BtfError::NoMember(..))));
+        assert!(matches!(btf.field("none", "c"), Err(BtfError::NoType(_))));
+    }
+
+    #[test]
+    fn finds_elements_within_the_array_only() {
+        let btf = Btf::parse(sample().bytes()).unwrap();
+        assert_eq!(btf.element("holder", "list", 2, 4).unwrap(), 24);
+        assert!(matches!(btf.element("holder", "list", 3, 4), Err(BtfError::NoMember(..))));
+        assert!(matches!(btf.element("outer", "a", 0, 4), Err(BtfError::NoMember(..))));
+    }
+
+    #[test]
+    fn finds_enumerators() {
+        let btf = Btf::parse(sample().bytes()).unwrap();
+        assert_eq!(btf.enumerator("letters", "Y").unwrap(), 9);
+        assert!(btf.enumerator("letters", "Z").is_err());
+    }
+
+    #[test]
+    fn two_types_that_disagree_are_an_error() {
+        let mut blob = sample();
+        let a = blob.name("a");
+        blob.push("outer", KIND_STRUCT, 1, 16, &[a, 1, 32]);
+        let btf = Btf::parse(blob.bytes()).unwrap();
+        assert!(matches!(btf.field("outer", "a"), Err(BtfError::Ambiguous(..))));
+        // Only one of them has `b`, so its answer stands.
+        assert_eq!(btf.field("outer", "b").unwrap().offset_bytes, 12);
+    }
+
+    #[test]
+    fn a_loop_of_types_ends() {
+        let mut blob = Blob::new();
+        blob.push("loop", KIND_TYPEDEF, 0, 1, &[]);
+        let m = blob.name("m");
+        blob.push("s", KIND_STRUCT, 1, 4, &[m, 1, 0]);
+        blob.push("", KIND_STRUCT, 1, 4, &[0, 3, 0]);
+        let btf = Btf::parse(blob.bytes()).unwrap();
+        assert!(btf.field("s", "m.n").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Btf::parse(bytes);
+        }
+
+        #[test]
+        fn a_damaged_blob_never_panics(at in 0usize..400, value in any::<u8>()) {
+            let mut bytes = sample().bytes();
+            let len = bytes.len();
+            bytes[at % len] = value;
+            if let Ok(btf) = Btf::parse(bytes) {
+                let _ = btf.field("outer", "b");
+                let _ = btf.element("holder", "list", 1, 8);
+                let _ = btf.enumerator("letters", "Y");
+                let _ = btf.tracepoint_parameter("x", 0);
+            }
+        }
+    }
+}

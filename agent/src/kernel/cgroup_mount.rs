@@ -1,0 +1,41 @@
+//! Where the cgroup v2 hierarchy is mounted, and what it offers.
+
+use std::path::{Path, PathBuf};
+
+/// The cgroup hierarchies of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupMounts {
+    /// Mount point of the v2 hierarchy.
+    pub unified: Option<PathBuf>,
+    /// A v1 hierarchy is mounted as well: some controllers may be bound to it.
+    pub legacy: bool,
+}
+
+/// Finds the cgroup mounts of this process.
+///
+/// # Errors
+/// If `/proc/self/mountinfo` cannot be read or parsed.
+pub fn find() -> Result<CgroupMounts, procfs::ProcError> {
+    let mut mounts = CgroupMounts { unified: None, legacy: false };
+    for mount in procfs::process::Process::myself()?.mountinfo()? {
+        match mount.fs_type.as_str() {
+            // The hierarchy can be mounted several times; the shortest path is the usual one.
+            "cgroup2" => match &mounts.unified {
+                Some(old) if old.as_os_str().len() <= mount.mount_point.as_os_str().len() => {}
+                _ => mounts.unified = Some(mount.mount_point),
+            },
+            "cgroup" => mounts.legacy = true,
+            _ => {}
+        }
+    }
+    Ok(mounts)
+}
+
+/// The controllers that a cgroup offers (`cgroup.controllers`).
+///
+/// # Errors
+/// If the file cannot be read: `directory` is no cgroup v2 directory.
+pub fn controllers(directory: &Path) -> std::io::Result<Vec<String>> {
+    let text = std::fs::read_to_string(directory.join("cgroup.controllers"))?;
+    Ok(text.split_ascii_whitespace().map(str::to_owned).collect())
+}

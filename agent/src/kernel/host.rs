@@ -1,0 +1,80 @@
+//! The kernel's release, lockdown, and the boot clock.
+
+use std::time::Duration;
+
+/// `uname -r`.
+///
+/// # Errors
+/// If the kernel does not answer.
+pub fn release() -> nix::Result<String> {
+    Ok(nix::sys::utsname::uname()?.release().to_string_lossy().into_owned())
+}
+
+/// How far the kernel is locked down (`/sys/kernel/security/lockdown`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lockdown {
+    /// Not at all, or the kernel has no lockdown.
+    None,
+    /// Against changes of the kernel.
+    Integrity,
+    /// Against reading the kernel too: programs may not read untyped memory.
+    Confidentiality,
+}
+
+/// The state of lockdown. Without securityfs it is taken for none: whether programs may read
+/// untyped memory then shows when they are loaded.
+#[must_use]
+pub fn lockdown() -> Lockdown {
+    std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .map_or(Lockdown::None, |text| parse_lockdown(&text))
+}
+
+fn parse_lockdown(text: &str) -> Lockdown {
+    match text.split(['[', ']']).nth(1) {
+        Some("integrity") => Lockdown::Integrity,
+        Some("confidentiality") => Lockdown::Confidentiality,
+        _ => Lockdown::None,
+    }
+}
+
+/// Nanoseconds of `CLOCK_BOOTTIME`: the clock of every event.
+#[must_use]
+pub fn boot_ns() -> u64 {
+    clock_ns(nix::time::ClockId::CLOCK_BOOTTIME)
+}
+
+/// Wall time less boot time, in nanoseconds: what makes an event's time a date. It changes when
+/// the clock is set, so it is sampled when needed.
+#[must_use]
+pub fn wall_offset_ns() -> u64 {
+    clock_ns(nix::time::ClockId::CLOCK_REALTIME).saturating_sub(boot_ns())
+}
+
+fn clock_ns(clock: nix::time::ClockId) -> u64 {
+    // These clocks exist on every Linux that runs this program.
+    clock.now().map_or(0, |time| {
+        let time = Duration::from(time);
+        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lockdown_is_the_word_in_brackets() {
+        assert_eq!(parse_lockdown("[none] integrity confidentiality\n"), Lockdown::None);
+        assert_eq!(parse_lockdown("none [integrity] confidentiality\n"), Lockdown::Integrity);
+        assert_eq!(parse_lockdown("none integrity [confidentiality]\n"), Lockdown::Confidentiality);
+        assert_eq!(parse_lockdown(""), Lockdown::None);
+    }
+
+    #[test]
+    fn the_boot_clock_runs() {
+        let first = boot_ns();
+        assert!(first > 0);
+        assert!(boot_ns() >= first);
+        assert!(wall_offset_ns() > 1_500_000_000_000_000_000);
+    }
+}

@@ -1,0 +1,7 @@
+//! Facts about the running kernel and host. Parsers over a path; no decisions are taken here.
+
+pub mod btf;
+pub mod capabilities;
+pub mod cgroup_mount;
+pub mod host;
+pub mod offsets;
