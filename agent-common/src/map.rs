@@ -23,8 +23,8 @@ pub struct Tracked {
     /// Thread group id of the container's init once the agent has told it, else 0. Signals from
     /// inside the container are reported for this process only.
     pub init_tgid: u32,
-    /// Always 0.
-    pub padding: u32,
+    /// 1 for a root: what is made below it is tracked, its own tasks are nobody's.
+    pub is_root: u32,
 }
 
 /// Records that found no room in the ring buffer.

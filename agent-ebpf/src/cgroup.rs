@@ -69,7 +69,7 @@ unsafe fn made<const NAME: bool>(ctx: *const c_void) {
             return;
         }
         let id = cgroup_id(cgroup);
-        let tracked = TRACKED.insert(&id, &Tracked { init_tgid: 0, padding: 0 }, 0).is_ok();
+        let tracked = TRACKED.insert(&id, &Tracked { init_tgid: 0, is_root: 0 }, 0).is_ok();
         if !tracked {
             count(COUNTER_LOST_TRACKED_FULL);
         }

@@ -13,7 +13,7 @@ use core::ffi::c_void;
 use crate::{
     emit::{Wake, reserve, submit},
     globals::offset,
-    maps::TRACKED,
+    maps::watched,
     read::{argument_ptr, cgroup_id, current, describe, task_cgroup},
 };
 
@@ -42,7 +42,7 @@ unsafe fn marked<const COUNTERS: bool>(ctx: *const c_void) {
     unsafe {
         let victim = argument_ptr(ctx, 0);
         let victim_cgroup_id = cgroup_id(task_cgroup(victim));
-        if TRACKED.get_ptr(&victim_cgroup_id).is_none() {
+        if watched(victim_cgroup_id).is_none() {
             return;
         }
         let Some(mut entry) = reserve::<OomRecord>(KIND_OOM) else { return };

@@ -21,7 +21,7 @@ use core::ffi::c_void;
 use crate::{
     emit::{Wake, reserve, submit},
     globals::offset,
-    maps::TRACKED,
+    maps::watched,
     read::{argument_ptr, cgroup_id, cpu_runtime, describe, task_cgroup, wait_status},
 };
 
@@ -40,7 +40,7 @@ unsafe fn executed(ctx: *const c_void) {
     // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
     unsafe {
         let own_cgroup_id = bpf_get_current_cgroup_id();
-        let Some(tracked) = TRACKED.get_ptr(&own_cgroup_id) else { return };
+        let Some(tracked) = watched(own_cgroup_id) else { return };
         let task = argument_ptr(ctx, 0);
         let parent = task.follow(offset!(task_real_parent));
         if cgroup_id(task_cgroup(parent)) == own_cgroup_id {
@@ -86,7 +86,7 @@ unsafe fn exiting(ctx: *const c_void) {
     // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
     unsafe {
         let own_cgroup_id = bpf_get_current_cgroup_id();
-        let Some(tracked) = TRACKED.get_ptr(&own_cgroup_id) else { return };
+        let Some(tracked) = watched(own_cgroup_id) else { return };
         let task = argument_ptr(ctx, 0);
         let signal = task.follow(offset!(task_signal));
         // The last thread: `live` was counted down before. Two threads can both see 0, so the
@@ -134,7 +134,7 @@ pub(crate) extern "C" fn running_tasks(ctx: *mut c_void) -> i32 {
         let helper_tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
         let is_reader = tgid == helper_tgid;
         let parent_cgroup_id = cgroup_id(task_cgroup(task.follow(offset!(task_real_parent))));
-        let wanted = parent_cgroup_id != own_cgroup_id && TRACKED.get_ptr(&own_cgroup_id).is_some();
+        let wanted = parent_cgroup_id != own_cgroup_id && watched(own_cgroup_id).is_some();
         if !wanted && !is_reader {
             return 0;
         }

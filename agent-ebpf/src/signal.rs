@@ -16,7 +16,7 @@ use core::ffi::c_void;
 use crate::{
     emit::{Wake, reserve, submit},
     globals::offset,
-    maps::TRACKED,
+    maps::watched,
     read::{
         Ptr, argument, argument_ptr, cgroup_id, cpu_runtime, current, describe, is_group_exit,
         task_cgroup, wait_status,
@@ -109,7 +109,7 @@ unsafe fn signal_sent(ctx: *const c_void, signal: i32) {
     unsafe {
         let target = argument_ptr(ctx, 2);
         let target_cgroup_id = cgroup_id(task_cgroup(target));
-        let Some(tracked) = TRACKED.get_ptr(&target_cgroup_id) else { return };
+        let Some(tracked) = watched(target_cgroup_id) else { return };
 
         let info = info(ctx);
         let by_call = matches!(info, Info::None | Info::Code(SI_USER | SI_QUEUE | SI_TKILL));
@@ -184,7 +184,7 @@ unsafe fn child_ended(ctx: *const c_void) {
     // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
     unsafe {
         let own_cgroup_id = bpf_get_current_cgroup_id();
-        let Some(tracked) = TRACKED.get_ptr(&own_cgroup_id) else { return };
+        let Some(tracked) = watched(own_cgroup_id) else { return };
         let Info::Code(CLD_EXITED..=CLD_DUMPED) = info(ctx) else { return };
 
         let task = current();

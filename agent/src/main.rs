@@ -1,1 +1,18 @@
-fn main() {}
+//! `podvitals`: see the library.
+
+use std::process::ExitCode;
+
+use agent::cli::{Cli, Command, default_agent_args};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command.unwrap_or_else(|| Command::Agent(default_agent_args()));
+    let result = match command {
+        Command::Agent(args) => agent::run::main(&args).map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => agent::check::main(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("podvitals: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -159,6 +159,14 @@ fn first_lines(text: &str) -> String {
 }
 
 impl Programs {
+    /// Tells the kernel side that all that is made below a cgroup matters, but not its own tasks.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn track_root(&mut self, cgroup: CgroupId) -> anyhow::Result<()> {
+        self.tracked.insert(cgroup.0, [0, 1], 0).context("the kernel refused to track a cgroup")
+    }
+
     /// Tells the kernel side that a cgroup matters. An init that it knows already stays.
     ///
     /// # Errors

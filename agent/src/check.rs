@@ -1,0 +1,265 @@
+//! `podvitals check`: what this host allows, what will therefore work, and what is lost.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::bpf::{load, plan::Facts};
+use crate::cli::CheckArgs;
+use crate::kernel::{btf, capabilities, cgroup_mount, host, offsets};
+
+/// How bad a finding is. The order is that of severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// The agent runs, and something is missing.
+    Degraded,
+    /// The agent does not run.
+    Fatal,
+}
+
+impl Verdict {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "DEGRADED",
+            Self::Fatal => "CANNOT RUN",
+        }
+    }
+
+    /// The exit status of `podvitals check`.
+    const fn exit_status(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Degraded => 1,
+            Self::Fatal => 2,
+        }
+    }
+}
+
+/// One line of the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at.
+    pub what: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// What is lost by it, and the remedy where there is one; empty if nothing is.
+    pub lost: String,
+}
+
+impl Finding {
+    fn ok(what: &str, found: impl Into<String>) -> Self {
+        Self { what: what.into(), verdict: Verdict::Ok, found: found.into(), lost: String::new() }
+    }
+
+    fn bad(what: &str, verdict: Verdict, found: impl Into<String>, lost: &str) -> Self {
+        Self { what: what.into(), verdict, found: found.into(), lost: lost.into() }
+    }
+}
+
+/// Looks, prints, and gives the exit status.
+///
+/// # Errors
+/// Never; the type is that of the other commands.
+pub fn main(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let findings = look(args.cgroup_root.as_deref());
+    print!("{}", render(&findings));
+    Ok(ExitCode::from(worst(&findings).exit_status()))
+}
+
+fn worst(findings: &[Finding]) -> Verdict {
+    findings.iter().map(|f| f.verdict).max().unwrap_or(Verdict::Ok)
+}
+
+fn render(findings: &[Finding]) -> String {
+    let width = findings.iter().map(|f| f.what.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for finding in findings {
+        let Finding { what, verdict, found, lost } = finding;
+        let _ = writeln!(out, "{what:width$}  {:10}  {found}", verdict.word());
+        if !lost.is_empty() {
+            let _ = writeln!(out, "{:width$}  {:10}  lost: {lost}", "", "");
+        }
+    }
+    let last = match worst(findings) {
+        Verdict::Ok => "All of it will work here.",
+        Verdict::Degraded => "The agent runs here; what is lost is said above.",
+        Verdict::Fatal => "The agent cannot run here; the reason is said above.",
+    };
+    let _ = writeln!(out, "\n{last}");
+    out
+}
+
+/// Everything that can be found out without watching anything.
+fn look(root: Option<&Path>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.push(match host::release() {
+        Ok(release) => Finding::ok("kernel", release),
+        Err(error) => Finding::bad("kernel", Verdict::Degraded, error.to_string(), ""),
+    });
+    look_at_cgroups(root, &mut findings);
+    look_at_programs(&mut findings);
+    findings
+}
+
+/// Which controllers give which figures.
+const CONTROLLERS: [(&str, &str); 4] = [
+    ("cpu", "CPU limits and throttling (CPU time itself is always there)"),
+    ("memory", "all figures of memory, and OOM kills of containers by their limits"),
+    ("io", "nothing yet; the pressure of I/O is always there"),
+    ("pids", "the number of tasks and its limit"),
+];
+
+fn look_at_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
+    let mounts = match cgroup_mount::find() {
+        Ok(mounts) => mounts,
+        Err(error) => {
+            let lost = "all; /proc has to be mounted";
+            findings.push(Finding::bad("cgroup v2", Verdict::Fatal, error.to_string(), lost));
+            return;
+        }
+    };
+    let Some(directory) = root.map(Path::to_owned).or(mounts.unified) else {
+        let lost = "all; mount one: mount -t cgroup2 none /sys/fs/cgroup, or boot with \
+                    systemd.unified_cgroup_hierarchy=1";
+        findings.push(Finding::bad("cgroup v2", Verdict::Fatal, "not mounted", lost));
+        return;
+    };
+    let offered = match cgroup_mount::controllers(&directory) {
+        Ok(offered) => offered,
+        Err(error) => {
+            let found = format!("{}: {error}", directory.display());
+            let lost = "all; the directory has to be in a cgroup v2 hierarchy";
+            findings.push(Finding::bad("cgroup v2", Verdict::Fatal, found, lost));
+            return;
+        }
+    };
+    findings.push(Finding::ok("cgroup v2", directory.display().to_string()));
+    for (name, lost) in CONTROLLERS {
+        let what = format!("controller {name}");
+        if offered.iter().any(|c| c == name) {
+            findings.push(Finding::ok(&what, "offered"));
+            continue;
+        }
+        let found = if mounts.legacy {
+            "missing; a cgroup v1 hierarchy is mounted and may hold it"
+        } else {
+            "missing"
+        };
+        // Nothing rests on io yet.
+        let verdict = if name == "io" { Verdict::Ok } else { Verdict::Degraded };
+        findings.push(Finding::bad(&what, verdict, found, lost));
+    }
+}
+
+fn look_at_programs(findings: &mut Vec<Finding>) {
+    const EVENTS: &str = "everything but CPU, memory, pressure and tasks of cgroups: no stop \
+                          signals, ends, restarts and OOM kills";
+    if let Err(error) = load::check_object() {
+        findings.push(Finding::bad("programs", Verdict::Fatal, format!("{error:#}"), "all"));
+        return;
+    }
+    let capabilities = match capabilities::raise() {
+        Ok(capabilities) => capabilities,
+        Err(error) => {
+            findings.push(Finding::bad(
+                "capabilities",
+                Verdict::Degraded,
+                error.to_string(),
+                EVENTS,
+            ));
+            return;
+        }
+    };
+    for (name, has) in [("CAP_BPF", capabilities.bpf), ("CAP_PERFMON", capabilities.perfmon)] {
+        findings.push(if has {
+            Finding::ok(name, "effective")
+        } else {
+            Finding::bad(name, Verdict::Degraded, "missing; run as root or give it", EVENTS)
+        });
+    }
+    let lockdown = host::lockdown();
+    findings.push(match lockdown {
+        host::Lockdown::Confidentiality => Finding::bad(
+            "lockdown",
+            Verdict::Degraded,
+            "confidentiality",
+            "programs may not read untyped memory; see below",
+        ),
+        other => Finding::ok("lockdown", format!("{other:?}").to_lowercase()),
+    });
+    let resolved = btf::Btf::from_file(Path::new(btf::VMLINUX))
+        .and_then(|types| offsets::resolve(&types).map(|offsets| (types, offsets)));
+    let (types, offsets) = match resolved {
+        Ok(both) => both,
+        Err(error) => {
+            let found = format!("{error} (the kernel has to be built with CONFIG_DEBUG_INFO_BTF)");
+            findings.push(Finding::bad("BTF", Verdict::Degraded, found, EVENTS));
+            return;
+        }
+    };
+    findings.push(Finding::ok("BTF", format!("{}, {} types", btf::VMLINUX, types.len())));
+    let facts = Facts { capabilities, lockdown, memory_offsets: offsets.memory.is_ok() };
+    match load::load(&types, &offsets.layout, &facts) {
+        Err(error) => {
+            let found = format!("{error:#}");
+            findings.push(Finding::bad("programs", Verdict::Degraded, found, EVENTS));
+        }
+        Ok((mut programs, _ring)) => {
+            for attached in &programs.attached {
+                let what = format!("program {}", attached.name);
+                let (verdict, found) = match &attached.outcome {
+                    Ok(_) if attached.lost.is_empty() => (Verdict::Ok, "loads".to_owned()),
+                    Ok(program) => (Verdict::Degraded, format!("loads, as {program}")),
+                    Err(why) => (Verdict::Degraded, why.clone()),
+                };
+                findings.push(Finding::bad(&what, verdict, found, attached.lost));
+            }
+            if capabilities.can_trace() {
+                let checked = programs.running_tasks().and_then(|tasks| load::self_check(&tasks));
+                findings.push(match checked {
+                    Ok(()) => Finding::ok("self-check", "the offsets give this process's own data"),
+                    Err(error) => Finding::bad(
+                        "self-check",
+                        Verdict::Degraded,
+                        format!("{error:#}"),
+                        EVENTS,
+                    ),
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_finding_decides_the_exit_status() {
+        let ok = Finding::ok("a", "x");
+        let degraded = Finding::bad("b", Verdict::Degraded, "y", "z");
+        let fatal = Finding::bad("c", Verdict::Fatal, "y", "z");
+        let status = |f: &[Finding]| worst(f).exit_status();
+        assert_eq!(status(&[]), 0);
+        assert_eq!(status(std::slice::from_ref(&ok)), 0);
+        assert_eq!(status(&[ok.clone(), degraded.clone()]), 1);
+        assert_eq!(status(&[fatal, ok, degraded]), 2);
+    }
+
+    #[test]
+    fn what_is_lost_is_said() {
+        let text = render(&[Finding::bad("b", Verdict::Degraded, "found", "this")]);
+        assert!(text.contains("DEGRADED") && text.contains("lost: this"), "{text}");
+    }
+
+    #[test]
+    fn looking_never_fails() {
+        let findings = look(Some(Path::new("/no/such/directory")));
+        assert!(findings.iter().any(|f| f.what == "cgroup v2" && f.verdict == Verdict::Fatal));
+    }
+}
