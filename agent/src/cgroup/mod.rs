@@ -5,6 +5,7 @@ pub mod path;
 pub mod reader;
 pub mod sample;
 pub mod tree;
+pub mod walk;
 
 /// A cgroup of the v2 hierarchy: the inode number of its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,178 @@
+//! Finding cgroups on disk: the directories below a root, and the root that holds the Pods.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::CgroupId;
+use super::path::{self, Component};
+
+/// Deeper than this is not walked.
+pub const MAX_DEPTH: usize = 64;
+
+/// How far below the hierarchy's root kubepods is looked for:
+/// `kubelet.slice/kubelet-kubepods.slice` is 2.
+const KUBEPODS_DEPTH: usize = 3;
+
+/// A directory met on a walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its inode number.
+    pub id: CgroupId,
+    /// `None` for the root of the walk.
+    pub parent: Option<CgroupId>,
+    /// Its name; for the root of the walk the last part of the path.
+    pub name: Vec<u8>,
+    /// Whether it holds directories.
+    pub has_children: bool,
+}
+
+/// A directory that could not be read. The walk goes on without what is below it.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// The kernel said no.
+    #[error("cannot read the directory {}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// More than [`MAX_DEPTH`] levels.
+    #[error("{} lies more than {MAX_DEPTH} levels deep", path.display())]
+    TooDeep {
+        /// The directory that was not entered.
+        path: PathBuf,
+    },
+}
+
+struct Pending {
+    path: PathBuf,
+    name: OsString,
+    id: CgroupId,
+    parent: Option<CgroupId>,
+    depth: usize,
+}
+
+/// Lists the root and every directory below it, parents before their children.
+///
+/// Directories that vanish meanwhile are left out without an error, and so is a root that is not
+/// there. Symbolic links are not followed.
+#[must_use]
+pub fn walk(root: &Path) -> (Vec<Found>, Vec<WalkError>) {
+    let mut found = Vec::new();
+    let mut errors = Vec::new();
+    let id = match fs::metadata(root) {
+        Ok(metadata) => CgroupId(metadata.ino()),
+        Err(source) => {
+            note(&mut errors, root, source);
+            return (found, errors);
+        }
+    };
+    let name = root.file_name().unwrap_or_default().to_owned();
+    let mut stack = vec![Pending { path: root.to_owned(), name, id, parent: None, depth: 0 }];
+    while let Some(dir) = stack.pop() {
+        let children = match children(&dir.path) {
+            Ok(children) => children,
+            Err(error) if vanished(&error) => continue,
+            Err(source) => {
+                note(&mut errors, &dir.path, source);
+                Vec::new()
+            }
+        };
+        found.push(Found {
+            id: dir.id,
+            parent: dir.parent,
+            name: dir.name.into_vec(),
+            has_children: !children.is_empty(),
+        });
+        let depth = dir.depth.saturating_add(1);
+        for (name, id) in children {
+            let path = dir.path.join(&name);
+            if depth > MAX_DEPTH {
+                errors.push(WalkError::TooDeep { path });
+                continue;
+            }
+            stack.push(Pending { path, name, id, parent: Some(dir.id), depth });
+        }
+    }
+    (found, errors)
+}
+
+fn note(errors: &mut Vec<WalkError>, path: &Path, source: io::Error) {
+    if !vanished(&source) {
+        errors.push(WalkError::Io { path: path.to_owned(), source });
+    }
+}
+
+/// ENOENT for a path that is gone, ENODEV for a directory that went while it was open.
+fn vanished(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32)
+}
+
+/// The directories in a directory. kernfs gives type and inode number with each name
+/// (fs/kernfs/dir.c, `kernfs_fop_readdir`), so no file is looked at.
+fn children(dir: &Path) -> io::Result<Vec<(OsString, CgroupId)>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            children.push((entry.file_name(), CgroupId(entry.ino())));
+        }
+    }
+    Ok(children)
+}
+
+/// Finds the directory that holds all Pods' cgroups, at most three levels below `cgroup_root`.
+///
+/// Where there are several (a node whose kubelet changed its driver keeps the old one until it
+/// reboots) one that holds Pods is preferred, then the one nearest to the root.
+#[must_use]
+pub fn find_kubepods(cgroup_root: &Path) -> Option<PathBuf> {
+    let roots = kubepods_roots(cgroup_root);
+    roots.iter().find(|root| holds_pods(root)).or(roots.first()).cloned()
+}
+
+/// Every directory that [`find_kubepods`] chooses from, those nearest to the root first.
+/// Unreadable directories are passed over.
+#[must_use]
+pub fn kubepods_roots(cgroup_root: &Path) -> Vec<PathBuf> {
+    let mut roots = Vec::new();
+    let mut level = vec![cgroup_root.to_owned()];
+    for _ in 0..KUBEPODS_DEPTH {
+        let mut next = Vec::new();
+        for dir in level {
+            let mut names = children(&dir).unwrap_or_default();
+            names.sort();
+            for (name, _) in names {
+                let path = dir.join(&name);
+                if path::is_kubepods(name.as_bytes()) { roots.push(path) } else { next.push(path) }
+            }
+        }
+        level = next;
+    }
+    roots
+}
+
+fn holds_pods(kubepods: &Path) -> bool {
+    let has_pod = |dir: &Path| {
+        let parent = dir.file_name().map(OsStr::as_bytes).unwrap_or_default();
+        children(dir)
+            .unwrap_or_default()
+            .iter()
+            .any(|(name, _)| matches!(path::component(name.as_bytes(), parent), Component::Pod(_)))
+    };
+    has_pod(kubepods)
+        || children(kubepods)
+            .unwrap_or_default()
+            .iter()
+            .any(|(name, _)| has_pod(&kubepods.join(name)))
+}
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+mod tests;
