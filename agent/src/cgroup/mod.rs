@@ -1,6 +1,7 @@
 //! Control groups: which ones there are, whose they are, and what their files say.
 
 pub mod files;
+mod handles;
 pub mod path;
 pub mod reader;
 pub mod sample;

@@ -54,7 +54,7 @@ fn what_cannot_be_read_is_an_error_with_its_path() {
     let root = tempfile::tempdir().unwrap();
     make(root.path(), &["open", "shut/in"]);
     let shut = root.path().join("shut");
-    fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o000)).unwrap();
     let (found, errors) = walk(root.path());
     fs::set_permissions(&shut, fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(found.len(), 3);

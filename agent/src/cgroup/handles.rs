@@ -1,0 +1,353 @@
+//! The files of one cgroup, kept open: read again at offset 0 instead of opened again.
+//!
+//! An open file belongs to its cgroup, not to its path: when the cgroup goes, a read gives
+//! ENODEV, even if another cgroup has the same path by then. A read also gives ENODEV when only
+//! the file went, because its controller was disabled or pressure was turned off
+//! (kernel/cgroup/cgroup.c, `cgroup_addrm_files`, `cgroup_file_show`), so the directory has the
+//! last word.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+
+use super::CgroupId;
+use super::files::{FileName, ParseError};
+use super::reader::ReadErrors;
+
+/// A file that was not there is tried again after this many samples: controllers can be enabled
+/// at any time.
+const RETRY_SAMPLES: u32 = 60;
+
+/// `memory.stat` has 2 to 4 KiB.
+const FIRST_BUFFER: usize = 8 << 10;
+
+/// No file of a cgroup is near this.
+const MAX_BUFFER: usize = 1 << 20;
+
+/// Why a cgroup gave no sample at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The cgroup is gone, or another has its path.
+    #[error("the cgroup {} is gone", path.display())]
+    Vanished {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// Its directory may not be opened.
+    #[error("no permission to open {}", path.display())]
+    Permission {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// Its directory cannot be opened.
+    #[error("cannot open {}", path.display())]
+    Other {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        source: Errno,
+    },
+}
+
+enum Slot {
+    Unopened,
+    Open(File),
+    Absent { again_at: u32 },
+}
+
+enum Keeping {
+    Undecided,
+    Kept,
+    /// Opened, read and closed each time.
+    Transient {
+        again_at: u32,
+    },
+}
+
+/// What is kept of one cgroup.
+pub(super) struct Handles {
+    slots: [Slot; FileName::COUNT],
+    keeping: Keeping,
+    samples: u32,
+}
+
+impl Handles {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: [const { Slot::Unopened }; FileName::COUNT],
+            keeping: Keeping::Undecided,
+            samples: 0,
+        }
+    }
+
+    /// Closes all files; says how many.
+    pub(super) fn close(&mut self) -> usize {
+        let mut closed = 0;
+        for slot in &mut self.slots {
+            if matches!(slot, Slot::Open(_)) {
+                *slot = Slot::Unopened;
+                closed += 1;
+            }
+        }
+        closed
+    }
+
+    /// Tries missing files again at the next sample.
+    pub(super) fn retry_absent(&mut self) {
+        for slot in &mut self.slots {
+            if matches!(slot, Slot::Absent { .. }) {
+                *slot = Slot::Unopened;
+            }
+        }
+    }
+
+    fn again_at(&self) -> u32 {
+        self.samples.wrapping_add(RETRY_SAMPLES)
+    }
+
+    fn is_due(&self, again_at: u32) -> bool {
+        // Also after the counter has wrapped.
+        self.samples.wrapping_sub(again_at) < u32::MAX / 2
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there are as many slots as file names")]
+    fn slot(&mut self, file: FileName) -> &mut Slot {
+        &mut self.slots[file as usize]
+    }
+}
+
+/// What all cgroups share.
+pub(super) struct Shared {
+    buffer: Vec<u8>,
+    pub(super) max_fds: usize,
+    pub(super) open_fds: usize,
+    pub(super) evictions: u64,
+    pub(super) errors: ReadErrors,
+    /// One bit for each file name that a warning was given for.
+    warned: u32,
+}
+
+impl Shared {
+    pub(super) fn new(max_fds: usize) -> Self {
+        let buffer = vec![0; FIRST_BUFFER];
+        let errors = ReadErrors::default();
+        Self { buffer, max_fds, open_fds: 0, evictions: 0, errors, warned: 0 }
+    }
+
+    fn warn(&mut self, file: FileName, dir: &Path, error: &(dyn std::error::Error + 'static)) {
+        let bit = 1 << file as u32;
+        if self.warned & bit == 0 {
+            self.warned |= bit;
+            tracing::warn!(
+                file = file.name(),
+                dir = %dir.display(),
+                error,
+                "a cgroup's file cannot be read, its figures are left out; told once for each name"
+            );
+        }
+    }
+}
+
+/// One sample of one cgroup.
+pub(super) struct Pass<'a> {
+    id: CgroupId,
+    path: &'a Path,
+    handles: &'a mut Handles,
+    shared: &'a mut Shared,
+    /// Opened when it is first needed.
+    dir: Option<OwnedFd>,
+    read_any: bool,
+}
+
+impl<'a> Pass<'a> {
+    /// Begins a sample that reads `files` files.
+    pub(super) fn new(
+        id: CgroupId,
+        path: &'a Path,
+        files: usize,
+        handles: &'a mut Handles,
+        shared: &'a mut Shared,
+    ) -> Self {
+        handles.samples = handles.samples.wrapping_add(1);
+        let room = shared.open_fds.saturating_add(files) <= shared.max_fds;
+        let keeping = match handles.keeping {
+            Keeping::Undecided if room => Keeping::Kept,
+            Keeping::Undecided => {
+                shared.evictions += 1;
+                Keeping::Transient { again_at: handles.samples }
+            }
+            Keeping::Transient { again_at } if room && handles.is_due(again_at) => Keeping::Kept,
+            Keeping::Transient { again_at } => Keeping::Transient { again_at },
+            Keeping::Kept => Keeping::Kept,
+        };
+        handles.keeping = keeping;
+        Self { id, path, handles, shared, dir: None, read_any: false }
+    }
+
+    /// Reads a file and parses it. `Ok(None)`: this file says nothing.
+    pub(super) fn figure<T>(
+        &mut self,
+        file: FileName,
+        parse: impl FnOnce(&[u8]) -> Result<T, ParseError>,
+    ) -> Result<Option<T>, ReadError> {
+        let Some(length) = self.read(file)? else { return Ok(None) };
+        self.read_any = true;
+        match parse(self.shared.buffer.get(..length).unwrap_or_default()) {
+            Ok(figure) => Ok(Some(figure)),
+            Err(error) => {
+                self.shared.errors.malformed += 1;
+                self.shared.warn(file, self.path, &error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Ends the sample.
+    pub(super) fn finish(self) -> Result<(), ReadError> {
+        // Every file absent: is it the cgroup that is?
+        if self.read_any || self.is_there() { Ok(()) } else { Err(self.vanished()) }
+    }
+
+    /// Reads a file into the buffer and says how much of it.
+    fn read(&mut self, file: FileName) -> Result<Option<usize>, ReadError> {
+        let read = match self.handles.slot(file) {
+            Slot::Open(open) => read_whole(open, &mut self.shared.buffer),
+            Slot::Absent { again_at } => {
+                let again_at = *again_at;
+                if !self.handles.is_due(again_at) {
+                    return Ok(None);
+                }
+                return self.open_and_read(file);
+            }
+            Slot::Unopened => return self.open_and_read(file),
+        };
+        match read {
+            Ok(length) => Ok(Some(length)),
+            Err(errno) => self.failed(file, errno),
+        }
+    }
+
+    fn open_and_read(&mut self, file: FileName) -> Result<Option<usize>, ReadError> {
+        let open = match self.open(file)? {
+            Err(errno) if out_of_fds(errno) => {
+                self.fall_back();
+                self.open(file)?
+            }
+            other => other,
+        };
+        let read = open.and_then(|open| Ok((read_whole(&open, &mut self.shared.buffer)?, open)));
+        match read {
+            Ok((length, open)) => {
+                let keep = matches!(self.handles.keeping, Keeping::Kept)
+                    && self.shared.open_fds < self.shared.max_fds;
+                *self.handles.slot(file) = if keep {
+                    self.shared.open_fds += 1;
+                    Slot::Open(open)
+                } else {
+                    Slot::Unopened
+                };
+                Ok(Some(length))
+            }
+            Err(errno) => self.failed(file, errno),
+        }
+    }
+
+    fn open(&mut self, file: FileName) -> Result<Result<File, Errno>, ReadError> {
+        let dir = match self.dir.take() {
+            Some(dir) => dir,
+            None => self.open_dir()?,
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let open = openat(&dir, file.name(), flags, Mode::empty()).map(File::from);
+        self.dir = Some(dir);
+        Ok(open)
+    }
+
+    /// Opens the directory, and makes sure that it is this cgroup's: a service that is started
+    /// again has a new cgroup with the old path.
+    fn open_dir(&mut self) -> Result<OwnedFd, ReadError> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut dir = open(self.path, flags, Mode::empty());
+        if matches!(dir, Err(errno) if out_of_fds(errno)) {
+            self.fall_back();
+            dir = open(self.path, flags, Mode::empty());
+        }
+        let path = || self.path.to_owned();
+        match dir.and_then(|dir| Ok((nix::sys::stat::fstat(&dir)?.st_ino, dir))) {
+            Ok((ino, dir)) if ino == self.id.0 => Ok(dir),
+            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ENODEV) => Err(self.vanished()),
+            Err(Errno::EACCES | Errno::EPERM) => Err(ReadError::Permission { path: path() }),
+            Err(source) => Err(ReadError::Other { path: path(), source }),
+        }
+    }
+
+    fn failed(&mut self, file: FileName, errno: Errno) -> Result<Option<usize>, ReadError> {
+        match errno {
+            Errno::ENOENT | Errno::ENODEV => {
+                if !self.is_there() {
+                    return Err(self.vanished());
+                }
+            }
+            // The kernel was told to keep no pressure.
+            Errno::EOPNOTSUPP => {}
+            Errno::EACCES | Errno::EPERM => {
+                self.shared.errors.permission += 1;
+                self.shared.warn(file, self.path, &errno);
+            }
+            other => {
+                self.shared.errors.other += 1;
+                self.shared.warn(file, self.path, &io::Error::from(other));
+                return Ok(None);
+            }
+        }
+        let absent = Slot::Absent { again_at: self.handles.again_at() };
+        if matches!(std::mem::replace(self.handles.slot(file), absent), Slot::Open(_)) {
+            self.shared.open_fds = self.shared.open_fds.saturating_sub(1);
+        }
+        Ok(None)
+    }
+
+    /// The process has no more file descriptors: gives up this cgroup's, for a while.
+    fn fall_back(&mut self) {
+        if matches!(self.handles.keeping, Keeping::Kept) {
+            self.shared.evictions += 1;
+        }
+        self.handles.keeping = Keeping::Transient { again_at: self.handles.again_at() };
+        let closed = self.handles.close();
+        self.shared.open_fds = self.shared.open_fds.saturating_sub(closed);
+    }
+
+    fn is_there(&self) -> bool {
+        fs::metadata(self.path).is_ok_and(|metadata| metadata.ino() == self.id.0)
+    }
+
+    fn vanished(&self) -> ReadError {
+        ReadError::Vanished { path: self.path.to_owned() }
+    }
+}
+
+/// One `pread`: these files are made whole at offset 0 (fs/seq_file.c), so a short read is all of
+/// it, and a full buffer means that the buffer is too small.
+fn read_whole(file: &File, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
+    loop {
+        match file.read_at(buffer, 0) {
+            Ok(length) if length < buffer.len() => return Ok(length),
+            Ok(_) if buffer.len() >= MAX_BUFFER => return Err(Errno::EFBIG),
+            Ok(_) => buffer.resize(buffer.len().saturating_mul(2), 0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
+            }
+        }
+    }
+}
+
+fn out_of_fds(errno: Errno) -> bool {
+    matches!(errno, Errno::EMFILE | Errno::ENFILE)
+}

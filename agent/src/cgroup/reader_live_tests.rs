@@ -1,0 +1,193 @@
+//! Against the kernel, in cgroups of our own. Skipped where no cgroup v2 tree can be written to.
+
+use super::*;
+use crate::cgroup::walk::walk;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A cgroup that is removed at the end of the test, with what is below it.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(what: &str) -> Option<Self> {
+        match Self::try_new(what) {
+            Ok(cgroup) => Some(cgroup),
+            Err(reason) => {
+                println!("SKIPPED: {reason}");
+                None
+            }
+        }
+    }
+
+    fn try_new(what: &str) -> Result<Self, String> {
+        let mounts = procfs::process::Process::myself()
+            .and_then(|process| process.mountinfo())
+            .map_err(|error| format!("the mounts cannot be read: {error}"))?;
+        let mut reason = "no cgroup v2 tree is mounted".to_owned();
+        for mount in mounts.into_iter().filter(|mount| mount.fs_type == "cgroup2") {
+            let name = format!("podvitals-test-{}-{what}", std::process::id());
+            let path = mount.mount_point.join(name);
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) => reason = format!("cannot make {}: {error}", path.display()),
+            }
+        }
+        Err(reason)
+    }
+
+    fn id(&self) -> CgroupId {
+        CgroupId(fs::metadata(&self.0).unwrap().ino())
+    }
+
+    fn child(&self, name: &str) -> Self {
+        let path = self.0.join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// A busy shell in this cgroup.
+    fn run(&self) -> Child {
+        Command::new("sh")
+            .arg("-c")
+            .arg("echo $$ > \"$0/cgroup.procs\" && while :; do :; done")
+            .arg(&self.0)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        for _ in 0..100 {
+            match fs::remove_dir(&self.0) {
+                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+fn sample(reader: &mut Reader, cgroup: &Cgroup) -> Sample {
+    reader.sample(cgroup.id(), &cgroup.0, Detail::Container).unwrap()
+}
+
+#[test]
+fn a_cgroup_from_its_first_task_to_its_end() {
+    let Some(cgroup) = Cgroup::new("life") else { return };
+    let mut reader = Reader::new(100);
+    assert_eq!(sample(&mut reader, &cgroup).cpu.usage_us, Some(0));
+
+    let mut busy = cgroup.run();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let usage_us = loop {
+        let usage_us = sample(&mut reader, &cgroup).cpu.usage_us.unwrap();
+        if usage_us > 0 || Instant::now() > deadline {
+            break usage_us;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    busy.kill().unwrap();
+    busy.wait().unwrap();
+    assert!(usage_us > 0);
+
+    let last = reader.read_last(cgroup.id(), &cgroup.0).unwrap();
+    let text = fs::read(cgroup.0.join("cpu.stat")).unwrap();
+    assert!(last.cpu.usage_us >= Some(usage_us));
+    assert_eq!(last.cpu.usage_us, files::cpu_stat(&text).unwrap().usage_us);
+    for (file, there) in [
+        ("memory.current", last.memory.usage_bytes.is_some()),
+        ("memory.stat", last.memory.anon_bytes.is_some()),
+        ("pids.current", last.tasks.is_some()),
+        ("cpu.pressure", last.cpu_pressure.some_us.is_some()),
+        ("io.pressure", last.io_pressure.full_us.is_some()),
+    ] {
+        assert_eq!(there, fs::read(cgroup.0.join(file)).is_ok(), "{file}");
+    }
+    assert_eq!(last.cpu_pressure.full_us, None);
+    let stats = reader.stats();
+    assert!(stats.open_fds > 0);
+    assert_eq!(stats.read_errors, ReadErrors::default());
+
+    let (id, path) = (cgroup.id(), cgroup.0.clone());
+    drop(cgroup);
+    assert!(!path.exists());
+    for _ in 0..2 {
+        let gone = reader.read_last(id, &path);
+        assert!(matches!(gone, Err(ReadError::Vanished { path: at }) if at == path));
+    }
+    let stats = reader.stats();
+    assert_eq!((stats.open_fds, stats.read_errors.vanished), (0, 2));
+}
+
+#[test]
+fn a_namesake_is_another_cgroup() {
+    let Some(above) = Cgroup::new("namesake") else { return };
+    let mut reader = Reader::new(100);
+    let mut none_kept = Reader::new(0);
+    let old = above.child("a.service");
+    let (old_id, path) = (old.id(), old.0.clone());
+    sample(&mut reader, &old);
+    sample(&mut none_kept, &old);
+    drop(old);
+    let new = above.child("a.service");
+    assert_ne!(new.id(), old_id);
+    for reader in [&mut reader, &mut none_kept] {
+        let gone = reader.sample(old_id, &path, Detail::Container);
+        assert!(matches!(gone, Err(ReadError::Vanished { .. })));
+        sample(reader, &new);
+    }
+}
+
+#[test]
+fn pressure_can_be_turned_off_and_on() {
+    let Some(cgroup) = Cgroup::new("pressure") else { return };
+    let switch = cgroup.0.join("cgroup.pressure");
+    if !switch.exists() {
+        println!("SKIPPED: no cgroup.pressure, it came with Linux 6.1");
+        return;
+    }
+    let mut reader = Reader::new(100);
+    assert!(sample(&mut reader, &cgroup).cpu_pressure.some_us.is_some());
+    let open = reader.stats().open_fds;
+    fs::write(&switch, "0").unwrap();
+    let off = sample(&mut reader, &cgroup);
+    assert_eq!((off.cpu_pressure, off.io_pressure), (Pressure::default(), Pressure::default()));
+    assert!(off.cpu.usage_us.is_some(), "the kept file of pressure says ENODEV, the cgroup lives");
+    assert_eq!(reader.stats().open_fds, open - 3);
+    assert_eq!(reader.stats().read_errors, ReadErrors::default());
+    fs::write(&switch, "1").unwrap();
+    reader.retry_absent(cgroup.id());
+    assert!(sample(&mut reader, &cgroup).cpu_pressure.some_us.is_some());
+}
+
+#[test]
+fn the_root_can_be_read() {
+    let Some(cgroup) = Cgroup::new("root") else { return };
+    let root = cgroup.0.parent().unwrap();
+    let id = CgroupId(fs::metadata(root).unwrap().ino());
+    let mut reader = Reader::new(100);
+    let sample = reader.sample(id, root, Detail::Container).unwrap();
+    assert!(sample.cpu.usage_us.is_some());
+    assert_eq!(reader.stats().read_errors, ReadErrors::default());
+}
+
+#[test]
+fn a_walk_finds_every_cgroup_with_its_id() {
+    let Some(root) = Cgroup::new("walk") else { return };
+    let kept: Vec<_> = (0..20).map(|at| root.child(&format!("c{at}"))).collect();
+    let deep = kept[3].child("deep");
+    let (found, errors) = walk(&root.0);
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(found.len(), 22);
+    for cgroup in kept.iter().chain([&root, &deep]) {
+        let dir = found.iter().find(|dir| dir.id == cgroup.id()).unwrap();
+        assert_eq!(dir.has_children, [root.id(), kept[3].id()].contains(&dir.id));
+    }
+    drop(deep);
+    drop(kept);
+}
