@@ -1,1 +1,160 @@
-//! To come.
+//! Names from the kubelet's log links: what there is without the API.
+//!
+//! For every container the kubelet makes a link in `/var/log/containers/`, called
+//! `<pod>_<namespace>_<container>-<container id>.log` (pkg/kubelet/kuberuntime/legacy.go). Pod and
+//! namespace are DNS names, so they hold no `_`; the id has a fixed length. The kubelet cuts names
+//! longer than 255 bytes, and with them the id: those containers are not found here.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Where the kubelet puts the links.
+pub const DEFAULT_DIR: &str = "/var/log/containers";
+
+/// A name is kept this long after its link has gone: the container's last facts may come later.
+const KEEP: Duration = Duration::from_secs(600);
+
+/// More names than this are not kept. A node runs some hundred containers.
+const MAX_NAMES: usize = 20_000;
+
+/// Digits of a container id.
+const ID_DIGITS: usize = 64;
+
+/// The name of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LogName {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Pod name. For a static Pod the node's name is part of it, as in the API.
+    pub pod: String,
+    /// Container name.
+    pub container: String,
+}
+
+/// The parts of a link's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts<'a> {
+    /// Pod name.
+    pub pod: &'a str,
+    /// Kubernetes namespace.
+    pub namespace: &'a str,
+    /// Container name.
+    pub container: &'a str,
+    /// 64 hexadecimal digits.
+    pub container_id: &'a str,
+}
+
+/// Takes the name of a link apart. `None` for any other name.
+#[must_use]
+pub fn parse(file_name: &[u8]) -> Option<Parts<'_>> {
+    let stem = std::str::from_utf8(file_name).ok()?.strip_suffix(".log")?;
+    let (pod, rest) = stem.split_once('_')?;
+    let (namespace, rest) = rest.split_once('_')?;
+    let (container, container_id) = rest.rsplit_once('-')?;
+    let is_id = container_id.len() == ID_DIGITS
+        && container_id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_name = [pod, namespace, container].iter().all(|name| !name.is_empty());
+    (is_id && is_name && !container.contains('_')).then_some(Parts {
+        pod,
+        namespace,
+        container,
+        container_id,
+    })
+}
+
+struct Known {
+    name: LogName,
+    seen: Instant,
+}
+
+/// The names of this node's containers, by container id.
+pub struct LogNames {
+    dir: PathBuf,
+    names: HashMap<String, Known>,
+    max: usize,
+    dropped: u64,
+}
+
+impl LogNames {
+    /// Names from the links in `dir`, usually [`DEFAULT_DIR`]. Nothing is read yet.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), names: HashMap::new(), max: MAX_NAMES, dropped: 0 }
+    }
+
+    /// Where the links are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether the directory is there.
+    #[must_use]
+    pub fn available(&self) -> bool {
+        self.dir.is_dir()
+    }
+
+    /// Lists the directory once. Links are not followed.
+    ///
+    /// # Errors
+    /// The directory cannot be read; the names known before are kept.
+    pub fn refresh(&mut self) -> io::Result<()> {
+        self.refresh_at(Instant::now())
+    }
+
+    fn refresh_at(&mut self, now: Instant) -> io::Result<()> {
+        let mut left_over = 0;
+        for entry in fs::read_dir(&self.dir)? {
+            let file_name = entry?.file_name();
+            let Some(parts) = parse(file_name.as_bytes()) else { continue };
+            if let Some(known) = self.names.get_mut(parts.container_id) {
+                known.seen = now;
+            } else if self.names.len() < self.max {
+                let name = LogName {
+                    namespace: parts.namespace.to_owned(),
+                    pod: parts.pod.to_owned(),
+                    container: parts.container.to_owned(),
+                };
+                self.names.insert(parts.container_id.to_owned(), Known { name, seen: now });
+            } else {
+                left_over += 1;
+            }
+        }
+        self.names.retain(|_, known| now.duration_since(known.seen) < KEEP);
+        self.dropped = self.dropped.saturating_add(left_over);
+        Ok(())
+    }
+
+    /// The name of a container. `None` may only mean that it is newer than the last
+    /// [`Self::refresh`].
+    #[must_use]
+    pub fn lookup(&self, container_id: &str) -> Option<&LogName> {
+        self.names.get(container_id).map(|known| &known.name)
+    }
+
+    /// How many names are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether no name is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// How often a link was passed over because too many were known, in total.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+#[cfg(test)]
+#[path = "log_names_tests.rs"]
+mod tests;
