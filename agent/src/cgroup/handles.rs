@@ -163,6 +163,8 @@ pub(super) struct Pass<'a> {
     /// Opened when it is first needed.
     dir: Option<OwnedFd>,
     read_any: bool,
+    /// A file was not there: it may be that the cgroup is not.
+    in_doubt: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -187,7 +189,7 @@ impl<'a> Pass<'a> {
             Keeping::Kept => Keeping::Kept,
         };
         handles.keeping = keeping;
-        Self { id, path, handles, shared, dir: None, read_any: false }
+        Self { id, path, handles, shared, dir: None, read_any: false, in_doubt: false }
     }
 
     /// Reads a file and parses it. `Ok(None)`: this file says nothing.
@@ -208,10 +210,11 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Ends the sample.
+    /// Ends the sample. A cgroup that went in the middle of it has vanished, and the files not
+    /// found until then say nothing about the next time: the caller forgets the handles.
     pub(super) fn finish(self) -> Result<(), ReadError> {
-        // Every file absent: is it the cgroup that is?
-        if self.read_any || self.is_there() { Ok(()) } else { Err(self.vanished()) }
+        let sure = self.read_any && !self.in_doubt;
+        if sure || self.is_there() { Ok(()) } else { Err(self.vanished()) }
     }
 
     /// Reads a file into the buffer and says how much of it.
@@ -229,7 +232,10 @@ impl<'a> Pass<'a> {
         };
         match read {
             Ok(length) => Ok(Some(length)),
-            Err(errno) => self.failed(file, errno),
+            Err(errno) => {
+                self.failed(file, errno);
+                Ok(None)
+            }
         }
     }
 
@@ -254,7 +260,10 @@ impl<'a> Pass<'a> {
                 };
                 Ok(Some(length))
             }
-            Err(errno) => self.failed(file, errno),
+            Err(errno) => {
+                self.failed(file, errno);
+                Ok(None)
+            }
         }
     }
 
@@ -287,13 +296,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn failed(&mut self, file: FileName, errno: Errno) -> Result<Option<usize>, ReadError> {
+    fn failed(&mut self, file: FileName, errno: Errno) {
         match errno {
-            Errno::ENOENT | Errno::ENODEV => {
-                if !self.is_there() {
-                    return Err(self.vanished());
-                }
-            }
+            Errno::ENOENT | Errno::ENODEV => self.in_doubt = true,
             // The kernel was told to keep no pressure.
             Errno::EOPNOTSUPP => {}
             Errno::EACCES | Errno::EPERM => {
@@ -303,14 +308,13 @@ impl<'a> Pass<'a> {
             other => {
                 self.shared.errors.other += 1;
                 self.shared.warn(file, self.path, &io::Error::from(other));
-                return Ok(None);
+                return;
             }
         }
         let absent = Slot::Absent { again_at: self.handles.again_at() };
         if matches!(std::mem::replace(self.handles.slot(file), absent), Slot::Open(_)) {
             self.shared.open_fds = self.shared.open_fds.saturating_sub(1);
         }
-        Ok(None)
     }
 
     /// The process has no more file descriptors: gives up this cgroup's, for a while.
