@@ -1,0 +1,107 @@
+//! Shutdowns: from the stop signal to the end.
+
+use super::catalog::{Family, Scope, StateFamily, Type, Unit};
+use super::expose::{NONE, Value};
+use super::histogram::Bound;
+use super::subject::{Container, Workload};
+use crate::cgroup::CgroupId;
+use crate::lifecycle::fact::Termination;
+
+/// A container that got its stop signal and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenShutdown {
+    /// Its cgroup.
+    pub container: CgroupId,
+    /// Time since the stop signal.
+    pub open_ns: u64,
+    /// SIGKILL came as well.
+    pub killed: bool,
+}
+
+/// The last shutdown.
+pub static LAST: StateFamily<Container> = StateFamily {
+    family: Family {
+        name: "container_last_shutdown_seconds",
+        kind: Type::Gauge,
+        unit: Unit::Seconds,
+        scope: Scope::Container,
+        labels: &[],
+        series_max: 1,
+        help: "From the stop signal to the end, the last time; absent if there was none.",
+    },
+    write: |block, container, to| {
+        if let Some((_, shutdown_ns)) = container.last_shutdown {
+            to.sample(block, &NONE, Value::Nanos(shutdown_ns));
+        }
+    },
+};
+
+/// Shutdowns under way.
+pub static OPEN: StateFamily<Container> = StateFamily {
+    family: Family {
+        name: "container_shutdown_open_seconds",
+        kind: Type::Gauge,
+        unit: Unit::Seconds,
+        scope: Scope::Container,
+        labels: &["killed"],
+        series_max: 1,
+        help: "Time since the stop signal, while the container has not ended; killed: SIGKILL came \
+               and did not help yet.",
+    },
+    write: |block, container, to| {
+        let open = container.usage.live().find_map(|instance| instance.open_shutdown);
+        if let Some((open_ns, killed)) = open {
+            let killed = if killed { "true" } else { "false" };
+            to.sample(block, &[("killed", killed)].as_slice(), Value::Nanos(open_ns));
+        }
+    },
+};
+
+/// All shutdowns.
+pub static DURATION: StateFamily<Workload> = StateFamily {
+    family: Family {
+        name: "shutdown_duration_seconds",
+        kind: Type::Histogram,
+        unit: Unit::Seconds,
+        scope: Scope::Workload,
+        labels: &["outcome"],
+        series_max: 22,
+        help: "From the stop signal to the end; outcome: exited by itself or killed. A SIGKILL \
+               without a stop signal before is not in it.",
+    },
+    write: |block, workload, to| {
+        workload.shutdown_exited.write(block, &[("outcome", "exited")].as_slice(), to);
+        workload.shutdown_killed.write(block, &[("outcome", "killed")].as_slice(), to);
+    },
+};
+
+/// Around the default grace period of 30 s.
+pub static BOUNDS: &[Bound] = &[
+    Bound { ns: 100_000_000, le: "0.1" },
+    Bound { ns: 300_000_000, le: "0.3" },
+    Bound { ns: 1_000_000_000, le: "1" },
+    Bound { ns: 3_000_000_000, le: "3" },
+    Bound { ns: 10_000_000_000, le: "10" },
+    Bound { ns: 30_000_000_000, le: "30" },
+    Bound { ns: 60_000_000_000, le: "60" },
+    Bound { ns: 120_000_000_000, le: "120" },
+];
+
+/// A container ended.
+pub(super) fn terminated(
+    container: &mut Container,
+    workload: Option<&mut Workload>,
+    time_boot_ns: u64,
+    end: &Termination,
+) {
+    let Some(shutdown_ns) = end.shutdown_ns else { return };
+    // Two instances may overlap: the last is the one that ended last.
+    if container.last_shutdown.is_none_or(|(time, _)| time <= time_boot_ns) {
+        container.last_shutdown = Some((time_boot_ns, shutdown_ns));
+    }
+    if let Some(workload) = workload {
+        let histogram =
+            if end.killed { &mut workload.shutdown_killed } else { &mut workload.shutdown_exited };
+        histogram.observe_ns(shutdown_ns);
+    }
+}
