@@ -1,0 +1,7 @@
+//! Tests of the whole room: an exposition is written, parsed strictly, and looked at.
+
+mod fixture;
+mod format;
+mod golden;
+mod parse;
+mod store;

@@ -1,0 +1,378 @@
+//! What is shown when: restarts, overlaps, lingering, first zeros, limits.
+
+use std::time::Duration;
+
+use super::fixture::{
+    SECOND, Shown, WALL, encode, exited, fact, full_sample, identity, killed_after, poor_sample,
+    scrape, started, store,
+};
+use crate::cgroup::CgroupId;
+use crate::cgroup::sample::Sample;
+use crate::kube::identity::Identity;
+use crate::lifecycle::fact::{
+    Cause, FactKind, OomFact, OomScope, OomVictim, Sender, StopSignal, Termination,
+};
+use crate::metrics::shutdown::OpenShutdown;
+use crate::metrics::store::{Store, StoreOptions};
+
+const A: CgroupId = CgroupId(1);
+const B: CgroupId = CgroupId(2);
+const CPU: &str = "container_cpu_usage_seconds_total";
+
+fn one() -> Store {
+    let mut store = store();
+    store.appear(A, &identity("web-1", "web"), SECOND);
+    store
+}
+
+fn info_ids(shown: &Shown) -> Vec<String> {
+    let family = shown.0.iter().find(|family| family.name == "podvitals_container_info");
+    let lines = family.map(|family| &*family.lines).unwrap_or_default();
+    lines.iter().map(|line| line.labels["container_id"].clone()).collect()
+}
+
+#[test]
+fn what_the_kernel_does_not_say_is_no_series() {
+    let mut store = one();
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get(CPU, &[]), []);
+    store.sample(A, poor_sample(1500));
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get(CPU, &[]), [0.0015]);
+    let others = ["container_cpu_limit_cores", "container_memory_usage_bytes", "container_tasks"];
+    for name in others.into_iter().chain(["container_memory_events_total"]) {
+        assert_eq!(shown.get(name, &[]), [], "{name}");
+    }
+}
+
+#[test]
+fn a_limit_with_a_period_of_zero_is_none() {
+    let mut store = one();
+    let mut sample = full_sample();
+    sample.cpu.period_us = Some(0);
+    store.sample(A, sample);
+    assert_eq!(scrape(&mut store).get("container_cpu_limit_cores", &[]), []);
+}
+
+#[test]
+fn counters_go_on_over_restarts() {
+    let mut store = one();
+    store.sample(A, poor_sample(1_000_000));
+    store.last_sample(A, &poor_sample(1_250_000));
+    store.gone(A, 10 * SECOND);
+    assert_eq!(scrape(&mut store).get(CPU, &[]), [1.25]);
+    store.appear(B, &identity("web-1", "web"), 11 * SECOND);
+    assert_eq!(scrape(&mut store).get(CPU, &[]), [1.25]);
+    store.sample(B, poor_sample(500_000));
+    assert_eq!(scrape(&mut store).get(CPU, &[]), [1.75]);
+    // Later than the removal, and still counted; the first is added to the base afterwards.
+    store.last_sample(A, &poor_sample(1_500_000));
+    assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0]);
+    store.expire(80 * SECOND);
+    assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0]);
+    store.last_sample(A, &poor_sample(9_000_000));
+    assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0], "too late");
+}
+
+#[test]
+fn a_counter_never_falls() {
+    let mut store = one();
+    store.sample(A, poor_sample(2_000_000));
+    store.sample(A, poor_sample(1_000_000));
+    assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0]);
+    store.sample(A, Sample::default());
+    assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0]);
+}
+
+#[test]
+fn one_info_and_the_gauges_of_the_newest() {
+    let mut store = one();
+    let next = Identity { container_id: "new".into(), ..identity("web-1", "web") };
+    store.sample(A, full_sample());
+    store.fact(&fact(1, 5 * SECOND, started()), WALL);
+    store.appear(B, &next, 20 * SECOND);
+    let shown = scrape(&mut store);
+    assert_eq!(info_ids(&shown), ["new"]);
+    assert_eq!(shown.get("container_tasks", &[]), [], "the newest has no sample yet");
+    assert_eq!(shown.get("container_start_time_seconds", &[]), []);
+    assert_eq!(shown.get(CPU, &[]), [12.345678]);
+    store.sample(B, full_sample());
+    store.gone(A, 21 * SECOND);
+    let shown = scrape(&mut store);
+    assert_eq!(info_ids(&shown), ["new"]);
+    assert_eq!(shown.get("container_tasks", &[]), [12.0]);
+    assert_eq!(shown.get(CPU, &[]), [24.691356]);
+}
+
+#[test]
+fn an_older_instance_that_is_named_late_is_not_the_newest() {
+    let mut store = store();
+    let newer = Identity { container_id: "new".into(), ..identity("web-1", "web") };
+    store.appear(B, &newer, 20 * SECOND);
+    store.appear(A, &identity("web-1", "web"), 10 * SECOND);
+    assert_eq!(info_ids(&scrape(&mut store)), ["new"]);
+}
+
+#[test]
+fn a_container_keeps_its_identity() {
+    let mut store = one();
+    store.appear(A, &identity("other", "web"), 2 * SECOND);
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get("container_info", &[("pod", "web-1")]), [1.0]);
+    assert_eq!(shown.get("container_info", &[]).len(), 1);
+}
+
+#[test]
+fn gauges_vanish_and_the_rest_lingers() {
+    let mut store = one();
+    store.sample(A, full_sample());
+    store.fact(&fact(1, 2 * SECOND, started()), WALL);
+    store.fact(&fact(1, 9 * SECOND, FactKind::Terminated(exited(0))), WALL);
+    store.gone(A, 10 * SECOND);
+    for now in [10, 100, 309] {
+        store.expire(now * SECOND);
+        let shown = scrape(&mut store);
+        assert_eq!(shown.get("container_tasks", &[]), []);
+        assert_eq!(shown.get("container_start_time_seconds", &[]), []);
+        assert_eq!(shown.get(CPU, &[]), [12.345678]);
+        assert_eq!(shown.get("container_info", &[]), [1.0]);
+        let last = shown.get("container_last_termination_info", &[("exit_code", "0")]);
+        assert_eq!(last, [1_700_000_009.0]);
+    }
+    store.expire(310 * SECOND);
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get("container_info", &[]), []);
+    assert_eq!(shown.get("terminations_total", &[("cause", "completed")]), [1.0]);
+    store.expire(3609 * SECOND);
+    assert_eq!(scrape(&mut store).get("terminations_total", &[]).len(), 6);
+    store.expire(3610 * SECOND);
+    assert_eq!(scrape(&mut store).get("terminations_total", &[]), []);
+}
+
+#[test]
+fn a_short_linger_does_not_mix_up_keys() {
+    let mut store = Store::new(StoreOptions { linger: Duration::ZERO, ..StoreOptions::default() });
+    store.appear(A, &identity("web-1", "web"), SECOND);
+    store.gone(A, 2 * SECOND);
+    store.expire(3 * SECOND);
+    store.appear(B, &identity("web-2", "web"), 4 * SECOND);
+    store.sample(A, poor_sample(7_000_000));
+    store.expire(90 * SECOND);
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get("container_info", &[("pod", "web-1")]), []);
+    assert_eq!(shown.get("container_info", &[("pod", "web-2")]), [1.0]);
+    assert_eq!(shown.get(CPU, &[]), []);
+}
+
+#[test]
+fn events_are_at_zero_before_they_happen() {
+    let mut store = one();
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get("terminations_total", &[]), [0.0; 6]);
+    assert_eq!(shown.get("oom_events_total", &[]), [0.0; 9]);
+    assert_eq!(shown.get("node_oom_events_total", &[]), [0.0; 3]);
+    assert_eq!(shown.get("container_restarts_total", &[]), [0.0]);
+    assert_eq!(shown.get("shutdown_duration_seconds_count", &[]), [0.0; 2]);
+    assert_eq!(shown.get("restart_outage_seconds_count", &[]), [0.0]);
+    let ignored = [("signal", "SIGTERM"), ("sender", "runtime")];
+    assert_eq!(shown.get("stop_signal_ignored_total", &ignored), [0.0]);
+    assert_eq!(shown.get("fatal_signals_total", &[]), []);
+}
+
+#[test]
+fn what_is_born_by_its_first_event_is_at_zero_for_one_scrape() {
+    let mut store = one();
+    encode(&mut store);
+    let crash =
+        Termination { cause: Cause::Signal, fatal: Some((11, Sender::Kernel)), ..exited(0) };
+    store.fact(&fact(1, 5 * SECOND, FactKind::Terminated(crash)), WALL);
+    let unknown = OomFact { scope: None, victim: OomVictim::Child, killed: 1 };
+    store.fact(&fact(1, 5 * SECOND, FactKind::Oom(unknown)), WALL);
+    let segv = [("signal", "SIGSEGV"), ("sender", "kernel")];
+    for expected in [0.0, 1.0, 1.0] {
+        let shown = scrape(&mut store);
+        assert_eq!(shown.get("fatal_signals_total", &segv), [expected]);
+        assert_eq!(shown.get("oom_events_total", &[("scope", "unknown")]), [expected]);
+        assert_eq!(shown.get("node_oom_events_total", &[("scope", "unknown")]), [expected]);
+        assert_eq!(shown.get("terminations_total", &[("cause", "signal")]), [1.0]);
+    }
+}
+
+#[test]
+fn a_life_between_two_scrapes_is_seen_as_an_increase() {
+    let mut store = one();
+    store.fact(&fact(1, 2 * SECOND, FactKind::Terminated(killed_after(SECOND / 2))), WALL);
+    store.gone(A, 3 * SECOND);
+    let cause = [("cause", "killed_after_grace")];
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get("terminations_total", &cause), [0.0]);
+    assert_eq!(shown.get("shutdown_duration_seconds_sum", &[]), [0.0, 0.0]);
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get("terminations_total", &cause), [1.0]);
+    let killed = [("outcome", "killed")];
+    assert_eq!(shown.get("shutdown_duration_seconds_sum", &killed), [0.5]);
+    let bucket = [("outcome", "killed"), ("le", "0.3")];
+    assert_eq!(shown.get("shutdown_duration_seconds_bucket", &bucket), [0.0]);
+    let bucket = [("outcome", "killed"), ("le", "1")];
+    assert_eq!(shown.get("shutdown_duration_seconds_bucket", &bucket), [1.0]);
+}
+
+#[test]
+fn facts_may_follow_the_removal() {
+    let mut store = one();
+    encode(&mut store);
+    store.gone(A, 10 * SECOND);
+    store.expire(69 * SECOND);
+    let cpu = Termination { init_cpu_ns: Some(2_500_000), ..exited(1) };
+    store.fact(&fact(1, 10 * SECOND, FactKind::Terminated(cpu)), WALL);
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get("terminations_total", &[("cause", "error")]), [1.0]);
+    assert_eq!(shown.get(CPU, &[]), [0.0025], "init's own CPU time when nothing else came");
+}
+
+#[test]
+fn the_last_termination_is_the_last() {
+    let mut store = one();
+    store.appear(B, &identity("web-1", "web"), 20 * SECOND);
+    store.fact(&fact(2, 30 * SECOND, FactKind::Terminated(killed_after(SECOND))), WALL);
+    store.fact(&fact(1, 19 * SECOND, FactKind::Terminated(exited(0))), WALL);
+    let shown = scrape(&mut store);
+    let name = "container_last_termination_info";
+    assert_eq!(shown.get(name, &[]).len(), 1);
+    let labels = [
+        ("cause", "killed_after_grace"),
+        ("trigger", "unknown"),
+        ("exit_code", ""),
+        ("signal", "SIGKILL"),
+    ];
+    assert_eq!(shown.get(name, &labels), [1_700_000_030.0]);
+    assert_eq!(shown.get("container_last_shutdown_seconds", &[]), [1.0]);
+}
+
+#[test]
+fn only_an_ignored_stop_signal_counts() {
+    let mut store = one();
+    encode(&mut store);
+    let stop = StopSignal { signal: 15, sender: Sender::Runtime, ignored: false };
+    store.fact(&fact(1, 3 * SECOND, FactKind::StopSignal(stop)), WALL);
+    assert_eq!(scrape(&mut store).get("stop_signal_ignored_total", &[]), [0.0]);
+    let stop = StopSignal { ignored: true, ..stop };
+    store.fact(&fact(1, 3 * SECOND, FactKind::StopSignal(stop)), WALL);
+    assert_eq!(scrape(&mut store).get("stop_signal_ignored_total", &[]), [1.0]);
+}
+
+#[test]
+fn restarts_and_outages() {
+    let mut store = one();
+    encode(&mut store);
+    store.restarted(A, Some(2 * SECOND));
+    store.restarted(A, None);
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get("container_restarts_total", &[]), [2.0]);
+    assert_eq!(shown.get("container_last_restart_outage_seconds", &[]), [2.0]);
+    assert_eq!(shown.get("restart_outage_seconds_count", &[]), [1.0]);
+}
+
+#[test]
+fn a_shutdown_is_open_until_it_is_not() {
+    let mut store = one();
+    let open = OpenShutdown { container: A, open_ns: 31 * SECOND, killed: false };
+    let unknown = OpenShutdown { container: B, ..open };
+    store.set_open_shutdowns([open, unknown]);
+    let name = "container_shutdown_open_seconds";
+    assert_eq!(scrape(&mut store).get(name, &[("killed", "false")]), [31.0]);
+    // The old one is still stopping while the new one runs.
+    store.appear(B, &identity("web-1", "web"), 50 * SECOND);
+    store.set_open_shutdowns([OpenShutdown { killed: true, ..open }]);
+    assert_eq!(scrape(&mut store).get(name, &[("killed", "true")]), [31.0]);
+    store.fact(&fact(1, 60 * SECOND, FactKind::Terminated(killed_after(SECOND))), WALL);
+    assert_eq!(scrape(&mut store).get(name, &[]), []);
+    store.set_open_shutdowns([open]);
+    store.set_open_shutdowns([]);
+    assert_eq!(scrape(&mut store).get(name, &[]), []);
+}
+
+#[test]
+fn pods_come_and_go() {
+    let mut store = store();
+    store.pod_sample(A, "shop", "db-0", full_sample());
+    let name = "pod_memory_events_total";
+    assert_eq!(scrape(&mut store).get(name, &[("event", "oom_kill")]), [2.0]);
+    store.pod_gone(A, 10 * SECOND);
+    store.pod_sample(B, "shop", "db-0", full_sample());
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get(name, &[("event", "oom_kill")]), [4.0]);
+    assert_eq!(shown.get("pod_cpu_limit_cores", &[]), [0.5]);
+    store.pod_gone(B, 20 * SECOND);
+    store.expire(90 * SECOND);
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get(name, &[("event", "oom_kill")]), [4.0]);
+    assert_eq!(shown.get("pod_cpu_limit_cores", &[]), []);
+    store.expire(320 * SECOND);
+    assert_eq!(scrape(&mut store).get(name, &[]), []);
+}
+
+#[test]
+fn beyond_the_limit_nothing_is_made_and_all_is_counted() {
+    let max_series = 300;
+    let mut store = Store::new(StoreOptions { max_series, ..StoreOptions::default() });
+    for container in 0..100 {
+        let id = CgroupId(container);
+        for _ in 0..3 {
+            store.appear(id, &identity(&format!("web-{container}"), "web"), SECOND);
+            store.pod_sample(CgroupId(1000 + container), "shop", "x", full_sample());
+        }
+        store.sample(id, full_sample());
+        let oom = OomFact { scope: Some(OomScope::Node), victim: OomVictim::Init, killed: 1 };
+        store.fact(&fact(container, 3 * SECOND, FactKind::Oom(oom)), WALL);
+    }
+    encode(&mut store);
+    let shown = scrape(&mut store);
+    let kept = shown.get("container_info", &[]).len();
+    assert!((2..100).contains(&kept));
+    let dropped = (100 - kept) as f64 * 35.0;
+    assert_eq!(shown.get("series_dropped_total", &[]), [dropped]);
+    assert_eq!(shown.get("node_oom_events_total", &[("scope", "node")]), [100.0]);
+    let of_node = crate::metrics::catalog::families()
+        .filter(|family| family.scope.labels().is_empty())
+        .map(|family| u64::from(family.series_max))
+        .sum::<u64>();
+    assert!(store.series() <= max_series as u64 + of_node);
+    // A container that is refused finds room later.
+    for container in 0..90 {
+        store.gone(CgroupId(container), 10 * SECOND);
+    }
+    store.expire(100 * SECOND);
+    store.expire(400 * SECOND);
+    store.appear(CgroupId(95), &identity("web-95", "web"), SECOND);
+    assert_eq!(scrape(&mut store).get("container_info", &[("pod", "web-95")]), [1.0]);
+}
+
+#[test]
+fn a_crash_loop_does_not_pile_up() {
+    let mut store = store();
+    for container in 0..1000 {
+        store.appear(CgroupId(container), &identity("web-1", "web"), SECOND + container);
+        store.sample(CgroupId(container), poor_sample(1000));
+        store.gone(CgroupId(container), SECOND + container);
+    }
+    assert_eq!(scrape(&mut store).get(CPU, &[]), [1.0]);
+    store.fact(&fact(0, SECOND, FactKind::Terminated(exited(0))), WALL);
+    assert_eq!(scrape(&mut store).get("terminations_total", &[]), [0.0; 6]);
+    store.expire(2000 * SECOND);
+    store.expire(9000 * SECOND);
+    assert_eq!(store.containers(), 0);
+    assert_eq!(scrape(&mut store).get("terminations_total", &[]), []);
+}
+
+#[test]
+fn long_and_hostile_names_are_cut_and_stay_apart() {
+    let mut store = store();
+    for (container, name) in (0..).zip(["é".repeat(5000), "a\0".into(), "a\u{fffd}".into()]) {
+        store.appear(CgroupId(container), &identity(&name, &name), SECOND);
+    }
+    let shown = scrape(&mut store);
+    let family = shown.0.iter().find(|family| family.name == "podvitals_container_info").unwrap();
+    assert_eq!(family.lines.len(), 2, "two names that would be written alike are one");
+    assert!(family.lines.iter().all(|line| line.labels["pod"].len() <= 1024));
+}
