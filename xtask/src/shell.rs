@@ -1,0 +1,110 @@
+//! Short commands: run, checked, and their output kept when it is only noise.
+
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::paths;
+
+/// How many lines of a log are shown when its command failed.
+const TAIL_LINES: usize = 25;
+
+/// The cargo that runs this tool, in the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths::root());
+    command
+}
+
+/// Runs `command`, its output to the terminal.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("start {}", line(command)))?;
+    if !status.success() {
+        bail!("{}: {status}", line(command));
+    }
+    Ok(())
+}
+
+/// Runs `command`, its output to a log file whose tail is shown only if it fails.
+pub(crate) fn run_quiet(command: &mut Command, log_name: &str) -> Result<()> {
+    let log = paths::work("log")?.join(format!("{log_name}.log"));
+    let file = fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().context("share the log")?)
+        .stderr(file)
+        .status()
+        .with_context(|| format!("start {}", line(command)))?;
+    if !status.success() {
+        eprintln!("{}", tail(&fs::read_to_string(&log).unwrap_or_default(), TAIL_LINES));
+        bail!("{}: {status} (all of it: {})", line(command), log.display());
+    }
+    Ok(())
+}
+
+/// What `command` prints; its complaints are part of the error.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start {}", line(command)))?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        bail!("{}: {}: {}", line(command), output.status, complaint.trim());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{}: not UTF-8", line(command)))
+}
+
+/// The program's file, if it is on `PATH` or where a system keeps its own.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from))
+        .map(|dir| dir.join(program))
+        .find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// The last `lines` lines of `text`.
+pub(crate) fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+}
+
+/// A command as one would type it, for messages.
+fn line(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let mut line = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for arg in command.get_args() {
+        line.push(' ');
+        line.push_str(&arg.to_string_lossy());
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tail_takes_the_last_lines_or_all() {
+        assert_eq!(tail("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(tail("a", 9), "a");
+        assert_eq!(tail("", 9), "");
+    }
+
+    #[test]
+    fn a_failed_command_is_named_with_its_complaint() {
+        let error = output(Command::new("sh").args(["-c", "echo no >&2; exit 3"])).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("exit status: 3") && message.ends_with("no"), "{message}");
+    }
+}
