@@ -1,0 +1,94 @@
+//! `cargo xtask build`: the eBPF object, then the agent that embeds it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{object, paths, shell};
+
+/// What the shipped binary may weigh (docs: budgets).
+pub(crate) const MAX_BYTES: u64 = 12 * 1024 * 1024;
+
+/// Arguments of `cargo xtask build`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Link everything into the binary: what is shipped, and what the test VMs run.
+    #[arg(long = "static")]
+    is_static: bool,
+}
+
+/// Release binaries.
+pub(crate) struct Built {
+    /// `podvitals`
+    pub(crate) agent: PathBuf,
+    /// `scenarios`
+    pub(crate) scenarios: PathBuf,
+}
+
+/// `cargo xtask build`
+pub(crate) fn command(args: &Args) -> Result<()> {
+    let object = object::build()?;
+    let built = if args.is_static { static_with(&object)? } else { dynamic_with(&object)? };
+    println!("object     {}", object.display());
+    println!("agent      {} ({})", built.agent.display(), size(&built.agent)?);
+    println!("scenarios  {}", built.scenarios.display());
+    Ok(())
+}
+
+/// Both binaries, static.
+pub(crate) fn static_release() -> Result<Built> {
+    static_with(&object::build()?)
+}
+
+/// Both binaries, linked as usual.
+pub(crate) fn dynamic_release() -> Result<Built> {
+    dynamic_with(&object::build()?)
+}
+
+fn dynamic_with(object: &Path) -> Result<Built> {
+    println!("building agent and scenarios");
+    shell::run(&mut cargo(object))?;
+    Ok(Built::in_dir(&paths::target().join("release")))
+}
+
+fn static_with(object: &Path) -> Result<Built> {
+    println!("building agent and scenarios, static");
+    let host = host()?;
+    let mut cargo = cargo(object);
+    // A target named explicitly keeps the flag away from build scripts and procedural macros, and
+    // a folder of its own keeps both kinds of build warm.
+    let dir = paths::target().join("static");
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    cargo.args(["--target", &host, "--target-dir"]).arg(&dir);
+    shell::run(&mut cargo)?;
+    Ok(Built::in_dir(&dir.join(host).join("release")))
+}
+
+fn cargo(object: &Path) -> Command {
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--quiet", "--locked", "--release", "-p", "agent", "-p", "scenarios"]);
+    cargo.env("AGENT_EBPF_OBJECT", object);
+    cargo
+}
+
+fn host() -> Result<String> {
+    let version = shell::output(Command::new("rustc").arg("-vV").current_dir(paths::root()))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV tells no host")?.to_owned())
+}
+
+impl Built {
+    fn in_dir(dir: &Path) -> Self {
+        Self { agent: dir.join("podvitals"), scenarios: dir.join("scenarios") }
+    }
+}
+
+/// A file's size beside the budget, for people.
+pub(crate) fn size(file: &Path) -> Result<String> {
+    let bytes = fs::metadata(file).with_context(|| format!("stat {}", file.display()))?.len();
+    Ok(format!("{} of {} KiB allowed", bytes.div_ceil(1024), MAX_BYTES / 1024))
+}

@@ -1,0 +1,224 @@
+//! The eBPF object: which toolchain makes it here, and its making.
+
+use std::{
+    env, fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{apt, paths, shell};
+
+/// Where rustc finds BPF's `core` when a distribution ships it compiled.
+const TARGET: &str = "bpfel-unknown-none";
+/// The object to use instead of one built here.
+const OVERRIDE: &str = "AGENT_EBPF_OBJECT";
+const HELP: &str = "\
+no toolchain for eBPF. One of these makes it work:
+  rustup toolchain install nightly --component rust-src && cargo install bpf-linker
+  Debian: apt-get install rustc-web libstd-rust-web-dev-bpf (as root this is done for you)
+  AGENT_EBPF_OBJECT=<an object built elsewhere>";
+
+/// Where the object comes from.
+pub(crate) enum Source {
+    /// Made elsewhere, named by `AGENT_EBPF_OBJECT`.
+    Given(PathBuf),
+    /// Made here.
+    Build(Toolchain),
+}
+
+/// A compiler for `bpfel-unknown-none`; bpf-linker is then on `PATH`.
+pub(crate) enum Toolchain {
+    /// rustup's nightly, which compiles `core` from rust-src.
+    Nightly,
+    /// A distribution's rustc whose sysroot has `core` for BPF.
+    Rustc(PathBuf),
+}
+
+impl fmt::Display for Toolchain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nightly => f.write_str("rustup's nightly with rust-src"),
+            Self::Rustc(rustc) => write!(f, "{} with its own core for BPF", rustc.display()),
+        }
+    }
+}
+
+/// Chooses where the object comes from, and installs what that lacks.
+pub(crate) fn source() -> Result<Source> {
+    if let Some(given) = env::var_os(OVERRIDE) {
+        let given = paths::absolute(Path::new(&given))?;
+        if !given.is_file() {
+            bail!("{OVERRIDE}={}: no such file", given.display());
+        }
+        return Ok(Source::Given(given));
+    }
+    if shell::find("bpf-linker").is_some() && nightly_has_source() {
+        return Ok(Source::Build(Toolchain::Nightly));
+    }
+    let rustc = PathBuf::from("/usr/bin/rustc");
+    if !has_bpf_core(&rustc) {
+        if !apt::is_here() {
+            bail!(HELP);
+        }
+        apt::install(&["rustc-web".to_owned(), "libstd-rust-web-dev-bpf".to_owned()])
+            .context(HELP)?;
+        if !has_bpf_core(&rustc) {
+            bail!("{} has no core for {TARGET}, though its package is installed", rustc.display());
+        }
+    }
+    if shell::find("bpf-linker").is_none() {
+        install_linker(&rustc)?;
+    }
+    Ok(Source::Build(Toolchain::Rustc(rustc)))
+}
+
+/// Makes the object, or takes the given one. Absolute, and touched only when it changed.
+pub(crate) fn build() -> Result<PathBuf> {
+    let toolchain = match source()? {
+        Source::Given(object) => return Ok(object),
+        Source::Build(toolchain) => toolchain,
+    };
+    println!("building the eBPF object ({toolchain})");
+    shell::run(&mut toolchain.cargo("build"))?;
+    let built = target_dir().join(TARGET).join("release").join("agent-ebpf");
+    let object = paths::target().join("podvitals.bpf.o");
+    let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    if fs::read(&object).is_ok_and(|old| old == bytes) {
+        return Ok(object);
+    }
+    fs::write(&object, bytes).with_context(|| format!("write {}", object.display()))?;
+    Ok(object)
+}
+
+/// Clippy over the kernel side, with warnings as errors. `Some(why)` if this toolchain has none.
+pub(crate) fn lint() -> Result<Option<String>> {
+    let toolchain = match source()? {
+        Source::Given(_) => return Ok(Some(format!("{OVERRIDE} is given: no toolchain chosen"))),
+        Source::Build(toolchain) => toolchain,
+    };
+    let mut cargo = match &toolchain {
+        Toolchain::Nightly => {
+            let mut clippy = Command::new("rustup");
+            clippy.args(["run", "nightly", "cargo-clippy", "--version"]);
+            if shell::output(&mut clippy).is_err() {
+                return Ok(Some("rustup's nightly has no clippy".to_owned()));
+            }
+            let mut cargo = toolchain.cargo("clippy");
+            cargo.args(["--", "-D", "warnings"]);
+            cargo
+        }
+        Toolchain::Rustc(rustc) => {
+            let driver = rustc.with_file_name("clippy-driver");
+            if !driver.is_file()
+                && let Err(error) = apt::install(&["rust-web-clippy".to_owned()])
+            {
+                return Ok(Some(format!("no clippy of {}: {error:#}", rustc.display())));
+            }
+            let mut cargo = toolchain.cargo("check");
+            cargo.env("RUSTC_WORKSPACE_WRAPPER", driver).env("CLIPPY_ARGS", "-Dwarnings");
+            cargo
+        }
+    };
+    shell::run(&mut cargo)?;
+    Ok(None)
+}
+
+impl Toolchain {
+    /// `cargo <command>` for the kernel side, with the flags that aya and bpf-linker want.
+    fn cargo(&self, command: &str) -> Command {
+        let mut cargo = match self {
+            Self::Nightly => {
+                let mut rustup = Command::new("rustup");
+                rustup.current_dir(paths::root()).env_remove("RUSTC");
+                rustup.args(["run", "nightly", "cargo", command, "-Z", "build-std=core"]);
+                rustup
+            }
+            Self::Rustc(rustc) => {
+                let mut cargo = shell::cargo();
+                // aya-ebpf has BPF assembly, which is not stable.
+                cargo.arg(command).env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
+                cargo
+            }
+        };
+        cargo.env_remove("RUSTC_WORKSPACE_WRAPPER").env_remove("RUSTFLAGS");
+        // Which registers a program's arguments are in; line numbers; BTF for the verifier's log.
+        let arch = format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH);
+        let flags = [arch.as_str(), "-Cdebuginfo=2", "-Clink-arg=--btf"];
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+        cargo.args(["--quiet", "--locked", "--release", "--package", "agent-ebpf"]);
+        cargo.args(["--target", TARGET, "--target-dir"]).arg(target_dir());
+        cargo
+    }
+}
+
+/// Apart from the host's, or the two compilers would rebuild each other's work.
+fn target_dir() -> PathBuf {
+    paths::target().join("bpf")
+}
+
+/// Whether rustup's nightly is installed (never installing it) and has core's source.
+fn nightly_has_source() -> bool {
+    let installed = shell::output(Command::new("rustup").args(["toolchain", "list"]))
+        .is_ok_and(|list| list.lines().any(|line| line.starts_with("nightly-")));
+    installed
+        && shell::output(
+            Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]),
+        )
+        .is_ok_and(|sysroot| {
+            Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core").is_dir()
+        })
+}
+
+fn has_bpf_core(rustc: &Path) -> bool {
+    let Ok(sysroot) = shell::output(Command::new(rustc).args(["--print", "sysroot"])) else {
+        return false;
+    };
+    let lib = Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).join("lib");
+    fs::read_dir(lib).is_ok_and(|files| {
+        files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
+    })
+}
+
+/// bpf-linker must read what `rustc` writes, so it is built on the same LLVM.
+fn install_linker(rustc: &Path) -> Result<()> {
+    let version = shell::output(Command::new(rustc).arg("-vV"))?;
+    let llvm = llvm_major(&version)
+        .with_context(|| format!("{} -vV tells no LLVM version", rustc.display()))?;
+    let mut packages = vec![format!("llvm-{llvm}-dev"), format!("libllvm{llvm}")];
+    packages.extend(["zlib1g-dev", "libzstd-dev", "libxml2-dev"].map(str::to_owned));
+    apt::install(&packages)?;
+    println!("setup: installing bpf-linker on LLVM {llvm} (about a minute) …");
+    let prefix = format!("/usr/lib/llvm-{llvm}");
+    let path = env::var_os("PATH").unwrap_or_default();
+    let dirs =
+        std::iter::once(PathBuf::from(format!("{prefix}/bin"))).chain(env::split_paths(&path));
+    let mut cargo = shell::cargo();
+    cargo
+        .env("PATH", env::join_paths(dirs).context("put LLVM on PATH")?)
+        .env("LLVM_PREFIX", &prefix)
+        .args(["install", "bpf-linker", "--locked", "--no-default-features", "--features"])
+        .arg(format!("llvm-{llvm}"));
+    shell::run_quiet(&mut cargo, "bpf-linker")?;
+    if shell::find("bpf-linker").is_none() {
+        bail!("bpf-linker is installed, but its folder (~/.cargo/bin) is not on PATH");
+    }
+    Ok(())
+}
+
+fn llvm_major(version: &str) -> Option<u32> {
+    let line = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    line.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn llvm_is_read_from_what_rustc_says() {
+        assert_eq!(llvm_major("rustc 1.96.0\nhost: x\nLLVM version: 22.1.8\n"), Some(22));
+        assert_eq!(llvm_major("rustc 1.96.0\n"), None);
+    }
+}
