@@ -1,0 +1,181 @@
+//! `cargo xtask run`: the agent on this very machine.
+
+use std::{
+    ffi::{OsStr, OsString},
+    net::SocketAddr,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::{
+    build, cgroup,
+    child::Child,
+    demo::{self, Demo},
+    paths,
+};
+
+const ADDRESS_FLAG: &str = "--web.listen-address";
+const ADDRESS: &str = "127.0.0.1:9550";
+/// How often the children and the signals are looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Arguments of `cargo xtask run`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Stop after so many seconds instead of at Ctrl-C.
+    #[arg(long = "for", value_name = "SECONDS")]
+    seconds: Option<u64>,
+    /// Start this binary instead of building one.
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
+    /// Watch the demo even if containers run here.
+    #[arg(long)]
+    demo: bool,
+    /// Arguments for `podvitals agent`; they come last, and so win.
+    #[arg(last = true)]
+    agent_args: Vec<OsString>,
+}
+
+/// `cargo xtask run`
+pub(crate) fn command(args: &Args) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "loading eBPF programs needs root: sudo env \"PATH=$PATH\" cargo xtask {}",
+            std::env::args().skip(1).collect::<Vec<_>>().join(" ")
+        );
+    }
+    let address: SocketAddr = listen_address(&args.agent_args)
+        .parse()
+        .with_context(|| format!("{ADDRESS_FLAG} wants address:port"))?;
+    demo::check_free(address)?;
+    let agent = match &args.agent {
+        Some(agent) => paths::absolute(agent)?,
+        None => build::dynamic_release()?.agent,
+    };
+
+    // From here on Ctrl-C and SIGTERM are read below, so that the children end first.
+    let mut stop_signals = SigSet::empty();
+    stop_signals.add(Signal::SIGINT);
+    stop_signals.add(Signal::SIGTERM);
+    stop_signals.thread_block().context("block signals")?;
+    let signals =
+        SignalFd::with_flags(&stop_signals, SfdFlags::SFD_NONBLOCK).context("signalfd")?;
+
+    let container = cgroup::mount().ok().and_then(|mount| cgroup::find_container(&mount));
+    let mut demo = match &container {
+        Some(container) if !args.demo => {
+            println!("containers run here, the first in {}", container.display());
+            None
+        }
+        _ => {
+            let why = if args.demo { "as asked" } else { "no container runs on this machine" };
+            println!("{why}: starting podvitals demo for something to watch");
+            Some(Demo::start(&agent)?)
+        }
+    };
+    let mut agent_args = match &demo {
+        Some(demo) => demo.agent_args(),
+        None => vec!["--mode".into(), "auto".into()],
+    };
+    agent_args.extend([ADDRESS_FLAG.into(), address.to_string().into()]);
+    agent_args.extend(without_address(&args.agent_args));
+    let (mut child, took) = demo::start_agent(&agent, address, &agent_args)?;
+    let what = demo
+        .as_ref()
+        .map_or("this machine".to_owned(), |demo| demo.cgroup_root().display().to_string());
+    println!("\npodvitals was ready after {:.2} s and watches {what}", took.as_secs_f64());
+    println!("  page     http://{address}/");
+    println!("  Pods     curl -s http://{address}/api/pods");
+    println!("  metrics  curl -s http://{address}/metrics | grep ^podvitals_");
+    match args.seconds {
+        Some(seconds) => println!("It ends by itself after {seconds} s, or at Ctrl-C.\n"),
+        None => println!("Ctrl-C ends it.\n"),
+    }
+    let ending = watch(&mut child, demo.as_mut(), &signals, args.seconds)?;
+    println!("{ending}: stopping");
+    let status = child.stop()?;
+    drop(demo);
+    if !status.success() {
+        bail!("podvitals agent: {status}");
+    }
+    println!("all has ended");
+    Ok(())
+}
+
+/// Waits for a reason to stop, and tells it; a child that ends by itself is an error.
+fn watch(
+    agent: &mut Child,
+    mut demo: Option<&mut Demo>,
+    signals: &SignalFd,
+    seconds: Option<u64>,
+) -> Result<String> {
+    let deadline = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    loop {
+        if let Some(info) = signals.read_signal().context("read signals")? {
+            let signal = i32::try_from(info.ssi_signo).ok().and_then(|no| no.try_into().ok());
+            return Ok(signal.map_or("signal", Signal::as_str).to_owned());
+        }
+        if let Some(status) = agent.ended()? {
+            bail!("podvitals agent ended by itself: {status}");
+        }
+        if let Some(demo) = &mut demo
+            && let Some(status) = demo.ended()?
+        {
+            bail!("podvitals demo ended by itself: {status}");
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok("time is up".to_owned());
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// The last address among the agent's arguments, else the default.
+fn listen_address(args: &[OsString]) -> String {
+    let mut address = ADDRESS.to_owned();
+    let mut args = args.iter().map(|arg| arg.to_string_lossy());
+    while let Some(arg) = args.next() {
+        match arg.strip_prefix(ADDRESS_FLAG) {
+            Some("") => address = args.next().unwrap_or_default().into_owned(),
+            Some(value) => address = value.trim_start_matches('=').to_owned(),
+            None => {}
+        }
+    }
+    address
+}
+
+/// The same arguments less the address, which is given in one place.
+fn without_address(args: &[OsString]) -> Vec<OsString> {
+    let mut kept = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if arg == OsStr::new(ADDRESS_FLAG) {
+            args.next();
+        } else if !arg.to_string_lossy().starts_with(&format!("{ADDRESS_FLAG}=")) {
+            kept.push(arg.clone());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_address_wins_in_both_spellings() {
+        let args = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let spaced = args("-v --web.listen-address 127.0.0.1:1 -x");
+        let joined = args("-v --web.listen-address=127.0.0.1:2 -x");
+        assert_eq!(listen_address(&spaced), "127.0.0.1:1");
+        assert_eq!(listen_address(&joined), "127.0.0.1:2");
+        assert_eq!(listen_address(&[]), ADDRESS);
+        assert_eq!(without_address(&spaced), args("-v -x"));
+        assert_eq!(without_address(&joined), args("-v -x"));
+    }
+}
