@@ -1,0 +1,230 @@
+//! `cargo xtask metrics`: the demo's scrape, held against promtool and a real Prometheus.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    apt, build,
+    child::Child,
+    demo::{self, Demo},
+    http, names, paths, shell,
+};
+
+/// How long Prometheus may take to start and scrape once.
+const START: Duration = Duration::from_secs(30);
+/// How long a demo's crash loop may take to show in a counter.
+const CRASH: Duration = Duration::from_secs(90);
+/// How often a query is repeated.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Queries that must give a value above 0.
+const PRESENT: [&str; 3] = [
+    r#"count(podvitals_container_info{namespace!="",pod!="",container!=""})"#,
+    "count(podvitals_container_cpu_usage_seconds_total)",
+    "sum(podvitals_build_info)",
+];
+/// Counters that the demo's crash loop must raise.
+const RISING: [&str; 2] =
+    ["sum(podvitals_terminations_total)", "sum(podvitals_container_restarts_total)"];
+/// Queries that must give nothing: with `honor_labels` no label of ours is renamed.
+const ABSENT: [&str; 2] = [r#"count({exported_pod!=""})"#, r#"count({exported_namespace!=""})"#];
+
+/// Arguments of `cargo xtask metrics`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Use this binary instead of building one.
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
+}
+
+/// Prometheus' own programs.
+pub(crate) struct Tools {
+    /// The server.
+    pub(crate) prometheus: PathBuf,
+    /// Its checker.
+    pub(crate) promtool: PathBuf,
+}
+
+/// `cargo xtask metrics`
+pub(crate) fn command(args: &Args) -> Result<()> {
+    let agent = match &args.agent {
+        Some(agent) => paths::absolute(agent)?,
+        None => build::dynamic_release()?.agent,
+    };
+    let scrape = check(&agent)?;
+    if let Some(reason) = names::check(&agent, &scrape)? {
+        println!("names: SKIPPED ({reason})");
+    }
+    Ok(())
+}
+
+/// The machine's Prometheus, else Debian's unpacked into the cache: nothing is installed, so no
+/// service starts.
+pub(crate) fn tools() -> Result<Tools> {
+    if let (Some(prometheus), Some(promtool)) = (shell::find("prometheus"), shell::find("promtool"))
+    {
+        return Ok(Tools { prometheus, promtool });
+    }
+    let dir = paths::cache("tools/prometheus")?;
+    let tools = Tools {
+        prometheus: dir.join("usr/bin/prometheus"),
+        promtool: dir.join("usr/bin/promtool"),
+    };
+    if !tools.prometheus.is_file() || !tools.promtool.is_file() {
+        if !apt::is_here() {
+            bail!("missing here: prometheus and promtool; please install them");
+        }
+        println!("setup: unpacking prometheus …");
+        apt::Root::fetch_own()?.unpack("prometheus", &dir)?;
+    }
+    Ok(tools)
+}
+
+/// Runs all checks, and gives the last scrape.
+pub(crate) fn check(agent: &Path) -> Result<String> {
+    let tools = tools()?;
+    let demo = Demo::start(agent)?;
+    let address = http::free_address()?;
+    let (mut child, _) = demo::start_agent(agent, address, &{
+        let mut args = demo.agent_args();
+        args.extend(["--web.listen-address".into(), address.to_string().into()]);
+        args
+    })?;
+    let work = paths::work("prometheus")?;
+    let server = http::free_address()?;
+    let mut prometheus = start(&tools, &work, server, address)?;
+    until("Prometheus answers", START, || http::get(server, "/-/ready").map(|_| true))?;
+    until("Prometheus has scraped", START, || Ok(query(server, "up == 1")? == Some(1.0)))?;
+    println!("Prometheus scrapes the agent");
+    // Names may come a moment after the first scrape.
+    for expression in PRESENT {
+        until(expression, START, || Ok(query(server, expression)?.is_some_and(|it| it > 0.0)))?;
+        println!("there: {expression} = {}", query(server, expression)?.unwrap_or_default());
+    }
+    for expression in RISING {
+        let first = query(server, expression)?.unwrap_or_default();
+        until(expression, CRASH, || Ok(query(server, expression)?.is_some_and(|it| it > first)))?;
+        println!("rises: {expression} from {first}");
+    }
+    for expression in ABSENT {
+        if let Some(count) = query(server, expression)? {
+            bail!("{expression} = {count}: our labels are renamed");
+        }
+    }
+    prometheus.stop()?;
+    let scrape = http::get(address, "/metrics")?;
+    fs::write(work.join("scrape.txt"), &scrape).context("keep the scrape")?;
+    lint(&tools, &scrape)?;
+    let samples = scrape.lines().filter(|line| !line.starts_with('#')).count();
+    println!("promtool has nothing to say about {samples} samples");
+    let status = child.stop()?;
+    if !status.success() {
+        bail!("podvitals agent: {status}");
+    }
+    Ok(scrape)
+}
+
+fn start(tools: &Tools, work: &Path, server: SocketAddr, target: SocketAddr) -> Result<Child> {
+    let data = work.join("data");
+    let _ = fs::remove_dir_all(&data);
+    let config = work.join("prometheus.yml");
+    let text = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+         scrape_configs:\n\
+         - job_name: podvitals\n\
+         \x20 honor_labels: true\n\
+         \x20 static_configs: [{{targets: ['{target}']}}]\n"
+    );
+    fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
+    let log = fs::File::create(work.join("prometheus.log")).context("create prometheus.log")?;
+    let mut command = Command::new(&tools.prometheus);
+    command
+        .current_dir(work)
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", data.display()))
+        .arg(format!("--web.listen-address={server}"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().context("share prometheus.log")?)
+        .stderr(log);
+    Child::spawn("prometheus", &mut command)
+}
+
+/// `promtool check metrics`
+fn lint(tools: &Tools, scrape: &str) -> Result<()> {
+    let mut promtool = Command::new(&tools.promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("start promtool")?;
+    let mut stdin = promtool.stdin.take().context("promtool's input")?;
+    let written = stdin.write_all(scrape.as_bytes());
+    drop(stdin);
+    let status = promtool.wait().context("wait for promtool")?;
+    written.context("give promtool the scrape")?;
+    if !status.success() {
+        bail!("promtool check metrics: {status}");
+    }
+    Ok(())
+}
+
+/// Repeats `test` until it is true; an error counts as "not yet", and is told at the end.
+fn until(what: &str, limit: Duration, mut test: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let result = test();
+        if matches!(result, Ok(true)) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let error = result.err().map_or_else(String::new, |error| format!(": {error:#}"));
+            bail!("not within {limit:?}: {what}{error}");
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// The value of an expression that gives one sample at most.
+fn query(server: SocketAddr, expression: &str) -> Result<Option<f64>> {
+    let path = format!("/api/v1/query?query={}", http::escape(expression));
+    let answer = http::get(server, &path)?;
+    value(&answer).with_context(|| format!("{expression}: {answer}"))
+}
+
+/// The first sample of `{"status":"success","data":{…,"result":[{…,"value":[time,"1.5"]}]}}`.
+fn value(answer: &str) -> Result<Option<f64>> {
+    if !answer.contains(r#""status":"success""#) {
+        bail!("the query failed");
+    }
+    let Some((_, rest)) = answer.split_once(r#""value":["#) else {
+        return Ok(None);
+    };
+    let text = rest.split('"').nth(1).context("a sample without a value")?;
+    Ok(Some(text.parse().context("a sample that is no number")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_read_from_the_answer() {
+        let answer = |result: &str| {
+            format!(
+                r#"{{"status":"success","data":{{"resultType":"vector","result":[{result}]}}}}"#
+            )
+        };
+        let sample = r#"{"metric":{"job":"x"},"value":[1700000000.123,"2.5"]}"#;
+        assert_eq!(value(&answer(sample)).unwrap(), Some(2.5));
+        assert_eq!(value(&answer("")).unwrap(), None);
+        value(r#"{"status":"error"}"#).unwrap_err();
+    }
+}
