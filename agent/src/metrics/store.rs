@@ -4,7 +4,7 @@
 //! it, one after the other and for a moment together. Counters are the sum over all of them, so a
 //! restart goes on counting; gauges and `container_info` are those of the newest. Facts and last
 //! counters may come after the removal of their cgroup, so an instance is held for another
-//! [`HOLD_NS`] and only then added to the key's base.
+//! minute and only then added to the key's base.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
