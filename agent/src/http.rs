@@ -1,0 +1,304 @@
+//! The web server: `/metrics`, `/livez`, `/readyz` and a page that leads to them.
+//!
+//! It knows nothing by itself: a [`Handle`] asks the owner of the state over a bounded queue and
+//! waits for the answer. All that a client can take is bounded: connections and how long each
+//! lives, the time for a request's head, answers in memory, the wait for the owner.
+
+mod listen;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+pub use listen::{BindError, bind};
+pub use page::Status;
+
+use crate::metrics::expose;
+
+/// What the server asks the owner of the state. A question whose answer nobody waits for any more
+/// has a closed sender.
+#[derive(Debug)]
+pub enum Request {
+    /// The exposition.
+    Scrape(oneshot::Sender<Bytes>),
+    /// Whether the agent does its work, else why not.
+    Ready(oneshot::Sender<Result<(), String>>),
+    /// What the landing page shows.
+    Status(oneshot::Sender<Status>),
+}
+
+/// The server's side of the queue to the owner.
+#[derive(Clone, Debug)]
+pub struct Handle(mpsc::Sender<Request>);
+
+/// Questions that may wait for the owner.
+const QUEUE: usize = 16;
+
+/// A handle, and the end that the owner reads.
+#[must_use]
+pub fn channel() -> (Handle, mpsc::Receiver<Request>) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (Handle(sender), receiver)
+}
+
+impl Handle {
+    /// `None` if the owner does not answer in time, or not at all.
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Request,
+        patience: Duration,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        let answer = async {
+            self.0.send(question(sender)).await.ok()?;
+            receiver.await.ok()
+        };
+        timeout(patience, answer).await.ok().flatten()
+    }
+}
+
+/// What clients can take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once; further ones are answered 503 and closed.
+    pub connections: usize,
+    /// Expositions in memory at once; further scrapes wait.
+    pub scrapes: usize,
+    /// Time for the head of a request, and for an idle connection to send one.
+    pub header_read: Duration,
+    /// After this a connection is closed when its answer is written.
+    pub lifetime: Duration,
+    /// Wait for the owner's answer.
+    pub owner: Duration,
+    /// Time to finish answers, at shutdown and at the end of a connection's lifetime.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            scrapes: 8,
+            header_read: Duration::from_secs(20),
+            lifetime: Duration::from_secs(60),
+            owner: Duration::from_secs(5),
+            drain: Duration::from_secs(4),
+        }
+    }
+}
+
+/// Serves until `shutdown` is done; then takes no more connections, finishes the answers that are
+/// under way, and returns after [`Limits::drain`] at the latest.
+pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<Output = ()>) {
+    serve_with(listener, handle, Limits::default(), shutdown).await;
+}
+
+/// As [`serve`], with limits of one's own.
+pub async fn serve_with(
+    listener: TcpListener,
+    handle: Handle,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let refusals = Arc::new(Semaphore::new(limits.connections));
+    let (stop, stopped) = watch::channel(false);
+    let server =
+        Server { handle, limits, scrapes: Arc::new(Semaphore::new(limits.scrapes)), stopped };
+    let mut connections = JoinSet::new();
+    let mut failing = false;
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                failing = false;
+                if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+                    connections.spawn(server.clone().connection(stream, slot));
+                } else if let Ok(slot) = Arc::clone(&refusals).try_acquire_owned() {
+                    connections.spawn(refuse(stream, slot));
+                }
+            }
+            Err(error) => {
+                // Mostly: no descriptors left. The client waits in the backlog meanwhile.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    stop.send_replace(true);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(limits.drain, all).await.is_err() {
+        tracing::debug!(open = connections.len(), "connections cut at shutdown");
+    }
+    connections.shutdown().await;
+}
+
+/// There is no room for this client.
+async fn refuse(mut stream: TcpStream, _slot: OwnedSemaphorePermit) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
+        Retry-After: 5\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 21\r\n\r\n\
+        too many connections\n";
+    let talk = async {
+        stream.write_all(ANSWER).await?;
+        stream.shutdown().await?;
+        // Closing with unread bytes would reset the connection and lose the answer.
+        let mut request = [0; 1024];
+        while stream.read(&mut request).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    let _too_slow_or_gone = timeout(Duration::from_secs(1), talk).await;
+}
+
+/// What each connection needs.
+#[derive(Clone)]
+struct Server {
+    handle: Handle,
+    limits: Limits,
+    scrapes: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Server {
+    async fn connection(self, stream: TcpStream, _slot: OwnedSemaphorePermit) {
+        let limits = self.limits;
+        let mut stopped = self.stopped.clone();
+        let _without_it_only_slower = stream.set_nodelay(true);
+        let service = service_fn(|request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(&request).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_read)
+            .max_buf_size(16 << 10)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            done = connection.as_mut() => return log_end(done),
+            () = sleep(limits.lifetime) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        if let Ok(done) = timeout(limits.drain, connection).await {
+            log_end(done);
+        }
+    }
+
+    async fn answer(&self, request: &hyper::Request<Incoming>) -> Answer {
+        let path = request.uri().path();
+        if !matches!(path, "/" | "/metrics" | "/livez" | "/readyz") {
+            return text(StatusCode::NOT_FOUND, "not found; / lists what there is\n");
+        }
+        let head = request.method() == Method::HEAD;
+        if !head && request.method() != Method::GET {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        match path {
+            // A scrape has effects: what was shown once counts as seen. HEAD shows nothing.
+            "/metrics" if head => body(StatusCode::OK, expose::CONTENT_TYPE, Bytes::new()),
+            "/metrics" => self.metrics().await,
+            "/livez" if self.handle.0.is_closed() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "the agent's main task has ended\n")
+            }
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => match self.handle.ask(Request::Ready, self.limits.owner).await {
+                Some(Ok(())) => text(StatusCode::OK, "ok\n"),
+                Some(Err(why)) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n")),
+                None => unanswered(),
+            },
+            _ => match self.handle.ask(Request::Status, self.limits.owner).await {
+                Some(status) => html(&page::render(&status)),
+                None => unanswered(),
+            },
+        }
+    }
+
+    async fn metrics(&self) -> Answer {
+        let turn = timeout(self.limits.owner, Arc::clone(&self.scrapes).acquire_owned()).await;
+        let Ok(Ok(permit)) = turn else { return unanswered() };
+        match self.handle.ask(Request::Scrape, self.limits.owner).await {
+            Some(exposition) => {
+                let exposition = Bytes::from_owner(Held { bytes: exposition, _permit: permit });
+                body(StatusCode::OK, expose::CONTENT_TYPE, exposition)
+            }
+            None => unanswered(),
+        }
+    }
+}
+
+/// Bytes that take up one of the places for expositions until the last of them is written.
+struct Held {
+    bytes: Bytes,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn log_end(end: hyper::Result<()>) {
+    if let Err(error) = end {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+fn body(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn text(status: StatusCode, message: &str) -> Answer {
+    body(status, "text/plain; charset=utf-8", Bytes::copy_from_slice(message.as_bytes()))
+}
+
+fn html(page: &str) -> Answer {
+    let page = Bytes::copy_from_slice(page.as_bytes());
+    let mut answer = body(StatusCode::OK, "text/html; charset=utf-8", page);
+    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    answer
+}
+
+fn unanswered() -> Answer {
+    let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, "the agent is busy\n");
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    answer
+}

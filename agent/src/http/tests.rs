@@ -1,0 +1,321 @@
+//! The server against real TCP clients.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::{BindError, Limits, Request, Status, bind, channel, serve_with};
+
+const EXPOSITION: &str = "# HELP a x\n# TYPE a gauge\na 1\n";
+
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+/// A server whose owner is `owner`.
+async fn start(limits: Limits) -> (Running, mpsc::Receiver<Request>) {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (handle, questions) = channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async { stopped.await.unwrap_or_default() };
+    let server = tokio::spawn(serve_with(listener, handle, limits, shutdown));
+    (Running { address, stop, server }, questions)
+}
+
+/// Answers each question after a pause.
+fn own(mut questions: mpsc::Receiver<Request>, pause: Duration) {
+    tokio::spawn(async move {
+        while let Some(question) = questions.recv().await {
+            tokio::spawn(async move {
+                sleep(pause).await;
+                match question {
+                    Request::Scrape(to) => drop(to.send(Bytes::from_static(EXPOSITION.as_bytes()))),
+                    Request::Ready(to) => drop(to.send(Err("no <programs> yet".into()))),
+                    Request::Status(to) => {
+                        let facts = vec![("kernel".into(), "6.18 <b>".into())];
+                        let version = "1.2.3".into();
+                        drop(to.send(Status { version, not_ready: None, facts }));
+                    }
+                }
+            });
+        }
+    });
+}
+
+async fn good() -> Running {
+    let (running, questions) = start(Limits::default()).await;
+    own(questions, Duration::ZERO);
+    running
+}
+
+/// Sends a request that asks to close, and reads all.
+async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    // The server may have refused before.
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or("none")
+}
+
+#[tokio::test]
+async fn metrics_are_served() {
+    let running = good().await;
+    let answer = ask(running.address, "GET", "/metrics?x=y").await;
+    assert_eq!(status(&answer), "200");
+    assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert!(answer.contains(&format!("content-length: {}\r\n", EXPOSITION.len())));
+    assert!(answer.ends_with(&format!("\r\n\r\n{EXPOSITION}")));
+}
+
+#[tokio::test]
+async fn health_says_why_not() {
+    let running = good().await;
+    assert_eq!(status(&ask(running.address, "GET", "/livez").await), "200");
+    let answer = ask(running.address, "GET", "/readyz").await;
+    assert_eq!(status(&answer), "503");
+    assert!(answer.ends_with("\r\n\r\nno <programs> yet\n") && answer.contains("nosniff"));
+}
+
+#[tokio::test]
+async fn without_an_owner_the_agent_is_not_alive() {
+    let (running, questions) = start(Limits::default()).await;
+    drop(questions);
+    for path in ["/livez", "/readyz", "/metrics", "/"] {
+        assert_eq!(status(&ask(running.address, "GET", path).await), "503", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_leads_on() {
+    let running = good().await;
+    let answer = ask(running.address, "GET", "/").await;
+    assert_eq!(status(&answer), "200");
+    assert!(answer.contains("content-type: text/html; charset=utf-8\r\n"));
+    assert!(answer.contains("<a href=\"/metrics\">") && answer.contains("Podvitals 1.2.3"));
+    assert!(answer.contains("6.18 &lt;b&gt;") && answer.contains("content-security-policy"));
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_told_so() {
+    let running = good().await;
+    let answer = ask(running.address, "GET", "/metrics/").await;
+    assert_eq!(status(&answer), "404");
+    assert!(answer.contains("\r\n\r\nnot found"));
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
+        let answer = ask(running.address, method, "/metrics").await;
+        assert_eq!(status(&answer), "405");
+        assert!(answer.contains("allow: GET, HEAD\r\n"));
+    }
+    assert_eq!(status(&ask(running.address, "GET", "\0").await), "400");
+}
+
+#[tokio::test]
+async fn head_has_no_body_and_does_not_scrape() {
+    let (running, mut questions) = start(Limits::default()).await;
+    let answer = ask(running.address, "HEAD", "/metrics").await;
+    assert_eq!(status(&answer), "200");
+    assert!(answer.contains("text/plain; version=0.0.4"));
+    assert!(answer.ends_with("\r\n\r\n"));
+    let answer = ask(running.address, "HEAD", "/livez").await;
+    assert!(answer.contains("content-length: 3\r\n") && answer.ends_with("\r\n\r\n"));
+    assert_eq!(status(&ask(running.address, "HEAD", "/nothing").await), "404");
+    questions.try_recv().unwrap_err();
+}
+
+#[tokio::test]
+async fn a_slow_owner_is_not_waited_for_without_end() {
+    let limits = Limits { owner: Duration::from_millis(100), ..Limits::default() };
+    let (running, questions) = start(limits).await;
+    let start = Instant::now();
+    let answers = (0..30).map(|_| tokio::spawn(ask(running.address, "GET", "/metrics")));
+    for answer in answers.collect::<Vec<_>>() {
+        let answer = answer.await.unwrap();
+        assert_eq!(status(&answer), "503");
+        assert!(answer.contains("retry-after: 5\r\n"));
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(questions.len() <= super::QUEUE);
+}
+
+#[tokio::test]
+async fn scrapes_at_the_same_time_all_get_an_answer() {
+    let (running, questions) = start(Limits { scrapes: 3, ..Limits::default() }).await;
+    own(questions, Duration::from_millis(10));
+    let answers = (0..40).map(|_| tokio::spawn(ask(running.address, "GET", "/metrics")));
+    for answer in answers.collect::<Vec<_>>() {
+        assert!(answer.await.unwrap().ends_with(EXPOSITION));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_serves_many_requests() {
+    let running = good().await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    for _ in 0..3 {
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(EXPOSITION.as_bytes()) {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_slow_loris_is_cut() {
+    let limits = Limits { header_read: Duration::from_millis(200), ..Limits::default() };
+    let (running, questions) = start(limits).await;
+    own(questions, Duration::ZERO);
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let (mut reader, mut writer) = stream.split();
+    let drip = async {
+        let _ = writer.write_all(b"GET /metrics HTTP/1.1\r\n").await;
+        for _ in 0..100 {
+            sleep(Duration::from_millis(20)).await;
+            if writer.write_all(b"X: y\r\n").await.is_err() {
+                break;
+            }
+        }
+    };
+    let start = Instant::now();
+    let mut rest = Vec::new();
+    tokio::select! {
+        _ = reader.read_to_end(&mut rest) => {}
+        () = drip => {}
+    }
+    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+    assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_connection_does_not_live_for_ever() {
+    let lifetime = Duration::from_millis(200);
+    let drain = Duration::from_millis(200);
+    let (running, questions) = start(Limits { lifetime, drain, ..Limits::default() }).await;
+    own(questions, Duration::ZERO);
+    let begin = async |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream
+    };
+    // Silent, in the middle of a head, idle after an answer.
+    for bytes in [&b""[..], b"GET /met", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut stream = begin(bytes).await;
+        let mut rest = Vec::new();
+        let end = timeout(Duration::from_secs(2), stream.read_to_end(&mut rest)).await;
+        assert!(end.is_ok(), "{:?} is still open", String::from_utf8_lossy(bytes));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_gives_its_place_back() {
+    let limits = Limits {
+        scrapes: 1,
+        lifetime: Duration::from_millis(200),
+        drain: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let (running, mut questions) = start(limits).await;
+    tokio::spawn(async move {
+        while let Some(Request::Scrape(to)) = questions.recv().await {
+            let _ = to.send(Bytes::from(vec![b'x'; 32 << 20]));
+        }
+    });
+    let mut lazy = TcpStream::connect(running.address).await.unwrap();
+    lazy.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    sleep(Duration::from_millis(50)).await;
+    let start = Instant::now();
+    let answer = ask(running.address, "GET", "/metrics").await;
+    assert_eq!(status(&answer), "200");
+    assert!(start.elapsed() > Duration::from_millis(100), "it waited for the place");
+    drop(lazy);
+}
+
+#[tokio::test]
+async fn too_many_connections_are_refused_and_room_comes_back() {
+    let (running, questions) = start(Limits { connections: 4, ..Limits::default() }).await;
+    own(questions, Duration::ZERO);
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    sleep(Duration::from_millis(50)).await;
+    let answer = ask(running.address, "GET", "/livez").await;
+    assert_eq!(status(&answer), "503");
+    assert!(answer.ends_with("too many connections\n"));
+    drop(held);
+    for _ in 0..50 {
+        if status(&ask(running.address, "GET", "/livez").await) == "200" {
+            return;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the places did not come back");
+}
+
+#[tokio::test]
+async fn hundreds_of_connections_do_no_harm() {
+    let running = good().await;
+    let all = (0..300).map(|_| tokio::spawn(ask(running.address, "GET", "/metrics")));
+    let mut served = 0;
+    for answer in all.collect::<Vec<_>>() {
+        // Beyond the places for refusals a connection is just closed.
+        if answer.await.is_ok_and(|answer| status(&answer) == "200") {
+            served += 1;
+        }
+    }
+    assert!(served >= 64, "{served}");
+    assert_eq!(status(&ask(running.address, "GET", "/livez").await), "200");
+}
+
+#[tokio::test]
+async fn shutdown_finishes_the_running_scrape_and_takes_no_more() {
+    let (running, mut questions) = start(Limits::default()).await;
+    let _idle = TcpStream::connect(running.address).await.unwrap();
+    let scrape = tokio::spawn(ask(running.address, "GET", "/metrics"));
+    let Some(Request::Scrape(to)) = questions.recv().await else { panic!("no scrape") };
+    running.stop.send(()).unwrap();
+    sleep(Duration::from_millis(100)).await;
+    TcpStream::connect(running.address).await.unwrap_err();
+    assert!(!running.server.is_finished());
+    to.send(Bytes::from_static(EXPOSITION.as_bytes())).unwrap();
+    assert!(scrape.await.unwrap().ends_with(EXPOSITION));
+    timeout(Duration::from_secs(1), running.server).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_ever() {
+    let limits = Limits { drain: Duration::from_millis(200), ..Limits::default() };
+    let (running, mut questions) = start(limits).await;
+    let scrape = tokio::spawn(ask(running.address, "GET", "/metrics"));
+    let question = questions.recv().await;
+    running.stop.send(()).unwrap();
+    timeout(Duration::from_secs(2), running.server).await.unwrap().unwrap();
+    drop((question, scrape));
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_with_the_remedy() {
+    let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = first.local_addr().unwrap();
+    let error = bind(address).await.unwrap_err();
+    assert!(matches!(error, BindError::InUse { .. }));
+    let message = error.to_string();
+    assert!(message.contains(&address.to_string()) && message.contains("--web.listen-address"));
+    let error = bind("192.0.2.1:0".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, BindError::NotHere { .. }));
+}
