@@ -1,3 +1,351 @@
 //! The lifecycle: kernel events in, facts out. Pure: no I/O, no clock, no locks.
+//!
+//! The records of one death come from several CPUs and from unrelated contexts: the signal, the
+//! OOM killer's mark, the last thread's exit, the parent's SIGCHLD, the cgroup that is empty and
+//! the cgroup that is removed, in any order and any of them missing. So a container collects what
+//! it is told, and concludes [`SETTLE_NS`] after the end. What needs no conclusion goes out at
+//! once: a start, a stop signal, the kill after it.
 
+mod container;
 pub mod fact;
+mod init;
+mod input;
+mod oom;
+mod output;
+pub mod restart;
+mod shutdown;
+#[cfg(test)]
+mod tests;
+mod who;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use self::container::Container;
+pub use self::input::Input;
+use self::oom::Counters;
+pub use self::output::{OpenShutdown, Output};
+use self::who::Homes;
+use crate::cgroup::CgroupId;
+use crate::event::{Event, EventKind, TaskKey};
+
+/// How long after its end a death, and after its last record an OOM, is published.
+///
+/// The ring buffer keeps the order in which records were reserved, over all CPUs, not that of
+/// their times, and is drained every 10 ms. Up to Linux 6.18 the cgroup is empty before the parent
+/// is told, later after that, from a worker. All that has been seen is within a few milliseconds;
+/// this leaves room for a node under the load that comes with OOMs, and still is 1/50 of the time
+/// that the API's answer to a death may take.
+pub const SETTLE_NS: u64 = 100_000_000;
+
+/// Events of cgroups not known yet that are kept for them.
+const PENDING_MAX: usize = 64;
+/// How long they are kept.
+const PENDING_NS: u64 = 1_000_000_000;
+/// Nested cgroups of one container that are still known after their removal, for late records.
+const NESTED_GONE_MAX: usize = 64;
+
+#[derive(Debug)]
+struct Entry {
+    container: Container,
+    /// As it stands in [`Lifecycle::due`].
+    deadline: Option<u64>,
+    nested: BTreeSet<CgroupId>,
+    nested_gone: VecDeque<CgroupId>,
+}
+
+/// All containers of the node.
+///
+/// For a container that is older than the agent, signals sent before the agent began are not
+/// known: killed while the agent restarted in the middle of its shutdown, it is
+/// [`fact::Cause::KilledWithoutStopSignal`] and has no `shutdown_ns`. [`fact::Started::existing`]
+/// tells the owner to be careful.
+#[derive(Debug, Default)]
+pub struct Lifecycle {
+    containers: BTreeMap<CgroupId, Entry>,
+    homes: Homes,
+    /// Inits by process: one may have moved to a cgroup that nobody knows.
+    inits: HashMap<TaskKey, CgroupId>,
+    counters: Counters,
+    /// Containers of each Pod.
+    pods: BTreeMap<CgroupId, usize>,
+    due: BTreeSet<(u64, CgroupId)>,
+    pending: VecDeque<Event>,
+    latest_boot_ns: u64,
+    unmatched: u64,
+}
+
+impl Lifecycle {
+    /// Knows no container.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in one input and appends to `out` what follows from it.
+    pub fn apply(&mut self, input: Input<'_>, out: &mut Vec<Output>) {
+        match input {
+            Input::ContainerMade { container, pod, time_boot_ns, existing, oom_seen } => {
+                self.latest_boot_ns = self.latest_boot_ns.max(time_boot_ns);
+                self.counters.seed(oom_seen);
+                self.container_made(container, pod, existing, out);
+            }
+            Input::NestedMade { cgroup, container } => self.nested_made(cgroup, container, out),
+            Input::Running(running) => {
+                if let Some(id) = self.homes.container_of(running.task.cgroup)
+                    && let Some(entry) = self.containers.get_mut(&id)
+                {
+                    entry.container.running(running, &self.homes);
+                }
+            }
+            Input::WalkDone { tasks_read } => {
+                let ids: Vec<CgroupId> = self.containers.keys().copied().collect();
+                for id in ids {
+                    self.with(id, out, |container, homes, out| {
+                        container.walk_done(tasks_read, homes, out);
+                    });
+                }
+            }
+            Input::Event(event) => {
+                self.latest_boot_ns = self.latest_boot_ns.max(event.time_boot_ns);
+                self.event(event, out);
+            }
+            Input::Tick { now_boot_ns } => {
+                self.latest_boot_ns = self.latest_boot_ns.max(now_boot_ns);
+                self.expire_pending();
+                let last = (now_boot_ns, CgroupId(u64::MAX));
+                let due: Vec<CgroupId> = self.due.range(..=last).map(|(_, id)| *id).collect();
+                for id in due {
+                    self.settle(id, Some(now_boot_ns), out);
+                }
+            }
+            Input::Flush { now_boot_ns } => {
+                self.latest_boot_ns = self.latest_boot_ns.max(now_boot_ns);
+                let due: Vec<CgroupId> = self.due.iter().map(|(_, id)| *id).collect();
+                for id in due {
+                    self.settle(id, None, out);
+                }
+            }
+        }
+    }
+
+    /// When the next [`Input::Tick`] will settle something, `CLOCK_BOOTTIME`.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.due.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Containers that were asked to stop and have not ended, in the order of their cgroups.
+    pub fn open_shutdowns(&self) -> impl Iterator<Item = (CgroupId, OpenShutdown)> + '_ {
+        self.containers.iter().filter_map(|(id, entry)| {
+            entry.container.open_shutdown().map(|shutdown| (*id, shutdown))
+        })
+    }
+
+    /// Containers that are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.containers.len()
+    }
+
+    /// No container is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.containers.is_empty()
+    }
+
+    /// The init of a container, if it is known.
+    #[must_use]
+    pub fn init_of(&self, container: CgroupId) -> Option<TaskKey> {
+        self.containers.get(&container)?.container.init()
+    }
+
+    /// Events dropped because their cgroup belongs to no container, or was told of too late.
+    #[must_use]
+    pub const fn unmatched(&self) -> u64 {
+        self.unmatched
+    }
+
+    fn container_made(
+        &mut self,
+        id: CgroupId,
+        pod: Option<CgroupId>,
+        existing: bool,
+        out: &mut Vec<Output>,
+    ) {
+        if self.containers.contains_key(&id) {
+            let had_pod = self.containers.get(&id).and_then(|entry| entry.container.pod());
+            self.with(id, out, |container, homes, out| {
+                container.told_again(pod, existing, homes, out);
+            });
+            if let (None, Some(pod)) = (had_pod, pod) {
+                *self.pods.entry(pod).or_default() += 1;
+            }
+            return;
+        }
+        let entry = Entry {
+            container: Container::new(id, pod, existing),
+            deadline: None,
+            nested: BTreeSet::new(),
+            nested_gone: VecDeque::new(),
+        };
+        self.containers.insert(id, entry);
+        self.homes.insert(id, id);
+        if let Some(pod) = pod {
+            *self.pods.entry(pod).or_default() += 1;
+        }
+        self.replay_pending(id, out);
+    }
+
+    fn nested_made(&mut self, cgroup: CgroupId, container: CgroupId, out: &mut Vec<Output>) {
+        let Some(entry) = self.containers.get_mut(&container) else { return };
+        if cgroup == container {
+            return;
+        }
+        entry.nested.insert(cgroup);
+        self.homes.insert(cgroup, container);
+        self.replay_pending(cgroup, out);
+    }
+
+    fn event(&mut self, event: &Event, out: &mut Vec<Output>) {
+        let (process, cgroup) = match &event.kind {
+            EventKind::Signal(signal) => (Some(signal.target.key), signal.target.cgroup),
+            EventKind::End(end) => (Some(end.task.key), end.task.cgroup),
+            EventKind::Exec(exec) => (Some(exec.task.key), exec.task.cgroup),
+            EventKind::Exit(exit) => (Some(exit.task.key), exit.task.cgroup),
+            EventKind::Oom(oom) => (Some(oom.victim.key), oom.victim.cgroup),
+            EventKind::CgroupRemoved(cgroup) | EventKind::CgroupEmpty(cgroup) => (None, *cgroup),
+            EventKind::CgroupMade(_) => return,
+        };
+        let by_init = process.and_then(|key| self.inits.get(&key).copied());
+        let Some(id) = by_init.or_else(|| self.homes.container_of(cgroup)) else {
+            return self.keep_pending(event);
+        };
+        if let EventKind::Oom(oom) = &event.kind {
+            if let Some(entry) = self.containers.get_mut(&id) {
+                let counters = &mut self.counters;
+                entry.container.oom(event.time_boot_ns, oom, counters, &self.homes);
+            }
+            return self.reschedule(id);
+        }
+        if let EventKind::CgroupRemoved(removed) = &event.kind
+            && *removed != id
+        {
+            return self.nested_removed(*removed, id);
+        }
+        self.with(id, out, |container, homes, out| container.event(event, homes, out));
+    }
+
+    fn nested_removed(&mut self, cgroup: CgroupId, container: CgroupId) {
+        let Some(entry) = self.containers.get_mut(&container) else { return };
+        if entry.nested.remove(&cgroup) {
+            entry.nested_gone.push_back(cgroup);
+        }
+        if entry.nested_gone.len() > NESTED_GONE_MAX
+            && let Some(oldest) = entry.nested_gone.pop_front()
+        {
+            self.homes.remove(oldest);
+            self.counters.forget(oldest);
+        }
+    }
+
+    /// Lets one container act, then notes its new init and deadline.
+    fn with(
+        &mut self,
+        id: CgroupId,
+        out: &mut Vec<Output>,
+        act: impl FnOnce(&mut Container, &Homes, &mut Vec<Output>),
+    ) {
+        let Some(entry) = self.containers.get_mut(&id) else { return };
+        let before = entry.container.init();
+        act(&mut entry.container, &self.homes, out);
+        let after = entry.container.init();
+        if let (None, Some(init)) = (before, after) {
+            self.inits.insert(init, id);
+        }
+        self.reschedule(id);
+    }
+
+    fn reschedule(&mut self, id: CgroupId) {
+        let Some(entry) = self.containers.get_mut(&id) else { return };
+        let deadline = entry.container.deadline();
+        if deadline == entry.deadline {
+            return;
+        }
+        if let Some(old) = entry.deadline {
+            self.due.remove(&(old, id));
+        }
+        if let Some(new) = deadline {
+            self.due.insert((new, id));
+        }
+        entry.deadline = deadline;
+    }
+
+    fn settle(&mut self, id: CgroupId, now_boot_ns: Option<u64>, out: &mut Vec<Output>) {
+        let mut over = false;
+        self.with(id, out, |container, homes, out| {
+            over = container.settle(now_boot_ns, homes, out);
+        });
+        if over {
+            self.forget(id);
+            out.push(Output::Forget { container: id });
+        }
+    }
+
+    fn forget(&mut self, id: CgroupId) {
+        let Some(entry) = self.containers.remove(&id) else { return };
+        if let Some(deadline) = entry.deadline {
+            self.due.remove(&(deadline, id));
+        }
+        if let Some(init) = entry.container.init() {
+            self.inits.remove(&init);
+        }
+        for cgroup in entry.nested.iter().chain(&entry.nested_gone).chain([&id]) {
+            self.homes.remove(*cgroup);
+            self.counters.forget(*cgroup);
+        }
+        if let Some(pod) = entry.container.pod()
+            && let Some(containers) = self.pods.get_mut(&pod)
+        {
+            *containers = containers.saturating_sub(1);
+            if *containers == 0 {
+                self.pods.remove(&pod);
+                self.counters.forget(pod);
+            }
+        }
+    }
+
+    fn keep_pending(&mut self, event: &Event) {
+        self.expire_pending();
+        if self.pending.len() >= PENDING_MAX {
+            self.pending.pop_front();
+            self.unmatched = self.unmatched.saturating_add(1);
+        }
+        self.pending.push_back(event.clone());
+    }
+
+    fn expire_pending(&mut self) {
+        let latest = self.latest_boot_ns;
+        let before = self.pending.len();
+        self.pending.retain(|event| event.time_boot_ns.saturating_add(PENDING_NS) > latest);
+        let expired = u64::try_from(before - self.pending.len()).unwrap_or(u64::MAX);
+        self.unmatched = self.unmatched.saturating_add(expired);
+    }
+
+    /// Takes in what was told of a cgroup before the cgroup itself.
+    fn replay_pending(&mut self, cgroup: CgroupId, out: &mut Vec<Output>) {
+        let of_cgroup = |event: &Event| match &event.kind {
+            EventKind::Signal(signal) => signal.target.cgroup == cgroup,
+            EventKind::End(end) => end.task.cgroup == cgroup,
+            EventKind::Exec(exec) => exec.task.cgroup == cgroup,
+            EventKind::Exit(exit) => exit.task.cgroup == cgroup,
+            EventKind::Oom(oom) => oom.victim.cgroup == cgroup,
+            EventKind::CgroupRemoved(id) | EventKind::CgroupEmpty(id) => *id == cgroup,
+            EventKind::CgroupMade(_) => false,
+        };
+        let (replay, keep) = std::mem::take(&mut self.pending).into_iter().partition(of_cgroup);
+        self.pending = keep;
+        for event in replay {
+            self.event(&event, out);
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! One container instance, from its cgroup's birth to its removal.
+
+use std::collections::VecDeque;
+
+use super::fact::{EndSource, Fact, FactKind, OomScope, OomVictim, Started, StopSignal};
+use super::init::{Init, Left};
+use super::oom::{Counters, Ooms, Victim};
+use super::shutdown::News;
+use super::who::{self, Homes, Sessions};
+use super::{OpenShutdown, Output, SETTLE_NS};
+use crate::cgroup::CgroupId;
+use crate::event::{Comm, End, Event, EventKind, Exec, Exit, Oom, RunningTask, Signal, TaskKey};
+
+/// Events that may wait until it is known who is init.
+const EARLY_MAX: usize = 32;
+
+/// Where init comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The container is new: the first exec that fits.
+    Exec,
+    /// It is older than the agent: the walk over the running tasks tells.
+    Walk,
+    /// It is older, and nothing told: an exec would most likely be a session's.
+    Nothing,
+}
+
+/// The state machine of one container instance.
+#[derive(Debug)]
+pub(super) struct Container {
+    id: CgroupId,
+    pod: Option<CgroupId>,
+    existing: bool,
+    source: Source,
+    /// The oldest running process from outside.
+    candidate: Option<(TaskKey, Comm)>,
+    init: Option<Init>,
+    /// Some process of the runtime's or of an image's has been in the cgroup.
+    inhabited: bool,
+    /// The runtime was seen at the start of this container.
+    staged: bool,
+    early: VecDeque<Event>,
+    sessions: Sessions,
+    ooms: Ooms,
+    init_oom_killed: bool,
+    empty_boot_ns: Option<u64>,
+    removed_boot_ns: Option<u64>,
+    terminated: bool,
+}
+
+impl Container {
+    pub(super) fn new(id: CgroupId, pod: Option<CgroupId>, existing: bool) -> Self {
+        Self {
+            id,
+            pod,
+            existing,
+            source: if existing { Source::Walk } else { Source::Exec },
+            candidate: None,
+            init: None,
+            inhabited: false,
+            staged: false,
+            early: VecDeque::new(),
+            sessions: Sessions::default(),
+            ooms: Ooms::default(),
+            init_oom_killed: false,
+            empty_boot_ns: None,
+            removed_boot_ns: None,
+            terminated: false,
+        }
+    }
+
+    pub(super) const fn pod(&self) -> Option<CgroupId> {
+        self.pod
+    }
+
+    pub(super) fn init(&self) -> Option<TaskKey> {
+        self.init.as_ref().map(|init| init.key)
+    }
+
+    /// The same container told again: by the walk and by its own record.
+    pub(super) fn told_again(
+        &mut self,
+        pod: Option<CgroupId>,
+        existing: bool,
+        homes: &Homes,
+        out: &mut Vec<Output>,
+    ) {
+        self.pod = self.pod.or(pod);
+        if !existing && self.existing && self.init.is_none() {
+            // Its birth was seen after all, and so were all its execs.
+            self.existing = false;
+            self.accept_execs(homes, out);
+        }
+    }
+
+    /// A running process from outside.
+    pub(super) fn running(&mut self, running: &RunningTask, homes: &Homes) {
+        self.inhabited = true;
+        self.staged |= self.init.is_none() && who::is_named_stage(&running.task.comm);
+        let from_inside = homes.container_of(running.parent_cgroup) == Some(self.id);
+        if self.init.is_some() || from_inside || who::is_named_stage(&running.task.comm) {
+            return;
+        }
+        let older = |(known, _): &(TaskKey, Comm)| {
+            let key = |task: &TaskKey| (task.start_boot_ns, task.tgid);
+            key(&running.task.key) < key(known)
+        };
+        if self.candidate.as_ref().is_none_or(older) {
+            self.candidate = Some((running.task.key, running.task.comm));
+        }
+    }
+
+    /// All running processes have been told.
+    pub(super) fn walk_done(&mut self, tasks_read: bool, homes: &Homes, out: &mut Vec<Output>) {
+        if self.init.is_some() || !self.existing {
+            return;
+        }
+        if self.candidate.is_some() {
+            self.adopt_candidate(homes, out);
+        } else if tasks_read {
+            self.accept_execs(homes, out);
+        } else if self.source == Source::Walk {
+            self.source = Source::Nothing;
+            self.early.clear();
+        }
+    }
+
+    fn accept_execs(&mut self, homes: &Homes, out: &mut Vec<Output>) {
+        if self.source != Source::Exec {
+            self.source = Source::Exec;
+            self.replay_early(homes, out);
+        }
+    }
+
+    fn adopt_candidate(&mut self, homes: &Homes, out: &mut Vec<Output>) {
+        if let Some((key, comm)) = self.candidate.take() {
+            self.set_init(key, &comm, key.start_boot_ns, true, homes, out);
+        }
+    }
+
+    fn set_init(
+        &mut self,
+        key: TaskKey,
+        comm: &Comm,
+        since_boot_ns: u64,
+        existing: bool,
+        homes: &Homes,
+        out: &mut Vec<Output>,
+    ) {
+        self.init = Some(Init::new(key, since_boot_ns));
+        out.push(Output::SetInit { container: self.id, tgid: key.tgid });
+        let is_pause = comm.bytes() == b"pause";
+        let started = Started { init: key, existing, is_pause };
+        self.fact(since_boot_ns, FactKind::Started(started), out);
+        self.replay_early(homes, out);
+    }
+
+    fn replay_early(&mut self, homes: &Homes, out: &mut Vec<Output>) {
+        for event in std::mem::take(&mut self.early) {
+            self.event(&event, homes, out);
+        }
+    }
+
+    fn keep_early(&mut self, event: &Event) {
+        if self.source == Source::Nothing {
+            return;
+        }
+        if self.early.len() >= EARLY_MAX {
+            self.early.pop_front();
+        }
+        self.early.push_back(event.clone());
+    }
+
+    /// Takes in an event of this container. [`EventKind::Oom`] goes to [`Self::oom`].
+    pub(super) fn event(&mut self, event: &Event, homes: &Homes, out: &mut Vec<Output>) {
+        let time_boot_ns = event.time_boot_ns;
+        match &event.kind {
+            EventKind::Exec(exec) => self.exec(event, exec, homes, out),
+            EventKind::Signal(signal) => self.signal(event, signal, homes, out),
+            EventKind::Exit(exit) => self.exit(event, exit, out),
+            EventKind::End(end) => self.end(event, end, out),
+            EventKind::CgroupEmpty(cgroup) if *cgroup == self.id => {
+                self.empty_boot_ns = self.empty_boot_ns.max(Some(time_boot_ns));
+                self.inhabited = true;
+                self.read_last(time_boot_ns, out);
+            }
+            EventKind::CgroupRemoved(cgroup) if *cgroup == self.id => {
+                self.removed_boot_ns = self.removed_boot_ns.or(Some(time_boot_ns));
+            }
+            EventKind::CgroupEmpty(_)
+            | EventKind::CgroupRemoved(_)
+            | EventKind::CgroupMade(_)
+            | EventKind::Oom(_) => {}
+        }
+    }
+
+    fn exec(&mut self, event: &Event, exec: &Exec, homes: &Homes, out: &mut Vec<Output>) {
+        if homes.container_of(exec.parent.cgroup) == Some(self.id) {
+            return;
+        }
+        self.inhabited = true;
+        let key = exec.task.key;
+        match (self.init(), self.source) {
+            (Some(init), _) if init == key => {}
+            (Some(_), _) | (None, Source::Nothing) => self.sessions.insert(key, event.time_boot_ns),
+            (None, Source::Walk) => self.keep_early(event),
+            (None, Source::Exec) if who::is_stage(exec) => self.staged = true,
+            (None, Source::Exec) => {
+                self.set_init(key, &exec.task.comm, event.time_boot_ns, false, homes, out);
+            }
+        }
+    }
+
+    fn signal(&mut self, event: &Event, signal: &Signal, homes: &Homes, out: &mut Vec<Output>) {
+        if self.terminated {
+            return;
+        }
+        let Some(init) = &mut self.init else { return self.keep_early(event) };
+        let time_boot_ns = event.time_boot_ns;
+        if init.key != signal.target.key || time_boot_ns < init.since_boot_ns {
+            return;
+        }
+        let sender = who::sender_of(signal, self.id, homes);
+        let left = init.left_boot_ns();
+        // The place for the container's own stop signal, once a source tells it.
+        let known_stop_signal = None;
+        for news in init.signals.take(time_boot_ns, signal, sender, left, known_stop_signal) {
+            let (time_boot_ns, kind) = match news {
+                News::Stop { time_boot_ns, signal, sender, ignored } => {
+                    (time_boot_ns, FactKind::StopSignal(StopSignal { signal, sender, ignored }))
+                }
+                News::Killed { time_boot_ns } => (time_boot_ns, FactKind::KilledAfterStopSignal),
+            };
+            out.push(Output::Fact(Fact { container: self.id, time_boot_ns, kind }));
+        }
+    }
+
+    fn exit(&mut self, event: &Event, exit: &Exit, out: &mut Vec<Output>) {
+        self.inhabited = true;
+        let time_boot_ns = event.time_boot_ns;
+        let Some(init) = &mut self.init else { return self.keep_early(event) };
+        if init.key != exit.task.key {
+            return self.sessions.ended(exit.task.key, time_boot_ns);
+        }
+        let Exit { status, cpu_runtime_ns, .. } = *exit;
+        init.exited(Left { time_boot_ns, status, cpu_runtime_ns });
+        self.read_last(time_boot_ns, out);
+    }
+
+    fn end(&mut self, event: &Event, end: &End, out: &mut Vec<Output>) {
+        self.inhabited = true;
+        let time_boot_ns = event.time_boot_ns;
+        let Some(init) = &mut self.init else { return self.keep_early(event) };
+        if init.key != end.task.key {
+            return self.sessions.ended(end.task.key, time_boot_ns);
+        }
+        let End { status, cpu_runtime_ns, .. } = *end;
+        init.ended(Left { time_boot_ns, status, cpu_runtime_ns });
+        self.read_last(time_boot_ns, out);
+    }
+
+    /// Asks for the last look at the cgroup's counters, once.
+    fn read_last(&mut self, time_boot_ns: u64, out: &mut Vec<Output>) {
+        let gone = self.terminated || self.removed_boot_ns.is_some();
+        if let Some(init) = &mut self.init
+            && !gone
+            && !init.read_last
+            && init.since_boot_ns <= time_boot_ns
+        {
+            init.read_last = true;
+            out.push(Output::ReadLast { container: self.id });
+        }
+    }
+
+    /// One of this container's processes was marked by the OOM killer.
+    pub(super) fn oom(
+        &mut self,
+        time_boot_ns: u64,
+        oom: &Oom,
+        counters: &mut Counters,
+        homes: &Homes,
+    ) {
+        self.inhabited = true;
+        let key = oom.victim.key;
+        // A session's stage has not executed the session's program yet.
+        let exec = self.sessions.contains(key)
+            || (self.init.is_some() && who::is_named_stage(&oom.victim.comm));
+        let scope_of = |level: CgroupId| {
+            if homes.container_of(level) == Some(self.id) {
+                OomScope::Container
+            } else if self.pod == Some(level) {
+                OomScope::Pod
+            } else {
+                OomScope::Node
+            }
+        };
+        self.ooms.take(time_boot_ns, oom, Victim { key, exec }, counters, scope_of);
+    }
+
+    fn settle_ooms(&mut self, now_boot_ns: Option<u64>, out: &mut Vec<Output>) {
+        let (init, sessions) = (self.init(), &self.sessions);
+        // Before its start, whoever dies takes the start with it.
+        let starting = init.is_none() && self.source == Source::Exec;
+        let settled = self.ooms.settle(now_boot_ns, |victim| {
+            if starting || init == Some(victim.key) {
+                OomVictim::Init
+            } else if victim.exec || sessions.contains(victim.key) {
+                OomVictim::Exec
+            } else {
+                OomVictim::Child
+            }
+        });
+        for oom in settled {
+            self.init_oom_killed |= oom.fact.victim == OomVictim::Init && !starting;
+            self.fact(oom.time_boot_ns, FactKind::Oom(oom.fact), out);
+        }
+    }
+
+    /// When init ended, by the best record that is there.
+    fn death(&self) -> Option<(u64, EndSource)> {
+        let init = self.init.as_ref()?;
+        if let Some(end) = init.end_boot_ns() {
+            return Some((end, EndSource::ParentTold));
+        }
+        let empty = self.empty_boot_ns.filter(|time| *time >= init.since_boot_ns);
+        let empty = empty.map(|time| (time, EndSource::CgroupEmpty));
+        empty.or_else(|| self.removed_boot_ns.map(|time| (time, EndSource::CgroupRemoved)))
+    }
+
+    /// When something of this container settles.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let death = self.death().filter(|_| !self.terminated).map(|(time, _)| time);
+        let removed = self.removed_boot_ns.filter(|_| self.terminated || self.init.is_none());
+        let settles = death.into_iter().chain(removed).map(|time| time.saturating_add(SETTLE_NS));
+        settles.chain(self.ooms.deadline()).min()
+    }
+
+    /// Publishes what is settled at `now_boot_ns`, or with `None` all that has an end. Returns
+    /// whether the container is over: removed, and all about it published.
+    pub(super) fn settle(
+        &mut self,
+        now_boot_ns: Option<u64>,
+        homes: &Homes,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let due = |time: u64| now_boot_ns.is_none_or(|now| time.saturating_add(SETTLE_NS) <= now);
+        let removed = self.removed_boot_ns.is_some_and(due);
+        if removed && self.init.is_none() {
+            self.adopt_candidate(homes, out);
+        }
+        self.settle_ooms(now_boot_ns, out);
+        if let Some((time, source)) = self.death()
+            && !self.terminated
+            && due(time)
+        {
+            self.settle_ooms(None, out);
+            self.terminate(time, source, out);
+        }
+        if !removed {
+            return false;
+        }
+        self.settle_ooms(None, out);
+        // An existing container without init may just have been over before the agent began, and
+        // one that nobody was ever in is a sandbox's whose processes are elsewhere (gVisor).
+        let start_seen = self.inhabited && (!self.existing || self.staged);
+        if let (None, true, Some(time)) = (&self.init, start_seen, self.removed_boot_ns) {
+            self.fact(time, FactKind::StartFailed, out);
+        }
+        self.init.is_none() || self.terminated
+    }
+
+    fn terminate(&mut self, time_boot_ns: u64, end_source: EndSource, out: &mut Vec<Output>) {
+        let Some(init) = &self.init else { return };
+        let termination = init.termination(time_boot_ns, end_source, self.init_oom_killed);
+        self.terminated = true;
+        self.early.clear();
+        self.fact(time_boot_ns, FactKind::Terminated(termination), out);
+    }
+
+    /// The shutdown that has begun and has not ended.
+    pub(super) fn open_shutdown(&self) -> Option<OpenShutdown> {
+        if self.terminated || self.death().is_some() {
+            return None;
+        }
+        let (since_boot_ns, killed) = self.init.as_ref()?.signals.open()?;
+        Some(OpenShutdown { since_boot_ns, killed })
+    }
+
+    fn fact(&self, time_boot_ns: u64, kind: FactKind, out: &mut Vec<Output>) {
+        out.push(Output::Fact(Fact { container: self.id, time_boot_ns, kind }));
+    }
+}

@@ -1,0 +1,277 @@
+//! OOMs: which records are one OOM, whose limit it was, and who died of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use super::SETTLE_NS;
+use super::fact::{OomFact, OomScope, OomVictim};
+use crate::cgroup::CgroupId;
+use crate::event::{Oom, OomLevel, TaskKey};
+
+/// Cgroups whose counters are kept at most; those of more are taken to have been 0.
+const COUNTERS_MAX: usize = 65_536;
+/// OOMs of one container that wait to be settled; more are counted with the last.
+const OPEN_MAX: usize = 16;
+/// Victims of one OOM that are kept by name; more are only counted.
+const VICTIMS_MAX: usize = 256;
+
+/// The highest values seen of each cgroup's own OOM counters.
+///
+/// A new cgroup's begin at 0, and an unknown one's are taken to: that an old one's rose unseen
+/// before is less likely than that it rose in the OOM that is at hand.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    counts: HashMap<CgroupId, Count>,
+    last: Option<Last>,
+}
+
+/// The OOM that was heard of last: its further victims may be another container's, and do not
+/// see the counter of the Pod rise again.
+#[derive(Debug)]
+struct Last {
+    current: (TaskKey, u32),
+    time_boot_ns: u64,
+    risen: Vec<CgroupId>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    oom: u64,
+    kill: u64,
+}
+
+impl Counters {
+    /// Takes in what a cgroup's counters say, and returns what was known before.
+    fn raise(&mut self, level: OomLevel) -> Count {
+        if self.counts.len() >= COUNTERS_MAX && !self.counts.contains_key(&level.cgroup) {
+            return Count::default();
+        }
+        let known = self.counts.entry(level.cgroup).or_default();
+        let before = *known;
+        known.oom = before.oom.max(level.oom);
+        known.kill = before.kill.max(level.oom_kill);
+        before
+    }
+
+    pub(super) fn seed(&mut self, levels: &[OomLevel]) {
+        for level in levels {
+            self.raise(*level);
+        }
+    }
+
+    pub(super) fn forget(&mut self, cgroup: CgroupId) {
+        self.counts.remove(&cgroup);
+    }
+
+    /// Notes which levels rose in a record, and returns them with those that rose before in the
+    /// same OOM.
+    fn risen(
+        &mut self,
+        time_boot_ns: u64,
+        current: (TaskKey, u32),
+        mut risen: Vec<CgroupId>,
+    ) -> Vec<CgroupId> {
+        if let Some(last) = self.last.take()
+            && last.current == current
+            && last.time_boot_ns.abs_diff(time_boot_ns) <= SETTLE_NS
+        {
+            risen.extend(last.risen);
+            risen.sort_unstable();
+            risen.dedup();
+        }
+        self.last = Some(Last { current, time_boot_ns, risen: risen.clone() });
+        risen
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.counts.len()
+    }
+}
+
+/// What the container knows of a victim when it dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Victim {
+    pub(super) key: TaskKey,
+    /// It came from outside, as is known already now.
+    pub(super) exec: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    time_boot_ns: u64,
+    victim: Victim,
+    /// The memory cgroup that counts the kill, and its count; `None` where not readable.
+    kills: Option<(CgroupId, u64)>,
+}
+
+/// The records of one OOM, as far as they are about one container.
+#[derive(Debug)]
+struct Open {
+    current: (TaskKey, u32),
+    last_boot_ns: u64,
+    /// Some level's own limit led to it.
+    rose: bool,
+    scope: Option<OomScope>,
+    /// The kills that each cgroup had counted before.
+    before: BTreeMap<CgroupId, u64>,
+    marks: Vec<Mark>,
+    more: u32,
+}
+
+/// A settled OOM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// The first kill.
+    pub(super) time_boot_ns: u64,
+    pub(super) fact: OomFact,
+}
+
+/// The OOMs of one container that wait for more of their records.
+#[derive(Debug, Default)]
+pub(super) struct Ooms(VecDeque<Open>);
+
+impl Ooms {
+    /// Takes in one record. `scope_of` says whose a level is.
+    pub(super) fn take(
+        &mut self,
+        time_boot_ns: u64,
+        oom: &Oom,
+        victim: Victim,
+        counters: &mut Counters,
+        scope_of: impl Fn(CgroupId) -> OomScope,
+    ) {
+        let current = (oom.current.key, oom.current.tid);
+        let mut risen = Vec::new();
+        let mut before = Vec::with_capacity(oom.levels.len());
+        for level in &oom.levels {
+            let known = counters.raise(*level);
+            before.push((level.cgroup, known.kill));
+            if level.oom > known.oom {
+                risen.push(level.cgroup);
+            }
+        }
+        let rises = !risen.is_empty();
+        let risen = counters.risen(time_boot_ns, current, risen);
+        let levels = oom.levels.iter().map(|level| level.cgroup);
+        let rose = levels.filter(|level| risen.contains(level)).map(scope_of).min();
+        let full = self.0.len() >= OPEN_MAX;
+        let same = self.0.iter().rposition(|open| open.is_same(time_boot_ns, current, rises));
+        let at = same.or_else(|| full.then(|| self.0.len().saturating_sub(1)));
+        let open = match at.and_then(|at| self.0.get_mut(at)) {
+            Some(open) => open,
+            None => {
+                self.0.push_back(Open {
+                    current,
+                    last_boot_ns: time_boot_ns,
+                    rose: false,
+                    scope: None,
+                    before: BTreeMap::new(),
+                    marks: Vec::new(),
+                    more: 0,
+                });
+                let Some(open) = self.0.back_mut() else { return };
+                open
+            }
+        };
+        open.last_boot_ns = open.last_boot_ns.max(time_boot_ns);
+        open.rose |= rose.is_some();
+        if !oom.levels.is_empty() {
+            let scope = rose.unwrap_or(OomScope::Node);
+            open.scope = Some(open.scope.map_or(scope, |closest| closest.min(scope)));
+        }
+        for (cgroup, kills) in before {
+            open.before.entry(cgroup).or_insert(kills);
+        }
+        if open.marks.len() < VICTIMS_MAX {
+            let kills = oom.levels.first().map(|level| (level.cgroup, level.oom_kill));
+            open.marks.push(Mark { time_boot_ns, victim, kills });
+        } else {
+            open.more = open.more.saturating_add(1);
+        }
+    }
+
+    /// When the first of them is settled.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.0.iter().map(Open::deadline).min()
+    }
+
+    /// Takes out what is settled at `now_boot_ns`, or with `None` all, in the order of its
+    /// beginning. `role` says what a victim was.
+    pub(super) fn settle(
+        &mut self,
+        now_boot_ns: Option<u64>,
+        role: impl Fn(Victim) -> OomVictim,
+    ) -> Vec<Settled> {
+        let mut settled = Vec::new();
+        self.0.retain(|open| {
+            let due = now_boot_ns.is_none_or(|now| open.deadline() <= now);
+            if due {
+                settled.extend(open.conclude(&role));
+            }
+            !due
+        });
+        settled.sort_by_key(|settled| settled.time_boot_ns);
+        settled
+    }
+}
+
+impl Open {
+    fn deadline(&self) -> u64 {
+        self.last_boot_ns.saturating_add(SETTLE_NS)
+    }
+
+    /// Whether a record belongs to this OOM.
+    ///
+    /// One OOM is worked off by one thread, in one go (`oom_kill_process()` and the loop over the
+    /// group, `oom_kill_memcg_member()`), while other threads of the dying may run into the same
+    /// limit and raise its counter.
+    fn is_same(&self, time_boot_ns: u64, current: (TaskKey, u32), rises: bool) -> bool {
+        let close = self.last_boot_ns.abs_diff(time_boot_ns) <= SETTLE_NS;
+        (self.current == current && close) || (self.rose && !rises)
+    }
+
+    /// The fact, unless nobody was killed: processes that are dying are marked too, so that they
+    /// may use the reserves.
+    fn conclude(&self, role: impl Fn(Victim) -> OomVictim) -> Option<Settled> {
+        let kills = self.kills();
+        let first = kills.iter().map(|mark| mark.time_boot_ns).min()?;
+        let roles: BTreeSet<OomVictim> = kills.iter().map(|mark| role(mark.victim)).collect();
+        let killed = u32::try_from(kills.len()).unwrap_or(u32::MAX).saturating_add(self.more);
+        let victim = *roles.first()?;
+        Some(Settled { time_boot_ns: first, fact: OomFact { scope: self.scope, victim, killed } })
+    }
+
+    /// The records that are kills: those that raised their cgroup's count.
+    ///
+    /// The count is raised before the mark (`__oom_kill_process()`), so in the order of the count
+    /// each kill's is higher than the one before. If the whole rise is as large as the number of
+    /// victims, all of them are kills, whatever the order.
+    fn kills(&self) -> Vec<Mark> {
+        let mut kills = Vec::new();
+        let mut counted: BTreeMap<CgroupId, Vec<(u64, Mark)>> = BTreeMap::new();
+        let mut uncounted = BTreeSet::new();
+        for mark in &self.marks {
+            match mark.kills {
+                Some((cgroup, count)) => counted.entry(cgroup).or_default().push((count, *mark)),
+                None if uncounted.insert(mark.victim.key) => kills.push(*mark),
+                None => {}
+            }
+        }
+        for (cgroup, mut marks) in counted {
+            marks.sort_by_key(|(count, mark)| (*count, mark.time_boot_ns, mark.victim.key));
+            let mut highest = self.before.get(&cgroup).copied().unwrap_or(0);
+            let rise = marks.last().map_or(0, |(count, _)| count.saturating_sub(highest));
+            let victims: BTreeSet<TaskKey> = marks.iter().map(|(_, m)| m.victim.key).collect();
+            let all = usize::try_from(rise).is_ok_and(|rise| rise >= victims.len());
+            let mut seen = BTreeSet::new();
+            for (count, mark) in marks {
+                let first = seen.insert(mark.victim.key);
+                if (all && first) || (!all && count > highest) {
+                    kills.push(mark);
+                }
+                highest = highest.max(count);
+            }
+        }
+        kills
+    }
+}

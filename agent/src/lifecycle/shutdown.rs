@@ -1,0 +1,286 @@
+//! Signals to a container's init: the stop signal, the kill after it, and who ended it.
+
+use super::fact::{Cause, Sender};
+use crate::event::{ExitStatus, Signal, SignalResult};
+
+pub(super) const SIGKILL: u32 = 9;
+const SIGTERM: u32 = 15;
+/// More kinds of signals than there are numbers (`_NSIG`) cannot come.
+const SIGNALS_MAX: usize = 64;
+
+/// Signals that stop no container, whoever sends them.
+///
+/// SIGCHLD (17), SIGCONT (18), SIGSTOP (19), SIGTSTP (20), SIGTTIN (21), SIGTTOU (22) and SIGURG
+/// (23). SIGWINCH is not among them: it is httpd's stop signal. A terminal's resize also makes one,
+/// but in the kernel's name.
+fn never_stops(signal: u32) -> bool {
+    matches!(signal, 17..=23) || signal == SIGKILL || signal == 0
+}
+
+/// Whether this signal asks the container to stop.
+///
+/// `known` is the container's own stop signal where a source tells it: it then counts from any
+/// sender outside.
+fn asks_to_stop(signal: u32, sender: Sender, known: Option<u32>) -> bool {
+    if never_stops(signal) {
+        return false;
+    }
+    match sender {
+        Sender::Runtime => true,
+        Sender::Host | Sender::OtherContainer => signal == SIGTERM || known == Some(signal),
+        Sender::Kernel | Sender::Own | Sender::SameContainer => false,
+    }
+}
+
+/// What a signal did to a process, in view of the process's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// The process was alive and will get it.
+    Reached,
+    /// It was alive until this signal: nothing handles it, and the process dies of it.
+    ///
+    /// `signal_generate` runs after `complete_signal()`, which marks the process as dying
+    /// (`SIGNAL_GROUP_EXIT`) at once if a signal's default action ends it without a core dump.
+    /// From 5.18 on a process that was dying before drops all signals; 5.10 queues them, so
+    /// there only the first of them, or the status, tells.
+    Began,
+    /// It was pending already.
+    Pending,
+    /// The process ignores it, or there was no room for it.
+    Refused,
+    /// The process was dying or dead: it means nothing.
+    TooLate,
+}
+
+fn effect(signal: &Signal) -> Effect {
+    match (signal.result, signal.target_dying) {
+        (SignalResult::Delivered | SignalResult::DeliveredWithoutInfo, true) => Effect::Began,
+        (_, true) => Effect::TooLate,
+        (SignalResult::Ignored | SignalResult::Overflow, false) => Effect::Refused,
+        (SignalResult::AlreadyPending, false) => Effect::Pending,
+        (
+            SignalResult::Delivered | SignalResult::DeliveredWithoutInfo | SignalResult::Unknown(_),
+            false,
+        ) => Effect::Reached,
+    }
+}
+
+/// When, and by whom. Ordered by time.
+type Sent = (u64, Sender);
+
+fn earlier(one: Option<Sent>, other: Sent) -> Option<Sent> {
+    Some(one.map_or(other, |one| one.min(other)))
+}
+
+fn later(one: Option<Sent>, other: Sent) -> Option<Sent> {
+    Some(one.map_or(other, |one| one.max(other)))
+}
+
+/// What is kept of all signals of one number.
+#[derive(Debug)]
+struct Kind {
+    signal: u32,
+    began: Option<Sent>,
+    first: Option<Sent>,
+    last: Option<Sent>,
+    pending: Option<Sent>,
+}
+
+/// The first stop signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stop {
+    time_boot_ns: u64,
+    signal: u32,
+    /// See [`Effect::Began`].
+    began: bool,
+}
+
+/// A stop signal or kill that is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// The first stop signal.
+    Stop { time_boot_ns: u64, signal: u32, sender: Sender, ignored: bool },
+    /// SIGKILL from outside, after the stop signal.
+    Killed { time_boot_ns: u64 },
+}
+
+/// What is known of the signals to one init.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    kinds: Vec<Kind>,
+    stop: Option<Stop>,
+    stop_told: bool,
+    /// The first SIGKILL from outside.
+    kill_boot_ns: Option<u64>,
+    kill_told: bool,
+}
+
+impl Signals {
+    /// Takes in one signal to init. `left_boot_ns` is when init exited or ended, if it has.
+    pub(super) fn take(
+        &mut self,
+        time_boot_ns: u64,
+        signal: &Signal,
+        sender: Sender,
+        left_boot_ns: Option<u64>,
+        known_stop_signal: Option<u32>,
+    ) -> Vec<News> {
+        let mut news = Vec::new();
+        let effect = effect(signal);
+        if effect == Effect::TooLate {
+            return news;
+        }
+        let other_began = self.began_before(time_boot_ns);
+        self.remember(signal.signal, effect, (time_boot_ns, sender));
+        if asks_to_stop(signal.signal, sender, known_stop_signal) {
+            let stop = Stop { time_boot_ns, signal: signal.signal, began: effect == Effect::Began };
+            self.stop = Some(self.stop.map_or(stop, |known| known.min(stop)));
+            let left = left_boot_ns.is_some_and(|left| left <= time_boot_ns);
+            let counts = !left && (!stop.began || !other_began);
+            if counts && !self.stop_told {
+                self.stop_told = true;
+                news.push(News::Stop {
+                    time_boot_ns,
+                    signal: signal.signal,
+                    sender,
+                    ignored: signal.result == SignalResult::Ignored,
+                });
+            }
+        }
+        let from_outside =
+            matches!(sender, Sender::Runtime | Sender::Host | Sender::OtherContainer);
+        if signal.signal == SIGKILL && from_outside && effect != Effect::Refused {
+            let first = self.kill_boot_ns.map_or(time_boot_ns, |kill| kill.min(time_boot_ns));
+            self.kill_boot_ns = Some(first);
+        }
+        // Whichever of the two came last.
+        if let (true, Some(stop), Some(kill)) = (self.stop_told, self.stop, self.kill_boot_ns)
+            && !self.kill_told
+            && stop.time_boot_ns <= kill
+        {
+            self.kill_told = true;
+            news.push(News::Killed { time_boot_ns: kill });
+        }
+        news
+    }
+
+    fn began_before(&self, time_boot_ns: u64) -> bool {
+        self.kinds.iter().any(|kind| kind.began.is_some_and(|(began, _)| began < time_boot_ns))
+    }
+
+    fn remember(&mut self, signal: u32, effect: Effect, sent: Sent) {
+        if matches!(effect, Effect::Refused | Effect::TooLate) {
+            return;
+        }
+        let kind = match self.kinds.iter().position(|kind| kind.signal == signal) {
+            Some(at) => self.kinds.get_mut(at),
+            None if self.kinds.len() < SIGNALS_MAX => {
+                self.kinds.push(Kind {
+                    signal,
+                    began: None,
+                    first: None,
+                    last: None,
+                    pending: None,
+                });
+                self.kinds.last_mut()
+            }
+            None => None,
+        };
+        let Some(kind) = kind else { return };
+        match effect {
+            Effect::Began => kind.began = earlier(kind.began, sent),
+            Effect::Reached => {
+                kind.first = earlier(kind.first, sent);
+                kind.last = later(kind.last, sent);
+            }
+            Effect::Pending => kind.pending = later(kind.pending, sent),
+            Effect::Refused | Effect::TooLate => {}
+        }
+    }
+
+    /// Who sent the signal that ended init.
+    ///
+    /// The one that made it dying, if that was seen. The first SIGKILL, for no other could follow.
+    /// Of other signals the last: a handler may have taken the earlier ones.
+    fn sender_of_fatal(&self, signal: u32, oom: bool) -> Sender {
+        let seen = self.kinds.iter().find(|kind| kind.signal == signal).and_then(|kind| {
+            let reached = if signal == SIGKILL { kind.first } else { kind.last };
+            kind.began.or(reached).or(kind.pending)
+        });
+        match (seen, signal) {
+            (Some((_, sender)), _) => sender,
+            (None, SIGKILL) if oom => Sender::Kernel,
+            // Nobody inside can send it, and the kernel's own come with an OOM.
+            (None, SIGKILL) => Sender::Host,
+            // Faults and limits: ILL, TRAP, BUS, FPE, SEGV, XCPU, XFSZ, SYS. seccomp's SIGSYS
+            // never was a signal.
+            (None, 4 | 5 | 7 | 8 | 11 | 24 | 25 | 31) => Sender::Kernel,
+            (None, _) => Sender::SameContainer,
+        }
+    }
+
+    /// The signal that most likely ended an init whose status is not known.
+    fn presumed_fatal(&self) -> Option<u32> {
+        let kill = self
+            .kinds
+            .iter()
+            .find(|kind| kind.signal == SIGKILL && (kind.began.is_some() || kind.first.is_some()));
+        let began = || {
+            let began = self.kinds.iter().filter_map(|kind| kind.began.map(|at| (at, kind.signal)));
+            began.min().map(|(_, signal)| signal)
+        };
+        kill.map(|kind| kind.signal).or_else(began)
+    }
+
+    /// The shutdown that has begun: since when, and whether SIGKILL was sent.
+    pub(super) fn open(&self) -> Option<(u64, bool)> {
+        let stop = self.stop.filter(|_| self.stop_told)?;
+        Some((stop.time_boot_ns, self.kill_told))
+    }
+
+    /// What ended init at `end_boot_ns`. `oom`: it was killed by the OOM killer.
+    pub(super) fn conclude(
+        &self,
+        status: Option<ExitStatus>,
+        end_boot_ns: u64,
+        oom: bool,
+    ) -> Conclusion {
+        let ended_by = match status {
+            Some(ExitStatus::Signal { signal, .. }) => Some(signal),
+            Some(ExitStatus::Code(_)) => None,
+            None if oom => Some(SIGKILL),
+            None => self.presumed_fatal(),
+        };
+        let stop = self.stop.filter(|stop| {
+            // A signal that made init dying must be the one in its status. If it is not, init was
+            // dying before (5.10), and nobody waited for its end.
+            let consistent = !stop.began || status.is_none() || ended_by == Some(stop.signal);
+            consistent && stop.time_boot_ns <= end_boot_ns
+        });
+        let cause = match (ended_by, status) {
+            (Some(SIGKILL), _) if oom => Cause::Oom,
+            (Some(SIGKILL), _) if stop.is_some() => Cause::KilledAfterGrace,
+            (Some(SIGKILL), _) => Cause::KilledWithoutStopSignal,
+            (Some(_), _) => Cause::Signal,
+            (None, Some(ExitStatus::Code(0))) => Cause::Completed,
+            // Without any status an end is no success: `Termination::status` says that it is not
+            // known.
+            (None, _) => Cause::Error,
+        };
+        Conclusion {
+            cause,
+            shutdown_ns: stop.map(|stop| end_boot_ns - stop.time_boot_ns),
+            killed: stop.is_some() && ended_by == Some(SIGKILL),
+            fatal: ended_by.map(|signal| (signal, self.sender_of_fatal(signal, oom))),
+        }
+    }
+}
+
+/// Why init ended, as far as its signals tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Conclusion {
+    pub(super) cause: Cause,
+    pub(super) shutdown_ns: Option<u64>,
+    pub(super) killed: bool,
+    pub(super) fatal: Option<(u32, Sender)>,
+}

@@ -1,0 +1,232 @@
+//! Data tests: kernel records in, facts out.
+
+mod ooms;
+mod orders;
+mod shutdowns;
+mod starts;
+
+use super::fact::{Cause, EndSource, Fact, FactKind, OomFact, Started, StopSignal, Termination};
+use super::{Input, Lifecycle, Output, SETTLE_NS};
+use crate::cgroup::CgroupId;
+use crate::event::{
+    End, Event, EventKind, Exec, Exit, ExitStatus, Oom, OomLevel, RunningTask, Signal,
+    SignalOrigin, SignalResult, Task, TaskKey,
+};
+
+const MS: u64 = 1_000_000;
+const SEC: u64 = 1_000 * MS;
+
+const HOST: CgroupId = CgroupId(1);
+const ROOT: CgroupId = CgroupId(2);
+const QOS: CgroupId = CgroupId(3);
+const POD: CgroupId = CgroupId(10);
+const WEB: CgroupId = CgroupId(11);
+const SIDE: CgroupId = CgroupId(12);
+const NESTED: CgroupId = CgroupId(13);
+
+const HUP: u32 = 1;
+const QUIT: u32 = 3;
+const ABRT: u32 = 6;
+const KILL: u32 = 9;
+const SEGV: u32 = 11;
+const TERM: u32 = 15;
+const CHLD: u32 = 17;
+const CONT: u32 = 18;
+const STOP: u32 = 19;
+const TSTP: u32 = 20;
+const URG: u32 = 23;
+const WINCH: u32 = 28;
+
+fn task(tgid: u32, cgroup: CgroupId, comm: &str) -> Task {
+    let key = TaskKey { tgid, start_boot_ns: u64::from(tgid) * MS };
+    Task { key, tid: tgid, cgroup, comm: comm.into() }
+}
+
+fn init() -> Task {
+    task(100, WEB, "web")
+}
+
+fn shim() -> Task {
+    task(50, HOST, "containerd-shim")
+}
+
+fn runc() -> Task {
+    task(60, HOST, "runc")
+}
+
+fn kernel_event(time_boot_ns: u64, kind: EventKind) -> Event {
+    Event { time_boot_ns, kind }
+}
+
+fn exec(at: u64, task: Task, parent: Task, argv: &[&str]) -> Event {
+    let mut bytes = Vec::new();
+    for arg in argv {
+        bytes.extend_from_slice(arg.as_bytes());
+        bytes.push(0);
+    }
+    bytes.truncate(64);
+    kernel_event(at, EventKind::Exec(Exec { task, parent, argv: bytes }))
+}
+
+fn plain(signal: u32, sender: Task, target: Task) -> Signal {
+    Signal {
+        target,
+        sender,
+        signal,
+        result: SignalResult::Delivered,
+        origin: SignalOrigin::User,
+        target_dying: false,
+        sender_dying: false,
+    }
+}
+
+fn signal(at: u64, signal: Signal) -> Event {
+    kernel_event(at, EventKind::Signal(signal))
+}
+
+/// `signal_generate` runs when a deadly signal has marked its target as dying already.
+fn deadly(at: u64, number: u32, sender: Task, target: Task) -> Event {
+    signal(at, Signal { target_dying: true, ..plain(number, sender, target) })
+}
+
+fn exit(at: u64, task: Task, status: ExitStatus) -> Event {
+    let exit = Exit { task, status, parent_cgroup: HOST, cpu_runtime_ns: 7 };
+    kernel_event(at, EventKind::Exit(exit))
+}
+
+fn end(at: u64, task: Task, status: ExitStatus) -> Event {
+    let end = End { task, status, parent_cgroup: HOST, cpu_runtime_ns: 7 };
+    kernel_event(at, EventKind::End(end))
+}
+
+fn empty(at: u64, cgroup: CgroupId) -> Event {
+    kernel_event(at, EventKind::CgroupEmpty(cgroup))
+}
+
+fn removed(at: u64, cgroup: CgroupId) -> Event {
+    kernel_event(at, EventKind::CgroupRemoved(cgroup))
+}
+
+const KILLED: ExitStatus = ExitStatus::Signal { signal: KILL, core: false };
+
+struct Node {
+    lifecycle: Lifecycle,
+    out: Vec<Output>,
+}
+
+impl Node {
+    fn new() -> Self {
+        Self { lifecycle: Lifecycle::new(), out: Vec::new() }
+    }
+
+    /// A new container whose init executes at 1 s.
+    fn running() -> Self {
+        let mut node = Self::new();
+        node.made(WEB, false);
+        node.event(&exec(SEC, init(), shim(), &["/web", "--port=80"]));
+        node.out.clear();
+        node
+    }
+
+    fn apply(&mut self, input: Input<'_>) {
+        self.lifecycle.apply(input, &mut self.out);
+    }
+
+    fn made(&mut self, container: CgroupId, existing: bool) {
+        self.made_seen(container, existing, &[]);
+    }
+
+    fn made_seen(&mut self, container: CgroupId, existing: bool, oom_seen: &[OomLevel]) {
+        let pod = Some(POD);
+        let time_boot_ns = SEC / 2;
+        self.apply(Input::ContainerMade { container, pod, time_boot_ns, existing, oom_seen });
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.apply(Input::Event(event));
+    }
+
+    fn events(&mut self, events: &[Event]) {
+        for event in events {
+            self.event(event);
+        }
+    }
+
+    fn found(&mut self, task: Task, parent_cgroup: CgroupId) {
+        self.apply(Input::Running(&RunningTask { task, parent_cgroup }));
+    }
+
+    fn tick(&mut self, now_boot_ns: u64) {
+        self.apply(Input::Tick { now_boot_ns });
+    }
+
+    /// Ticks as the owner does: at each deadline, up to `now_boot_ns`.
+    fn run_to(&mut self, now_boot_ns: u64) {
+        while let Some(deadline) = self.lifecycle.next_deadline()
+            && deadline <= now_boot_ns
+        {
+            self.tick(deadline);
+            assert!(self.lifecycle.next_deadline() > Some(deadline) || self.idle());
+        }
+        self.tick(now_boot_ns);
+    }
+
+    fn idle(&self) -> bool {
+        self.lifecycle.next_deadline().is_none()
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        self.out
+            .iter()
+            .filter_map(|output| match output {
+                Output::Fact(fact) => Some(fact.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn kinds(&self) -> Vec<FactKind> {
+        self.facts().into_iter().map(|fact| fact.kind).collect()
+    }
+
+    fn starts(&self) -> Vec<Started> {
+        self.kinds()
+            .into_iter()
+            .filter_map(|kind| if let FactKind::Started(s) = kind { Some(s) } else { None })
+            .collect()
+    }
+
+    fn stops(&self) -> Vec<(u64, StopSignal)> {
+        self.facts()
+            .into_iter()
+            .filter_map(|fact| match fact.kind {
+                FactKind::StopSignal(stop) => Some((fact.time_boot_ns, stop)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn ooms(&self) -> Vec<OomFact> {
+        self.kinds()
+            .into_iter()
+            .filter_map(|kind| if let FactKind::Oom(oom) = kind { Some(oom) } else { None })
+            .collect()
+    }
+
+    fn deaths(&self) -> Vec<(u64, Termination)> {
+        self.facts()
+            .into_iter()
+            .filter_map(|fact| match fact.kind {
+                FactKind::Terminated(termination) => Some((fact.time_boot_ns, termination)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The only death.
+    fn death(&self) -> (u64, Termination) {
+        let deaths = self.deaths();
+        assert_eq!(deaths.len(), 1, "{:#?}", self.out);
+        deaths[0]
+    }
+}

@@ -1,0 +1,423 @@
+//! Stop signals, ends, and why.
+
+use super::super::fact::Sender;
+use super::*;
+
+const EXITED: ExitStatus = ExitStatus::Code(0);
+
+fn term() -> Signal {
+    plain(TERM, runc(), init())
+}
+
+fn stop_of(events: &[Event]) -> Vec<(u64, StopSignal)> {
+    let mut node = Node::running();
+    node.made(SIDE, false);
+    node.events(events);
+    node.stops()
+}
+
+fn death_of(events: &[Event]) -> (u64, Termination) {
+    let mut node = Node::running();
+    node.made(SIDE, false);
+    node.events(events);
+    node.run_to(60 * SEC);
+    node.death()
+}
+
+#[test]
+fn container_that_stops_in_time() {
+    let mut node = Node::running();
+    node.event(&signal(10 * SEC, term()));
+    let stop = StopSignal { signal: TERM, sender: Sender::Runtime, ignored: false };
+    assert_eq!(node.stops(), [(10 * SEC, stop)], "at once");
+    node.event(&exit(12 * SEC, init(), EXITED));
+    assert_eq!(node.out.last(), Some(&Output::ReadLast { container: WEB }));
+    node.event(&end(12 * SEC + MS, init(), EXITED));
+    node.event(&empty(12 * SEC + MS, WEB));
+    node.tick(12 * SEC + MS + SETTLE_NS - 1);
+    assert_eq!(node.deaths(), [], "not settled");
+    assert_eq!(node.lifecycle.next_deadline(), Some(12 * SEC + MS + SETTLE_NS));
+    node.tick(12 * SEC + MS + SETTLE_NS);
+    let termination = Termination {
+        cause: Cause::Completed,
+        status: Some(EXITED),
+        shutdown_ns: Some(2 * SEC + MS),
+        killed: false,
+        fatal: None,
+        end_source: EndSource::ParentTold,
+        init_cpu_ns: Some(7),
+    };
+    assert_eq!(node.death(), (12 * SEC + MS, termination));
+    node.event(&removed(13 * SEC, WEB));
+    node.run_to(14 * SEC);
+    assert_eq!(node.out.last(), Some(&Output::Forget { container: WEB }));
+    assert_eq!(node.deaths().len(), 1);
+    assert_eq!(node.out.iter().filter(|o| matches!(o, Output::ReadLast { .. })).count(), 1);
+    assert!(node.lifecycle.is_empty() && node.idle());
+}
+
+#[test]
+fn container_that_is_killed_after_its_grace() {
+    let mut node = Node::running();
+    node.event(&signal(10 * SEC, term()));
+    node.event(&deadly(40 * SEC, KILL, runc(), init()));
+    node.event(&signal(
+        40 * SEC + MS,
+        Signal { result: SignalResult::Ignored, target_dying: true, ..plain(KILL, shim(), init()) },
+    ));
+    assert_eq!(
+        node.facts().last(),
+        Some(&Fact {
+            container: WEB,
+            time_boot_ns: 40 * SEC,
+            kind: FactKind::KilledAfterStopSignal
+        })
+    );
+    node.event(&end(40 * SEC + 5 * MS, init(), KILLED));
+    node.run_to(41 * SEC);
+    let (time, death) = node.death();
+    assert_eq!(time, 40 * SEC + 5 * MS);
+    assert_eq!(death.cause, Cause::KilledAfterGrace);
+    assert_eq!(death.shutdown_ns, Some(30 * SEC + 5 * MS));
+    assert!(death.killed);
+    assert_eq!(death.fatal, Some((KILL, Sender::Runtime)));
+    let kills = node.kinds().iter().filter(|k| **k == FactKind::KilledAfterStopSignal).count();
+    assert_eq!(kills, 1);
+}
+
+#[test]
+fn ignored_stop_signal_is_known_at_once() {
+    let stops = stop_of(&[signal(SEC, Signal { result: SignalResult::Ignored, ..term() })]);
+    assert_eq!(stops, [(SEC, StopSignal { signal: TERM, sender: Sender::Runtime, ignored: true })]);
+}
+
+#[test]
+fn signal_to_a_dying_or_zombie_init_is_no_stop_signal() {
+    for result in [SignalResult::Ignored, SignalResult::AlreadyPending, SignalResult::Unknown(9)] {
+        let late = Signal { result, target_dying: true, ..term() };
+        assert_eq!(stop_of(&[signal(2 * SEC, late)]), [], "{result:?}");
+    }
+    // Linux 5.10 still queues signals to the dying.
+    let late = deadly(3 * SEC, TERM, runc(), init());
+    let exits = exit(2 * SEC, init(), EXITED);
+    assert_eq!(stop_of(&[exits, late.clone()]), []);
+    assert_eq!(stop_of(&[deadly(2 * SEC, KILL, runc(), init()), late.clone()])[..], []);
+    let (_, death) = death_of(&[late, end(4 * SEC, init(), EXITED)]);
+    assert_eq!((death.cause, death.shutdown_ns), (Cause::Completed, None), "it exited by itself");
+}
+
+#[test]
+fn stop_signal_without_a_handler_kills_and_counts() {
+    let mut node = Node::running();
+    node.event(&deadly(2 * SEC, TERM, runc(), init()));
+    assert_eq!(node.stops().len(), 1, "it is dying only because of it");
+    node.event(&end(2 * SEC + MS, init(), ExitStatus::Signal { signal: TERM, core: false }));
+    node.run_to(3 * SEC);
+    let (_, death) = node.death();
+    assert_eq!(death.cause, Cause::Signal);
+    assert_eq!(death.shutdown_ns, Some(MS));
+    assert!(!death.killed);
+    assert_eq!(death.fatal, Some((TERM, Sender::Runtime)));
+}
+
+#[test]
+fn first_stop_signal_counts_and_later_ones_do_not() {
+    let again = Signal { result: SignalResult::AlreadyPending, ..term() };
+    let events = [
+        signal(10 * SEC, term()),
+        signal(11 * SEC, again),
+        signal(12 * SEC, plain(QUIT, runc(), init())),
+    ];
+    assert_eq!(stop_of(&events).len(), 1);
+    let end = end(20 * SEC, init(), EXITED);
+    let events: Vec<Event> = events.into_iter().chain([end]).collect();
+    assert_eq!(death_of(&events).1.shutdown_ns, Some(10 * SEC));
+}
+
+#[test]
+fn pending_stop_signal_counts_if_it_is_the_first_that_is_seen() {
+    let pending = Signal { result: SignalResult::AlreadyPending, ..term() };
+    assert_eq!(stop_of(&[signal(SEC, pending)]).len(), 1);
+}
+
+#[test]
+fn runtime_may_stop_with_any_signal_that_can_stop() {
+    for number in [HUP, QUIT, TERM, WINCH, 37] {
+        assert_eq!(stop_of(&[signal(SEC, plain(number, runc(), init()))]).len(), 1, "{number}");
+    }
+    for number in [0, KILL, CHLD, CONT, STOP, TSTP, URG] {
+        assert_eq!(stop_of(&[signal(SEC, plain(number, runc(), init()))]), [], "{number}");
+    }
+}
+
+#[test]
+fn others_outside_stop_with_sigterm_only() {
+    for (sender, who) in
+        [(task(1, HOST, "systemd"), Sender::Host), (task(70, SIDE, "sh"), Sender::OtherContainer)]
+    {
+        let stops = stop_of(&[
+            signal(SEC, plain(HUP, sender, init())),
+            signal(2 * SEC, plain(QUIT, sender, init())),
+            signal(3 * SEC, plain(TERM, sender, init())),
+        ]);
+        assert_eq!(stops.len(), 1);
+        assert_eq!((stops[0].0, stops[0].1.sender), (3 * SEC, who));
+    }
+}
+
+#[test]
+fn nobody_inside_and_no_kernel_sends_a_stop_signal() {
+    let resize =
+        Signal { origin: SignalOrigin::Kernel, ..plain(WINCH, task(50, HOST, "conmon"), init()) };
+    assert_eq!(
+        stop_of(&[
+            signal(SEC, plain(TERM, task(200, WEB, "kill"), init())),
+            signal(SEC, plain(TERM, init(), init())),
+            signal(SEC, plain(TERM, task(60, WEB, "runc"), init())),
+            signal(SEC, resize),
+        ]),
+        []
+    );
+}
+
+#[test]
+fn signals_to_other_processes_of_the_container_are_nothing() {
+    assert_eq!(stop_of(&[signal(SEC, plain(TERM, runc(), task(101, WEB, "child")))]), []);
+}
+
+#[test]
+fn sigkill_by_hand_without_a_stop_signal() {
+    let hand = task(70, HOST, "bash");
+    let (_, death) = death_of(&[deadly(2 * SEC, KILL, hand, init()), end(2 * SEC, init(), KILLED)]);
+    assert_eq!(death.cause, Cause::KilledWithoutStopSignal);
+    assert_eq!((death.shutdown_ns, death.killed), (None, false));
+    assert_eq!(death.fatal, Some((KILL, Sender::Host)));
+}
+
+#[test]
+fn refused_sigkill_from_inside_is_no_kill() {
+    let inside =
+        Signal { result: SignalResult::Ignored, ..plain(KILL, task(9, WEB, "sh"), init()) };
+    let mut node = Node::running();
+    node.event(&signal(2 * SEC, term()));
+    node.event(&signal(3 * SEC, inside));
+    assert_eq!(node.lifecycle.open_shutdowns().next().map(|(_, s)| s.killed), Some(false));
+    assert_eq!(node.kinds().len(), 1);
+}
+
+#[test]
+fn kill_told_before_the_stop_signal_is_told_after_it() {
+    let mut node = Node::running();
+    node.event(&deadly(3 * SEC, KILL, runc(), init()));
+    node.event(&signal(2 * SEC, term()));
+    assert_eq!(node.kinds().len(), 2);
+    assert_eq!(node.kinds()[1], FactKind::KilledAfterStopSignal);
+}
+
+#[test]
+fn stop_signal_after_the_kill_does_not_make_it_a_shutdown() {
+    let (_, death) = death_of(&[
+        deadly(2 * SEC, KILL, runc(), init()),
+        signal(
+            2 * SEC + MS,
+            Signal { result: SignalResult::Ignored, target_dying: true, ..term() },
+        ),
+        end(2 * SEC + 2 * MS, init(), KILLED),
+    ]);
+    assert_eq!(death.cause, Cause::KilledWithoutStopSignal);
+}
+
+#[test]
+fn exit_codes_tell_completed_from_error() {
+    assert_eq!(death_of(&[end(2 * SEC, init(), EXITED)]).1.cause, Cause::Completed);
+    let (_, death) = death_of(&[end(2 * SEC, init(), ExitStatus::Code(143))]);
+    assert_eq!((death.cause, death.fatal), (Cause::Error, None), "143 is a code here");
+}
+
+#[test]
+fn fatal_signal_has_the_sender_of_its_last_record() {
+    let events = [
+        signal(2 * SEC, plain(HUP, task(70, HOST, "logrotate"), init())),
+        deadly(3 * SEC, HUP, task(101, WEB, "sh"), init()),
+        end(3 * SEC + MS, init(), ExitStatus::Signal { signal: HUP, core: false }),
+    ];
+    assert_eq!(death_of(&events).1.fatal, Some((HUP, Sender::SameContainer)));
+}
+
+#[test]
+fn fatal_signal_without_a_record_is_the_kernels_or_the_containers() {
+    let ended = |signal| {
+        let status = ExitStatus::Signal { signal, core: false };
+        death_of(&[end(2 * SEC, init(), status)]).1
+    };
+    for signal in [4, 5, 7, 8, SEGV, 24, 25, 31] {
+        assert_eq!(ended(signal).fatal, Some((signal, Sender::Kernel)));
+        assert_eq!(ended(signal).cause, Cause::Signal);
+    }
+    assert_eq!(ended(ABRT).fatal, Some((ABRT, Sender::SameContainer)));
+    assert_eq!(ended(KILL).fatal, Some((KILL, Sender::Host)));
+}
+
+#[test]
+fn end_of_a_shared_pid_namespace_is_the_kernels_kill() {
+    let mut node = Node::running();
+    node.made(SIDE, false);
+    node.event(&signal(2 * SEC, term()));
+    let pause = task(80, SIDE, "pause");
+    let teardown = Signal {
+        origin: SignalOrigin::Kernel,
+        sender_dying: true,
+        target_dying: true,
+        ..plain(KILL, pause, init())
+    };
+    node.event(&signal(3 * SEC, teardown));
+    assert_eq!(node.kinds().len(), 1, "nobody sent it to init");
+    node.event(&end(3 * SEC, init(), KILLED));
+    node.run_to(4 * SEC);
+    assert_eq!(node.death().1.fatal, Some((KILL, Sender::Kernel)));
+}
+
+#[test]
+fn stopped_and_continued_container_has_not_ended() {
+    let mut node = Node::running();
+    for number in [STOP, CONT, TSTP, CONT] {
+        node.event(&signal(2 * SEC, plain(number, runc(), init())));
+    }
+    node.run_to(60 * SEC);
+    assert_eq!(node.out, []);
+    assert!(node.idle());
+}
+
+#[test]
+fn process_stuck_after_its_exit_stays_an_open_shutdown() {
+    let mut node = Node::running();
+    node.event(&signal(10 * SEC, term()));
+    node.event(&deadly(40 * SEC, KILL, runc(), init()));
+    node.event(&exit(40 * SEC, init(), KILLED));
+    node.run_to(90 * SEC);
+    assert_eq!(node.deaths(), []);
+    let open: Vec<_> = node.lifecycle.open_shutdowns().collect();
+    assert_eq!(open.len(), 1);
+    assert_eq!((open[0].0, open[0].1.since_boot_ns, open[0].1.killed), (WEB, 10 * SEC, true));
+    node.event(&end(95 * SEC, init(), KILLED));
+    assert_eq!(node.lifecycle.open_shutdowns().count(), 0);
+    node.run_to(96 * SEC);
+    assert_eq!(node.death().1.shutdown_ns, Some(85 * SEC));
+}
+
+#[test]
+fn leader_may_leave_long_before_the_last_thread() {
+    // The leader's own exit makes no record; the last thread's does.
+    let (time, death) =
+        death_of(&[exit(30 * SEC, init(), EXITED), end(30 * SEC + MS, init(), EXITED)]);
+    assert_eq!((time, death.cause), (30 * SEC + MS, Cause::Completed));
+}
+
+#[test]
+fn end_told_twice_counts_the_last_time_within_the_settling() {
+    let events = [end(2 * SEC, init(), EXITED), end(2 * SEC + MS, init(), EXITED)];
+    assert_eq!(death_of(&events).0, 2 * SEC + MS);
+    let mut node = Node::running();
+    node.event(&end(2 * SEC, init(), EXITED));
+    node.run_to(3 * SEC);
+    node.event(&end(4 * SEC, init(), EXITED));
+    node.event(&empty(4 * SEC, WEB));
+    node.run_to(5 * SEC);
+    assert_eq!(node.death().0, 2 * SEC);
+}
+
+#[test]
+fn without_the_parents_signal_the_empty_cgroup_is_the_end() {
+    let (time, death) =
+        death_of(&[exit(2 * SEC, init(), ExitStatus::Code(2)), empty(3 * SEC, WEB)]);
+    assert_eq!((time, death.end_source), (3 * SEC, EndSource::CgroupEmpty));
+    assert_eq!((death.cause, death.status), (Cause::Error, Some(ExitStatus::Code(2))));
+}
+
+#[test]
+fn with_nothing_but_the_removal_the_status_is_not_known() {
+    let (time, death) = death_of(&[removed(3 * SEC, WEB)]);
+    assert_eq!((time, death.end_source), (3 * SEC, EndSource::CgroupRemoved));
+    assert_eq!((death.cause, death.status, death.init_cpu_ns), (Cause::Error, None, None));
+}
+
+#[test]
+fn without_a_status_the_signals_tell() {
+    let kill = deadly(3 * SEC, KILL, runc(), init());
+    let (_, death) = death_of(&[kill.clone(), empty(3 * SEC + MS, WEB)]);
+    assert_eq!((death.cause, death.status), (Cause::KilledWithoutStopSignal, None));
+    let (_, death) = death_of(&[signal(2 * SEC, term()), kill, empty(3 * SEC + MS, WEB)]);
+    assert_eq!((death.cause, death.killed), (Cause::KilledAfterGrace, true));
+    let died = [deadly(2 * SEC, TERM, runc(), init()), empty(3 * SEC, WEB)];
+    assert_eq!(death_of(&died).1.cause, Cause::Signal);
+}
+
+#[test]
+fn cgroup_that_was_empty_between_the_stages_is_no_end() {
+    let mut node = Node::new();
+    node.made(WEB, false);
+    node.event(&exec(SEC, init(), shim(), &["/web"]));
+    node.event(&empty(SEC - MS, WEB));
+    node.run_to(10 * SEC);
+    assert_eq!(node.deaths(), []);
+}
+
+#[test]
+fn flush_settles_what_has_ended_and_only_that() {
+    let mut node = Node::running();
+    node.made(SIDE, false);
+    let side = task(110, SIDE, "side");
+    node.event(&exec(SEC, side, shim(), &["/side"]));
+    node.event(&end(2 * SEC, init(), EXITED));
+    node.event(&exit(2 * SEC, side, EXITED));
+    node.apply(Input::Flush { now_boot_ns: 2 * SEC });
+    assert_eq!(node.death().0, 2 * SEC);
+    assert_eq!(node.facts().last().map(|fact| fact.container), Some(WEB));
+    node.run_to(9 * SEC);
+    assert_eq!(node.deaths().len(), 1, "once");
+}
+
+#[test]
+fn containers_of_a_pod_stop_each_for_itself() {
+    let mut node = Node::running();
+    node.made(SIDE, false);
+    let side = task(110, SIDE, "side");
+    node.event(&exec(SEC, side, shim(), &["/side"]));
+    node.event(&signal(10 * SEC, term()));
+    node.event(&end(11 * SEC, init(), EXITED));
+    // A sidecar is stopped after the main containers.
+    node.event(&signal(11 * SEC + MS, plain(TERM, runc(), side)));
+    node.event(&deadly(13 * SEC, KILL, runc(), side));
+    node.event(&end(13 * SEC, side, KILLED));
+    node.run_to(20 * SEC);
+    let deaths = node.deaths();
+    assert_eq!(deaths[0].1.cause, Cause::Completed);
+    assert_eq!(deaths[1].1.cause, Cause::KilledAfterGrace);
+    assert_eq!(deaths[1].1.shutdown_ns, Some(2 * SEC - MS));
+}
+
+#[test]
+fn stop_signal_before_the_agent_began_is_not_known() {
+    // The agent restarted in the middle of a shutdown: nothing tells this kill from one without
+    // a stop signal but that the container is `existing`.
+    let mut node = Node::new();
+    node.made(WEB, true);
+    node.found(init(), HOST);
+    node.apply(Input::WalkDone { tasks_read: true });
+    node.event(&deadly(10 * SEC, KILL, runc(), init()));
+    node.event(&end(10 * SEC, init(), KILLED));
+    node.run_to(11 * SEC);
+    let (_, death) = node.death();
+    assert_eq!(death.cause, Cause::KilledWithoutStopSignal);
+    assert_eq!(death.shutdown_ns, None);
+    assert!(node.starts()[0].existing);
+}
+
+#[test]
+fn init_that_moved_to_an_unknown_cgroup_is_still_known() {
+    let mut node = Node::running();
+    let moved = Task { cgroup: CgroupId(777), ..init() };
+    node.event(&end(2 * SEC, moved, EXITED));
+    node.run_to(3 * SEC);
+    assert_eq!(node.death().0, 2 * SEC);
+}

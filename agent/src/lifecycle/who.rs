@@ -1,0 +1,152 @@
+//! Who is who: runtime stages, exec sessions, and the senders of signals.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::SETTLE_NS;
+use super::fact::Sender;
+use crate::cgroup::CgroupId;
+use crate::event::{Comm, Exec, Signal, SignalOrigin, TaskKey};
+
+/// Which container each cgroup belongs to: a container's own and those nested below it.
+#[derive(Debug, Default)]
+pub(super) struct Homes(HashMap<CgroupId, CgroupId>);
+
+impl Homes {
+    pub(super) fn container_of(&self, cgroup: CgroupId) -> Option<CgroupId> {
+        self.0.get(&cgroup).copied()
+    }
+
+    pub(super) fn insert(&mut self, cgroup: CgroupId, container: CgroupId) {
+        self.0.insert(cgroup, container);
+    }
+
+    pub(super) fn remove(&mut self, cgroup: CgroupId) {
+        self.0.remove(&cgroup);
+    }
+}
+
+/// The sender of a signal to a process of `container`.
+///
+/// The sender is who ran when the signal was made, never what its `siginfo` claims.
+pub(super) fn sender_of(signal: &Signal, container: CgroupId, homes: &Homes) -> Sender {
+    if signal.origin == SignalOrigin::Kernel {
+        return Sender::Kernel;
+    }
+    if signal.sender.key == signal.target.key {
+        return Sender::Own;
+    }
+    match homes.container_of(signal.sender.cgroup) {
+        Some(home) if home == container => Sender::SameContainer,
+        Some(_) => Sender::OtherContainer,
+        None if is_runtime(&signal.sender.comm) => Sender::Runtime,
+        None => Sender::Host,
+    }
+}
+
+/// The short name of a container runtime or of its shim. Means something only outside containers.
+///
+/// crun and youki execute a sealed copy of themselves first, for every command, `kill` included
+/// (CVE-2019-5736; crun `src/libcrun/cloned_binary.c`, youki's use of pentacle). The kernel then
+/// names them after the descriptor's number, or from Linux 6.14 on after the memfd.
+pub(super) fn is_runtime(comm: &Comm) -> bool {
+    const NAMES: [&[u8]; 4] = [b"runc", b"crun", b"runsc", b"youki"];
+    const PREFIXES: [&[u8]; 7] = [
+        b"containerd-shim",
+        b"conmon",
+        b"runc:",
+        b"youki:",
+        b"memfd:crun",
+        b"memfd:runc",
+        b"memfd:pentacle",
+    ];
+    let name = comm.bytes();
+    NAMES.contains(&name)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || is_descriptor(name)
+}
+
+/// A stage of a runtime that gave itself this name (`PR_SET_NAME` in runc's `nsexec.c` and in
+/// youki), or that has not left the runtime's own program yet.
+///
+/// Digits are not among them: without arguments they prove too little, and crun's child under
+/// that name is the process that becomes init.
+pub(super) fn is_named_stage(comm: &Comm) -> bool {
+    let name = comm.bytes();
+    name.starts_with(b"runc:[") || name.starts_with(b"youki:[") || name == b"runc"
+}
+
+/// The runtime's own stage executes: `runc init`, from its file, `/proc/self/exe`,
+/// `/proc/self/fd/N` or a memfd (runc `libcontainer/container_linux.go`, `newParentProcess`).
+///
+/// runc copies its own `argv[0]`, so this may be any path, and wrappers change it; the file's name
+/// is in `comm` then. A shim adopts a container's init only when the stages are over, and so is
+/// never a stage's parent: this saves an image whose own program is called like one.
+pub(super) fn is_stage(exec: &Exec) -> bool {
+    if is_adopter(&exec.parent.comm) {
+        return false;
+    }
+    let mut argv = exec.argv.split(|&b| b == 0);
+    let program = argv.next().unwrap_or(&[]);
+    // Without a NUL behind it, `argv[0]` was cut or not readable, and nothing follows.
+    let complete = exec.argv.contains(&0);
+    if complete && argv.next() != Some(b"init") {
+        return false;
+    }
+    let base = program.rsplit(|&b| b == b'/').next().unwrap_or(program);
+    let base_counts = complete && is_stage_program(base);
+    base_counts || is_stage_program(exec.task.comm.bytes())
+}
+
+fn is_stage_program(name: &[u8]) -> bool {
+    matches!(name, b"runc" | b"crun" | b"youki" | b"exe")
+        || name.starts_with(b"memfd:")
+        || is_descriptor(name)
+}
+
+fn is_adopter(comm: &Comm) -> bool {
+    comm.bytes().starts_with(b"containerd-shim") || comm.bytes().starts_with(b"conmon")
+}
+
+/// The kernel's name for a program executed through `/proc/self/fd/N`.
+fn is_descriptor(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(u8::is_ascii_digit)
+}
+
+/// Leaders of exec sessions that are kept for one container.
+const SESSIONS_MAX: usize = 256;
+
+/// The leaders of a container's exec sessions: probes, hooks, `kubectl exec`.
+///
+/// One that has ended is kept for the settling time, for records that come late.
+#[derive(Debug, Default)]
+pub(super) struct Sessions(VecDeque<(TaskKey, Option<u64>)>);
+
+impl Sessions {
+    pub(super) fn insert(&mut self, key: TaskKey, time_boot_ns: u64) {
+        if self.contains(key) {
+            return;
+        }
+        self.0.retain(|(_, ended)| {
+            !ended.is_some_and(|end| end.saturating_add(SETTLE_NS) <= time_boot_ns)
+        });
+        if self.0.len() >= SESSIONS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((key, None));
+    }
+
+    pub(super) fn ended(&mut self, key: TaskKey, time_boot_ns: u64) {
+        if let Some((_, ended)) = self.0.iter_mut().find(|(known, _)| *known == key) {
+            *ended = Some(ended.map_or(time_boot_ns, |end| end.max(time_boot_ns)));
+        }
+    }
+
+    pub(super) fn contains(&self, key: TaskKey) -> bool {
+        self.0.iter().any(|(known, _)| *known == key)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
