@@ -331,3 +331,66 @@ fn forgotten_container_leaves_nothing_behind() {
     assert!(left.is_empty() && left.inits.is_empty() && left.pods.is_empty());
     assert_eq!(left.counters.len(), 2, "the QoS class and the root");
 }
+
+#[test]
+fn victim_at_a_limit_that_did_not_rise_again_belongs_to_the_oom_before() {
+    let ooms = ooms_of(&[
+        oom(2 * SEC, child(101), child(102), (2, 1), [0; 3]),
+        oom(2 * SEC + 9 * MS, child(103), child(104), (2, 2), [0; 3]),
+    ]);
+    assert_eq!(ooms, [fact(OomScope::Container, OomVictim::Child, 2)]);
+}
+
+#[test]
+fn records_in_the_wrong_order_do_not_lower_what_is_known() {
+    let mut node = Node::running();
+    node.event(&oom(2 * SEC + MS, child(102), child(201), (2, 2), [0; 3]));
+    node.event(&oom(2 * SEC, child(101), child(200), (1, 1), [0; 3]));
+    node.run_to(3 * SEC);
+    assert_eq!(node.ooms().iter().map(|oom| oom.killed).sum::<u32>(), 2);
+    // Neither a kill nor the container's limit: only what was known already.
+    node.event(&oom(5 * SEC, child(103), child(103), (2, 2), [0; 3]));
+    node.run_to(6 * SEC);
+    assert_eq!(node.ooms().iter().map(|oom| oom.killed).sum::<u32>(), 2);
+    node.event(&oom(7 * SEC, child(104), child(104), (2, 3), [1, 0, 0]));
+    node.run_to(8 * SEC);
+    assert_eq!(node.ooms().last(), Some(&fact(OomScope::Pod, OomVictim::Child, 1)));
+}
+
+#[test]
+fn oom_of_a_stage_is_not_inits_death() {
+    let mut node = Node::new();
+    node.made(WEB, false);
+    let stage = task(90, WEB, "runc:[1:CHILD]");
+    node.event(&oom(SEC, stage, stage, (1, 1), [0; 3]));
+    node.run_to(2 * SEC);
+    node.event(&exec(3 * SEC, init(), shim(), &["/web"]));
+    node.event(&deadly(4 * SEC, KILL, shim(), init()));
+    node.event(&end(4 * SEC, init(), KILLED));
+    node.run_to(5 * SEC);
+    assert_eq!(node.death().1.cause, Cause::KilledWithoutStopSignal);
+}
+
+#[test]
+fn session_in_a_container_without_a_known_init_is_still_one() {
+    let mut node = Node::new();
+    node.made(WEB, true);
+    node.apply(Input::WalkDone { tasks_read: false });
+    let probe = task(300, WEB, "probe");
+    node.event(&exec(SEC, probe, runc(), &["probe"]));
+    node.event(&oom(2 * SEC, probe, probe, (1, 1), [0; 3]));
+    node.run_to(3 * SEC);
+    assert_eq!(node.ooms(), [fact(OomScope::Container, OomVictim::Exec, 1)]);
+}
+
+#[test]
+fn session_that_is_forgotten_before_its_oom_settles_is_still_its_victim() {
+    let probe = task(300, WEB, "probe");
+    let ooms = ooms_of(&[
+        exec(SEC, probe, runc(), &["probe"]),
+        oom(2 * SEC, probe, probe, (1, 1), [0; 3]),
+        end(2 * SEC, probe, KILLED),
+        exec(2 * SEC + 2 * SETTLE_NS, task(301, WEB, "probe"), runc(), &["probe"]),
+    ]);
+    assert_eq!(ooms, [fact(OomScope::Container, OomVictim::Exec, 1)]);
+}

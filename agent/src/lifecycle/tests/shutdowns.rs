@@ -421,3 +421,44 @@ fn init_that_moved_to_an_unknown_cgroup_is_still_known() {
     node.run_to(3 * SEC);
     assert_eq!(node.death().0, 2 * SEC);
 }
+
+#[test]
+fn signal_that_a_handler_took_is_not_the_one_that_dumped_core() {
+    let events = [
+        signal(2 * SEC, plain(QUIT, task(70, HOST, "bash"), init())),
+        signal(3 * SEC, plain(QUIT, task(101, WEB, "sh"), init())),
+        end(3 * SEC + MS, init(), ExitStatus::Signal { signal: QUIT, core: true }),
+    ];
+    assert_eq!(death_of(&events).1.fatal, Some((QUIT, Sender::SameContainer)));
+}
+
+#[test]
+fn kill_that_was_refused_or_came_before_is_not_the_end_of_a_grace_period() {
+    for (at, result) in [(3 * SEC, SignalResult::Ignored), (SEC + MS, SignalResult::Delivered)] {
+        let mut node = Node::running();
+        node.event(&signal(2 * SEC, term()));
+        node.event(&signal(at, Signal { result, ..plain(KILL, task(70, HOST, "sh"), init()) }));
+        assert_eq!(node.kinds().len(), 1, "{result:?}");
+    }
+}
+
+#[test]
+fn signal_to_the_stage_that_became_init_is_not_inits() {
+    let mut node = Node::running();
+    node.event(&signal(SEC - MS, term()));
+    assert_eq!(node.stops(), []);
+}
+
+#[test]
+fn last_thread_seen_twice_gives_the_cpu_time_of_the_later() {
+    let exit = |at, cpu_runtime_ns| {
+        let status = ExitStatus::Code(0);
+        let exit = Exit { task: init(), status, parent_cgroup: HOST, cpu_runtime_ns };
+        kernel_event(at, EventKind::Exit(exit))
+    };
+    let (first, second) = (exit(2 * SEC, 500), exit(2 * SEC + 10, 600));
+    let empty = empty(2 * SEC + 20, WEB);
+    let (_, death) = death_of(&[first.clone(), second.clone(), empty.clone()]);
+    assert_eq!(death.init_cpu_ns, Some(600));
+    assert_eq!(death_of(&[second, first, empty]).1.init_cpu_ns, Some(600));
+}

@@ -345,3 +345,13 @@ fn container_with_many_short_nested_cgroups_stays_small() {
     node.tick(5 * SEC);
     assert_eq!(node.lifecycle.unmatched(), 1, "long forgotten");
 }
+
+#[test]
+fn events_before_their_nested_cgroup_are_kept_for_it() {
+    let mut node = Node::new();
+    node.made(WEB, false);
+    node.event(&exec(SEC, task(100, NESTED, "web"), shim(), &["/web"]));
+    assert_eq!(node.out, []);
+    node.apply(Input::NestedMade { cgroup: NESTED, container: WEB });
+    assert_eq!(node.starts().len(), 1);
+}
