@@ -98,16 +98,18 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         shell::run(shell::cargo().args(["fmt", "--all", "--check"])).map(|()| None)
     });
     steps.run("licences", || licences::check().map(|()| None));
-    steps.run("lints", || {
-        let mut clippy = shell::cargo();
-        clippy.args(["clippy", "--quiet", "--locked", "--workspace", "--exclude", "agent-ebpf"]);
-        shell::run(clippy.args(["--all-targets", "--", "-D", "warnings"])).map(|()| None)
-    });
-    steps.run("lints, kernel side", object::lint);
     steps.run("eBPF object", || {
         shared.object = Some(object::build()?);
         Ok(None)
     });
+    steps.run("lints", || {
+        let mut clippy = shell::cargo();
+        // The same as for the tests, or the agent would be built anew.
+        clippy.envs(shared.object.as_ref().map(|object| ("AGENT_EBPF_OBJECT", object)));
+        clippy.args(["clippy", "--quiet", "--locked", "--workspace", "--exclude", "agent-ebpf"]);
+        shell::run(clippy.args(["--all-targets", "--", "-D", "warnings"])).map(|()| None)
+    });
+    steps.run("lints, kernel side", object::lint);
     steps.run("unit tests", || {
         let Some(object) = &shared.object else { return no("the eBPF object") };
         let mut test = shell::cargo();
