@@ -1,0 +1,300 @@
+//! What runs inside the containers: one program with the behaviours that containers have.
+
+use std::io::Write as _;
+use std::os::fd::{AsRawFd as _, IntoRawFd as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+use nix::unistd::{alarm, pause, pipe2};
+
+use crate::process::SELF_EXE;
+
+/// Arguments of `scenarios work`. It says `ready` on stdout when all is set up.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct WorkArgs {
+    /// What SIGTERM does.
+    #[arg(long, value_enum, default_value_t)]
+    on_term: OnTerm,
+    /// With `--on-term handle`: time from the signal to the exit.
+    #[arg(long, default_value_t = 300)]
+    term_ms: u64,
+    /// Exit by itself after this time; without it, run until a signal ends it.
+    #[arg(long)]
+    exit_after_ms: Option<u64>,
+    /// Exit code.
+    #[arg(long, default_value_t = 0)]
+    code: u8,
+    /// Threads, the first included.
+    #[arg(long, default_value_t = 1)]
+    threads: u16,
+    /// The first thread leaves before the others.
+    #[arg(long, value_enum)]
+    leader_leaves: Option<LeaderLeaves>,
+    /// Memory to fill before `ready`.
+    #[arg(long, default_value_t = 0)]
+    touch_mib: usize,
+    /// CPU time to use before `ready`.
+    #[arg(long, default_value_t = 0)]
+    burn_ms: u64,
+    /// After `ready`, use CPU without end.
+    #[arg(long)]
+    spin: bool,
+    /// After `ready`, fill memory without end (1 GiB at most).
+    #[arg(long)]
+    hog: bool,
+    /// After `ready`, start a child that fills memory without end; say `child-ended` when it has.
+    #[arg(long)]
+    child_hog: bool,
+    /// After `ready` and `exit_after_ms`, end by this instead.
+    #[arg(long, value_enum)]
+    crash: Option<Crash>,
+    /// Do not write `ready`.
+    #[arg(long)]
+    quiet: bool,
+    /// After `ready`, send SIGTERM to this process.
+    #[arg(long)]
+    term_pid: Option<i32>,
+}
+
+/// The ways to meet SIGTERM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum OnTerm {
+    /// No handler: the kernel's default action.
+    #[default]
+    Default,
+    /// A handler, then an orderly exit.
+    Handle,
+    /// `SIG_IGN`.
+    Ignore,
+    /// Blocked for ever.
+    Block,
+}
+
+/// When the first thread leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LeaderLeaves {
+    /// Before `ready`.
+    Start,
+    /// On SIGTERM; the others exit after `term_ms`.
+    Term,
+}
+
+/// Ends by a signal of its own making.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Crash {
+    /// A write to address 0.
+    Segv,
+    /// `abort(3)`.
+    Abort,
+    /// SIGTERM to itself.
+    Term,
+}
+
+/// Where the handler tells that SIGTERM came.
+static TERM_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn on_term(_signal: libc::c_int) {
+    let fd = TERM_PIPE.load(Ordering::Relaxed);
+    // SAFETY: write(2) is async-signal-safe, the byte is static, and a bad descriptor is harmless.
+    unsafe { libc::write(fd, c"t".as_ptr().cast(), 1) };
+}
+
+/// Runs it. Returns only on errors of the set-up.
+pub(crate) fn run(args: &WorkArgs) -> Result<()> {
+    // A safety net: no workload outlives its test by more than this.
+    alarm::set(900);
+    let wait_term = prepare_term(args.on_term)?;
+
+    let mut memory = Vec::new();
+    fill(&mut memory, args.touch_mib);
+    burn(Duration::from_millis(args.burn_ms));
+    for _ in 1..args.threads {
+        std::thread::Builder::new()
+            .stack_size(64 * 1024)
+            .spawn(|| {
+                loop {
+                    pause();
+                }
+            })
+            .context("starting a thread")?;
+    }
+
+    match args.leader_leaves {
+        None => {}
+        Some(LeaderLeaves::Start) => {
+            let args = args.clone();
+            std::thread::spawn(move || {
+                // Time for the first thread to be gone before anyone is told.
+                std::thread::sleep(Duration::from_millis(100));
+                live(&args, wait_term)
+            });
+            leave_thread();
+        }
+        Some(LeaderLeaves::Term) => {
+            ready(args)?;
+            if let Some(fd) = wait_term {
+                read_byte(fd);
+            }
+            let term = Duration::from_millis(args.term_ms);
+            let code = i32::from(args.code);
+            std::thread::spawn(move || {
+                std::thread::sleep(term);
+                std::process::exit(code);
+            });
+            leave_thread();
+        }
+    }
+    live(args, wait_term)
+}
+
+/// From `ready` to the end.
+fn live(args: &WorkArgs, wait_term: Option<i32>) -> Result<()> {
+    ready(args)?;
+    let code = i32::from(args.code);
+    if let Some(pid) = args.term_pid {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM)
+            .with_context(|| format!("kill({pid})"))?;
+    }
+    if args.hog {
+        return hog();
+    }
+    if args.child_hog {
+        child_hog()?;
+    }
+    if args.spin {
+        std::thread::spawn(|| burn(Duration::from_secs(900)));
+    }
+    if let Some(after_ms) = args.exit_after_ms {
+        std::thread::sleep(Duration::from_millis(after_ms));
+        if let Some(crash) = args.crash {
+            self::crash(crash)?;
+        }
+        std::process::exit(code);
+    }
+    if let Some(fd) = wait_term {
+        read_byte(fd);
+        std::thread::sleep(Duration::from_millis(args.term_ms));
+        std::process::exit(code);
+    }
+    loop {
+        pause();
+    }
+}
+
+fn ready(args: &WorkArgs) -> Result<()> {
+    if args.quiet { Ok(()) } else { say("ready") }
+}
+
+fn say(line: &str) -> Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("writing to stdout")
+}
+
+/// Arranges for SIGTERM; returns what to read to wait for it.
+fn prepare_term(on_term_: OnTerm) -> Result<Option<i32>> {
+    let handler = match on_term_ {
+        OnTerm::Default => return Ok(None),
+        OnTerm::Block => {
+            let mut set = SigSet::empty();
+            set.add(Signal::SIGTERM);
+            set.thread_block().context("blocking SIGTERM")?;
+            return Ok(None);
+        }
+        OnTerm::Ignore => SigHandler::SigIgn,
+        OnTerm::Handle => SigHandler::Handler(on_term),
+    };
+    let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe2")?;
+    TERM_PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
+    // Both ends live as long as the process.
+    let _ = write.into_raw_fd();
+    let read = read.into_raw_fd();
+    // SAFETY: the handler only makes an async-signal-safe call on a descriptor that stays open.
+    unsafe {
+        sigaction(Signal::SIGTERM, &SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty()))
+    }
+    .context("sigaction(SIGTERM)")?;
+    Ok((on_term_ == OnTerm::Handle).then_some(read))
+}
+
+fn read_byte(fd: i32) {
+    let mut byte = 0_u8;
+    // SAFETY: one byte into a variable of our own; the descriptor is the pipe's, open for ever.
+    while unsafe { libc::read(fd, (&raw mut byte).cast(), 1) } < 0 {}
+}
+
+/// Ends this thread and no other, as `pthread_exit` of the first thread does in the end.
+fn leave_thread() -> ! {
+    loop {
+        // SAFETY: `exit` ends the calling thread; its stack is left as it is, and nothing on it
+        // is used by another thread.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+}
+
+/// Fills that much memory with something.
+fn fill(memory: &mut Vec<Vec<u8>>, mib: usize) {
+    for _ in 0..mib {
+        memory.push(std::hint::black_box(vec![1; 1 << 20]));
+    }
+}
+
+fn burn(time: Duration) {
+    let start = Instant::now();
+    let mut x = 1_u64;
+    while start.elapsed() < time {
+        for _ in 0..1000 {
+            x = std::hint::black_box(x.wrapping_mul(3));
+        }
+    }
+}
+
+/// Fills memory until the kernel ends it.
+fn hog() -> Result<()> {
+    let mut memory = Vec::new();
+    for _ in 0..256 {
+        fill(&mut memory, 4);
+    }
+    bail!("filled 1 GiB and no limit ended it")
+}
+
+/// One child that hogs; lives on when it has been killed.
+fn child_hog() -> Result<()> {
+    let mut child = Command::new(SELF_EXE)
+        .arg0("scenarios")
+        .args(["work", "--quiet", "--hog"])
+        .spawn()
+        .context("starting the child")?;
+    child.wait().context("waiting for the child")?;
+    say("child-ended")
+}
+
+fn crash(how: Crash) -> Result<()> {
+    // The runtime's own handler for stack overflows would see the fault first.
+    // SAFETY: the default action is no code.
+    unsafe {
+        sigaction(
+            Signal::SIGSEGV,
+            &SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty()),
+        )
+    }
+    .context("sigaction(SIGSEGV)")?;
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)
+        .context("setrlimit(core)")?;
+    match how {
+        Crash::Segv => {
+            let nowhere = std::hint::black_box(8_usize) as *mut u64;
+            // SAFETY: none: the fault is the purpose, and the process ends with it.
+            unsafe { nowhere.write_volatile(1) };
+        }
+        Crash::Abort => std::process::abort(),
+        Crash::Term => raise(Signal::SIGTERM).context("raise(SIGTERM)")?,
+    }
+    Ok(())
+}
