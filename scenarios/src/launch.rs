@@ -1,0 +1,55 @@
+//! Becoming what the DaemonSet's container is: not root, no new privileges, two capabilities.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use caps::{CapSet, Capability, CapsHashSet};
+use clap::Args;
+use nix::sys::prctl;
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+
+/// The capabilities that the Pod asks for.
+const CAPABILITIES: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+
+/// Arguments of `scenarios launch`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LaunchArgs {
+    /// User and group id; 0 changes nothing.
+    #[arg(long)]
+    user: u32,
+    /// What to execute.
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// Gives everything else away, then executes the command.
+pub(crate) fn run(args: &LaunchArgs) -> Result<()> {
+    if args.user != 0 {
+        drop_to(args.user)?;
+    }
+    // With the runner gone, nobody would stop the agent. A change of user would clear this.
+    prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
+    let (program, rest) = args.command.split_first().context("no command")?;
+    let error = Command::new(program).args(rest).exec();
+    bail!("executing {}: {error}", program.display())
+}
+
+fn drop_to(user: u32) -> Result<()> {
+    let keep: CapsHashSet = CAPABILITIES.into_iter().collect();
+    for capability in caps::read(None, CapSet::Bounding).context("reading the bounding set")? {
+        if !keep.contains(&capability) {
+            caps::drop(None, CapSet::Bounding, capability)
+                .with_context(|| format!("dropping {capability} from the bounding set"))?;
+        }
+    }
+    prctl::set_keepcaps(true).context("prctl(PR_SET_KEEPCAPS)")?;
+    setgroups(&[]).context("setgroups")?;
+    setgid(Gid::from_raw(user)).with_context(|| format!("setgid({user})"))?;
+    setuid(Uid::from_raw(user)).with_context(|| format!("setuid({user})"))?;
+    for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable, CapSet::Ambient] {
+        caps::set(None, set, &keep).with_context(|| format!("setting the {set:?} set"))?;
+    }
+    prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS)")
+}
