@@ -23,8 +23,33 @@ pub(crate) fn is_here() -> bool {
     (like("ID") || like("ID_LIKE")) && shell::find("apt-get").is_some()
 }
 
-/// Installs `packages` on the machine; says so first.
+/// Installs `packages` on the machine; says so first. The machine's package lists are trusted
+/// until they fail.
 pub(crate) fn install(packages: &[String]) -> Result<()> {
+    let list = check(packages)?;
+    println!("setup: installing {list} …");
+    let has_lists = fs::read_dir("/var/lib/apt/lists").is_ok_and(|lists| {
+        lists.flatten().any(|list| list.file_name().to_string_lossy().contains("Packages"))
+    });
+    if has_lists {
+        if apt_install(packages).is_ok() {
+            return Ok(());
+        }
+        println!("setup: once more with new package lists …");
+    }
+    apt_update()?;
+    apt_install(packages)
+}
+
+/// Installs the newest `packages`, by new package lists.
+pub(crate) fn upgrade(packages: &[String]) -> Result<()> {
+    println!("setup: installing the newest {} …", check(packages)?);
+    apt_update()?;
+    apt_install(packages)
+}
+
+/// The packages' names, if they can be installed here; else an error that says what to do.
+fn check(packages: &[String]) -> Result<String> {
     let list = packages.join(" ");
     if !is_here() {
         bail!("missing here: {list} (by Debian's package names); please install them");
@@ -32,25 +57,19 @@ pub(crate) fn install(packages: &[String]) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("missing here: {list}; as root: apt-get install {list}");
     }
-    println!("setup: installing {list} …");
-    let update = || shell::run_quiet(Command::new("apt-get").arg("update"), "apt-update");
-    let install = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
-        shell::run_quiet(&mut command, "apt-install")
-    };
-    let has_lists = fs::read_dir("/var/lib/apt/lists").is_ok_and(|lists| {
-        lists.flatten().any(|list| list.file_name().to_string_lossy().contains("Packages"))
-    });
-    if has_lists {
-        if install().is_ok() {
-            return Ok(());
-        }
-        println!("setup: once more with new package lists …");
-    }
-    update()?;
-    install().with_context(|| format!("install {list}"))
+    Ok(list)
+}
+
+fn apt_update() -> Result<()> {
+    shell::run_quiet(Command::new("apt-get").arg("update"), "apt-update")
+}
+
+fn apt_install(packages: &[String]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    shell::run_quiet(&mut command, "apt-install")
+        .with_context(|| format!("install {}", packages.join(" ")))
 }
 
 /// An archive as the machine's own apt configuration names it.

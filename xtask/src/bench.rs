@@ -27,9 +27,10 @@ enum What {
 pub(crate) fn command(args: &Args) -> Result<()> {
     let What::Shutdown { rounds } = args.what;
     let built = build::static_release()?;
-    let subtree = cgroup::Subtree::create("podvitals-bench")?;
+    let agent = built.public_agent()?;
+    let subtree = cgroup::Subtree::reserve("podvitals-bench")?;
     let mut bench = Command::new(&built.scenarios);
-    bench.arg("bench-shutdown").arg("--agent").arg(&built.agent);
+    bench.arg("bench-shutdown").arg("--agent").arg(agent.path());
     bench.arg("--cgroup-root").arg(subtree.dir());
     if let Some(rounds) = rounds {
         bench.arg("--rounds").arg(rounds.to_string());

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -85,10 +86,63 @@ impl Built {
     fn in_dir(dir: &Path) -> Self {
         Self { agent: dir.join("podvitals"), scenarios: dir.join("scenarios") }
     }
+
+    /// The agent where every user can execute it: the scenarios run it without root.
+    pub(crate) fn public_agent(&self) -> Result<PublicAgent> {
+        let mut folders = self.agent.ancestors().skip(1);
+        let is_open =
+            |dir: &Path| fs::metadata(dir).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0);
+        if folders.all(is_open) {
+            return Ok(PublicAgent { path: self.agent.clone(), _folder: None });
+        }
+        let folder = tempfile::Builder::new().prefix("podvitals-").tempdir();
+        let folder = folder.context("make a folder that every user can enter")?;
+        let path = folder.path().join("podvitals");
+        fs::copy(&self.agent, &path).with_context(|| format!("copy {}", self.agent.display()))?;
+        // Whatever the umask says.
+        for opened in [folder.path(), &path] {
+            fs::set_permissions(opened, fs::Permissions::from_mode(0o755))
+                .with_context(|| format!("open {} to every user", opened.display()))?;
+        }
+        Ok(PublicAgent { path, _folder: Some(folder) })
+    }
+}
+
+/// An agent that every user can execute, as long as this lives.
+pub(crate) struct PublicAgent {
+    path: PathBuf,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl PublicAgent {
+    /// The binary.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// A file's size beside the budget, for people.
 pub(crate) fn size(file: &Path) -> Result<String> {
     let bytes = fs::metadata(file).with_context(|| format!("stat {}", file.display()))?.len();
     Ok(format!("{} of {} KiB allowed", bytes.div_ceil(1024), MAX_BYTES / 1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_behind_a_closed_folder_is_copied_to_an_open_one() {
+        let closed = tempfile::tempdir().unwrap();
+        fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let built = Built::in_dir(closed.path());
+        fs::write(&built.agent, "x").unwrap();
+        let copy = built.public_agent().unwrap();
+        assert_ne!(copy.path(), built.agent);
+        assert_eq!(fs::read(copy.path()).unwrap(), b"x");
+        let folder = copy.path().parent().unwrap().to_owned();
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o755);
+        drop(copy);
+        assert!(!folder.exists());
+    }
 }

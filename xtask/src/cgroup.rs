@@ -58,14 +58,14 @@ fn is_container(parent: &str, name: &str) -> bool {
         || (is_id(name) && matches!(parent, "docker" | "default" | "libpod_parent"))
 }
 
-/// A cgroup of our own, removed with all below it when dropped.
+/// A place for a cgroup of our own, whose user makes it; removed with all below it when dropped.
 pub(crate) struct Subtree {
     dir: PathBuf,
 }
 
 impl Subtree {
-    /// Makes `name-<pid>` below the cgroup v2 mount, and removes what an interrupted run left.
-    pub(crate) fn create(name: &str) -> Result<Self> {
+    /// `name-<pid>` below the cgroup v2 mount. Removes what an interrupted run left there.
+    pub(crate) fn reserve(name: &str) -> Result<Self> {
         let mount = mount()?;
         for entry in fs::read_dir(&mount).into_iter().flatten().flatten() {
             let file_name = entry.file_name();
@@ -74,9 +74,7 @@ impl Subtree {
                 remove_tree(&entry.path())?;
             }
         }
-        let dir = mount.join(format!("{name}-{}", std::process::id()));
-        fs::create_dir(&dir).with_context(|| format!("create the cgroup {}", dir.display()))?;
-        Ok(Self { dir })
+        Ok(Self { dir: mount.join(format!("{name}-{}", std::process::id())) })
     }
 
     /// The cgroup's directory.

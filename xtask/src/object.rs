@@ -58,14 +58,18 @@ pub(crate) fn source() -> Result<Source> {
         return Ok(Source::Build(Toolchain::Nightly));
     }
     let rustc = PathBuf::from("/usr/bin/rustc");
-    if !has_bpf_core(&rustc) {
+    if !serves(&rustc) {
         if !apt::is_here() {
             bail!(HELP);
         }
-        apt::install(&["rustc-web".to_owned(), "libstd-rust-web-dev-bpf".to_owned()])
-            .context(HELP)?;
-        if !has_bpf_core(&rustc) {
-            bail!("{} has no core for {TARGET}, though its package is installed", rustc.display());
+        let packages = ["rustc-web", "libstd-rust-web-dev-bpf"].map(str::to_owned);
+        apt::install(&packages).context(HELP)?;
+        if !serves(&rustc) {
+            // Old package lists have an old compiler.
+            apt::upgrade(&packages).context(HELP)?;
+        }
+        if !serves(&rustc) {
+            bail!("{} is too old, or has no core for {TARGET}\n{HELP}", rustc.display());
         }
     }
     if shell::find("bpf-linker").is_none() {
@@ -171,6 +175,19 @@ fn nightly_has_source() -> bool {
         })
 }
 
+/// Whether `rustc` is new enough for the workspace and has core for BPF.
+fn serves(rustc: &Path) -> bool {
+    let version = shell::output(Command::new(rustc).arg("-vV")).unwrap_or_default();
+    let needed = minor(env!("CARGO_PKG_RUST_VERSION"));
+    let found = version.lines().find_map(|line| line.strip_prefix("release: ")).and_then(minor);
+    found >= needed && has_bpf_core(rustc)
+}
+
+/// The 90 of Rust "1.90" or "1.90.1".
+fn minor(version: &str) -> Option<u32> {
+    version.split('.').nth(1)?.parse().ok()
+}
+
 fn has_bpf_core(rustc: &Path) -> bool {
     let Ok(sysroot) = shell::output(Command::new(rustc).args(["--print", "sysroot"])) else {
         return false;
@@ -215,6 +232,13 @@ fn llvm_major(version: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rust_versions_are_told_apart_by_their_minor() {
+        assert_eq!(minor("1.90"), Some(90));
+        assert_eq!(minor("1.96.0"), Some(96));
+        assert!(minor("") < minor("1.85.0"), "no rustc is older than any");
+    }
 
     #[test]
     fn llvm_is_read_from_what_rustc_says() {

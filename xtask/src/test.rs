@@ -10,8 +10,13 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     build::{self, Built},
-    cgroup, kernels, licences, names, object, paths, prometheus, shell, vm,
+    cgroup,
+    child::Child,
+    kernels, licences, names, object, paths, prometheus, shell, vm,
 };
+
+/// How long the scenarios may take on the machine's own kernel.
+const SCENARIOS_LIMIT: Duration = Duration::from_secs(600);
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -184,10 +189,16 @@ fn scenarios(built: &Built) -> Result<Option<String>> {
     if let Some(why) = no_cgroups() {
         return Ok(Some(why));
     }
-    let subtree = cgroup::Subtree::create("podvitals-test")?;
+    let agent = built.public_agent()?;
+    let subtree = cgroup::Subtree::reserve("podvitals-test")?;
     let mut scenarios = Command::new(&built.scenarios);
     scenarios.current_dir(paths::root());
-    scenarios.arg("run").arg("--agent").arg(&built.agent);
+    scenarios.arg("run").arg("--agent").arg(agent.path());
     scenarios.arg("--cgroup-root").arg(subtree.dir());
-    shell::run(&mut scenarios).map(|()| None)
+    let mut child = Child::spawn("scenarios", &mut scenarios)?;
+    match child.wait(SCENARIOS_LIMIT)? {
+        None => bail!("scenarios did not end within {SCENARIOS_LIMIT:?}"),
+        Some(status) if !status.success() => bail!("scenarios run: {status}"),
+        Some(_) => Ok(None),
+    }
 }

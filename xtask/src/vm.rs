@@ -1,8 +1,8 @@
 //! `cargo xtask vm`: the scenarios in virtual machines, one a kernel, under software emulation.
 //!
 //! The VM's init is the static `scenarios` binary. It prints a line `SCENARIOS-HELLO` when it runs
-//! and `SCENARIOS-EXIT <code>` when all scenarios are done; which scenarios, it reads from the
-//! environment variable `SCENARIOS_ONLY` (the kernel hands its unknown parameters to init so).
+//! and `SCENARIOS-EXIT <code>` when all scenarios are done; which scenarios, it reads from
+//! `scenarios.only=` in the kernel's command line.
 
 use std::{
     fs::{self, File},
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// Kernels, as 6.1,6.18, or `all`.
     #[arg(long, value_name = "VERSION", value_delimiter = ',', default_values = kernels::DEFAULT)]
     kernel: Vec<String>,
-    /// Only these scenarios.
+    /// Only the scenarios whose names begin with one of these.
     #[arg(long, value_name = "SCENARIO", value_delimiter = ',')]
     only: Vec<String>,
     /// Keep the console's log of kernels that passed, too (target/xtask/vm).
@@ -254,7 +254,7 @@ impl Machine<'_> {
     fn command(&self) -> Command {
         let mut append = "console=ttyS0 quiet panic=-1 rdinit=/init".to_owned();
         if !self.only.is_empty() {
-            append.push_str(&format!(" SCENARIOS_ONLY={}", self.only.join(",")));
+            append.push_str(&format!(" scenarios.only={}", self.only.join(",")));
         }
         let mut command = Command::new(self.qemu);
         command
