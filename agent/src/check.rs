@@ -223,12 +223,9 @@ fn look_at_programs(findings: &mut Vec<Finding>) {
                 let checked = programs.running_tasks().and_then(|tasks| load::self_check(&tasks));
                 findings.push(match checked {
                     Ok(()) => Finding::ok("self-check", "the offsets give this process's own data"),
-                    Err(error) => Finding::bad(
-                        "self-check",
-                        Verdict::Degraded,
-                        format!("{error:#}"),
-                        EVENTS,
-                    ),
+                    Err(error) => {
+                        Finding::bad("self-check", Verdict::Degraded, format!("{error:#}"), EVENTS)
+                    }
                 });
             }
         }

@@ -65,12 +65,7 @@ pub struct AgentArgs {
     #[arg(long = "cgroup.root", env = "PODVITALS_CGROUP_ROOT", value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
     /// Where Pods' names come from, besides the links of --pods.log-dir.
-    #[arg(
-        long = "pods.source",
-        env = "PODVITALS_PODS_SOURCE",
-        value_enum,
-        default_value = "none"
-    )]
+    #[arg(long = "pods.source", env = "PODVITALS_PODS_SOURCE", value_enum, default_value = "none")]
     pub pods_source: PodsSource,
     /// Where the kubelet leaves a link for each container, named after its Pod.
     #[arg(

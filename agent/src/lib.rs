@@ -1,12 +1,17 @@
 //! Podvitals: the node agent that tells how every Pod on its node lives and dies.
 //!
-//! ARCHITECTURE.md has the bird's eye view. Each module is a room with one task; only `run`
+//! ARCHITECTURE.md has the bird's eye view. Each module is a room with one task; only [`run`]
 //! knows them all.
 
 pub mod bpf;
 pub mod cgroup;
+pub mod check;
+pub mod cli;
 pub mod event;
+pub mod http;
 pub mod kernel;
 pub mod kube;
 pub mod lifecycle;
 pub mod metrics;
+pub mod node;
+pub mod run;

@@ -1,6 +1,8 @@
 //! Loads the programs on the running kernel and holds what they say against what a real process in
 //! a real cgroup did.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test: what fails here fails it")]
+
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};

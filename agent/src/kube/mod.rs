@@ -2,3 +2,4 @@
 
 pub mod identity;
 pub mod log_names;
+pub mod naming;

@@ -1,0 +1,153 @@
+//! The owner of the node's state: takes what the kernel, the files and the names say, and passes it
+//! between the rooms. There is one, in one task, so nothing here is locked.
+
+mod containers;
+mod events;
+mod scan;
+mod scrape;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::bpf::{load::Programs, ring::Ring};
+use crate::cgroup::{
+    CgroupId,
+    reader::Reader,
+    tree::{self, Tree},
+};
+use crate::kernel::host;
+use crate::kube::log_names::LogNames;
+use crate::lifecycle::{Input, Lifecycle, restart::History};
+use crate::metrics::store::{Store, StoreOptions};
+use containers::{Container, Key};
+
+/// How often a node without (all) kernel programs, or one that lost records, is looked at anew.
+const RESCAN_NS: u64 = 10_000_000_000;
+/// How often names are looked for while somebody waits for one.
+const NAMES_NS: u64 = 250_000_000;
+/// How often what has lingered long enough is given up.
+const EXPIRE_NS: u64 = 5_000_000_000;
+
+/// What the owner needs to know from the start.
+#[derive(Debug)]
+pub struct Options {
+    /// What the cgroups are.
+    pub mode: tree::Mode,
+    /// The cgroup v2 directory to watch.
+    pub cgroup_root: PathBuf,
+    /// Where the kubelet leaves its links.
+    pub log_dir: PathBuf,
+    /// What the store keeps.
+    pub store: StoreOptions,
+    /// How many files of cgroups may be kept open.
+    pub max_fds: usize,
+}
+
+/// The kernel side, where it could be loaded.
+pub struct Kernel {
+    /// Programs and maps.
+    pub programs: Programs,
+    /// Their records.
+    pub ring: Ring,
+}
+
+/// All that is known of this node.
+pub struct Node {
+    options: Options,
+    kernel: Option<Kernel>,
+    tree: Tree,
+    lifecycle: Lifecycle,
+    containers: HashMap<CgroupId, Container>,
+    reader: Reader,
+    names: LogNames,
+    history: History<Key>,
+    store: Store,
+    /// Processes that the OOM killer ended in containers before the agent came.
+    unseen_oom_kills: u64,
+    /// Cgroups whose parent is not known.
+    unresolved: u64,
+    losses_seen: u64,
+    scans: scrape::Runs,
+    next_rescan_ns: u64,
+    next_names_ns: u64,
+    next_expire_ns: u64,
+    /// The exposition's buffer, kept between scrapes.
+    body_bytes: usize,
+}
+
+impl Node {
+    /// An owner that knows nothing yet; see [`Self::begin`].
+    #[must_use]
+    pub fn new(options: Options, kernel: Option<Kernel>) -> Self {
+        Self {
+            kernel,
+            tree: Tree::new(options.mode),
+            lifecycle: Lifecycle::new(),
+            containers: HashMap::new(),
+            reader: Reader::new(options.max_fds),
+            names: LogNames::new(options.log_dir.clone()),
+            history: History::new(),
+            store: Store::new(options.store),
+            unseen_oom_kills: 0,
+            unresolved: 0,
+            losses_seen: 0,
+            scans: scrape::Runs::default(),
+            next_rescan_ns: 0,
+            next_names_ns: 0,
+            next_expire_ns: 0,
+            body_bytes: 0,
+            options,
+        }
+    }
+
+    /// The ring to wait for, if there are programs.
+    #[must_use]
+    pub fn ring(&self) -> Option<&Ring> {
+        self.kernel.as_ref().map(|kernel| &kernel.ring)
+    }
+
+    /// What has to be done now: records, settled facts, names, a look around.
+    pub fn turn(&mut self) {
+        self.drain();
+        let now = host::boot_ns();
+        self.apply(Input::Tick { now_boot_ns: now });
+        if now >= self.next_names_ns && self.containers.values().any(Container::waits) {
+            self.next_names_ns = now + NAMES_NS;
+            self.resolve_names(now);
+        }
+        if now >= self.next_rescan_ns {
+            self.next_rescan_ns = now + RESCAN_NS;
+            self.rescan_if_needed(now);
+        }
+        if now >= self.next_expire_ns {
+            self.next_expire_ns = now + EXPIRE_NS;
+            self.store.expire(now);
+        }
+    }
+
+    /// How long the next turn can wait if nothing wakes the owner.
+    #[must_use]
+    pub fn rest(&self) -> Duration {
+        /// Records that can wait are drained this often.
+        const DRAIN_NS: u64 = 50_000_000;
+        let now = host::boot_ns();
+        let mut until = self.next_rescan_ns;
+        if self.kernel.is_some() {
+            until = until.min(now + DRAIN_NS);
+        }
+        if self.containers.values().any(Container::waits) {
+            until = until.min(self.next_names_ns);
+        }
+        if let Some(deadline) = self.lifecycle.next_deadline() {
+            until = until.min(deadline);
+        }
+        Duration::from_nanos(until.saturating_sub(now)).max(Duration::from_millis(1))
+    }
+
+    /// The agent stops: what is not settled is published as it is.
+    pub fn stop(&mut self) {
+        self.drain();
+        self.apply(Input::Flush { now_boot_ns: host::boot_ns() });
+    }
+}

@@ -1,0 +1,266 @@
+//! Starting the agent: the only place that knows every room, and the only one that starts tasks.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::bpf::{
+    load,
+    plan::{Facts, SUBJECTS},
+    ring::Ring,
+};
+use crate::cgroup::{tree, walk};
+use crate::cli::{AgentArgs, Mode};
+use crate::http::{self, Request, Status};
+use crate::kernel::{btf, capabilities, cgroup_mount, host, offsets};
+use crate::metrics::store::StoreOptions;
+use crate::node::{Kernel, Node, Options};
+
+/// File descriptors that are left for everything but cgroup files.
+const FDS_RESERVED: u64 = 160;
+/// A workload's counters stay this long after its last container has gone.
+const WORKLOAD_LINGER: Duration = Duration::from_secs(3600);
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If it cannot begin: no cgroup v2, a port that is in use, an unusable setting. What is only
+/// missing in part is said in the log and in the metrics.
+pub fn main(args: &AgentArgs) -> anyhow::Result<()> {
+    start_log(&args.log_level)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = http::bind(args.listen_address).await?;
+        agent(args, listener, stop_signal()?).await
+    })
+}
+
+fn start_log(level: &str) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(level)
+        .with_context(|| format!("--log.level {level:?}"))?;
+    // A second start in one process, as in tests, keeps the first log.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+    Ok(())
+}
+
+/// Ends with the first SIGTERM or SIGINT.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Runs the agent until `stop` ends.
+///
+/// # Errors
+/// As [`main`].
+pub async fn agent(
+    args: &AgentArgs,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let root = cgroup_root(args.cgroup_root.as_deref())?;
+    let mode = mode(args.mode, &root);
+    load::check_object()?;
+    let kernel = match load_kernel() {
+        Ok(kernel) => Some(kernel),
+        Err(error) => {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "no kernel events: only figures of cgroup files; see `podvitals check`"
+            );
+            None
+        }
+    };
+    let address = listener.local_addr()?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        kernel = host::release().unwrap_or_default(),
+        mode = ?mode,
+        root = %root.display(),
+        programs = kernel.as_ref().map_or(0, attached_programs),
+        of = SUBJECTS.len(),
+        %address,
+        "podvitals starts"
+    );
+    let options = Options {
+        mode,
+        cgroup_root: root,
+        log_dir: args.pods_log_dir.clone(),
+        store: StoreOptions {
+            linger: args.linger,
+            workload_linger: WORKLOAD_LINGER,
+            max_series: args.max_series,
+        },
+        max_fds: raise_file_limit(),
+    };
+    let mut node = Node::new(options, kernel);
+    node.begin();
+
+    let (handle, inbox) = http::channel();
+    let (closing, closed) = watch::channel(false);
+    let server = tokio::spawn(http::serve(listener, handle, async move {
+        let mut closed = closed;
+        let _ = closed.wait_for(|closing| *closing).await;
+    }));
+    own(&mut node, inbox, stop, closing).await;
+    server.await.context("the server's task failed")?;
+    tracing::info!("podvitals has stopped");
+    Ok(())
+}
+
+/// The owner's loop. After `stop` it answers until the server has closed its last connection.
+async fn own(
+    node: &mut Node,
+    mut inbox: mpsc::Receiver<Request>,
+    stop: impl Future<Output = ()>,
+    closing: watch::Sender<bool>,
+) {
+    let mut stop = std::pin::pin!(stop);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            () = woken(node.ring()) => node.turn(),
+            () = tokio::time::sleep(node.rest()) => node.turn(),
+            request = inbox.recv() => match request {
+                Some(request) => answer(node, request, &mut inbox, stopping),
+                None => return,
+            },
+            () = &mut stop, if !stopping => {
+                stopping = true;
+                node.stop();
+                let _ = closing.send(true);
+            }
+        }
+    }
+}
+
+async fn woken(ring: Option<&Ring>) {
+    match ring {
+        Some(ring) => ring.woken().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Answers a request, and with it all scrapes that wait behind it: one look at the node serves
+/// them all.
+fn answer(node: &mut Node, first: Request, inbox: &mut mpsc::Receiver<Request>, stopping: bool) {
+    let mut body = None;
+    let mut next = Some(first);
+    while let Some(request) = next {
+        // Who asked may have gone; that is no one's fault.
+        match request {
+            Request::Scrape(reply) => {
+                let body = body.get_or_insert_with(|| bytes::Bytes::from(node.scrape()));
+                let _ = reply.send(body.clone());
+            }
+            Request::Ready(reply) => {
+                let _ = reply.send(readiness(stopping));
+            }
+            Request::Status(reply) => {
+                let not_ready = readiness(stopping).err();
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                let _ = reply.send(Status { version, not_ready, facts: node.facts() });
+            }
+        }
+        next = inbox.try_recv().ok();
+    }
+}
+
+fn readiness(stopping: bool) -> Result<(), String> {
+    if stopping { Err("the agent is stopping".into()) } else { Ok(()) }
+}
+
+/// The cgroup v2 directory to watch.
+fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let root = match given {
+        Some(root) => root.to_owned(),
+        None => match cgroup_mount::find().context("cannot read the mounts")?.unified {
+            Some(root) => root,
+            None => bail!(
+                "no cgroup v2 hierarchy is mounted: mount one (mount -t cgroup2 none \
+                 /sys/fs/cgroup), boot with systemd.unified_cgroup_hierarchy=1, or name one with \
+                 --cgroup.root"
+            ),
+        },
+    };
+    let offered = cgroup_mount::controllers(&root).with_context(|| {
+        format!("{} is not a readable cgroup v2 directory (--cgroup.root)", root.display())
+    })?;
+    for controller in ["cpu", "memory", "pids"] {
+        if !offered.iter().any(|offered| offered == controller) {
+            tracing::warn!(
+                controller,
+                root = %root.display(),
+                "the cgroup v2 hierarchy lacks a controller: its figures are missing; it may be \
+                 bound to a cgroup v1 hierarchy"
+            );
+        }
+    }
+    // In a Pod and with symbolic links the path is still the one that the tree is built on.
+    Ok(root)
+}
+
+fn mode(wanted: Mode, root: &Path) -> tree::Mode {
+    match wanted {
+        Mode::Kubernetes => tree::Mode::Kubernetes,
+        Mode::Host => tree::Mode::Host,
+        Mode::Auto if walk::find_kubepods(root).is_some() => tree::Mode::Kubernetes,
+        Mode::Auto => tree::Mode::Host,
+    }
+}
+
+/// Facts, decision, action: the kernel side as far as this host allows it.
+fn load_kernel() -> anyhow::Result<Kernel> {
+    let capabilities = capabilities::raise().context("cannot read this process's capabilities")?;
+    if !capabilities.can_trace() {
+        bail!("CAP_BPF and CAP_PERFMON are needed: run as root, or give the binary both");
+    }
+    let types = btf::Btf::from_file(Path::new(btf::VMLINUX))
+        .context("a kernel with CONFIG_DEBUG_INFO_BTF is needed")?;
+    let offsets = offsets::resolve(&types)?;
+    if let Err(error) = &offsets.memory {
+        tracing::warn!(%error, "whose limit an OOM is about cannot be told on this kernel");
+    }
+    let facts =
+        Facts { capabilities, lockdown: host::lockdown(), memory_offsets: offsets.memory.is_ok() };
+    let (programs, ring) = load::load(&types, &offsets.layout, &facts)?;
+    for attached in &programs.attached {
+        if let Err(why) = &attached.outcome {
+            tracing::error!(program = attached.name, why, lost = attached.lost, "not attached");
+        } else if !attached.lost.is_empty() {
+            tracing::warn!(program = attached.name, lost = attached.lost, "attached in part");
+        }
+    }
+    let ring = Ring::new(ring).context("the ring buffer cannot be waited for")?;
+    Ok(Kernel { programs, ring })
+}
+
+fn attached_programs(kernel: &Kernel) -> usize {
+    kernel.programs.attached.iter().filter(|attached| attached.outcome.is_ok()).count()
+}
+
+/// Raises the limit of open files as far as it may be, and says how many cgroup files that allows.
+fn raise_file_limit() -> usize {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    let soft = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    };
+    usize::try_from(soft.saturating_sub(FDS_RESERVED)).unwrap_or(0)
+}

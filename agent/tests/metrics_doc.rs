@@ -1,0 +1,97 @@
+//! Holds docs/METRICS.md against the catalogue; `UPDATE_GOLDEN=1` rewrites it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use agent::metrics::catalog::{Family, Scope, Type, Unit, families};
+
+const HEAD: &str = "\
+# Metrics
+
+Written from the catalogue in the code; a test holds it to that.
+
+A value that is not known makes no series. What can be counted is at 0 before its first event: where
+the label sets are few they are born with their container or workload; where they are many (signals
+by sender) a series is born when it first happens and shows 0 in one scrape before its value, so
+that `increase()` sees it. Times are seconds, amounts of memory bytes. *Series* is how many series a
+family can have for one subject, its buckets included.
+
+Not there without an API source, and why: requests, grace periods and shares of them, preStop,
+triggers (`trigger` is `none` without a stop signal, else `unknown`), probes, startup phases: the
+kernel does not know of them. `role` is `unknown` and `image` empty for the same reason.
+";
+
+fn section(scope: Scope) -> (&'static str, &'static str) {
+    match scope {
+        Scope::Container => (
+            "Per container",
+            "Keyed by the container's name: a restart goes on counting. Gauges go with the cgroup; \
+             counters, `_last_*` and `container_info` stay 5 minutes.",
+        ),
+        Scope::Pod => ("Per Pod", "From the Pod's own cgroup."),
+        Scope::Workload => (
+            "Per workload on this node",
+            "Without an API source the workload is the Pod. Kept an hour after the last container.",
+        ),
+        Scope::Node => ("Per node, and the agent about itself", ""),
+        Scope::Process => ("The agent's process", "Under the names that all clients use."),
+    }
+}
+
+fn row(family: &Family) -> String {
+    let kind = match family.kind {
+        Type::Counter => "counter",
+        Type::Gauge => "gauge",
+        Type::Histogram => "histogram",
+    };
+    let unit = match family.unit {
+        Unit::None => "",
+        Unit::Seconds => "s",
+        Unit::Bytes => "bytes",
+        Unit::Cores => "cores",
+    };
+    let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+    format!(
+        "| `{}{}` | {kind} | {unit} | {} | {} | {} |",
+        family.prefix(),
+        family.name,
+        labels.join(", "),
+        family.series_max,
+        family.help
+    )
+}
+
+fn document() -> String {
+    let mut out = HEAD.to_owned();
+    for scope in [Scope::Container, Scope::Pod, Scope::Workload, Scope::Node, Scope::Process] {
+        let (title, words) = section(scope);
+        let labels: Vec<_> = scope.labels().iter().map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(out, "\n## {title}\n");
+        if !words.is_empty() {
+            let _ = writeln!(out, "{words}");
+        }
+        if !labels.is_empty() {
+            let _ = writeln!(out, "Labels of each series: {}.", labels.join(", "));
+        }
+        if !words.is_empty() || !labels.is_empty() {
+            out.push('\n');
+        }
+        out.push_str("| family | type | unit | labels | series | what it says |\n");
+        out.push_str("|---|---|---|---|---|---|\n");
+        for family in families().filter(|family| family.scope == scope) {
+            let _ = writeln!(out, "{}", row(family));
+        }
+    }
+    out
+}
+
+#[test]
+fn the_reference_is_what_the_catalogue_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/METRICS.md");
+    let expected = document();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "docs/METRICS.md is stale: UPDATE_GOLDEN=1 cargo test rewrites it");
+}
