@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::demo::{DemoArgs, DemoWorkArgs};
+
 /// How every Pod on this node lives and dies, from the kernel's own record.
 ///
 /// Without a command the agent runs with its defaults. Every setting can also be given as an
@@ -27,6 +29,15 @@ pub enum Command {
     ///
     /// Exit status: 0 all works, 1 something is lost, 2 the agent cannot run here.
     Check(CheckArgs),
+    /// Run real processes in real cgroups of the kubelet's shape that crash, ignore their stop
+    /// signal, stop in order and run out of memory.
+    Demo(DemoArgs),
+    /// What the demo runs in its containers.
+    #[command(hide = true)]
+    DemoWork(DemoWorkArgs),
+    /// Print the name and the type of each metric family.
+    #[command(hide = true)]
+    Catalogue,
 }
 
 /// Settings of `podvitals check`.

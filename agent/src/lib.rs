@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod cgroup;
 pub mod check;
 pub mod cli;
+pub mod demo;
 pub mod event;
 pub mod http;
 pub mod kernel;

@@ -10,6 +10,12 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Agent(args) => agent::run::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => agent::check::main(&args),
+        Command::Demo(args) => agent::demo::run(args).map(|()| ExitCode::SUCCESS),
+        Command::DemoWork(args) => agent::demo::run_work(args).map(|()| ExitCode::SUCCESS),
+        Command::Catalogue => {
+            print!("{}", agent::metrics::catalog::list());
+            Ok(ExitCode::SUCCESS)
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("podvitals: {error:#}");

@@ -41,15 +41,17 @@ impl Node {
             kubepods.display()
         );
         let made_root = !root.exists();
+        // Only cgroup v2 has this file: the old hierarchies are none of our business.
+        let there = if made_root { root.parent().unwrap_or(root) } else { root };
+        ensure!(
+            there.join("cgroup.controllers").exists(),
+            "{} is not in a cgroup v2 hierarchy",
+            there.display()
+        );
         if made_root {
             make_dir(root)?;
         }
         let node = Self { root: root.to_owned(), made_root, log_dir: log_dir.to_owned() };
-        ensure!(
-            root.join("cgroup.procs").exists(),
-            "{} is not in a cgroup v2 hierarchy",
-            root.display()
-        );
         fs::create_dir_all(log_dir).with_context(|| format!("making {}", log_dir.display()))?;
         turn_on_controllers(root)?;
         make_dir(&kubepods)?;

@@ -108,8 +108,7 @@ fn loopback_up() -> Result<()> {
 
 fn run_scenarios() -> Result<i32> {
     let command_line = fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
-    let mut args = vec!["run", "--agent", AGENT, "--cgroup-root", CGROUP_ROOT, "--strict"];
-    args.extend(options(&command_line));
+    let args = arguments(&command_line);
     let child = Command::new(SELF_EXE).args(&args).spawn().context("starting the scenarios")?;
     let child = Pid::from_raw(i32::try_from(child.id())?);
     // PID 1 inherits every orphan.
@@ -125,22 +124,23 @@ fn run_scenarios() -> Result<i32> {
     }
 }
 
-/// The runner's options in the kernel's command line: `scenarios.only=a,b`, `scenarios.jobs=2`,
-/// `scenarios.agent-user=0`, `scenarios.patience=5`.
-fn options(command_line: &str) -> Vec<&str> {
-    let mut args = Vec::new();
+/// What to run, by the kernel's command line: `scenarios.only=a,b`, `scenarios.jobs=2`,
+/// `scenarios.agent-user=0`, `scenarios.patience=5`; with the word `scenarios.rehearse`, no agent.
+fn arguments(command_line: &str) -> Vec<&str> {
+    let words =
+        || command_line.split_ascii_whitespace().filter_map(|word| word.strip_prefix("scenarios."));
+    if words().any(|word| word == "rehearse") {
+        return vec!["rehearse", "--cgroup-root", CGROUP_ROOT];
+    }
+    let mut args = vec!["run", "--agent", AGENT, "--cgroup-root", CGROUP_ROOT, "--strict"];
     let mut patience = PATIENCE;
-    for word in command_line.split_ascii_whitespace() {
-        let Some((name, value)) = word.strip_prefix("scenarios.").and_then(|w| w.split_once('='))
-        else {
-            continue;
-        };
-        match name {
-            "only" => args.extend(["--only", value]),
-            "jobs" => args.extend(["--jobs", value]),
-            "agent-user" => args.extend(["--agent-user", value]),
-            "patience" => patience = value,
-            _ => println!("scenarios: unknown {word} in the kernel's command line"),
+    for word in words() {
+        match word.split_once('=') {
+            Some(("only", value)) => args.extend(["--only", value]),
+            Some(("jobs", value)) => args.extend(["--jobs", value]),
+            Some(("agent-user", value)) => args.extend(["--agent-user", value]),
+            Some(("patience", value)) => patience = value,
+            _ => println!("scenarios: unknown scenarios.{word} in the kernel's command line"),
         }
     }
     args.extend(["--patience", patience]);
@@ -152,11 +152,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_come_from_the_command_line() {
-        assert_eq!(options("console=ttyS0 quiet"), ["--patience", "3"]);
+    fn arguments_come_from_the_command_line() {
+        let run = ["run", "--agent", AGENT, "--cgroup-root", CGROUP_ROOT, "--strict"];
+        let with = |more: &[&'static str]| [run.as_slice(), more].concat();
+        assert_eq!(arguments("console=ttyS0 quiet"), with(&["--patience", "3"]));
         assert_eq!(
-            options("scenarios.only=oom,kill-after x scenarios.patience=9 scenarios.jobs=2"),
-            ["--only", "oom,kill-after", "--jobs", "2", "--patience", "9"]
+            arguments("scenarios.only=oom,kill-after x scenarios.patience=9 scenarios.jobs=2"),
+            with(&["--only", "oom,kill-after", "--jobs", "2", "--patience", "9"])
+        );
+        assert_eq!(
+            arguments("quiet scenarios.rehearse"),
+            ["rehearse", "--cgroup-root", CGROUP_ROOT]
         );
     }
 }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use caps::{CapSet, Capability, CapsHashSet};
 use clap::Args;
 use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 /// The capabilities that the Pod asks for.
@@ -29,8 +30,10 @@ pub(crate) fn run(args: &LaunchArgs) -> Result<()> {
     if args.user != 0 {
         drop_to(args.user)?;
     }
+    // The runner blocks the signals that it waits for, and a mask outlives exec.
+    SigSet::empty().thread_set_mask().context("unblocking signals")?;
     // With the runner gone, nobody would stop the agent. A change of user would clear this.
-    prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
+    prctl::set_pdeathsig(Signal::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
     let (program, rest) = args.command.split_first().context("no command")?;
     let error = Command::new(program).args(rest).exec();
     bail!("executing {}: {error}", program.display())

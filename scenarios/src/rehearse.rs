@@ -11,6 +11,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::container::{Container, Node};
+use crate::host::{Host, Met, Need};
 use crate::process::Process;
 use crate::report::{Outcome, Report};
 use crate::run::{Scratch, clean_on_signal};
@@ -96,6 +97,13 @@ pub(crate) fn run(args: &RehearseArgs) -> Result<bool> {
     }
     add("pid-namespace", pid_namespace(&node));
     add("stages", stages(&node));
+    if Host::read(&node.burstable())?.has(Need::Memory) == Met::Yes {
+        add("oom", oom(&node, &["--hog"], "1", 1));
+        add("oom-group", oom(&node, &["--child-hog"], "1", 2));
+        add("oom-child", oom(&node, &["--child-hog"], "0", 1));
+    } else {
+        report.add("oom", &Outcome::Skipped("no memory controller".into()));
+    }
     let counts = report.counts();
     println!("{counts}");
     Ok(counts.good())
@@ -168,4 +176,25 @@ fn stages(node: &Node) -> Result<String> {
     stage.end_ns(TIMEOUT)?;
     stage.reap()?;
     stop(&mut container, Wanted::Signal(Signal::SIGTERM), 0, true)
+}
+
+/// Memory runs out at 32 MiB; so many processes die of it.
+fn oom(node: &Node, work: &[&str], group: &str, kills: u64) -> Result<String> {
+    let pod = node.pod("oom")?;
+    let mut container = pod.container("app")?;
+    container.set("memory.max", "33554432")?;
+    container.set("memory.oom.group", group)?;
+    container.start(work, TIMEOUT)?;
+    let lives = group == "0";
+    if lives {
+        container.init()?.expect_line("child-ended", TIMEOUT)?;
+        ensure!(!container.init()?.has_ended(), "init has ended");
+    } else {
+        let end = container.wait(TIMEOUT)?;
+        let killed = matches!(end.status, WaitStatus::Signaled(_, Signal::SIGKILL, _));
+        ensure!(killed, "ended by {:?}", end.status);
+    }
+    let counted = container.read_field("memory.events", "oom_kill")?;
+    ensure!(counted == kills, "memory.events says {counted} kills, not {kills}");
+    Ok(format!("{kills} killed"))
 }

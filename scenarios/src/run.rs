@@ -246,9 +246,13 @@ pub(crate) struct Scratch(pub(crate) PathBuf);
 impl Scratch {
     /// Makes it.
     pub(crate) fn make() -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("podvitals-scenarios-{}", std::process::id()));
+        let dir = Self::path();
         std::fs::create_dir(&dir).with_context(|| format!("making {}", dir.display()))?;
         Ok(Self(dir))
+    }
+
+    fn path() -> PathBuf {
+        std::env::temp_dir().join(format!("podvitals-scenarios-{}", std::process::id()))
     }
 }
 
@@ -277,6 +281,8 @@ pub(crate) fn clean_on_signal(root: &Path) -> Result<()> {
             if let Err(error) = remove_tree(&ours) {
                 eprintln!("scenarios: {error:#}");
             }
+            // It may not have been made yet.
+            let _ = std::fs::remove_dir_all(Scratch::path());
             std::process::exit(130)
         })
         .context("starting a thread")?;

@@ -188,6 +188,21 @@ pub static NODE: &[&NodeFamily] = &[
     &node::SERIES,
 ];
 
+/// All families as text, a line each: name and type.
+#[must_use]
+pub fn list() -> String {
+    families()
+        .map(|family| {
+            let kind = match family.kind {
+                Type::Counter => "counter",
+                Type::Gauge => "gauge",
+                Type::Histogram => "histogram",
+            };
+            format!("{}{} {kind}\n", family.prefix(), family.name)
+        })
+        .collect()
+}
+
 /// All families, in the order of the exposition.
 pub fn families() -> impl Iterator<Item = &'static Family> {
     let container = CONTAINER.iter().map(|entry| &entry.family);

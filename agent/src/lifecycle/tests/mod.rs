@@ -1,5 +1,6 @@
 //! Data tests: kernel records in, facts out.
 
+mod ends;
 mod ooms;
 mod orders;
 mod shutdowns;
@@ -229,4 +230,18 @@ impl Node {
         assert_eq!(deaths.len(), 1, "{:#?}", self.out);
         deaths[0]
     }
+}
+
+const EXITED: ExitStatus = ExitStatus::Code(0);
+
+fn term() -> Signal {
+    plain(TERM, runc(), init())
+}
+
+fn death_of(events: &[Event]) -> (u64, Termination) {
+    let mut node = Node::running();
+    node.made(SIDE, false);
+    node.events(events);
+    node.run_to(60 * SEC);
+    node.death()
 }

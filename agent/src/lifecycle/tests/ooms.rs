@@ -394,3 +394,14 @@ fn session_that_is_forgotten_before_its_oom_settles_is_still_its_victim() {
     ]);
     assert_eq!(ooms, [fact(OomScope::Container, OomVictim::Exec, 1)]);
 }
+
+#[test]
+fn late_record_does_not_make_the_next_oom_the_containers() {
+    let mut node = Node::running();
+    node.event(&oom(2 * SEC + MS, child(102), child(201), (2, 2), [0; 3]));
+    node.event(&oom(2 * SEC, child(101), child(200), (1, 1), [0; 3]));
+    node.run_to(3 * SEC);
+    node.event(&oom(5 * SEC, child(103), child(103), (2, 3), [0; 3]));
+    node.run_to(6 * SEC);
+    assert_eq!(node.ooms().last(), Some(&fact(OomScope::Node, OomVictim::Child, 1)));
+}
