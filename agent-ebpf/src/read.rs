@@ -143,13 +143,12 @@ pub(crate) unsafe fn is_group_exit(signal: Ptr) -> bool {
 /// `leader` is the process's leader, `signal` its `signal_struct`.
 #[inline(always)]
 pub(crate) unsafe fn wait_status(leader: Ptr, signal: Ptr) -> u32 {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller's word. Both are loaded whichever is wanted: of two loads in two branches
+    // LLVM makes one load of a chosen pointer, which the verifier of 6.1 refuses.
     unsafe {
-        if is_group_exit(signal) {
-            signal.load(offset!(signal_group_exit_code))
-        } else {
-            leader.load(offset!(task_exit_code))
-        }
+        let of_group: u32 = signal.load(offset!(signal_group_exit_code));
+        let of_leader: u32 = leader.load(offset!(task_exit_code));
+        if is_group_exit(signal) { of_group } else { of_leader }
     }
 }
 

@@ -72,14 +72,16 @@ pub(crate) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// Where a signal comes from, as `siginfo` has it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Info {
-    /// `SEND_SIG_NOINFO`: an ordinary sender. All plain kills on 7.3, `cgroup.kill` everywhere.
-    None,
-    /// `SEND_SIG_PRIV`: the kernel.
-    Kernel,
-    /// A struct with this `si_code`.
-    Code(i32),
+///
+/// No enum: its unused half would stay unwritten on the stack, and up to 6.2 the verifier refuses
+/// to copy that.
+#[derive(Clone, Copy)]
+struct Info {
+    /// [`SIGNAL_INFO_NONE`] for `SEND_SIG_NOINFO`, an ordinary sender (all plain kills on 7.3,
+    /// `cgroup.kill` everywhere); [`SIGNAL_INFO_KERNEL`] for `SEND_SIG_PRIV`; 0 for a struct.
+    flags: u32,
+    /// `si_code`, 0 without a struct.
+    code: i32,
 }
 
 /// # Safety
@@ -90,11 +92,11 @@ unsafe fn info(ctx: *const c_void) -> Info {
     unsafe {
         let info = argument_ptr(ctx, 1);
         if info.is_null() {
-            Info::None
+            Info { flags: SIGNAL_INFO_NONE, code: 0 }
         } else if info.address().addr() == 1 {
-            Info::Kernel
+            Info { flags: SIGNAL_INFO_KERNEL, code: 0 }
         } else {
-            Info::Code(info.load(offset!(siginfo_code)))
+            Info { flags: 0, code: info.load(offset!(siginfo_code)) }
         }
     }
 }
@@ -112,7 +114,8 @@ unsafe fn signal_sent(ctx: *const c_void, signal: i32) {
         let Some(tracked) = watched(target_cgroup_id) else { return };
 
         let info = info(ctx);
-        let by_call = matches!(info, Info::None | Info::Code(SI_USER | SI_QUEUE | SI_TKILL));
+        let by_call = info.flags & SIGNAL_INFO_KERNEL == 0
+            && matches!(info.code, SI_USER | SI_QUEUE | SI_TKILL);
         // Faults and timers of the container's own are not told: a death by SIGSEGV that no call
         // sent is the kernel's. SIGKILL is told whoever sends it.
         if !by_call && signal != SIGKILL {
@@ -135,18 +138,8 @@ unsafe fn signal_sent(ctx: *const c_void, signal: i32) {
         describe(sender, &raw mut (*record).sender);
         (*record).signal = signal as u32;
         (*record).result = argument(ctx, 4) as u32;
-        let mut flags = 0;
-        (*record).code = match info {
-            Info::None => {
-                flags |= SIGNAL_INFO_NONE;
-                0
-            }
-            Info::Kernel => {
-                flags |= SIGNAL_INFO_KERNEL;
-                0
-            }
-            Info::Code(code) => code,
-        };
+        let mut flags = info.flags;
+        (*record).code = info.code;
         if argument(ctx, 3) as u32 != 0 {
             flags |= SIGNAL_GROUP;
         }
@@ -185,7 +178,10 @@ unsafe fn child_ended(ctx: *const c_void) {
     unsafe {
         let own_cgroup_id = bpf_get_current_cgroup_id();
         let Some(tracked) = watched(own_cgroup_id) else { return };
-        let Info::Code(CLD_EXITED..=CLD_DUMPED) = info(ctx) else { return };
+        // Without a struct the code is 0, which is none of these.
+        if !matches!(info(ctx).code, CLD_EXITED..=CLD_DUMPED) {
+            return;
+        }
 
         let task = current();
         let signal = task.follow(offset!(task_signal));

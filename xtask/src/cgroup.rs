@@ -18,6 +18,13 @@ pub(crate) fn mount() -> Result<PathBuf> {
     find_mount(&mounts).context("no cgroup v2 is mounted (mount -t cgroup2 none /sys/fs/cgroup)")
 }
 
+/// The controllers that the mounted hierarchy offers.
+pub(crate) fn controllers() -> Result<Vec<String>> {
+    let path = mount()?.join("cgroup.controllers");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
 fn find_mount(mounts: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let mut fields = line.split(' ');

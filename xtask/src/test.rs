@@ -160,7 +160,7 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
         Ok(None)
     });
     steps.run("metric names", || match (&shared.built, &shared.scrape) {
-        (Some(built), Some(scrape)) => names::check(&built.agent, scrape),
+        (Some(built), Some(scrape)) => names::check(&built.agent, scrape).map(|()| None),
         _ => no("a scrape of the demo"),
     });
     for kernel in kernels::DEFAULT {

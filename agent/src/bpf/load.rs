@@ -129,7 +129,7 @@ fn attach(
             Err(error) => {
                 tracing::debug!(program, error = format!("{error:#}"), "the kernel refused");
                 if refused.is_empty() {
-                    refused = first_lines(&format!("{error:#}"));
+                    refused = reason(&format!("{error:#}"));
                 }
             }
         }
@@ -153,9 +153,17 @@ fn attach_program(ebpf: &mut Ebpf, types: &Btf, hook: Hook, name: &str) -> anyho
     Ok(())
 }
 
-/// The verifier's log can have thousands of lines; the first tell what failed.
-fn first_lines(text: &str) -> String {
-    text.lines().take(3).collect::<Vec<_>>().join(" ").chars().take(300).collect()
+/// What matters of an error: the call that failed and the verifier's last words. Its log can have
+/// thousands of lines, and ends with the instruction that it refused, why, and its statistics.
+fn reason(text: &str) -> String {
+    const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let call = lines.next().unwrap_or_default();
+    let log: Vec<_> =
+        lines.filter(|line| !STATISTICS.iter().any(|s| line.starts_with(s))).collect();
+    let last = log.get(log.len().saturating_sub(2)..).unwrap_or_default();
+    let whole = std::iter::once(&call).chain(last).copied().collect::<Vec<_>>().join("; ");
+    whole.chars().take(400).collect()
 }
 
 impl Programs {
@@ -261,4 +269,23 @@ pub fn self_check(tasks: &[IteratedTask]) -> anyhow::Result<()> {
         bail!("self-check: start {read} ticks read, {} expected", stat.starttime);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+
+    #[test]
+    fn the_verifiers_last_words_are_kept() {
+        let log = "the call failed: Verifier output: 0: R1=ctx\n1: (79) r2 = *(u64 *)(r1 +0)\n\
+                   access beyond struct task_struct at off 99999 size 4\n\
+                   verification time 10 usec\nstack depth 0\nprocessed 2 insns\n";
+        assert_eq!(
+            reason(log),
+            "the call failed: Verifier output: 0: R1=ctx; 1: (79) r2 = *(u64 *)(r1 +0); access \
+             beyond struct task_struct at off 99999 size 4"
+        );
+        assert_eq!(reason("short"), "short");
+        assert_eq!(reason(""), "");
+    }
 }
