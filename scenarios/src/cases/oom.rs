@@ -135,14 +135,15 @@ fn group(context: &Context) -> Result<String> {
     container.start(&["--child-hog"], context.timeout())?;
     oom_killed(&mut container, context)?;
     let kills = container.read_field("memory.events", "oom_kill")?;
-    ensure!(kills == 2, "memory.events says {kills} kills");
+    // Two processes; the first victim is taken a second time (mm/oom_kill.c, oom_kill_process).
+    ensure!((2..=3).contains(&kills), "memory.events says {kills} kills");
     container.remove_cgroup()?;
     context.eventually(|s| {
         let view = s.of(&container.key);
         ended_once(&view, "oom")?;
         one_oom(&view, "container", "init")
     })?;
-    Ok(format!("{kills} kills, one event"))
+    Ok(format!("oom_kill {kills}, one event"))
 }
 
 /// An exec session takes too much; with the group killed separately, only it dies.
