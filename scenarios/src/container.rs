@@ -216,15 +216,7 @@ impl Container {
 
     /// Reads the line `field <number>` of a file.
     pub(crate) fn read_field(&self, file: &str, field: &str) -> Result<u64> {
-        let text = self.read(file)?;
-        text.lines()
-            .filter_map(|line| line.split_once(' '))
-            .find(|(name, _)| *name == field)
-            .with_context(|| format!("{file} of {} has no {field}", self.dir.display()))?
-            .1
-            .trim()
-            .parse()
-            .with_context(|| format!("{field} in {file} of {}", self.dir.display()))
+        read_field(&self.dir.join(file), field)
     }
 
     /// Starts its init, `scenarios work <args>`, and waits until that says it is ready. Returns
@@ -305,6 +297,19 @@ impl Drop for Container {
             let _ = fs::remove_file(link);
         }
     }
+}
+
+/// Reads the line `field <number>` of a cgroup's file.
+pub(crate) fn read_field(path: &Path, field: &str) -> Result<u64> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(name, _)| *name == field)
+        .with_context(|| format!("{} has no {field}", path.display()))?
+        .1
+        .trim()
+        .parse()
+        .with_context(|| format!("{field} in {}", path.display()))
 }
 
 /// Writes a cgroup's file.
