@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,16 @@ use nix::unistd::{Pid, pipe2};
 
 use crate::witness::Witness;
 
-/// The file that is executed for every role: this program.
+/// This program, even if its file was replaced since.
 pub(crate) const SELF_EXE: &str = "/proc/self/exe";
+
+/// This program by its path, as a container's program has one; the runtime's stages have not.
+fn program() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| PathBuf::from(SELF_EXE))
+}
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -56,7 +64,7 @@ impl<'a> Spawn<'a> {
 
     /// Starts it.
     pub(crate) fn start(&self) -> Result<Process> {
-        let exe = CString::new(SELF_EXE)?;
+        let exe = CString::new(program().into_os_string().as_bytes())?;
         let argv = self
             .argv
             .iter()
