@@ -1,0 +1,85 @@
+//! The binary as people meet it: what it says when it cannot run, and its exit status.
+
+#![expect(clippy::unwrap_used, reason = "helpers of a test: what fails here fails it")]
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+fn podvitals(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_podvitals"))
+        .args(arguments)
+        // The machine that runs the tests may have settings of its own.
+        .env_remove("PODVITALS_CGROUP_ROOT")
+        .env_remove("PODVITALS_MODE")
+        .env_remove("PODVITALS_WEB_LISTEN_ADDRESS")
+        .output()
+        .unwrap()
+}
+
+/// Standard error of a run that failed as it should.
+fn refused(arguments: &[&str]) -> String {
+    let output = podvitals(arguments);
+    assert!(!output.status.success(), "{arguments:?} {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_directory_that_is_no_cgroup_is_refused_by_name() {
+    let said = refused(&[
+        "agent",
+        "--cgroup.root",
+        "/proc/self/fd",
+        "--web.listen-address",
+        "127.0.0.1:0",
+    ]);
+    assert!(said.contains("/proc/self/fd") && said.contains("--cgroup.root"), "{said}");
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_remedy() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let said = refused(&["agent", "--web.listen-address", &address]);
+    assert!(said.contains(&address) && said.contains("--web.listen-address"), "{said}");
+}
+
+#[test]
+fn unusable_settings_are_refused_by_name() {
+    for (flag, value) in [
+        ("--web.listen-address", "nowhere"),
+        ("--mode", "cloud"),
+        ("--pods.source", "oracle"),
+        ("--metrics.linger", "soon"),
+        ("--metrics.max-series", "-1"),
+        ("--log.level", "=loud="),
+    ] {
+        let said = refused(&["agent", &format!("{flag}={value}")]);
+        assert!(said.contains(flag), "{flag}: {said}");
+    }
+}
+
+#[test]
+fn help_tells_every_setting_and_its_variable() {
+    let output = podvitals(&["agent", "--help"]);
+    assert!(output.status.success());
+    let help = String::from_utf8(output.stdout).unwrap();
+    for word in ["--mode", "--cgroup.root", "--pods.log-dir", "PODVITALS_WEB_LISTEN_ADDRESS"] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+}
+
+#[test]
+fn check_without_a_cgroup_hierarchy_cannot_run() {
+    let output = podvitals(&["check", "--cgroup.root", "/no/such/directory"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("CANNOT RUN") && said.contains("/no/such/directory"), "{said}");
+}
+
+#[test]
+fn the_catalogue_is_told() {
+    let output = podvitals(&["catalogue"]);
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("podvitals_shutdown_duration_seconds histogram\n"), "{said}");
+}
