@@ -65,11 +65,11 @@ unsafe fn made<const NAME: bool>(ctx: *const c_void) {
         // Not `kn->parent`, which was renamed and put under RCU.
         let parent = cgroup.follow(offset!(cgroup_self_parent)).follow(offset!(css_cgroup));
         let parent_id = cgroup_id(parent);
-        if TRACKED.get_ptr(&parent_id).is_none() {
+        if TRACKED.get_ptr(parent_id).is_none() {
             return;
         }
         let id = cgroup_id(cgroup);
-        let tracked = TRACKED.insert(&id, &Tracked { init_tgid: 0, is_root: 0 }, 0).is_ok();
+        let tracked = TRACKED.insert(id, Tracked { init_tgid: 0, is_root: 0 }, 0).is_ok();
         if !tracked {
             count(COUNTER_LOST_TRACKED_FULL);
         }
@@ -122,7 +122,7 @@ unsafe fn told(ctx: *const c_void, kind: u32) {
     unsafe {
         let cgroup = argument_ptr(ctx, 0);
         let id = cgroup_id(cgroup);
-        if TRACKED.get_ptr(&id).is_none() || !is_v2(cgroup) {
+        if TRACKED.get_ptr(id).is_none() || !is_v2(cgroup) {
             return;
         }
         let Some(mut entry) = reserve::<CgroupRecord>(kind) else { return };

@@ -5,6 +5,10 @@
 
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the attribute macros of programs hand over the context by value"
+)]
 
 mod cgroup;
 mod emit;

@@ -21,7 +21,7 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COU
 /// What is known of a cgroup whose tasks matter: one that is tracked and no root.
 #[inline(always)]
 pub(crate) fn watched(cgroup_id: u64) -> Option<*const Tracked> {
-    let tracked = TRACKED.get_ptr(&cgroup_id)?;
+    let tracked = TRACKED.get_ptr(cgroup_id)?;
     // SAFETY: the map gave the pointer, and its values are never freed while a program runs.
     if unsafe { (*tracked).is_root } != 0 { None } else { Some(tracked) }
 }

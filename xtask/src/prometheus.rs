@@ -23,6 +23,8 @@ use crate::{
 const START: Duration = Duration::from_secs(30);
 /// How long a demo's crash loop may take to show in a counter.
 const CRASH: Duration = Duration::from_secs(90);
+/// How long until every family of the demo has been there at once.
+const FAMILIES: Duration = Duration::from_secs(90);
 /// How often a query is repeated.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -60,8 +62,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         Some(agent) => paths::absolute(agent)?,
         None => build::dynamic_release()?.agent,
     };
-    let scrape = check(&agent)?;
-    names::check(&agent, &scrape)
+    check(&agent)
 }
 
 /// The machine's Prometheus, else Debian's unpacked into the cache: nothing is installed, so no
@@ -86,8 +87,8 @@ pub(crate) fn tools() -> Result<Tools> {
     Ok(tools)
 }
 
-/// Runs all checks, and gives the last scrape.
-pub(crate) fn check(agent: &Path) -> Result<String> {
+/// Runs all checks on a demo of its own.
+pub(crate) fn check(agent: &Path) -> Result<()> {
     let tools = tools()?;
     let demo = Demo::start(agent)?;
     let address = http::free_address()?;
@@ -118,7 +119,13 @@ pub(crate) fn check(agent: &Path) -> Result<String> {
         }
     }
     prometheus.stop()?;
-    let scrape = http::get(address, "/metrics")?;
+    // Some families come with the first event of their kind, and one is there only while a
+    // shutdown is open.
+    let mut scrape = String::new();
+    until("every family is there", FAMILIES, || {
+        scrape = http::get(address, "/metrics")?;
+        names::check(agent, &scrape).map(|()| true)
+    })?;
     fs::write(work.join("scrape.txt"), &scrape).context("keep the scrape")?;
     lint(&tools, &scrape)?;
     let samples = scrape.lines().filter(|line| !line.starts_with('#')).count();
@@ -127,7 +134,7 @@ pub(crate) fn check(agent: &Path) -> Result<String> {
     if !status.success() {
         bail!("podvitals agent: {status}");
     }
-    Ok(scrape)
+    Ok(())
 }
 
 fn start(tools: &Tools, work: &Path, server: SocketAddr, target: SocketAddr) -> Result<Child> {

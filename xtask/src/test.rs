@@ -12,7 +12,7 @@ use crate::{
     build::{self, Built},
     cgroup,
     child::Child,
-    kernels, licences, names, object, paths, prometheus, shell, vm,
+    kernels, licences, object, paths, prometheus, shell, vm,
 };
 
 /// How long the scenarios may take on the machine's own kernel.
@@ -39,7 +39,6 @@ enum Outcome {
 struct Shared {
     object: Option<std::path::PathBuf>,
     built: Option<Built>,
-    scrape: Option<String>,
 }
 
 /// Each step's name, heading and time.
@@ -156,12 +155,7 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
         if let Some(why) = no_cgroups() {
             return Ok(Some(why));
         }
-        shared.scrape = Some(prometheus::check(&built.agent)?);
-        Ok(None)
-    });
-    steps.run("metric names", || match (&shared.built, &shared.scrape) {
-        (Some(built), Some(scrape)) => names::check(&built.agent, scrape).map(|()| None),
-        _ => no("a scrape of the demo"),
+        prometheus::check(&built.agent).map(|()| None)
     });
     for kernel in kernels::DEFAULT {
         steps.run(&format!("scenarios, Linux {kernel}"), || match &shared.built {
