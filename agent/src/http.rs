@@ -32,14 +32,14 @@ use tokio::time::{sleep, timeout};
 pub use listen::{BindError, bind};
 pub use page::Status;
 
-use crate::metrics::expose;
+use crate::metrics::expose::{self, Reader};
 
 /// What the server asks the owner of the state. A question whose answer nobody waits for any more
 /// has a closed sender.
 #[derive(Debug)]
 pub enum Request {
     /// The exposition.
-    Scrape(oneshot::Sender<Bytes>),
+    Scrape(Reader, oneshot::Sender<Bytes>),
     /// Whether the agent does its work, else why not.
     Ready(oneshot::Sender<Result<(), String>>),
     /// What the landing page shows.
@@ -227,7 +227,7 @@ impl Server {
         match path {
             // A scrape has effects: what was shown once counts as seen. HEAD shows nothing.
             "/metrics" if head => body(StatusCode::OK, expose::CONTENT_TYPE, Bytes::new()),
-            "/metrics" => self.metrics().await,
+            "/metrics" => self.metrics(reader(request)).await,
             "/livez" if self.handle.0.is_closed() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the agent's main task has ended\n")
             }
@@ -244,16 +244,27 @@ impl Server {
         }
     }
 
-    async fn metrics(&self) -> Answer {
+    async fn metrics(&self, reader: Reader) -> Answer {
         let turn = timeout(self.limits.owner, Arc::clone(&self.scrapes).acquire_owned()).await;
         let Ok(Ok(permit)) = turn else { return unanswered() };
-        match self.handle.ask(Request::Scrape, self.limits.owner).await {
+        let question = |reply| Request::Scrape(reader, reply);
+        match self.handle.ask(question, self.limits.owner).await {
             Some(exposition) => {
                 let exposition = Bytes::from_owner(Held { bytes: exposition, _permit: permit });
                 body(StatusCode::OK, expose::CONTENT_TYPE, exposition)
             }
             None => unanswered(),
         }
+    }
+}
+
+/// Prometheus, and what is built from its scraper, tells its time-out with each scrape
+/// (prometheus, `scrape/scrape.go`); vmagent does the same. Everything else is taken for a person.
+fn reader(request: &hyper::Request<Incoming>) -> Reader {
+    if request.headers().contains_key("x-prometheus-scrape-timeout-seconds") {
+        Reader::Scraper
+    } else {
+        Reader::Person
     }
 }
 

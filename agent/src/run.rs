@@ -1,5 +1,6 @@
 //! Starting the agent: the only place that knows every room, and the only one that starts tasks.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::cgroup::{tree, walk};
 use crate::cli::{AgentArgs, Mode};
 use crate::http::{self, Request, Status};
 use crate::kernel::{btf, capabilities, cgroup_mount, host, offsets};
-use crate::metrics::store::StoreOptions;
+use crate::metrics::{expose::Reader, store::StoreOptions};
 use crate::node::{Kernel, Node, Options};
 
 /// File descriptors that are left for everything but cgroup files.
@@ -160,13 +161,13 @@ async fn woken(ring: Option<&Ring>) {
 /// Answers a request, and with it all scrapes that wait behind it: one look at the node serves
 /// them all.
 fn answer(node: &mut Node, first: Request, inbox: &mut mpsc::Receiver<Request>, stopping: bool) {
-    let mut body = None;
+    let mut bodies = HashMap::<Reader, bytes::Bytes>::new();
     let mut next = Some(first);
     while let Some(request) = next {
         // Who asked may have gone; that is no one's fault.
         match request {
-            Request::Scrape(reply) => {
-                let body = body.get_or_insert_with(|| bytes::Bytes::from(node.scrape()));
+            Request::Scrape(reader, reply) => {
+                let body = bodies.entry(reader).or_insert_with(|| node.scrape(reader).into());
                 let _ = reply.send(body.clone());
             }
             Request::Ready(reply) => {

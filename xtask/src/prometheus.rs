@@ -37,6 +37,12 @@ const PRESENT: [&str; 3] = [
 /// Counters that the demo's crash loop must raise.
 const RISING: [&str; 2] =
     ["sum(podvitals_terminations_total)", "sum(podvitals_container_restarts_total)"];
+/// What a series that is born with its first event must have shown: 0 first, so that the event is
+/// an increase. One of the demo's containers is killed every few seconds.
+const FIRST_EVENT: [&str; 2] = [
+    "1 - min(min_over_time(podvitals_fatal_signals_total[5m]))",
+    "max(increase(podvitals_fatal_signals_total[5m]))",
+];
 /// Queries that must give nothing: with `honor_labels` no label of ours is renamed.
 const ABSENT: [&str; 2] = [r#"count({exported_pod!=""})"#, r#"count({exported_namespace!=""})"#];
 
@@ -112,6 +118,10 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
         let first = query(server, expression)?.unwrap_or_default();
         until(expression, CRASH, || Ok(query(server, expression)?.is_some_and(|it| it > first)))?;
         println!("rises: {expression} from {first}");
+    }
+    for expression in FIRST_EVENT {
+        until(expression, CRASH, || Ok(query(server, expression)?.is_some_and(|it| it > 0.0)))?;
+        println!("seen from 0 on: {expression} = {}", query(server, expression)?.unwrap_or(0.0));
     }
     for expression in ABSENT {
         if let Some(count) = query(server, expression)? {

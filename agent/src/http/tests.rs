@@ -1,5 +1,6 @@
 //! The server against real TCP clients.
 
+use crate::metrics::expose::Reader;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,9 @@ fn own(mut questions: mpsc::Receiver<Request>, pause: Duration) {
             tokio::spawn(async move {
                 sleep(pause).await;
                 match question {
-                    Request::Scrape(to) => drop(to.send(Bytes::from_static(EXPOSITION.as_bytes()))),
+                    Request::Scrape(_, to) => {
+                        drop(to.send(Bytes::from_static(EXPOSITION.as_bytes())))
+                    }
                     Request::Ready(to) => drop(to.send(Err("no <programs> yet".into()))),
                     Request::Status(to) => {
                         let facts = vec![("kernel".into(), "6.18 <b>".into())];
@@ -80,6 +83,21 @@ async fn metrics_are_served() {
     assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     assert!(answer.contains(&format!("content-length: {}\r\n", EXPOSITION.len())));
     assert!(answer.ends_with(&format!("\r\n\r\n{EXPOSITION}")));
+}
+
+#[tokio::test]
+async fn scrapers_tell_themselves_from_people() {
+    let (running, mut questions) = start(Limits::default()).await;
+    for (header, expected) in [
+        ("X-Prometheus-Scrape-Timeout-Seconds: 10\r\n", Reader::Scraper),
+        ("Accept: text/plain\r\n", Reader::Person),
+    ] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{header}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let Some(Request::Scrape(reader, _)) = questions.recv().await else { panic!("no scrape") };
+        assert_eq!(reader, expected);
+    }
 }
 
 #[tokio::test]
@@ -231,7 +249,7 @@ async fn a_client_that_does_not_read_gives_its_place_back() {
     };
     let (running, mut questions) = start(limits).await;
     tokio::spawn(async move {
-        while let Some(Request::Scrape(to)) = questions.recv().await {
+        while let Some(Request::Scrape(_, to)) = questions.recv().await {
             let _ = to.send(Bytes::from(vec![b'x'; 32 << 20]));
         }
     });
@@ -287,7 +305,7 @@ async fn shutdown_finishes_the_running_scrape_and_takes_no_more() {
     let (running, mut questions) = start(Limits::default()).await;
     let _idle = TcpStream::connect(running.address).await.unwrap();
     let scrape = tokio::spawn(ask(running.address, "GET", "/metrics"));
-    let Some(Request::Scrape(to)) = questions.recv().await else { panic!("no scrape") };
+    let Some(Request::Scrape(_, to)) = questions.recv().await else { panic!("no scrape") };
     running.stop.send(()).unwrap();
     sleep(Duration::from_millis(100)).await;
     TcpStream::connect(running.address).await.unwrap_err();

@@ -2,15 +2,16 @@
 //!
 //! Prometheus computes `increase()` between samples: of a series that is born at 1 it sees no
 //! increase, so the first OOM or the first crash would be missed. Therefore a [`Cell`] is written
-//! as 0 in the first exposition that it is part of, and only then with its value. Label sets that
+//! as 0 in the first exposition to a scraper that it is part of, and only then with its value. Label sets that
 //! are few are made with their subject and are at 0 long before an event ([`Cells::born`]); the
 //! others are made by their first event and are late by one scrape.
 //!
-//! With several scrapers only the first of them is sure to see the 0.
+//! With several scrapers only the first of them is sure to see the 0. A person who looks by hand is
+//! told the value as it is.
 
 use std::collections::BTreeMap;
 
-use super::expose::{Exposition, Labels};
+use super::expose::{Exposition, Labels, Reader};
 
 /// A number of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,9 +26,13 @@ impl Cell {
         self.count = self.count.saturating_add(1);
     }
 
-    /// The value to write now: 0 the first time.
-    pub const fn show(&mut self) -> u64 {
-        if std::mem::replace(&mut self.shown, true) { self.count } else { 0 }
+    /// The value to write now: to a scraper 0 the first time.
+    pub const fn show(&mut self, reader: Reader) -> u64 {
+        match reader {
+            Reader::Person => self.count,
+            Reader::Scraper if std::mem::replace(&mut self.shown, true) => self.count,
+            Reader::Scraper => 0,
+        }
     }
 }
 
@@ -82,24 +87,33 @@ impl<L: Labels + Ord> Cells<L> {
 
 #[cfg(test)]
 mod tests {
-    use super::Cell;
+    use super::{Cell, Reader};
 
     #[test]
     fn the_first_exposition_shows_zero() {
         let mut cell = Cell::default();
         cell.add_one();
         cell.add_one();
-        assert_eq!(cell.show(), 0);
-        assert_eq!(cell.show(), 2);
+        assert_eq!(cell.show(Reader::Scraper), 0);
+        assert_eq!(cell.show(Reader::Scraper), 2);
         cell.add_one();
-        assert_eq!(cell.show(), 3);
+        assert_eq!(cell.show(Reader::Scraper), 3);
+    }
+
+    #[test]
+    fn a_person_sees_the_value_and_leaves_the_zero_to_the_scraper() {
+        let mut cell = Cell::default();
+        cell.add_one();
+        assert_eq!(cell.show(Reader::Person), 1);
+        assert_eq!(cell.show(Reader::Scraper), 0);
+        assert_eq!(cell.show(Reader::Scraper), 1);
     }
 
     #[test]
     fn a_cell_that_was_born_early_is_never_late() {
         let mut cell = Cell::default();
-        assert_eq!(cell.show(), 0);
+        assert_eq!(cell.show(Reader::Scraper), 0);
         cell.add_one();
-        assert_eq!(cell.show(), 1);
+        assert_eq!(cell.show(Reader::Scraper), 1);
     }
 }

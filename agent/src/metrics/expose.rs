@@ -138,10 +138,21 @@ impl Labels for &[(&str, &str)] {
 /// Nothing beside the labels of the subject.
 pub const NONE: &[(&str, &str)] = &[];
 
+/// Who reads an exposition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reader {
+    /// A scraper, which compares samples over time: what is new is at 0 once, so that it sees the
+    /// first event rise.
+    Scraper,
+    /// A person, who looks at this one: the values are as they are, and count as unseen.
+    Person,
+}
+
 /// Writes one exposition, family after family.
 #[derive(Debug)]
 pub struct Exposition<'a> {
     out: &'a mut Vec<u8>,
+    reader: Reader,
     /// The name that samples of this family begin with.
     name: Vec<u8>,
     family: Option<&'static Family>,
@@ -152,8 +163,21 @@ pub struct Exposition<'a> {
 impl<'a> Exposition<'a> {
     /// Appends to `out`.
     #[must_use]
-    pub fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out, name: Vec::with_capacity(64), family: None, header_due: false, series: 0 }
+    pub fn new(out: &'a mut Vec<u8>, reader: Reader) -> Self {
+        Self {
+            out,
+            reader,
+            name: Vec::with_capacity(64),
+            family: None,
+            header_due: false,
+            series: 0,
+        }
+    }
+
+    /// Whom it is for.
+    #[must_use]
+    pub const fn reader(&self) -> Reader {
+        self.reader
     }
 
     /// Samples that follow belong to this family. A family without samples leaves no trace.
@@ -180,7 +204,7 @@ impl<'a> Exposition<'a> {
 
     /// A counter of events.
     pub fn cell(&mut self, block: &[u8], labels: &impl Labels, cell: &mut Cell) {
-        self.sample(block, labels, Value::Count(cell.show()));
+        self.sample(block, labels, Value::Count(cell.show(self.reader)));
     }
 
     /// A histogram of times.

@@ -1,6 +1,6 @@
 //! Histograms of times with fixed bounds.
 
-use super::expose::{Exposition, Labels};
+use super::expose::{Exposition, Labels, Reader};
 
 /// The upper bound of a bucket.
 #[derive(Debug)]
@@ -11,7 +11,8 @@ pub struct Bound {
     pub le: &'static str,
 }
 
-/// Times, counted by bucket. As with [`super::cell::Cell`], the first exposition shows it empty.
+/// Times, counted by bucket. As with [`super::cell::Cell`], a scraper sees it
+/// empty the first time.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     bounds: &'static [Bound],
@@ -40,7 +41,10 @@ impl Histogram {
 
     /// Writes it.
     pub fn write(&mut self, block: &[u8], labels: &impl Labels, to: &mut Exposition<'_>) {
-        let empty = !std::mem::replace(&mut self.shown, true);
+        let empty = match to.reader() {
+            Reader::Person => false,
+            Reader::Scraper => !std::mem::replace(&mut self.shown, true),
+        };
         to.histogram(block, labels, &Shown { histogram: self, empty });
     }
 }
@@ -78,6 +82,7 @@ impl Shown<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::expose::Reader;
     use super::{Bound, Histogram, Shown};
 
     static BOUNDS: [Bound; 2] = [Bound { ns: 10, le: "1" }, Bound { ns: 20, le: "2" }];
@@ -100,7 +105,7 @@ mod tests {
         histogram.observe_ns(15);
         let mut text = Vec::new();
         for _ in 0..2 {
-            let mut to = super::Exposition::new(&mut text);
+            let mut to = super::Exposition::new(&mut text, Reader::Scraper);
             to.family(&crate::metrics::restart::OUTAGE.family);
             histogram.write(b"", &crate::metrics::expose::NONE, &mut to);
         }

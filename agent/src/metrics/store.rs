@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::catalog::{self, Scope};
 use super::cell::Cells;
-use super::expose::{Block, Exposition};
+use super::expose::{Block, Exposition, Reader};
 use super::info;
 use super::node::NodeStats;
 use super::oom::{self, ScopeLabel};
@@ -321,8 +321,8 @@ impl Store {
     }
 
     /// Appends the whole exposition.
-    pub fn encode(&mut self, stats: &NodeStats, out: &mut Vec<u8>) {
-        let mut to = Exposition::new(out);
+    pub fn encode(&mut self, stats: &NodeStats, reader: Reader, out: &mut Vec<u8>) {
+        let mut to = Exposition::new(out, reader);
         for entry in catalog::CONTAINER {
             to.family(&entry.family);
             self.containers.each(|block, container| (entry.write)(block, container, &mut to));

@@ -9,6 +9,7 @@ use crate::cgroup::{
 };
 use crate::kernel::host;
 use crate::metrics::{
+    expose::Reader,
     node::{CollectorStats, NodeStats},
     process::ProcessStats,
     shutdown::OpenShutdown,
@@ -22,7 +23,7 @@ pub(super) struct Runs {
 
 impl Node {
     /// The whole exposition, as of now.
-    pub fn scrape(&mut self) -> Vec<u8> {
+    pub fn scrape(&mut self, reader: Reader) -> Vec<u8> {
         self.turn();
         self.sample();
         let now = host::boot_ns();
@@ -35,7 +36,7 @@ impl Node {
         let stats = self.stats();
         // Somewhat larger than the last, so that it seldom has to grow.
         let mut body = Vec::with_capacity(self.body_bytes + self.body_bytes / 8 + 4096);
-        self.store.encode(&stats, &mut body);
+        self.store.encode(&stats, reader, &mut body);
         self.body_bytes = body.len();
         body
     }

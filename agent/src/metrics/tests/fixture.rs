@@ -8,6 +8,7 @@ use crate::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample};
 use crate::event::{ExitStatus, TaskKey};
 use crate::kube::identity::Identity;
 use crate::lifecycle::fact::{Cause, EndSource, Fact, FactKind, Sender, Started, Termination};
+use crate::metrics::expose::Reader;
 use crate::metrics::node::{CollectorStats, NodeStats};
 use crate::metrics::process::ProcessStats;
 use crate::metrics::store::{Store, StoreOptions};
@@ -140,7 +141,7 @@ pub(super) fn node_stats() -> NodeStats {
 
 pub(super) fn encode(store: &mut Store) -> String {
     let mut out = Vec::new();
-    store.encode(&node_stats(), &mut out);
+    store.encode(&node_stats(), Reader::Scraper, &mut out);
     String::from_utf8(out).unwrap()
 }
 

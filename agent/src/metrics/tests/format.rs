@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::parse::{LabelMap, Line, parse};
 use crate::metrics::catalog::{Family, Scope, Type, Unit};
+use crate::metrics::expose::Reader;
 use crate::metrics::expose::{Block, Exposition, NONE, Value};
 use crate::metrics::histogram::{Bound, Histogram};
 
@@ -25,7 +26,7 @@ static BOUNDS: [Bound; 2] =
 
 fn one(labels: &[(&str, &str)], value: Value) -> String {
     let mut out = Vec::new();
-    let mut to = Exposition::new(&mut out);
+    let mut to = Exposition::new(&mut out, Reader::Scraper);
     to.family(&GAUGE);
     to.sample(Block::new(labels).bytes(), &NONE, value);
     String::from_utf8(out).unwrap()
@@ -118,7 +119,7 @@ type Subjects = BTreeMap<(String, String), (u64, Vec<u64>)>;
 
 fn by_us(subjects: &Subjects) -> String {
     let mut out = Vec::new();
-    let mut to = Exposition::new(&mut out);
+    let mut to = Exposition::new(&mut out, Reader::Scraper);
     let block = |(a, b): &(String, String)| Block::new(&[("a", a), ("b", b)]);
     to.family(&GAUGE);
     for (key, (value, _)) in subjects {
@@ -131,7 +132,7 @@ fn by_us(subjects: &Subjects) -> String {
     to.family(&HISTOGRAM);
     for (key, (_, times)) in subjects {
         let mut histogram = Histogram::new(&BOUNDS);
-        histogram.write(b"", &NONE, &mut Exposition::new(&mut Vec::new()));
+        histogram.write(b"", &NONE, &mut Exposition::new(&mut Vec::new(), Reader::Scraper));
         for time_ns in times {
             histogram.observe_ns(*time_ns);
         }
