@@ -22,8 +22,27 @@ pub(crate) struct Plan {
     pub(crate) path: PathBuf,
     /// The user that it runs as; 0 keeps all capabilities.
     pub(crate) user: u32,
+    /// With what its Pod asks for; without, it can load no program.
+    pub(crate) capabilities: bool,
     /// For its log.
     pub(crate) dir: PathBuf,
+}
+
+/// What it is to watch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch<'a> {
+    /// `--mode`.
+    pub(crate) mode: &'a str,
+    /// `--cgroup.root`.
+    pub(crate) root: &'a Path,
+    /// `--pods.log-dir`.
+    pub(crate) log_dir: &'a Path,
+}
+
+impl<'a> From<&'a Node> for Watch<'a> {
+    fn from(node: &'a Node) -> Self {
+        Self { mode: "kubernetes", root: node.root(), log_dir: node.log_dir() }
+    }
 }
 
 /// A running agent. Dropped, it is killed.
@@ -38,18 +57,27 @@ pub(crate) struct Agent {
 
 impl Plan {
     /// Starts it at a free port and waits until it is ready.
-    pub(crate) fn start(&self, node: &Node, timeout: Duration) -> Result<Agent> {
+    pub(crate) fn start<'a>(
+        &self,
+        watch: impl Into<Watch<'a>>,
+        timeout: Duration,
+    ) -> Result<Agent> {
         // Another process may take the port in between: then the start says so.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a port")?;
         let address = listener.local_addr().context("looking for a port")?;
         drop(listener);
-        let mut agent = self.spawn(node, address)?;
+        let mut agent = self.spawn(watch, address)?;
         agent.wait_ready(timeout).with_context(|| agent.log_end())?;
         Ok(agent)
     }
 
     /// Starts it at this address and does not wait.
-    pub(crate) fn spawn(&self, node: &Node, address: SocketAddr) -> Result<Agent> {
+    pub(crate) fn spawn<'a>(
+        &self,
+        watch: impl Into<Watch<'a>>,
+        address: SocketAddr,
+    ) -> Result<Agent> {
+        let Watch { mode, root, log_dir } = watch.into();
         ensure!(self.path.exists(), "no agent at {}", self.path.display());
         let log = self.dir.join(format!("agent-{}.log", address.port()));
         let out = File::options()
@@ -57,16 +85,20 @@ impl Plan {
             .append(true)
             .open(&log)
             .with_context(|| format!("making {}", log.display()))?;
-        let child = Command::new(SELF_EXE)
-            .arg("launch")
-            .args(["--user", &self.user.to_string(), "--"])
+        let mut command = Command::new(SELF_EXE);
+        command.arg("launch").args(["--user", &self.user.to_string()]);
+        if !self.capabilities {
+            command.arg("--no-capabilities");
+        }
+        let child = command
+            .arg("--")
             .arg(&self.path)
-            .args(["agent", "--mode", "kubernetes"])
+            .args(["agent", "--mode", mode])
             .arg("--cgroup.root")
-            .arg(node.root())
+            .arg(root)
             .args(["--pods.source", "none"])
             .arg("--pods.log-dir")
-            .arg(node.log_dir())
+            .arg(log_dir)
             .args(["--web.listen-address", &address.to_string()])
             .stdin(Stdio::null())
             .stdout(out.try_clone().context("duplicating the log")?)

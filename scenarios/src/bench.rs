@@ -45,7 +45,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<bool> {
     clean_on_signal(&args.cgroup_root)?;
     let scratch = Scratch::make()?;
     let node = Node::make(&args.cgroup_root, &scratch.0.join("containers"))?;
-    let plan = Plan { path: args.agent.clone(), user: args.agent_user, dir: scratch.0.clone() };
+    let plan = Plan {
+        path: args.agent.clone(),
+        user: args.agent_user,
+        capabilities: true,
+        dir: scratch.0.clone(),
+    };
     println!("|agent - pidfd| of the time from the stop signal to the end");
     println!("{:<13} {:>6} {:>9} {:>9} {:>9}", "shape", "rounds", "p50_us", "p99_us", "max_us");
     let mut good = true;

@@ -20,6 +20,9 @@ pub(crate) struct LaunchArgs {
     /// User and group id; 0 changes nothing.
     #[arg(long)]
     user: u32,
+    /// Keep no capability at all.
+    #[arg(long)]
+    no_capabilities: bool,
     /// What to execute.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -28,7 +31,7 @@ pub(crate) struct LaunchArgs {
 /// Gives everything else away, then executes the command.
 pub(crate) fn run(args: &LaunchArgs) -> Result<()> {
     if args.user != 0 {
-        drop_to(args.user)?;
+        drop_to(args.user, !args.no_capabilities)?;
     }
     // The runner blocks the signals that it waits for, and a mask outlives exec.
     SigSet::empty().thread_set_mask().context("unblocking signals")?;
@@ -39,8 +42,9 @@ pub(crate) fn run(args: &LaunchArgs) -> Result<()> {
     bail!("executing {}: {error}", program.display())
 }
 
-fn drop_to(user: u32) -> Result<()> {
-    let keep: CapsHashSet = CAPABILITIES.into_iter().collect();
+fn drop_to(user: u32, capabilities: bool) -> Result<()> {
+    let keep: CapsHashSet =
+        if capabilities { CAPABILITIES.into_iter().collect() } else { CapsHashSet::new() };
     for capability in caps::read(None, CapSet::Bounding).context("reading the bounding set")? {
         if !keep.contains(&capability) {
             caps::drop(None, CapSet::Bounding, capability)

@@ -75,13 +75,22 @@ impl Context {
         std::thread::sleep(time * self.patience);
     }
 
+    /// One scrape of another agent, until `check` is content.
+    pub(crate) fn eventually_at<T>(
+        &self,
+        address: SocketAddr,
+        mut check: impl FnMut(&Scrape) -> Result<T>,
+    ) -> Result<T> {
+        self.eventually(|_| check(&scrape(address, self.timeout())?))
+    }
+
     /// One scrape.
     pub(crate) fn scrape(&self) -> Result<Scrape> {
         scrape(self.address, self.timeout())
     }
 
     /// Scrapes until `check` is content, [`Self::timeout`] at most.
-    pub(crate) fn eventually<T>(&self, check: impl Fn(&Scrape) -> Result<T>) -> Result<T> {
+    pub(crate) fn eventually<T>(&self, check: impl FnMut(&Scrape) -> Result<T>) -> Result<T> {
         self.eventually_within(self.timeout(), check)
     }
 
@@ -90,7 +99,7 @@ impl Context {
     pub(crate) fn eventually_within<T>(
         &self,
         timeout: Duration,
-        check: impl Fn(&Scrape) -> Result<T>,
+        mut check: impl FnMut(&Scrape) -> Result<T>,
     ) -> Result<T> {
         let start = Instant::now();
         loop {
@@ -152,7 +161,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<bool> {
     let scratch = Scratch::make()?;
     let node = Node::make(&root, &scratch.0.join("containers"))?;
     let host = Host::read(&node.burstable())?;
-    let plan = Plan { path: agent, user: args.agent_user, dir: scratch.0.clone() };
+    let plan =
+        Plan { path: agent, user: args.agent_user, capabilities: true, dir: scratch.0.clone() };
     let timeout = Duration::from_secs(10) * args.patience;
 
     // Containers are dropped before their Pods.

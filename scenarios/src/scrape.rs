@@ -91,6 +91,12 @@ impl Scrape {
         self.all(name, labels).map(|s| s.value).reduce(|a, b| a + b)
     }
 
+    /// Whether the family `name`, prefix included, has a sample.
+    pub(crate) fn has_family(&self, name: &str, kind: &str) -> bool {
+        let suffix = if kind == "histogram" { "_count" } else { "" };
+        self.samples.iter().any(|sample| sample.name.strip_suffix(suffix) == Some(name))
+    }
+
     /// How many samples there are.
     pub(crate) fn len(&self) -> usize {
         self.samples.len()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::tree::{Container, Pod, Tree};
+use super::tree::{Container, Limits, Pod, Tree};
 use super::work::WorkKind;
 
 /// The Pods of the demo.
@@ -30,8 +30,11 @@ pub(super) enum Actor {
 
 /// The grace period of those that need one.
 const GRACE: Duration = Duration::from_secs(5);
-/// Hungry's limit.
-const MEMORY_LIMIT_BYTES: u64 = 32 << 20;
+/// Hungry's limit: 32 MiB, without swap to escape to.
+const HUNGRY: Limits = &[("memory.max", "33554432"), ("memory.swap.max", "0")];
+/// Steady's limits, and its Pod's: a fifth of a CPU, 64 MiB, 64 tasks.
+const STEADY: Limits =
+    &[("cpu.max", "20000 100000"), ("memory.max", "67108864"), ("pids.max", "64")];
 /// The longest pause before a restart; the kubelet's is 5 min.
 const MAX_BACK_OFF: Duration = Duration::from_secs(16);
 
@@ -59,7 +62,7 @@ impl Actor {
             Self::Stubborn => "ignores SIGTERM and is killed after its grace period of 5 s",
             Self::Polite => "exits 300 ms after SIGTERM",
             Self::Mayfly => "lives for 200 ms",
-            Self::Steady => "uses a tenth of a CPU",
+            Self::Steady => "uses a tenth of a CPU; its limits are far",
         }
     }
 
@@ -92,19 +95,20 @@ impl Actor {
     fn play(self, tree: &Tree, stage: &Stage) -> Result<()> {
         let pod = tree.pod(self.pod())?;
         match self {
-            Self::Hungry => restarts(&pod, stage, WorkKind::Hog, Some(MEMORY_LIMIT_BYTES)),
-            Self::Crasher => restarts(&pod, stage, WorkKind::Crash, None),
+            Self::Hungry => restarts(&pod, stage, WorkKind::Hog, HUNGRY),
+            Self::Crasher => restarts(&pod, stage, WorkKind::Crash, &[]),
             Self::Stubborn => stopped(&pod, stage, WorkKind::Stubborn, Duration::from_secs(4)),
             Self::Polite => stopped(&pod, stage, WorkKind::Clean, Duration::from_secs(3)),
             Self::Mayfly => {
-                let mut running = Running::start(&pod, WorkKind::Short, None)?;
+                let mut running = Running::start(&pod, WorkKind::Short, &[])?;
                 running.wait(stage, None)?;
                 running.finish()?;
                 stage.pause(Duration::from_secs(2));
                 Ok(())
             }
             Self::Steady => {
-                let mut running = Running::start(&pod, WorkKind::Busy, None)?;
+                pod.limit(STEADY)?;
+                let mut running = Running::start(&pod, WorkKind::Busy, STEADY)?;
                 running.wait(stage, None)?;
                 Ok(())
             }
@@ -113,10 +117,10 @@ impl Actor {
 }
 
 /// The same container again and again, with a growing pause.
-fn restarts(pod: &Pod, stage: &Stage, kind: WorkKind, limit_bytes: Option<u64>) -> Result<()> {
+fn restarts(pod: &Pod, stage: &Stage, kind: WorkKind, limits: Limits) -> Result<()> {
     let mut back_off = Duration::from_secs(1);
     while stage.is_open() {
-        let mut running = Running::start(pod, kind, limit_bytes)?;
+        let mut running = Running::start(pod, kind, limits)?;
         running.wait(stage, None)?;
         running.finish()?;
         // The link goes with `running`, after the pause: time to be read.
@@ -128,7 +132,7 @@ fn restarts(pod: &Pod, stage: &Stage, kind: WorkKind, limit_bytes: Option<u64>) 
 
 /// It runs for a while, gets its stop signal, and SIGKILL when the grace period is over.
 fn stopped(pod: &Pod, stage: &Stage, kind: WorkKind, run: Duration) -> Result<()> {
-    let mut running = Running::start(pod, kind, None)?;
+    let mut running = Running::start(pod, kind, &[])?;
     if running.wait(stage, Some(run))?.is_none() && stage.is_open() {
         running.signal(WorkKind::StopSignal)?;
         if running.wait(stage, Some(GRACE))?.is_none() && stage.is_open() {
@@ -149,11 +153,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(pod: &Pod, kind: WorkKind, limit_bytes: Option<u64>) -> Result<Self> {
+    fn start(pod: &Pod, kind: WorkKind, limits: Limits) -> Result<Self> {
         let container = pod.container()?;
-        if let Some(bytes) = limit_bytes {
-            container.limit_memory(bytes)?;
-        }
+        container.limit(limits)?;
         let child = Command::new("/proc/self/exe")
             .args(["demo-work", kind.name(), "--join"])
             .arg(container.dir())

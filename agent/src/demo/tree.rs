@@ -140,6 +140,11 @@ pub(super) struct Pod {
 }
 
 impl Pod {
+    /// Limits all its containers together.
+    pub(super) fn limit(&self, limits: Limits) -> Result<()> {
+        write_limits(&self.dir, limits)
+    }
+
     /// A new container `app`, with an id of its own: its cgroup and its log link.
     pub(super) fn container(&self) -> Result<Container> {
         let id = hex(64);
@@ -176,11 +181,9 @@ impl Container {
         &self.dir
     }
 
-    /// Limits its memory, without swap to escape to.
-    pub(super) fn limit_memory(&self, bytes: u64) -> Result<()> {
-        write_file(&self.dir.join("memory.max"), &bytes.to_string())?;
-        let swap = self.dir.join("memory.swap.max");
-        if swap.exists() { write_file(&swap, "0") } else { Ok(()) }
+    /// Limits it.
+    pub(super) fn limit(&self, limits: Limits) -> Result<()> {
+        write_limits(&self.dir, limits)
     }
 
     /// Removes its cgroup, as a runtime does after the end. The link stays for a while.
@@ -198,6 +201,20 @@ impl Drop for Container {
             tracing::warn!(%error, path = %self.link.display(), "a link of the demo is left behind");
         }
     }
+}
+
+/// Files of a cgroup and what to write to them, as the kubelet does from a container's limits.
+pub(super) type Limits = &'static [(&'static str, &'static str)];
+
+/// Writes them; those for which the host has no controller are left out.
+fn write_limits(dir: &Path, limits: Limits) -> Result<()> {
+    for (file, value) in limits {
+        let path = dir.join(file);
+        if path.exists() {
+            write_file(&path, value)?;
+        }
+    }
+    Ok(())
 }
 
 fn make_dir(dir: &Path) -> Result<()> {

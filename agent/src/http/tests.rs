@@ -40,7 +40,7 @@ fn own(mut questions: mpsc::Receiver<Request>, pause: Duration) {
                 sleep(pause).await;
                 match question {
                     Request::Scrape(_, to) => {
-                        drop(to.send(Bytes::from_static(EXPOSITION.as_bytes())))
+                        drop(to.send(Bytes::from_static(EXPOSITION.as_bytes())));
                     }
                     Request::Ready(to) => drop(to.send(Err("no <programs> yet".into()))),
                     Request::Status(to) => {

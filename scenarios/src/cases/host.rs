@@ -1,18 +1,33 @@
-//! More than one agent on a host.
+//! The agent and its host: two agents, no privileges, a host without Kubernetes, the demo.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::{Case, born_at_zero, ended_once};
-use crate::agent::scrape;
+use crate::agent::{Plan, Watch, scrape};
+use crate::host::Need;
+use crate::process::SELF_EXE;
+use crate::report::Compared;
 use crate::run::Context;
-use crate::signal::RUNTIME;
+use crate::signal::{HAND, RUNTIME};
+
+/// The user of a Pod that is not root.
+const NOBODY: u32 = 65534;
+/// How often an agent without events looks around.
+const RESCAN: Duration = Duration::from_secs(10);
 
 pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("second-agent-same-port", same_port),
     || Case::new("second-agent-other-port", other_port).alone(),
+    || Case::new("agent-without-capabilities", without_capabilities).alone(),
+    || Case::new("agent-in-host-mode", host_mode).alone(),
+    || Case::new("agent-on-the-demo", demo).needs(&[Need::Cpu, Need::Memory, Need::Pids]).alone(),
 ];
 
 /// It says what is wrong, and leaves.
@@ -56,4 +71,124 @@ fn other_port(context: &Context) -> Result<String> {
     let status = second.stop(context.timeout())?;
     ensure!(status.success(), "SIGTERM ended the second agent with {status}");
     Ok(format!("both agents {one:.4} s"))
+}
+
+/// Nothing can be loaded: it says so, and serves what the files say.
+fn without_capabilities(context: &Context) -> Result<String> {
+    let pod = context.node.pod("agent-without-capabilities")?;
+    let mut container = pod.container("app")?;
+    container.start(&["--on-term", "handle"], context.timeout())?;
+    let plan = Plan { user: NOBODY, capabilities: false, ..context.plan.clone() };
+    let mut agent = plan.start(&context.node, context.timeout() * 2)?;
+    let cpu = context.eventually_at(agent.address(), |s| {
+        s.of(&container.key).value("container_cpu_usage_seconds_total", &[])
+    })?;
+    let scrape = scrape(agent.address(), context.timeout())?;
+    let attached = scrape.sum("program_attached", &[]).context("no program_attached")?;
+    ensure!(attached == 0.0, "{attached} programs are attached without a capability");
+    let log = fs::read_to_string(agent.log()).context("reading the agent's log")?;
+    ensure!(log.contains("CAP_BPF"), "the log does not name what is missing");
+    let before = scrape.sum("cgroups_tracked", &[]).context("no cgroups_tracked")?;
+
+    // Without events, the end of a container is found by looking.
+    context.signal(&RUNTIME, &container, Signal::SIGTERM)?;
+    container.wait(context.timeout())?;
+    container.remove_cgroup()?;
+    context.eventually_within(RESCAN + context.timeout(), |_| {
+        let scrape = self::scrape(agent.address(), context.timeout())?;
+        let now = scrape.sum("cgroups_tracked", &[]).context("no cgroups_tracked")?;
+        ensure!(now < before, "the removed cgroup is still counted");
+        Ok(())
+    })?;
+    let status = agent.stop(context.timeout())?;
+    ensure!(status.success(), "SIGTERM ended the agent with {status}");
+    Ok(format!("CPU time {cpu:.4} s from the files alone"))
+}
+
+/// Every container is a unit under its path.
+fn host_mode(context: &Context) -> Result<String> {
+    let pod = context.node.pod("agent-in-host-mode")?;
+    let mut container = pod.container("app")?;
+    let watch = Watch { mode: "host", ..Watch::from(&context.node) };
+    let mut agent = context.plan.start(watch, context.timeout() * 2)?;
+    container.start(&["--on-term", "handle", "--term-ms", "200"], context.timeout())?;
+    let path = container.dir.strip_prefix(context.node.root()).context("not below the root")?;
+    let (path, name) =
+        (path.to_string_lossy().into_owned(), format!("cri-containerd-{}.scope", container.id));
+    let labels = [("namespace", "host"), ("pod", &*path), ("container", &*name)];
+    context.eventually_at(agent.address(), |s| {
+        s.sum("container_info", &labels).context("the unit is not shown")
+    })?;
+    // A hand's SIGTERM counts as well: systemd's is no runtime's.
+    let sent_ns = context.signal(&HAND, &container, Signal::SIGTERM)?;
+    let ended = container.wait(context.timeout())?;
+    let told = context.eventually_at(agent.address(), |s| {
+        s.sum("container_last_shutdown_seconds", &labels).context("no shutdown")
+    })?;
+    let compared = Compared::new(told, sent_ns, ended.at_ns).check()?;
+    let status = agent.stop(context.timeout())?;
+    ensure!(status.success(), "SIGTERM ended the agent with {status}");
+    Ok(compared.to_string())
+}
+
+/// The demo shows every family of the catalogue, its OOM kills included.
+fn demo(context: &Context) -> Result<String> {
+    let log_dir = context.plan.dir.join("demo");
+    fs::create_dir(&log_dir).with_context(|| format!("making {}", log_dir.display()))?;
+    let ready = context.plan.dir.join("demo-ready");
+    // By way of `launch`, which unblocks the signal that ends it.
+    let mut demo = Command::new(SELF_EXE)
+        .args(["launch", "--user", "0", "--"])
+        .arg(&context.plan.path)
+        .arg("demo")
+        .arg("--cgroup.root")
+        .arg(context.node.root())
+        .arg("--log-dir")
+        .arg(&log_dir)
+        .arg("--ready-file")
+        .arg(&ready)
+        .stdout(Stdio::null())
+        .spawn()
+        .map(Killed)
+        .context("starting the demo")?;
+    let root = context.eventually(|_| {
+        let line = fs::read_to_string(&ready).context("the demo is not ready")?;
+        let root = line.split_whitespace().find_map(|word| word.strip_prefix("cgroup_root="));
+        root.map(PathBuf::from).context("the demo names no cgroup_root")
+    })?;
+    let watch = Watch { mode: "kubernetes", root: &root, log_dir: &log_dir };
+    let mut agent = context.plan.start(watch, context.timeout() * 2)?;
+
+    let list = Command::new(&context.plan.path).arg("catalogue").output().context("catalogue")?;
+    let list = String::from_utf8(list.stdout).context("the catalogue is not UTF-8")?;
+    let families: Vec<_> = list.lines().filter_map(|l| l.split_once(' ')).collect();
+    ensure!(families.len() > 50, "the catalogue has {} families", families.len());
+    let patience = context.timeout() * 6;
+    context.eventually_within(patience, |_| {
+        let scrape = scrape(agent.address(), context.timeout())?;
+        let missing: Vec<_> =
+            families.iter().filter(|(n, kind)| !scrape.has_family(n, kind)).collect();
+        ensure!(missing.is_empty(), "not shown: {missing:?}");
+        let hungry = [("workload", "hungry-0"), ("scope", "container"), ("victim", "init")];
+        let ooms = scrape.sum("oom_events_total", &hungry).unwrap_or_default();
+        ensure!(ooms > 0.0, "no OOM kill of the hungry container");
+        Ok(())
+    })?;
+    let status = agent.stop(context.timeout())?;
+    ensure!(status.success(), "SIGTERM ended the agent with {status}");
+    let pid = Pid::from_raw(i32::try_from(demo.0.id())?);
+    kill(pid, Signal::SIGTERM).context("stopping the demo")?;
+    context.eventually(|_| demo.0.try_wait().context("waiting")?.context("the demo goes on"))?;
+    ensure!(!root.exists(), "the demo left {}", root.display());
+    Ok(format!("{} families", families.len()))
+}
+
+/// Dropped, it is killed.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
