@@ -12,9 +12,11 @@ Written from the catalogue in the code; a test holds it to that.
 
 A value that is not known makes no series. What can be counted is at 0 before its first event: where
 the label sets are few they are born with their container or workload; where they are many (signals
-by sender) a series is born when it first happens and shows 0 in one scrape before its value, so
-that `increase()` sees it. Times are seconds, amounts of memory bytes. *Series* is how many series a
-family can have for one subject, its buckets included.
+by sender) a series is born when it first happens. A Prometheus scraper sees a new series at 0 once
+before its value, so that `increase()` sees the first event; a person with curl sees the value.
+
+Times are seconds, amounts of memory bytes. *Series* is how many series a family can have for one
+subject, its buckets included.
 
 Not there without an API source, and why: requests, grace periods and shares of them, preStop,
 triggers (`trigger` is `none` without a stop signal, else `unknown`), probes, startup phases: the

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use agent::bpf::{
@@ -71,31 +71,70 @@ async fn every_program_loads_attaches_and_checks_itself() {
     self_check(&programs.running_tasks().unwrap()).unwrap();
 }
 
+/// A root of our own; `None`, with the reason printed, where none can be made.
+fn root(name: &str) -> Option<Cgroup> {
+    let Some(mount) = cgroup_mount::find().unwrap().unified else {
+        println!("SKIPPED: no cgroup v2 hierarchy is mounted");
+        return None;
+    };
+    match Cgroup::new(&mount, &format!("podvitals-{name}-{}", std::process::id())) {
+        Ok(root) => Some(root),
+        Err(error) => {
+            println!("SKIPPED: no cgroup can be made in {}: {error}", mount.display());
+            None
+        }
+    }
+}
+
+/// A process in a cgroup that does nothing for long.
+fn sleeper(cgroup: &Cgroup) -> Child {
+    let procs = cgroup.0.join("cgroup.procs");
+    let mut command = Command::new("sleep");
+    command.arg("1000");
+    // SAFETY: between fork and exec only a file is written; nothing else of this process is used.
+    unsafe { command.pre_exec(move || fs::write(&procs, "0")) };
+    command.spawn().unwrap()
+}
+
+/// A full ring loses records and counts each of them.
+#[tokio::test]
+async fn what_is_sent_is_received_or_counted_as_lost() {
+    /// More than the ring holds, at 120 bytes a record.
+    const SIGNALS: u64 = 30_000;
+    let Some((mut programs, mut ring)) = load() else { return };
+    let Some(root) = root("full") else { return };
+    programs.track_root(root.id()).unwrap();
+    let container = Cgroup::new(&root.0, "container").unwrap();
+    let mut child = sleeper(&container);
+    let target = Pid::from_raw(child.id().cast_signed());
+    for _ in 0..SIGNALS {
+        // Ignored by default, and from outside the cgroup, so that each is told.
+        kill(target, Signal::SIGWINCH).unwrap();
+    }
+    let mut events = Vec::new();
+    ring.drain(&mut events);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let losses = programs.losses();
+    let winch = |e: &&Event| matches!(e.kind, EventKind::Signal(s) if s.signal == 28);
+    let received = events.iter().filter(winch).count() as u64;
+    assert!(losses.ring_full > 0, "the ring was never full: {losses:?}");
+    assert_eq!(received + losses.ring_full, SIGNALS);
+    ring.drain(&mut events);
+    assert_eq!(programs.losses().submitted, events.len() as u64);
+    assert_eq!(ring.rejected().map(|(_, count)| count).sum::<u64>(), 0);
+}
+
 #[tokio::test]
 async fn the_life_of_a_process_is_told_in_order() {
     let Some((mut programs, mut ring)) = load() else { return };
-    let Some(mount) = cgroup_mount::find().unwrap().unified else {
-        println!("SKIPPED: no cgroup v2 hierarchy is mounted");
-        return;
-    };
-    let root = match Cgroup::new(&mount, &format!("podvitals-test-{}", std::process::id())) {
-        Ok(root) => root,
-        Err(error) => {
-            println!("SKIPPED: no cgroup can be made in {}: {error}", mount.display());
-            return;
-        }
-    };
+    let Some(root) = root("life") else { return };
     programs.track_root(root.id()).unwrap();
 
     // Made after the root is tracked, so that its events are inherited, not seeded.
     let container = Cgroup::new(&root.0, "container").unwrap();
     let id = container.id();
-    let procs = container.0.join("cgroup.procs");
-    let mut command = Command::new("sleep");
-    command.arg("1000");
-    // SAFETY: between fork and exec only a file is written; nothing else of this process is used.
-    unsafe { command.pre_exec(move || fs::write(&procs, "0")) };
-    let mut child = command.spawn().unwrap();
+    let mut child = sleeper(&container);
     let tgid = child.id();
 
     let tasks = programs.running_tasks().unwrap();

@@ -40,22 +40,10 @@ fn parse_lockdown(text: &str) -> Lockdown {
 /// Nanoseconds of `CLOCK_BOOTTIME`: the clock of every event.
 #[must_use]
 pub fn boot_ns() -> u64 {
-    clock_ns(nix::time::ClockId::CLOCK_BOOTTIME)
-}
-
-/// Wall time less boot time, in nanoseconds: what makes an event's time a date. It changes when
-/// the clock is set, so it is sampled when needed.
-#[must_use]
-pub fn wall_offset_ns() -> u64 {
-    clock_ns(nix::time::ClockId::CLOCK_REALTIME).saturating_sub(boot_ns())
-}
-
-fn clock_ns(clock: nix::time::ClockId) -> u64 {
-    // These clocks exist on every Linux that runs this program.
-    clock.now().map_or(0, |time| {
-        let time = Duration::from(time);
-        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-    })
+    // The clock exists on every Linux that runs this program.
+    nix::time::ClockId::CLOCK_BOOTTIME
+        .now()
+        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -75,6 +63,5 @@ mod tests {
         let first = boot_ns();
         assert!(first > 0);
         assert!(boot_ns() >= first);
-        assert!(wall_offset_ns() > 1_500_000_000_000_000_000);
     }
 }

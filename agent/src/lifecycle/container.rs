@@ -256,10 +256,13 @@ impl Container {
         }
         let End { status, cpu_runtime_ns, .. } = *end;
         init.ended(Left { time_boot_ns, status, cpu_runtime_ns });
+        // What it took to free the memory, since the last thread's exit, counts as well.
+        init.read_last = false;
         self.read_last(time_boot_ns, out);
     }
 
-    /// Asks for the last look at the cgroup's counters, once.
+    /// Asks for a last look at the cgroup's counters: when init exits, since the runtime may
+    /// remove the cgroup as soon as it has ended, and when it has ended, if there still is time.
     fn read_last(&mut self, time_boot_ns: u64, out: &mut Vec<Output>) {
         let gone = self.terminated || self.removed_boot_ns.is_some();
         if let Some(init) = &mut self.init

@@ -15,7 +15,8 @@ pub enum Output {
         /// Init's process, in the initial PID namespace.
         tgid: u32,
     },
-    /// Init has left: read the cgroup's counters now, before it is removed. Once a container.
+    /// Init has left: read the cgroup's counters now, before it is removed. When
+    /// init exits, and again when it has ended.
     ReadLast {
         /// The container's own cgroup.
         container: CgroupId,

@@ -38,7 +38,7 @@ fn container_that_stops_in_time() {
     node.run_to(14 * SEC);
     assert_eq!(node.out.last(), Some(&Output::Forget { container: WEB }));
     assert_eq!(node.deaths().len(), 1);
-    assert_eq!(node.out.iter().filter(|o| matches!(o, Output::ReadLast { .. })).count(), 1);
+    assert_eq!(node.out.iter().filter(|o| matches!(o, Output::ReadLast { .. })).count(), 2);
     assert!(node.lifecycle.is_empty() && node.idle());
 }
 
