@@ -10,3 +10,4 @@
 pub mod event;
 pub mod layout;
 pub mod map;
+pub mod snapshot;

@@ -18,6 +18,7 @@ mod oom;
 mod read;
 mod sched;
 mod signal;
+mod snapshot;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::bpf::{load, plan::Facts};
+use crate::bpf::load::{self, Survey};
 use crate::cli::CheckArgs;
-use crate::kernel::{btf, capabilities, cgroup_mount, host, offsets};
+use crate::kernel::{btf, capabilities, cgroup_mount, host};
 
 /// How bad a finding is. The order is that of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -192,19 +192,16 @@ fn look_at_programs(findings: &mut Vec<Finding>) {
         ),
         other => Finding::ok("lockdown", format!("{other:?}").to_lowercase()),
     });
-    let resolved = btf::Btf::from_file(Path::new(btf::VMLINUX))
-        .and_then(|types| offsets::resolve(&types).map(|offsets| (types, offsets)));
-    let (types, offsets) = match resolved {
-        Ok(both) => both,
+    let survey = match Survey::read(capabilities) {
+        Ok(survey) => survey,
         Err(error) => {
             let found = format!("{error} (the kernel has to be built with CONFIG_DEBUG_INFO_BTF)");
             findings.push(Finding::bad("BTF", Verdict::Degraded, found, EVENTS));
             return;
         }
     };
-    findings.push(Finding::ok("BTF", format!("{}, {} types", btf::VMLINUX, types.len())));
-    let facts = Facts { capabilities, lockdown, memory_offsets: offsets.memory.is_ok() };
-    match load::load(&types, &offsets.layout, &facts) {
+    findings.push(Finding::ok("BTF", format!("{}, {} types", btf::VMLINUX, survey.types.len())));
+    match load::load(&survey) {
         Err(error) => {
             let found = format!("{error:#}");
             findings.push(Finding::bad("programs", Verdict::Degraded, found, EVENTS));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::{DemoArgs, DemoWorkArgs};
+use crate::node::Source;
 
 /// How every Pod on this node lives and dies, from the kernel's own record.
 ///
@@ -75,6 +76,14 @@ pub struct AgentArgs {
     /// The cgroup v2 directory to watch [default: where cgroup2 is mounted].
     #[arg(long = "cgroup.root", env = "PODVITALS_CGROUP_ROOT", value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
+    /// Where the figures of cgroups come from.
+    #[arg(
+        long = "cgroup.source",
+        env = "PODVITALS_CGROUP_SOURCE",
+        value_enum,
+        default_value = "auto"
+    )]
+    pub cgroup_source: Source,
     /// Where Pods' names come from, besides the links of --pods.log-dir.
     #[arg(long = "pods.source", env = "PODVITALS_PODS_SOURCE", value_enum, default_value = "none")]
     pub pods_source: PodsSource,

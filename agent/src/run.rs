@@ -11,14 +11,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::bpf::{
-    load,
-    plan::{Facts, SUBJECTS},
+    load::{self, Survey},
+    plan::SUBJECTS,
     ring::Ring,
 };
-use crate::cgroup::{tree, walk};
+use crate::cgroup::{figures::Covered, tree, walk};
 use crate::cli::{AgentArgs, Mode};
 use crate::http::{self, Request, Status};
-use crate::kernel::{btf, capabilities, cgroup_mount, host, offsets};
+use crate::kernel::{cgroup_mount, host};
 use crate::metrics::{expose::Reader, store::StoreOptions};
 use crate::node::{Kernel, Node, Options};
 
@@ -103,6 +103,7 @@ pub async fn agent(
         mode,
         cgroup_root: root,
         log_dir: args.pods_log_dir.clone(),
+        source: args.cgroup_source,
         store: StoreOptions {
             linger: args.linger,
             workload_linger: WORKLOAD_LINGER,
@@ -228,19 +229,11 @@ fn mode(wanted: Mode, root: &Path) -> tree::Mode {
 
 /// Facts, decision, action: the kernel side as far as this host allows it.
 fn load_kernel() -> anyhow::Result<Kernel> {
-    let capabilities = capabilities::raise().context("cannot read this process's capabilities")?;
-    if !capabilities.can_trace() {
-        bail!("CAP_BPF and CAP_PERFMON are needed: run as root, or give the binary both");
-    }
-    let types = btf::Btf::from_file(Path::new(btf::VMLINUX))
-        .context("a kernel with CONFIG_DEBUG_INFO_BTF is needed")?;
-    let offsets = offsets::resolve(&types)?;
-    if let Err(error) = &offsets.memory {
+    let survey = Survey::read_raised()?;
+    if let Err(error) = &survey.offsets.memory {
         tracing::warn!(%error, "whose limit an OOM is about cannot be told on this kernel");
     }
-    let facts =
-        Facts { capabilities, lockdown: host::lockdown(), memory_offsets: offsets.memory.is_ok() };
-    let (programs, ring) = load::load(&types, &offsets.layout, &facts)?;
+    let (programs, ring) = load::load(&survey)?;
     for attached in &programs.attached {
         if let Err(why) = &attached.outcome {
             tracing::error!(program = attached.name, why, lost = attached.lost, "not attached");
@@ -249,7 +242,8 @@ fn load_kernel() -> anyhow::Result<Kernel> {
         }
     }
     let ring = Ring::new(ring).context("the ring buffer cannot be waited for")?;
-    Ok(Kernel { programs, ring })
+    let known = survey.snapshot.as_ref().map_or(0, |snapshot| snapshot.layout.known);
+    Ok(Kernel { programs, ring, snapshot: None, covered: Covered::by(known.into()) })
 }
 
 fn attached_programs(kernel: &Kernel) -> usize {

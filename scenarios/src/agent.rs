@@ -33,6 +33,8 @@ pub(crate) struct Plan {
 pub(crate) struct Watch<'a> {
     /// `--mode`.
     pub(crate) mode: &'a str,
+    /// `--cgroup.source`.
+    pub(crate) source: &'a str,
     /// `--cgroup.root`.
     pub(crate) root: &'a Path,
     /// `--pods.log-dir`.
@@ -41,7 +43,7 @@ pub(crate) struct Watch<'a> {
 
 impl<'a> From<&'a Node> for Watch<'a> {
     fn from(node: &'a Node) -> Self {
-        Self { mode: "kubernetes", root: node.root(), log_dir: node.log_dir() }
+        Self { mode: "kubernetes", source: "auto", root: node.root(), log_dir: node.log_dir() }
     }
 }
 
@@ -77,7 +79,7 @@ impl Plan {
         watch: impl Into<Watch<'a>>,
         address: SocketAddr,
     ) -> Result<Agent> {
-        let Watch { mode, root, log_dir } = watch.into();
+        let Watch { mode, source, root, log_dir } = watch.into();
         ensure!(self.path.exists(), "no agent at {}", self.path.display());
         let log = self.dir.join(format!("agent-{}.log", address.port()));
         let out = File::options()
@@ -93,7 +95,7 @@ impl Plan {
         let child = command
             .arg("--")
             .arg(&self.path)
-            .args(["agent", "--mode", mode])
+            .args(["agent", "--mode", mode, "--cgroup.source", source])
             .arg("--cgroup.root")
             .arg(root)
             .args(["--pods.source", "none"])

@@ -54,6 +54,11 @@ impl Host {
         Ok(Self { release, version, controllers, cgroup_kill })
     }
 
+    /// Whether its kernel is this release or a later one.
+    pub(crate) fn is_at_least(&self, major: u32, minor: u32) -> bool {
+        self.version >= (major, minor)
+    }
+
     /// Whether this host has it.
     pub(crate) fn has(&self, need: Need) -> Met {
         let controller = match need {

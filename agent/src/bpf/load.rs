@@ -2,8 +2,16 @@
 //! the others with it.
 
 use std::io::Read as _;
+use std::os::fd::AsFd as _;
 
-use agent_common::{event::TaskRecord, layout::Layout, map};
+use std::path::Path;
+
+use agent_common::{
+    event::TaskRecord,
+    layout::Layout,
+    map,
+    snapshot::{self as raw, SnapshotLayout},
+};
 use anyhow::{Context as _, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -14,15 +22,69 @@ use aya::{
 use super::{
     decode::{self, IteratedTask},
     plan::{self, Choice, Facts, Hook, SUBJECTS, Subject},
+    snapshot::Snapshot,
 };
 use crate::cgroup::CgroupId;
-use crate::kernel::btf;
+use crate::kernel::{
+    btf::{self, BtfError},
+    capabilities::{self, Capabilities},
+    host,
+    offsets::{self, Offsets},
+    snapshot_offsets::{self, SnapshotOffsets},
+};
 
 /// The kernel side, compiled; empty in a build without its tool chain.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podvitals.bpf.o"));
 
 /// [`Layout`] is nothing but words.
 const LAYOUT_WORDS: usize = size_of::<Layout>() / 4;
+/// So is [`SnapshotLayout`].
+const SNAPSHOT_WORDS: usize = size_of::<SnapshotLayout>() / 4;
+
+/// All that is known of the running kernel before anything is loaded.
+pub struct Survey {
+    /// Its types.
+    pub types: btf::Btf,
+    /// Where its fields are.
+    pub offsets: Offsets,
+    /// Where the figures of cgroups are, or why that is not known.
+    pub snapshot: Result<SnapshotOffsets, BtfError>,
+    /// What the plan decides from.
+    pub facts: Facts,
+}
+
+impl Survey {
+    /// Looks at the running kernel.
+    ///
+    /// # Errors
+    /// If it has no BTF, or lacks a field that every program needs.
+    pub fn read(capabilities: Capabilities) -> Result<Self, BtfError> {
+        let types = btf::Btf::from_file(Path::new(btf::VMLINUX))?;
+        let offsets = offsets::resolve(&types)?;
+        let snapshot = snapshot_offsets::resolve(&types);
+        let facts = Facts {
+            capabilities,
+            lockdown: host::lockdown(),
+            memory_offsets: offsets.memory.is_ok(),
+            snapshot_offsets: snapshot.is_ok(),
+            cgroup_iterator: types.has_function("bpf_iter_cgroup"),
+        };
+        Ok(Self { types, offsets, snapshot, facts })
+    }
+
+    /// The same, with the capabilities that this process can raise.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; and if the capabilities do not suffice to load anything.
+    pub fn read_raised() -> anyhow::Result<Self> {
+        let capabilities =
+            capabilities::raise().context("cannot read this process's capabilities")?;
+        if !capabilities.can_trace() {
+            bail!("CAP_BPF and CAP_PERFMON are needed: run as root, or give the binary both");
+        }
+        Self::read(capabilities).context("a kernel with CONFIG_DEBUG_INFO_BTF is needed")
+    }
+}
 
 /// What became of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +103,7 @@ pub struct Programs {
     ebpf: Ebpf,
     tracked: HashMap<MapData, u64, [u32; 2]>,
     counters: PerCpuArray<MapData, u64>,
+    figures: aya::maps::Map,
     /// Each subject's fate, in the order of [`SUBJECTS`].
     pub attached: Vec<Attached>,
 }
@@ -75,20 +138,28 @@ pub fn check_object() -> anyhow::Result<()> {
 /// # Errors
 /// If nothing can be loaded at all: no object, no BTF, maps refused. That one program is refused is
 /// no error; see [`Programs::attached`].
-pub fn load(
-    kernel_types: &btf::Btf,
-    layout: &Layout,
-    facts: &Facts,
-) -> anyhow::Result<(Programs, RingBuf<MapData>)> {
+pub fn load(survey: &Survey) -> anyhow::Result<(Programs, RingBuf<MapData>)> {
     check_object()?;
-    // SAFETY: `Layout` is `repr(C)` and consists of `u32` alone, so it has no padding.
-    let words = unsafe { std::mem::transmute::<Layout, [u32; LAYOUT_WORDS]>(*layout) };
+    let layout = survey.offsets.layout;
+    let snapshot =
+        survey.snapshot.as_ref().map_or_else(|_| SnapshotLayout::default(), |s| s.layout);
+    // SAFETY: both are `repr(C)` and consist of `u32` alone, so they have no padding.
+    let (words, snapshot_words) = unsafe {
+        (
+            std::mem::transmute::<Layout, [u32; LAYOUT_WORDS]>(layout),
+            std::mem::transmute::<SnapshotLayout, [u32; SNAPSHOT_WORDS]>(snapshot),
+        )
+    };
+    let figures_max = if survey.facts.cgroup_iterator { raw::SNAPSHOT_MAX } else { 1 };
     // A second parser of the same file: aya's finds functions and types for the loader but keeps
     // the members to itself.
     let types = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
     let mut ebpf = EbpfLoader::new()
         .btf(Some(&types))
         .override_global(map::LAYOUT, words.as_slice(), true)
+        .override_global(raw::SNAPSHOT_LAYOUT, snapshot_words.as_slice(), true)
+        // Without the iterator the array is of no use, and its memory is charged all the same.
+        .map_max_entries(raw::SNAPSHOT, figures_max)
         .load(OBJECT)
         .context("the kernel refused the maps (CAP_BPF is needed)")?;
     let take = |ebpf: &mut Ebpf, name| {
@@ -97,25 +168,19 @@ pub fn load(
     let tracked = HashMap::try_from(take(&mut ebpf, map::TRACKED)?)?;
     let counters = PerCpuArray::try_from(take(&mut ebpf, map::COUNTERS)?)?;
     let ring = RingBuf::try_from(take(&mut ebpf, map::EVENTS)?)?;
+    let figures = take(&mut ebpf, raw::SNAPSHOT)?;
 
-    let attached =
-        SUBJECTS.iter().map(|s| attach(&mut ebpf, &types, kernel_types, facts, s)).collect();
-    Ok((Programs { ebpf, tracked, counters, attached }, ring))
+    let attached = SUBJECTS.iter().map(|s| attach(&mut ebpf, &types, survey, s)).collect();
+    Ok((Programs { ebpf, tracked, counters, figures, attached }, ring))
 }
 
-fn attach(
-    ebpf: &mut Ebpf,
-    types: &Btf,
-    kernel_types: &btf::Btf,
-    facts: &Facts,
-    subject: &Subject,
-) -> Attached {
+fn attach(ebpf: &mut Ebpf, types: &Btf, survey: &Survey, subject: &Subject) -> Attached {
     let parameter = match (subject.hook, subject.parameter) {
-        (Hook::Tracepoint(name), Some((n, _))) => kernel_types.tracepoint_parameter(name, n),
+        (Hook::Tracepoint(name), Some((n, _))) => survey.types.tracepoint_parameter(name, n),
         _ => None,
     };
     let attached = |outcome, lost| Attached { name: subject.name, outcome, lost };
-    let (first, second) = match plan::choose(subject, facts, parameter.as_ref()) {
+    let (first, second) = match plan::choose(subject, &survey.facts, parameter.as_ref()) {
         Choice::Skip(why) => return attached(Err(why), subject.lost),
         Choice::Load { first, second } => (first, second),
     };
@@ -148,6 +213,10 @@ fn attach_program(ebpf: &mut Ebpf, types: &Btf, hook: Hook, name: &str) -> anyho
         Hook::TaskIterator => {
             let program: &mut Iter = program.try_into()?;
             program.load("task", types)?;
+        }
+        Hook::CgroupIterator => {
+            let program: &mut Iter = program.try_into()?;
+            program.load("cgroup", types)?;
         }
     }
     Ok(())
@@ -219,6 +288,19 @@ impl Programs {
             tracked_full: sum(map::COUNTER_LOST_TRACKED_FULL),
             submitted: sum(map::COUNTER_SUBMITTED),
         }
+    }
+
+    /// Binds the cgroup iterator to all cgroups below a root.
+    ///
+    /// # Errors
+    /// If it is not loaded, or the kernel refuses.
+    pub fn snapshot(&mut self, root: &Path) -> anyhow::Result<Snapshot> {
+        let aya::maps::Map::Array(figures) = &self.figures else {
+            bail!("the object's map {} is no array", raw::SNAPSHOT)
+        };
+        let program = self.ebpf.program("cgroup_figures").context("no program cgroup_figures")?;
+        let program: &Iter = program.try_into()?;
+        Snapshot::new(program.fd()?.as_fd(), figures, root)
     }
 
     /// Runs the task iterator: the processes in tracked cgroups whose parents are outside, and the

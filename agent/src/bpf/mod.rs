@@ -7,3 +7,4 @@ pub mod decode;
 pub mod load;
 pub mod plan;
 pub mod ring;
+pub mod snapshot;

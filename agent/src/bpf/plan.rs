@@ -9,6 +9,8 @@ pub enum Hook {
     Tracepoint(&'static str),
     /// The task iterator.
     TaskIterator,
+    /// The cgroup iterator.
+    CgroupIterator,
 }
 
 /// One thing to observe, and the programs that can.
@@ -33,7 +35,7 @@ pub struct Subject {
 
 /// All subjects, in the order in which they are attached: cgroups are tracked before their
 /// processes are watched.
-pub const SUBJECTS: [Subject; 8] = [
+pub const SUBJECTS: [Subject; 9] = [
     Subject {
         name: "cgroup_mkdir",
         hook: Hook::Tracepoint("cgroup_mkdir"),
@@ -108,6 +110,15 @@ pub const SUBJECTS: [Subject; 8] = [
                checked against the kernel's own answers",
         lost_typed: "",
     },
+    Subject {
+        name: "cgroup_figures",
+        hook: Hook::CgroupIterator,
+        untyped: None,
+        typed: "cgroup_figures",
+        parameter: None,
+        lost: "all figures are read from the files of each cgroup, which costs more",
+        lost_typed: "",
+    },
 ];
 
 /// What is known of the host before anything is loaded.
@@ -119,6 +130,10 @@ pub struct Facts {
     pub lockdown: Lockdown,
     /// The offsets for the memory hierarchy are known.
     pub memory_offsets: bool,
+    /// The offsets for the cgroup snapshot are known.
+    pub snapshot_offsets: bool,
+    /// The kernel's BTF has the function that a cgroup iterator is attached to (Linux 6.1).
+    pub cgroup_iterator: bool,
 }
 
 /// What to do about a subject.
@@ -156,6 +171,17 @@ pub fn choose(subject: &Subject, facts: &Facts, parameter: Option<&Parameter>) -
             }
         }
     }
+    if subject.hook == Hook::CgroupIterator {
+        if !facts.cgroup_iterator {
+            return Choice::Skip("this kernel has no cgroup iterator (Linux 6.1)".into());
+        }
+        if !facts.snapshot_offsets {
+            return Choice::Skip("the offsets of cgroups' figures are not known".into());
+        }
+        if facts.lockdown == Lockdown::Confidentiality {
+            return Choice::Skip("the lockdown forbids reading untyped memory".into());
+        }
+    }
     let needs_memory = subject.name == "mark_victim";
     let untyped_allowed =
         facts.lockdown != Lockdown::Confidentiality && (facts.memory_offsets || !needs_memory);
@@ -175,10 +201,12 @@ mod tests {
         capabilities: Capabilities { bpf: true, perfmon: true },
         lockdown: Lockdown::None,
         memory_offsets: true,
+        snapshot_offsets: true,
+        cgroup_iterator: true,
     };
 
     fn subject(name: &str) -> &'static Subject {
-        static ALL_SUBJECTS: [Subject; 8] = SUBJECTS;
+        static ALL_SUBJECTS: [Subject; 9] = SUBJECTS;
         ALL_SUBJECTS.iter().find(|s| s.name == name).unwrap()
     }
 
@@ -210,6 +238,19 @@ mod tests {
         assert_eq!(choice, Choice::Load { first: "mark_victim_typed", second: None });
         let choice = choose(subject("cgroup_mkdir"), &facts, pointer("cgroup").as_ref());
         assert!(matches!(choice, Choice::Load { first: "cgroup_mkdir", .. }));
+    }
+
+    #[test]
+    fn the_snapshot_needs_iterator_offsets_and_untyped_memory() {
+        let subject = subject("cgroup_figures");
+        assert!(matches!(choose(subject, &ALL, None), Choice::Load { .. }));
+        for facts in [
+            Facts { cgroup_iterator: false, ..ALL },
+            Facts { snapshot_offsets: false, ..ALL },
+            Facts { lockdown: Lockdown::Confidentiality, ..ALL },
+        ] {
+            assert!(matches!(choose(subject, &facts, None), Choice::Skip(_)), "{facts:?}");
+        }
     }
 
     #[test]

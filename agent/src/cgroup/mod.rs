@@ -1,5 +1,6 @@
 //! Control groups: which ones there are, whose they are, and what their files say.
 
+pub mod figures;
 pub mod files;
 mod handles;
 pub mod path;

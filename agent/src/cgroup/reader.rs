@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::CgroupId;
+use super::figures::Covered;
 use super::files::{self, CpuMax, FileName, MemoryStat};
 use super::handles::{Handles, Pass, Shared};
 use super::sample::{MemoryEvents, Pressure, Sample};
@@ -78,11 +79,25 @@ impl Reader {
     /// The cgroup is gone (it is then forgotten), or its directory cannot be opened. A single
     /// file is never an error.
     pub fn sample(&mut self, id: CgroupId, dir: &Path, what: Detail) -> Result<Sample, ReadError> {
+        self.sample_rest(id, dir, what, Covered::default())
+    }
+
+    /// As [`Self::sample`], without the files whose figures another source has.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub fn sample_rest(
+        &mut self,
+        id: CgroupId,
+        dir: &Path,
+        what: Detail,
+        covered: Covered,
+    ) -> Result<Sample, ReadError> {
         let handles = self.cgroups.entry(id).or_insert_with(Handles::new);
         let pass = Pass::new(id, dir, what.files(), handles, &mut self.shared);
         let result = match what {
-            Detail::Container => container(pass),
-            Detail::Pod => pod(pass),
+            Detail::Container => container(pass, covered),
+            Detail::Pod => pod(pass, covered),
         };
         if let Err(error) = &result {
             let errors = &mut self.shared.errors;
@@ -140,53 +155,61 @@ impl Reader {
     }
 }
 
-fn container(mut pass: Pass<'_>) -> Result<Sample, ReadError> {
+fn container(mut pass: Pass<'_>, covered: Covered) -> Result<Sample, ReadError> {
     use FileName::{
         CpuPressure, CpuStat, IoPressure, MemoryPeak, MemoryPressure, MemorySwapCurrent,
         MemorySwapMax, PidsCurrent, PidsMax,
     };
     let mut sample = Sample::default();
-    limits_and_memory(&mut pass, &mut sample)?;
-    if let Some(stat) = pass.figure(CpuStat, files::cpu_stat)? {
+    limits_and_memory(&mut pass, covered, &mut sample)?;
+    if !covered.cpu
+        && let Some(stat) = pass.figure(CpuStat, files::cpu_stat)?
+    {
         sample.cpu.usage_us = stat.usage_us;
         sample.cpu.periods = stat.periods;
         sample.cpu.throttled_periods = stat.throttled_periods;
         sample.cpu.throttled_us = stat.throttled_us;
     }
-    sample.memory.swap_bytes = single(&mut pass, MemorySwapCurrent)?;
-    sample.memory.swap_limit_bytes = single(&mut pass, MemorySwapMax)?;
-    sample.memory.peak_bytes = single(&mut pass, MemoryPeak)?;
+    if !covered.memory {
+        sample.memory.swap_bytes = single(&mut pass, MemorySwapCurrent)?;
+        sample.memory.swap_limit_bytes = single(&mut pass, MemorySwapMax)?;
+        sample.memory.peak_bytes = single(&mut pass, MemoryPeak)?;
+    }
     let cpu_pressure = pass.figure(CpuPressure, files::pressure)?.unwrap_or_default();
     sample.cpu_pressure = Pressure { full_us: None, ..cpu_pressure };
     sample.memory_pressure = pass.figure(MemoryPressure, files::pressure)?.unwrap_or_default();
     sample.io_pressure = pass.figure(IoPressure, files::pressure)?.unwrap_or_default();
-    sample.tasks = single(&mut pass, PidsCurrent)?;
-    sample.tasks_limit = single(&mut pass, PidsMax)?;
+    if !covered.pids {
+        sample.tasks = single(&mut pass, PidsCurrent)?;
+        sample.tasks_limit = single(&mut pass, PidsMax)?;
+    }
     pass.finish()?;
     Ok(sample)
 }
 
-fn pod(mut pass: Pass<'_>) -> Result<Sample, ReadError> {
+fn pod(mut pass: Pass<'_>, covered: Covered) -> Result<Sample, ReadError> {
     let mut sample = Sample::default();
-    limits_and_memory(&mut pass, &mut sample)?;
+    limits_and_memory(&mut pass, covered, &mut sample)?;
     pass.finish()?;
     Ok(sample)
 }
 
-fn limits_and_memory(pass: &mut Pass<'_>, sample: &mut Sample) -> Result<(), ReadError> {
-    if let Some(CpuMax { quota_us, period_us }) =
-        pass.figure(FileName::CpuMax, files::cpu_max)?.flatten()
+fn limits_and_memory(
+    pass: &mut Pass<'_>,
+    covered: Covered,
+    sample: &mut Sample,
+) -> Result<(), ReadError> {
+    if !covered.cpu
+        && let Some(CpuMax { quota_us, period_us }) =
+            pass.figure(FileName::CpuMax, files::cpu_max)?.flatten()
     {
         sample.cpu.quota_us = Some(quota_us);
         sample.cpu.period_us = Some(period_us);
     }
-    let usage_bytes = single(pass, FileName::MemoryCurrent)?;
     let stat: MemoryStat =
         pass.figure(FileName::MemoryStat, files::memory_stat)?.unwrap_or_default();
     let memory = &mut sample.memory;
-    memory.usage_bytes = usage_bytes;
-    memory.working_set_bytes =
-        usage_bytes.zip(stat.inactive_file_bytes).map(|(usage, file)| usage.saturating_sub(file));
+    memory.inactive_file_bytes = stat.inactive_file_bytes;
     memory.anon_bytes = stat.anon_bytes;
     memory.file_bytes = stat.file_bytes;
     memory.shmem_bytes = stat.shmem_bytes;
@@ -194,8 +217,12 @@ fn limits_and_memory(pass: &mut Pass<'_>, sample: &mut Sample) -> Result<(), Rea
     memory.minor_faults =
         stat.faults.zip(stat.major_faults).map(|(all, major)| all.saturating_sub(major));
     memory.major_faults = stat.major_faults;
-    memory.limit_bytes = single(pass, FileName::MemoryMax)?;
-    memory.events = pass.figure(FileName::MemoryEvents, files::memory_events)?;
+    if !covered.memory {
+        memory.usage_bytes = single(pass, FileName::MemoryCurrent)?;
+        memory.limit_bytes = single(pass, FileName::MemoryMax)?;
+        memory.events = pass.figure(FileName::MemoryEvents, files::memory_events)?;
+    }
+    memory.set_working_set();
     Ok(())
 }
 

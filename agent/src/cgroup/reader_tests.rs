@@ -67,6 +67,7 @@ fn whole() -> Sample {
         memory: Memory {
             usage_bytes: Some(1000),
             working_set_bytes: Some(600),
+            inactive_file_bytes: Some(400),
             anon_bytes: Some(10),
             file_bytes: Some(20),
             shmem_bytes: Some(40),

@@ -47,6 +47,8 @@ pub struct Memory {
     /// `memory.current` less `memory.stat` `inactive_file`, not below 0: what the kubelet and
     /// cAdvisor call the working set.
     pub working_set_bytes: Option<u64>,
+    /// `memory.stat` `inactive_file`: what can be given up most easily.
+    pub inactive_file_bytes: Option<u64>,
     /// `memory.stat` `anon`.
     pub anon_bytes: Option<u64>,
     /// `memory.stat` `file`.
@@ -69,6 +71,14 @@ pub struct Memory {
     pub major_faults: Option<u64>,
     /// `memory.events`: with all cgroups below.
     pub events: Option<MemoryEvents>,
+}
+
+impl Memory {
+    /// Computes the working set, once usage and inactive file pages are there.
+    pub fn set_working_set(&mut self) {
+        let both = self.usage_bytes.zip(self.inactive_file_bytes);
+        self.working_set_bytes = both.map(|(usage, file)| usage.saturating_sub(file));
+    }
 }
 
 /// `memory.events` or `memory.events.local`.

@@ -20,6 +20,7 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_TYPE_TAG: u32 = 18;
 
@@ -236,6 +237,12 @@ impl Btf {
                     .then(|| read_u32(&self.bytes, at + 4).map(Ok))?
             })
         })
+    }
+
+    /// Whether the kernel has a function of this name.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        self.named(name, KIND_FUNC).next().is_some()
     }
 
     /// What parameter `n` of a tracepoint is, from its `btf_trace_<name>` typedef; `None` when the

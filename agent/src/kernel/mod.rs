@@ -5,3 +5,4 @@ pub mod capabilities;
 pub mod cgroup_mount;
 pub mod host;
 pub mod offsets;
+pub mod snapshot_offsets;

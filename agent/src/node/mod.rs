@@ -10,9 +10,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bpf::{load::Programs, ring::Ring};
+use crate::bpf::{load::Programs, ring::Ring, snapshot::Snapshot};
 use crate::cgroup::{
     CgroupId,
+    figures::Covered,
     reader::Reader,
     tree::{self, Tree},
 };
@@ -29,6 +30,15 @@ const NAMES_NS: u64 = 250_000_000;
 /// How often what has lingered long enough is given up.
 const EXPIRE_NS: u64 = 5_000_000_000;
 
+/// Where the figures of cgroups come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Source {
+    /// One pass of the kernel's cgroup iterator where it can, the files for the rest.
+    Auto,
+    /// The files of each cgroup.
+    Files,
+}
+
 /// What the owner needs to know from the start.
 #[derive(Debug)]
 pub struct Options {
@@ -38,6 +48,8 @@ pub struct Options {
     pub cgroup_root: PathBuf,
     /// Where the kubelet leaves its links.
     pub log_dir: PathBuf,
+    /// Where figures come from.
+    pub source: Source,
     /// What the store keeps.
     pub store: StoreOptions,
     /// How many files of cgroups may be kept open.
@@ -50,6 +62,10 @@ pub struct Kernel {
     pub programs: Programs,
     /// Their records.
     pub ring: Ring,
+    /// All cgroups in one pass, once there is a root to begin at and if the kernel can.
+    pub snapshot: Option<Snapshot>,
+    /// What a pass says, so that the files need not.
+    pub covered: Covered,
 }
 
 /// All that is known of this node.
@@ -68,7 +84,7 @@ pub struct Node {
     /// Cgroups whose parent is not known.
     unresolved: u64,
     losses_seen: u64,
-    scans: scrape::Runs,
+    runs: scrape::Runs,
     next_rescan_ns: u64,
     next_names_ns: u64,
     next_expire_ns: u64,
@@ -92,7 +108,7 @@ impl Node {
             unseen_oom_kills: 0,
             unresolved: 0,
             losses_seen: 0,
-            scans: scrape::Runs::default(),
+            runs: scrape::Runs::default(),
             next_rescan_ns: 0,
             next_names_ns: 0,
             next_expire_ns: 0,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::containers::{Container, Origin};
-use super::{Kernel, Node};
+use super::{Kernel, Node, Source};
 use crate::bpf::load::self_check;
 use crate::cgroup::{
     CgroupId,
@@ -49,6 +49,7 @@ impl Node {
         let now = host::boot_ns();
         let Some(id) = self.track_root(&root) else { return };
         self.tree.insert_root(id, root.clone());
+        self.begin_snapshots(&root);
         // What is made after its parent is tracked tells itself. What was made before is found by
         // the first walk, and what was made below that before it was tracked, by the second.
         self.track_all(&walk::walk(&root).0);
@@ -96,6 +97,26 @@ impl Node {
             tracing::error!(error = format!("{error:#}"), "the root is not tracked: no events");
         }
         Some(id)
+    }
+
+    /// Binds the cgroup iterator to the root, where there is one.
+    fn begin_snapshots(&mut self, root: &Path) {
+        let Some(kernel) = &mut self.kernel else { return };
+        let loaded = kernel
+            .programs
+            .attached
+            .iter()
+            .any(|attached| attached.name == "cgroup_figures" && attached.outcome.is_ok());
+        if !loaded || self.options.source == Source::Files {
+            return;
+        }
+        match kernel.programs.snapshot(root) {
+            Ok(snapshot) => kernel.snapshot = Some(snapshot),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "no snapshots: figures are read from the files of each cgroup"
+            ),
+        }
     }
 
     fn track_all(&mut self, found: &[Found]) {

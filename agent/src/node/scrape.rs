@@ -1,11 +1,15 @@
 //! One scrape: read every shown cgroup, write the exposition.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use super::Node;
+use crate::bpf::snapshot::Figures;
 use crate::cgroup::{
     CgroupId,
+    figures::{self, Covered},
     reader::{Detail, ReadError},
+    tree::{Entry, Mode},
 };
 use crate::kernel::host;
 use crate::metrics::{
@@ -19,6 +23,7 @@ use crate::metrics::{
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     files: Option<(u64, bool)>,
+    snapshot: Option<u64>,
 }
 
 impl Node {
@@ -75,39 +80,93 @@ impl Node {
         facts
     }
 
+    /// Brings the store up to date: one pass over all cgroups, then the files that the pass does
+    /// not cover.
     fn sample(&mut self) {
         let begin = host::boot_ns();
+        self.flush();
+        let (figures, covered) = self.pass();
+        let passed = host::boot_ns();
         let mut success = true;
         let mut pods: HashMap<CgroupId, CgroupId> = HashMap::new();
-        for (&id, container) in &self.containers {
-            if !container.is_shown() {
-                continue;
-            }
-            // A removed cgroup has no path any more; its last figures are in the store.
-            let Some(dir) = self.tree.path(id) else { continue };
-            if let Some(pod) = self.tree.pod_of(id) {
-                pods.insert(pod, id);
-            }
-            match self.reader.sample(id, &dir, Detail::Container) {
-                Ok(sample) => self.store.sample(id, sample),
-                Err(ReadError::Vanished { .. }) => {}
+        let Self { tree, containers, reader, store, .. } = self;
+        let mut read = |id, dir: &Path, what| {
+            // A cgroup that the pass had no room for, or that is younger, is read from its files.
+            let found = figures.of(id);
+            let covered = if found.is_some() { covered } else { Covered::default() };
+            let mut sample = match reader.sample_rest(id, dir, what, covered) {
+                Ok(sample) => sample,
+                Err(ReadError::Vanished { .. }) => return None,
                 Err(error) => {
                     tracing::debug!(%error, "a cgroup was not read");
                     success = false;
+                    return None;
                 }
+            };
+            if let Some(found) = found {
+                figures::fill(&mut sample, found, covered, page_bytes());
+            }
+            Some(sample)
+        };
+        for (&id, _) in containers.iter().filter(|(_, container)| container.is_shown()) {
+            // A removed cgroup has no path any more; its last figures are in the store.
+            let Some(dir) = tree.path(id) else { continue };
+            if let Some(pod) = tree.pod_of(id) {
+                pods.insert(pod, id);
+            }
+            if let Some(sample) = read(id, &dir, Detail::Container) {
+                store.sample(id, sample);
             }
         }
         for (pod, container) in pods {
-            let Some(dir) = self.tree.path(pod) else { continue };
-            let names = self.containers.get(&container).and_then(super::Container::shown_pod);
+            let Some(dir) = tree.path(pod) else { continue };
+            let names = containers.get(&container).and_then(super::Container::shown_pod);
             let Some((namespace, name)) = names else { continue };
-            match self.reader.sample(pod, &dir, Detail::Pod) {
-                Ok(sample) => self.store.pod_sample(pod, namespace, name, sample),
-                Err(ReadError::Vanished { .. }) => {}
-                Err(_) => success = false,
+            if let Some(sample) = read(pod, &dir, Detail::Pod) {
+                store.pod_sample(pod, namespace, name, sample);
             }
         }
-        self.scans.files = Some((host::boot_ns().saturating_sub(begin), success));
+        let end = host::boot_ns();
+        self.runs.files = Some((end.saturating_sub(passed), success));
+        if !figures.is_empty() {
+            self.runs.snapshot = Some(passed.saturating_sub(begin));
+        }
+    }
+
+    /// Makes the kernel add up the CPU time of all cgroups, which it does when `cpu.stat` of one
+    /// above is read (kernel/cgroup/rstat.c). That of the hierarchy's root does not (6.18, 7.3), so
+    /// in host mode each top-level cgroup's is read.
+    fn flush(&self) {
+        if self.kernel.as_ref().is_none_or(|kernel| kernel.snapshot.is_none()) {
+            return;
+        }
+        let is_root = |entry: &Entry| entry.parent.is_none();
+        let tops = self.tree.iter().filter(|(_, entry)| match self.options.mode {
+            Mode::Kubernetes => is_root(entry),
+            Mode::Host => {
+                entry.parent.and_then(|parent| self.tree.get(parent)).is_some_and(is_root)
+            }
+        });
+        for (id, _) in tops {
+            if let Some(path) = self.tree.path(id) {
+                // What is gone has no figures to add up.
+                let _ = std::fs::read(path.join("cpu.stat"));
+            }
+        }
+    }
+
+    /// One pass of the cgroup iterator; nothing where there is none.
+    fn pass(&mut self) -> (Figures, Covered) {
+        let Some(kernel) = &mut self.kernel else { return Default::default() };
+        let Some(snapshot) = &mut kernel.snapshot else { return Default::default() };
+        match snapshot.take() {
+            Ok(figures) => (figures, kernel.covered),
+            Err(error) => {
+                tracing::warn!(%error, "no more snapshots: figures are read from files");
+                kernel.snapshot = None;
+                Default::default()
+            }
+        }
     }
 
     fn stats(&self) -> NodeStats {
@@ -116,11 +175,18 @@ impl Node {
             cgroups_tracked: Some(self.tree.len() as u64),
             cgroups_unresolved: self.unresolved
                 + self.containers.values().filter(|c| c.waits()).count() as u64,
-            collectors: vec![CollectorStats {
-                name: "cgroup_files",
-                duration_ns: self.scans.files.map(|(duration, _)| duration),
-                success: self.scans.files.is_none_or(|(_, success)| success),
-            }],
+            collectors: vec![
+                CollectorStats {
+                    name: "cgroup_files",
+                    duration_ns: self.runs.files.map(|(duration, _)| duration),
+                    success: self.runs.files.is_none_or(|(_, success)| success),
+                },
+                CollectorStats {
+                    name: "cgroup_snapshot",
+                    duration_ns: self.runs.snapshot,
+                    success: self.kernel.as_ref().is_some_and(|kernel| kernel.snapshot.is_some()),
+                },
+            ],
             events_unseen: vec![("oom_kill", self.unseen_oom_kills)],
             process: ProcessStats::read(),
             ..NodeStats::default()
@@ -143,4 +209,11 @@ impl Node {
         }
         stats
     }
+}
+
+/// The size of a page, in which the kernel counts memory.
+fn page_bytes() -> u64 {
+    // A host without an answer does not exist; 4 KiB is what most have.
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
 }

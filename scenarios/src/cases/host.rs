@@ -156,7 +156,7 @@ fn demo(context: &Context) -> Result<String> {
         let root = line.split_whitespace().find_map(|word| word.strip_prefix("cgroup_root="));
         root.map(PathBuf::from).context("the demo names no cgroup_root")
     })?;
-    let watch = Watch { mode: "kubernetes", root: &root, log_dir: &log_dir };
+    let watch = Watch { mode: "kubernetes", source: "auto", root: &root, log_dir: &log_dir };
     let mut agent = context.plan.start(watch, context.timeout() * 2)?;
 
     let list = Command::new(&context.plan.path).arg("catalogue").output().context("catalogue")?;

@@ -9,6 +9,7 @@ mod restart;
 mod session;
 mod shutdown;
 mod signal;
+mod snapshot;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<Case> {
         figures::CASES,
         names::CASES,
         host::CASES,
+        snapshot::CASES,
     ]
     .into_iter()
     .flatten()

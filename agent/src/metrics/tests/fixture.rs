@@ -52,6 +52,7 @@ pub(super) fn full_sample() -> Sample {
         memory: Memory {
             usage_bytes: Some(100 << 20),
             working_set_bytes: Some(90 << 20),
+            inactive_file_bytes: Some(10 << 20),
             anon_bytes: Some(50 << 20),
             file_bytes: Some(40 << 20),
             shmem_bytes: Some(1 << 20),

@@ -1,0 +1,154 @@
+//! The cgroup iterator: the figures of all cgroups in one pass.
+//!
+//! The iterator cannot resume, and its own buffer is 32 KiB, so the records go into an array that
+//! the agent has mapped. Linux 6.1.
+
+use agent_common::snapshot::{
+    CgroupFigures, HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, SNAPSHOT_MAX, SnapshotLayout,
+};
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE, helpers::generated::bpf_probe_read_kernel, macros::map, maps::Array,
+};
+use core::ffi::c_void;
+
+use crate::read::{Ptr, argument_ptr, cgroup_id};
+
+/// The records, by the order of the walk. Element 0 says which walk it is.
+#[map]
+static SNAPSHOT: Array<CgroupFigures> = Array::with_max_entries(SNAPSHOT_MAX, BPF_F_MMAPABLE);
+
+/// Resolved from the running kernel's BTF; the agent refuses to load the program otherwise.
+#[unsafe(no_mangle)]
+static SNAPSHOT_LAYOUT: SnapshotLayout = SnapshotLayout {
+    cgroup_cpu_usage: 0,
+    cgroup_cpu: 0,
+    cgroup_memory: 0,
+    cgroup_pids: 0,
+    cpu_quota: 0,
+    cpu_period: 0,
+    cpu_periods: 0,
+    cpu_throttled_periods: 0,
+    cpu_throttled_time: 0,
+    memory_usage: 0,
+    memory_max: 0,
+    memory_watermark: 0,
+    swap_usage: 0,
+    swap_max: 0,
+    events_high: 0,
+    events_max: 0,
+    events_oom: 0,
+    events_oom_kill: 0,
+    pids_counter: 0,
+    pids_limit: 0,
+    known: 0,
+    padding: 0,
+};
+
+/// Reads one offset of [`SNAPSHOT_LAYOUT`].
+macro_rules! place {
+    ($field:ident) => {
+        crate::globals::load(&raw const (*(&raw const SNAPSHOT_LAYOUT)).$field)
+    };
+}
+
+/// `bpf_iter_meta.seq_num` (include/linux/bpf.h): two words before it.
+const META_SEQ_NUM: usize = 16;
+
+/// Iterator over cgroups: writes one [`CgroupFigures`].
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/cgroup")]
+pub(crate) extern "C" fn cgroup_figures(ctx: *mut c_void) -> i32 {
+    // SAFETY: the context of a cgroup iterator is `{ meta, cgroup }` (kernel/bpf/cgroup_iter.c,
+    // `bpf_iter__cgroup`); `cgroup` is null after the last one.
+    unsafe {
+        let meta = argument_ptr(ctx, 0);
+        let cgroup = argument_ptr(ctx, 1);
+        if cgroup.is_null() {
+            return 0;
+        }
+        let Some(head) = SNAPSHOT.get_ptr_mut(0) else { return 0 };
+        let index = meta.load::<u64>(META_SEQ_NUM).wrapping_add(1);
+        if index >= u64::from(SNAPSHOT_MAX) {
+            // No room: the agent sees that the array is full and reads the files of the rest.
+            return 0;
+        }
+        let Some(figures) = SNAPSHOT.get_ptr_mut(index as u32) else { return 0 };
+        write(cgroup, figures);
+        (*figures).walk = (*head).walk;
+        (*head).cgroup_id = index;
+    }
+    0
+}
+
+/// # Safety
+/// `cgroup` is a `struct cgroup`, `out` an element of the array.
+#[inline(always)]
+unsafe fn write(cgroup: Ptr, out: *mut CgroupFigures) {
+    // SAFETY: the caller's word; a controller's state is read through the helper, since it lies
+    // behind the `cgroup_subsys_state` that the verifier knows.
+    unsafe {
+        (*out).cgroup_id = cgroup_id(cgroup);
+        (*out).cpu_usage_ns = cgroup.load(place!(cgroup_cpu_usage));
+        let known = place!(known) as u64;
+        let mut has = 0;
+
+        let cpu = controller(cgroup, place!(cgroup_cpu), known & HAS_BANDWIDTH);
+        if !cpu.is_null() {
+            has |= HAS_BANDWIDTH;
+            read(cpu, place!(cpu_quota), &raw mut (*out).quota_ns);
+            read(cpu, place!(cpu_period), &raw mut (*out).period_ns);
+            read(cpu, place!(cpu_throttled_time), &raw mut (*out).throttled_ns);
+            read(cpu, place!(cpu_periods), &raw mut (*out).periods);
+            read(cpu, place!(cpu_throttled_periods), &raw mut (*out).throttled_periods);
+        }
+        let memory = controller(cgroup, place!(cgroup_memory), known & HAS_MEMORY);
+        if !memory.is_null() {
+            has |= HAS_MEMORY;
+            read(memory, place!(memory_usage), &raw mut (*out).memory_pages);
+            read(memory, place!(memory_max), &raw mut (*out).memory_max_pages);
+            read(memory, place!(memory_watermark), &raw mut (*out).memory_peak_pages);
+            read(memory, place!(swap_usage), &raw mut (*out).swap_pages);
+            read(memory, place!(swap_max), &raw mut (*out).swap_max_pages);
+            read(memory, place!(events_high), &raw mut (*out).events_high);
+            read(memory, place!(events_max), &raw mut (*out).events_max);
+            read(memory, place!(events_oom), &raw mut (*out).events_oom);
+            read(memory, place!(events_oom_kill), &raw mut (*out).events_oom_kill);
+        }
+        let pids = controller(cgroup, place!(cgroup_pids), known & HAS_PIDS);
+        if !pids.is_null() {
+            has |= HAS_PIDS;
+            read(pids, place!(pids_counter), &raw mut (*out).tasks);
+            read(pids, place!(pids_limit), &raw mut (*out).tasks_max);
+        }
+        (*out).has = has;
+    }
+}
+
+/// A controller's state, null where it is not enabled or its offsets are not known.
+///
+/// # Safety
+/// `cgroup` is a `struct cgroup` and `offset` an element of its `subsys`.
+#[inline(always)]
+unsafe fn controller(cgroup: Ptr, offset: usize, known: u64) -> Ptr {
+    if known == 0 {
+        return Ptr::new(core::ptr::null());
+    }
+    // SAFETY: the caller's word.
+    unsafe { cgroup.follow(offset) }
+}
+
+/// Copies one field; a fault leaves 0.
+///
+/// # Safety
+/// `to` is a field of an element of the array.
+#[inline(always)]
+unsafe fn read<T>(from: Ptr, offset: usize, to: *mut T) {
+    // SAFETY: the caller's word; the helper checks the source.
+    unsafe {
+        bpf_probe_read_kernel(
+            to.cast::<c_void>(),
+            size_of::<T>() as u32,
+            from.address().wrapping_add(offset).cast::<c_void>(),
+        );
+    }
+}

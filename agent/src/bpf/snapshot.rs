@@ -1,0 +1,185 @@
+//! Running the cgroup iterator: the figures of all cgroups below a root, in one pass.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::path::Path;
+use std::ptr::NonNull;
+
+use agent_common::snapshot::{CgroupFigures, SNAPSHOT_MAX};
+use anyhow::Context as _;
+use aya::maps::MapData;
+use nix::libc;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::cgroup::CgroupId;
+
+/// Commands of bpf(2), and what they take (include/uapi/linux/bpf.h).
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_ITER_CREATE: libc::c_long = 33;
+const BPF_TRACE_ITER: u32 = 28;
+const BPF_CGROUP_ITER_DESCENDANTS_PRE: u32 = 2;
+
+/// `bpf_attr` of `BPF_LINK_CREATE` for an iterator.
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    iter_info: u64,
+    iter_info_len: u32,
+    padding: u32,
+}
+
+/// `bpf_iter_link_info` for cgroups.
+#[repr(C)]
+struct CgroupInfo {
+    order: u32,
+    cgroup_fd: u32,
+    cgroup_id: u64,
+}
+
+/// `bpf_attr` of `BPF_ITER_CREATE`.
+#[repr(C)]
+struct IterCreate {
+    link_fd: u32,
+    flags: u32,
+}
+
+/// The array that the program writes, as this process sees it.
+struct Mapping {
+    start: NonNull<CgroupFigures>,
+    bytes: NonZeroUsize,
+}
+
+// SAFETY: the mapping belongs to no thread, and is used through `&mut Snapshot` alone.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    fn new(map: BorrowedFd<'_>) -> anyhow::Result<Self> {
+        let bytes = size_of::<CgroupFigures>() * SNAPSHOT_MAX as usize;
+        let bytes = NonZeroUsize::new(bytes.next_multiple_of(4096)).context("an empty map")?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new shared mapping of a whole map, which nobody else knows.
+        let start = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, map, 0) }
+            .context("mapping the snapshot's array")?;
+        Ok(Self { start: start.cast(), bytes })
+    }
+
+    /// An element; the kernel side writes the same memory, so it is read as it is at the moment.
+    fn read(&self, index: u32) -> Option<CgroupFigures> {
+        if index >= SNAPSHOT_MAX {
+            return None;
+        }
+        // SAFETY: inside the mapping, aligned, and any bytes are a valid value.
+        Some(unsafe { self.start.add(index as usize).read_volatile() })
+    }
+
+    fn write_head(&mut self, head: CgroupFigures) {
+        // SAFETY: element 0 is inside the mapping, and no pass runs now.
+        unsafe { self.start.write_volatile(head) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: made by `mmap` with this length, and nothing refers to it any more.
+        let _ = unsafe { munmap(self.start.cast(), self.bytes.get()) };
+    }
+}
+
+/// The iterator, bound to a root.
+pub struct Snapshot {
+    mapping: Mapping,
+    link: OwnedFd,
+    walk: u64,
+}
+
+impl Snapshot {
+    /// Binds the loaded program to the cgroups below `root`, which includes it.
+    ///
+    /// # Errors
+    /// If the kernel refuses the mapping or the link.
+    pub fn new(program: BorrowedFd<'_>, map: &MapData, root: &Path) -> anyhow::Result<Self> {
+        let mapping = Mapping::new(map.fd().as_fd())?;
+        let directory = File::open(root).with_context(|| format!("opening {}", root.display()))?;
+        let info = CgroupInfo {
+            order: BPF_CGROUP_ITER_DESCENDANTS_PRE,
+            cgroup_fd: directory.as_raw_fd().cast_unsigned(),
+            cgroup_id: 0,
+        };
+        let attr = LinkCreate {
+            prog_fd: program.as_raw_fd().cast_unsigned(),
+            target_fd: 0,
+            attach_type: BPF_TRACE_ITER,
+            flags: 0,
+            iter_info: (&raw const info).addr() as u64,
+            iter_info_len: size_of::<CgroupInfo>() as u32,
+            padding: 0,
+        };
+        let link = bpf(BPF_LINK_CREATE, &attr).context("linking the cgroup iterator")?;
+        Ok(Self { mapping, link, walk: 0 })
+    }
+
+    /// Makes one pass.
+    ///
+    /// # Errors
+    /// If the iterator cannot be made or read.
+    pub fn take(&mut self) -> io::Result<Figures> {
+        self.walk += 1;
+        self.mapping.write_head(CgroupFigures { walk: self.walk, ..CgroupFigures::default() });
+        let attr = IterCreate { link_fd: self.link.as_raw_fd().cast_unsigned(), flags: 0 };
+        let mut pass = File::from(bpf(BPF_ITER_CREATE, &attr)?);
+        // The program writes into the array and gives nothing to read, so the first read makes the
+        // whole pass and ends it.
+        let mut nothing = [0; 64];
+        while pass.read(&mut nothing)? > 0 {}
+        // The head's id is the last element that was written; dead cgroups leave gaps before it.
+        let last = self.mapping.read(0).map_or(0, |head| head.cgroup_id);
+        let last = u32::try_from(last).unwrap_or(0);
+        let written = (1..=last).filter_map(|index| self.mapping.read(index));
+        let mut figures: Vec<_> = written.filter(|figures| figures.walk == self.walk).collect();
+        figures.sort_unstable_by_key(|figures| figures.cgroup_id);
+        Ok(Figures(figures))
+    }
+}
+
+/// What one pass found.
+#[derive(Debug, Default)]
+pub struct Figures(Vec<CgroupFigures>);
+
+impl Figures {
+    /// The figures of one cgroup; `None` if it was made since, or the array had no room for it.
+    #[must_use]
+    pub fn of(&self, cgroup: CgroupId) -> Option<&CgroupFigures> {
+        let at = self.0.binary_search_by_key(&cgroup.0, |figures| figures.cgroup_id).ok()?;
+        self.0.get(at)
+    }
+
+    /// How many cgroups there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// bpf(2) for a command that gives a descriptor.
+fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<OwnedFd> {
+    // SAFETY: `attr` is the part of `bpf_attr` that the command reads, and its size is told.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>() as u32)
+    };
+    match i32::try_from(fd) {
+        // SAFETY: the kernel has just made it, for us alone.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,107 @@
+//! The offsets that the cgroup snapshot needs, by name, controller by controller.
+
+use agent_common::snapshot::{HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, SnapshotLayout};
+
+use super::btf::{Btf, BtfError};
+
+/// Size of a pointer and of an `atomic_long_t` on 64-bit kernels.
+const WORD_BYTES: u32 = 8;
+
+/// What could be resolved. The CPU time is required; of a controller whose fields are not all known
+/// nothing is read, and its error says why.
+#[derive(Debug)]
+pub struct SnapshotOffsets {
+    /// For the program's `.rodata`.
+    pub layout: SnapshotLayout,
+    /// Controllers that the pass leaves out, with the reason.
+    pub missing: Vec<(&'static str, BtfError)>,
+}
+
+/// Resolves every field of [`SnapshotLayout`].
+///
+/// # Errors
+/// If the kernel's cgroups do not tell their CPU time.
+pub fn resolve(btf: &Btf) -> Result<SnapshotOffsets, BtfError> {
+    let cpu_usage = btf.field("cgroup", "bstat.cputime.sum_exec_runtime")?;
+    let mut layout =
+        SnapshotLayout { cgroup_cpu_usage: cpu_usage.offset_bytes, ..SnapshotLayout::default() };
+    let mut missing = Vec::new();
+    for (name, bit, controller) in [
+        ("cpu", HAS_BANDWIDTH, bandwidth as Resolver),
+        ("memory", HAS_MEMORY, memory),
+        ("pids", HAS_PIDS, pids),
+    ] {
+        match controller(btf, &mut layout) {
+            Ok(()) => layout.known |= bit as u32,
+            Err(error) => missing.push((name, error)),
+        }
+    }
+    Ok(SnapshotOffsets { layout, missing })
+}
+
+type Resolver = fn(&Btf, &mut SnapshotLayout) -> Result<(), BtfError>;
+
+/// `cgroup.subsys[<controller>]`, once the controller's struct is known to begin with its css.
+fn subsystem(btf: &Btf, controller: &str, state: &str) -> Result<u32, BtfError> {
+    if btf.field(state, "css")?.offset_bytes != 0 {
+        return Err(BtfError::NoMember(state.into(), "css at 0".into()));
+    }
+    let id = btf.enumerator("cgroup_subsys_id", controller)?;
+    btf.element("cgroup", "subsys", id, WORD_BYTES)
+}
+
+fn bandwidth(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
+    let at = |path| btf.field("task_group", path).map(|field| field.offset_bytes);
+    layout.cgroup_cpu = subsystem(btf, "cpu_cgrp_id", "task_group")?;
+    layout.cpu_quota = at("cfs_bandwidth.quota")?;
+    layout.cpu_period = at("cfs_bandwidth.period")?;
+    layout.cpu_periods = at("cfs_bandwidth.nr_periods")?;
+    layout.cpu_throttled_periods = at("cfs_bandwidth.nr_throttled")?;
+    layout.cpu_throttled_time = at("cfs_bandwidth.throttled_time")?;
+    Ok(())
+}
+
+fn memory(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
+    let at = |path| btf.field("mem_cgroup", path).map(|field| field.offset_bytes);
+    layout.cgroup_memory = subsystem(btf, "memory_cgrp_id", "mem_cgroup")?;
+    layout.memory_usage = at("memory.usage")?;
+    layout.memory_max = at("memory.max")?;
+    layout.memory_watermark = at("memory.watermark")?;
+    layout.swap_usage = at("swap.usage")?;
+    layout.swap_max = at("swap.max")?;
+    let event = |name| {
+        let event = btf.enumerator("memcg_memory_event", name)?;
+        btf.element("mem_cgroup", "memory_events", event, WORD_BYTES)
+    };
+    layout.events_high = event("MEMCG_HIGH")?;
+    layout.events_max = event("MEMCG_MAX")?;
+    layout.events_oom = event("MEMCG_OOM")?;
+    layout.events_oom_kill = event("MEMCG_OOM_KILL")?;
+    Ok(())
+}
+
+fn pids(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
+    layout.cgroup_pids = subsystem(btf, "pids_cgrp_id", "pids_cgroup")?;
+    layout.pids_counter = btf.field("pids_cgroup", "counter")?.offset_bytes;
+    layout.pids_limit = btf.field("pids_cgroup", "limit")?.offset_bytes;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::btf::VMLINUX;
+    use std::path::Path;
+
+    #[test]
+    fn the_running_kernel_resolves() {
+        if !Path::new(VMLINUX).exists() {
+            println!("SKIPPED: this kernel has no {VMLINUX}");
+            return;
+        }
+        let offsets = resolve(&Btf::from_file(Path::new(VMLINUX)).unwrap()).unwrap();
+        assert!(offsets.missing.is_empty(), "{:?}", offsets.missing);
+        let bits = HAS_BANDWIDTH | HAS_MEMORY | HAS_PIDS;
+        assert_eq!(u64::from(offsets.layout.known), bits);
+    }
+}

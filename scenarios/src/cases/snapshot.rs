@@ -1,0 +1,103 @@
+//! The one pass over all cgroups against the files of each: two agents look at the same containers,
+//! one with each source.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::Case;
+use crate::agent::{Watch, scrape};
+use crate::container::Container;
+use crate::run::Context;
+use crate::scrape::{Scrape, View};
+
+pub(super) const CASES: &[fn() -> Case] =
+    &[|| Case::new("snapshot-equals-files", equals_files).alone()];
+
+/// The kernel adds up CPU time every 2 s at the latest, or when somebody asks: a lag would be seen
+/// only in what nobody has asked for longer.
+const UNREAD: Duration = Duration::from_secs(3);
+
+/// Families that the pass tells, and by how much the two sources may differ: the containers sleep,
+/// but for a moment when their runner looks after them.
+const FAMILIES: [(&str, f64); 15] = [
+    ("container_cpu_usage_seconds_total", 0.02),
+    ("container_cpu_throttled_seconds_total", 0.0),
+    ("container_cpu_periods_total", 1.0),
+    ("container_cpu_throttled_periods_total", 0.0),
+    ("container_cpu_limit_cores", 0.0),
+    ("container_memory_usage_bytes", 65_536.0),
+    ("container_memory_working_set_bytes", 65_536.0),
+    ("container_memory_limit_bytes", 0.0),
+    ("container_memory_peak_bytes", 65_536.0),
+    ("container_memory_swap_bytes", 0.0),
+    ("container_memory_swap_limit_bytes", 0.0),
+    ("container_memory_events_total", 0.0),
+    ("container_tasks", 0.0),
+    ("container_tasks_limit", 0.0),
+    ("pod_memory_limit_bytes", 0.0),
+];
+
+/// The pass is asked first. Where there is none the files serve both, and that is said.
+fn equals_files(context: &Context) -> Result<String> {
+    let pod = context.node.pod("snapshot-equals-files")?;
+    let mut limited = pod.container("limited")?;
+    for (file, value) in [
+        ("cpu.max", "20000 100000"),
+        ("memory.max", "67108864"),
+        ("memory.swap.max", "33554432"),
+        ("pids.max", "64"),
+    ] {
+        if limited.dir.join(file).exists() {
+            limited.set(file, value)?;
+        }
+    }
+    let mut plain = pod.container("plain")?;
+    for container in [&mut limited, &mut plain] {
+        let work = ["--burn-ms", "200", "--touch-mib", "16", "--on-term", "handle"];
+        container.start(&work, context.timeout() * 2)?;
+    }
+    let files = Watch { source: "files", ..Watch::from(&context.node) };
+    let mut files = context.plan.start(files, context.timeout() * 2)?;
+    context.pause(UNREAD);
+
+    let by_pass = context.scrape()?;
+    let by_files = scrape(files.address(), context.timeout())?;
+    let mut compared = 0;
+    for container in [&limited, &plain] {
+        compared += compare(&by_pass, &by_files, container)?;
+        let used = by_pass.of(&container.key).value("container_cpu_usage_seconds_total", &[])?;
+        ensure!(used >= 0.19, "{used} s of CPU time, but 0.2 s were burnt");
+    }
+    let status = files.stop(context.timeout())?;
+    ensure!(status.success(), "SIGTERM ended the agent with {status}");
+
+    let passes = [("collector", "cgroup_snapshot")];
+    let passes = by_pass.sum("collector_success", &passes).context("no collector_success")?;
+    // The cgroup iterator is as old as Linux 6.1.
+    let wanted = if context.host.is_at_least(6, 1) { 1.0 } else { 0.0 };
+    ensure!(passes == wanted, "snapshots: {passes}, wanted {wanted} on {}", context.host.release);
+    Ok(format!(
+        "{compared} series equal, {} by the pass",
+        if passes > 0.0 { "one" } else { "none" }
+    ))
+}
+
+/// How many series of a container are the same in both.
+fn compare(by_pass: &Scrape, by_files: &Scrape, container: &Container) -> Result<usize> {
+    let mut compared = 0;
+    for (family, slack) in FAMILIES {
+        let value = |view: View<'_>| view.get(family, &[]);
+        match (value(by_pass.of(&container.key)), value(by_files.of(&container.key))) {
+            (Some(one), Some(other)) => {
+                ensure!((one - other).abs() <= slack, "{family}: {one} by pass, {other} by files");
+                compared += 1;
+            }
+            (None, None) => {}
+            (one, other) => {
+                anyhow::bail!("{family}: {one:?} by the pass, {other:?} by the files");
+            }
+        }
+    }
+    Ok(compared)
+}
