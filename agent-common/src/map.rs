@@ -11,8 +11,8 @@ pub const LAYOUT: &str = "LAYOUT";
 
 /// Cgroups that can be tracked at once.
 pub const TRACKED_MAX: u32 = 16_384;
-/// Size of the ring buffer.
-pub const EVENTS_BYTES: u32 = 2 << 20;
+/// Size of the ring buffer. The agent maps it twice in a row, and all of that counts as resident.
+pub const EVENTS_BYTES: u32 = 1 << 20;
 /// Unread bytes in the ring buffer above which even a record that can wait wakes the agent.
 pub const EVENTS_WAKE_BYTES: u64 = 256 << 10;
 

@@ -237,6 +237,24 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
     assert_eq!(figures.len(), cgroups.len() + 1);
 }
 
+/// More cgroups than are mapped at first.
+#[tokio::test]
+async fn a_pass_over_many_cgroups_maps_more_of_the_array() {
+    let Some((mut programs, _ring)) = load() else { return };
+    let Some(root) = root("many") else { return };
+    let Ok(mut snapshot) = programs.snapshot(&root.0) else {
+        println!("SKIPPED: this kernel has no cgroup iterator");
+        return;
+    };
+    let cgroups: Vec<_> =
+        (0..600).map(|n| Cgroup::new(&root.0, &format!("c{n}")).unwrap()).collect();
+    for _ in 0..2 {
+        let figures = snapshot.take().unwrap();
+        assert_eq!(figures.len(), 601);
+        assert!(cgroups.iter().all(|cgroup| figures.of(cgroup.id()).is_some()));
+    }
+}
+
 /// User and system time of the shell itself: the first line of `times`, as `0m0.51s 0m0.00s`.
 fn shell_times_us(text: &str) -> u64 {
     let line = text.lines().next().unwrap();

@@ -52,25 +52,27 @@ struct IterCreate {
 struct Mapping {
     start: NonNull<CgroupFigures>,
     bytes: NonZeroUsize,
+    elements: u32,
 }
 
 // SAFETY: the mapping belongs to no thread, and is used through `&mut Snapshot` alone.
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    fn new(map: BorrowedFd<'_>) -> anyhow::Result<Self> {
-        let bytes = size_of::<CgroupFigures>() * SNAPSHOT_MAX as usize;
-        let bytes = NonZeroUsize::new(bytes.next_multiple_of(4096)).context("an empty map")?;
+    /// Maps the first elements: each mapped page counts as resident, whether it is used or not.
+    fn new(map: BorrowedFd<'_>, elements: u32) -> io::Result<Self> {
+        let elements = elements.clamp(1, SNAPSHOT_MAX);
+        let bytes = size_of::<CgroupFigures>() * elements as usize;
+        let bytes = NonZeroUsize::new(bytes).ok_or(io::ErrorKind::InvalidInput)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new shared mapping of a whole map, which nobody else knows.
-        let start = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, map, 0) }
-            .context("mapping the snapshot's array")?;
-        Ok(Self { start: start.cast(), bytes })
+        // SAFETY: a new shared mapping of the map's beginning, which nobody else knows.
+        let start = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, map, 0) }?;
+        Ok(Self { start: start.cast(), bytes, elements })
     }
 
     /// An element; the kernel side writes the same memory, so it is read as it is at the moment.
     fn read(&self, index: u32) -> Option<CgroupFigures> {
-        if index >= SNAPSHOT_MAX {
+        if index >= self.elements {
             return None;
         }
         // SAFETY: inside the mapping, aligned, and any bytes are a valid value.
@@ -92,6 +94,7 @@ impl Drop for Mapping {
 
 /// The iterator, bound to a root.
 pub struct Snapshot {
+    map: OwnedFd,
     mapping: Mapping,
     link: OwnedFd,
     walk: u64,
@@ -103,7 +106,10 @@ impl Snapshot {
     /// # Errors
     /// If the kernel refuses the mapping or the link.
     pub fn new(program: BorrowedFd<'_>, map: &MapData, root: &Path) -> anyhow::Result<Self> {
-        let mapping = Mapping::new(map.fd().as_fd())?;
+        /// Mapped at first; as many as a busy node of 300 containers has.
+        const FIRST_ELEMENTS: u32 = 512;
+        let map = map.fd().as_fd().try_clone_to_owned()?;
+        let mapping = Mapping::new(map.as_fd(), FIRST_ELEMENTS).context("mapping the figures")?;
         let directory = File::open(root).with_context(|| format!("opening {}", root.display()))?;
         let info = CgroupInfo {
             order: BPF_CGROUP_ITER_DESCENDANTS_PRE,
@@ -120,7 +126,7 @@ impl Snapshot {
             padding: 0,
         };
         let link = bpf(BPF_LINK_CREATE, &attr).context("linking the cgroup iterator")?;
-        Ok(Self { mapping, link, walk: 0 })
+        Ok(Self { map, mapping, link, walk: 0 })
     }
 
     /// Makes one pass.
@@ -139,6 +145,11 @@ impl Snapshot {
         // The head's id is the last element that was written; dead cgroups leave gaps before it.
         let last = self.mapping.read(0).map_or(0, |head| head.cgroup_id);
         let last = u32::try_from(last).unwrap_or(0);
+        if last >= self.mapping.elements {
+            // The array has them; only this process's view of it was too short.
+            let elements = last.saturating_add(1).next_power_of_two();
+            self.mapping = Mapping::new(self.map.as_fd(), elements)?;
+        }
         let written = (1..=last).filter_map(|index| self.mapping.read(index));
         let mut figures: Vec<_> = written.filter(|figures| figures.walk == self.walk).collect();
         figures.sort_unstable_by_key(|figures| figures.cgroup_id);
