@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::bpf::load::{self, Survey};
+use crate::cgroup::figures::Covered;
 use crate::cli::CheckArgs;
 use crate::kernel::{btf, capabilities, cgroup_mount, host};
 
@@ -201,6 +202,28 @@ fn look_at_programs(findings: &mut Vec<Finding>) {
         }
     };
     findings.push(Finding::ok("BTF", format!("{}, {} types", btf::VMLINUX, survey.types.len())));
+    match &survey.snapshot {
+        Ok(snapshot) => {
+            for (controller, error) in &snapshot.missing {
+                findings.push(Finding::bad(
+                    &format!("snapshot of {controller}"),
+                    Verdict::Degraded,
+                    error.to_string(),
+                    "its figures are read from the files of each cgroup, which costs more",
+                ));
+            }
+            for (figures, by_pass) in Covered::by(snapshot.layout.known.into()).sources() {
+                let source = if by_pass { "by one pass, if it loads" } else { "by files" };
+                findings.push(Finding::ok("figures", format!("{figures}: {source}")));
+            }
+        }
+        Err(error) => findings.push(Finding::bad(
+            "snapshot",
+            Verdict::Degraded,
+            error.to_string(),
+            "all figures are read from the files of each cgroup, which costs more",
+        )),
+    }
     match load::load(&survey) {
         Err(error) => {
             let found = format!("{error:#}");

@@ -31,6 +31,21 @@ impl Covered {
     }
 }
 
+impl Covered {
+    /// What there is to show of a cgroup, and whether a pass says it; else its files do.
+    #[must_use]
+    pub const fn sources(self) -> [(&'static str, bool); 5] {
+        [
+            ("CPU time, throttling, CPU limit", self.cpu),
+            ("memory usage, limits, peak, swap, events", self.memory),
+            ("tasks and their limit", self.pids),
+            // In the kernel these may be up to 2 s behind; a read of the file brings them up to date.
+            ("anonymous, file, shared and kernel memory, faults", false),
+            ("pressure", false),
+        ]
+    }
+}
+
 /// The kernel's word for "no limit" of a bandwidth quota: `RUNTIME_INF` (kernel/sched/sched.h).
 const NO_QUOTA: u64 = u64::MAX;
 /// `PAGE_COUNTER_MAX` (include/linux/page_counter.h): `LONG_MAX / PAGE_SIZE`.

@@ -64,6 +64,12 @@ impl Node {
                 self.containers.values().filter(|c| c.waits()).count().to_string(),
             ),
         ];
+        let snapshot = self.kernel.as_ref().filter(|kernel| kernel.snapshot.is_some());
+        let covered = snapshot.map_or_else(Covered::default, |kernel| kernel.covered);
+        for (figures, by_pass) in covered.sources() {
+            let source = if by_pass { "one pass of the cgroup iterator" } else { "its files" };
+            facts.push(fact(figures, source.into()));
+        }
         match &self.kernel {
             None => facts.push(fact("kernel events", "none; see podvitals check".into())),
             Some(kernel) => {
