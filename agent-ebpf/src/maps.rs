@@ -18,6 +18,12 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_MAX, 0);
 
+/// The address of the process that the kernel's last SIGKILL on this CPU went to: where the OOM
+/// killer's tracepoint tells a number only, its SIGKILL of a moment ago tells whose. Nobody but the
+/// programs reads it.
+#[map]
+pub(crate) static KILLED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// What is known of a cgroup whose tasks matter: one that is tracked and no root.
 #[inline(always)]
 pub(crate) fn watched(cgroup_id: u64) -> Option<*const Tracked> {

@@ -13,15 +13,15 @@ use core::ffi::c_void;
 use crate::{
     emit::{Wake, reserve, submit},
     globals::offset,
-    maps::watched,
-    read::{argument_ptr, cgroup_id, current, describe, task_cgroup},
+    maps::{KILLED, watched},
+    read::{Ptr, argument, argument_ptr, cgroup_id, current, describe, task_cgroup},
 };
 
 /// `mark_victim(task, uid)` with the counters of the victim's memory hierarchy.
 #[btf_tracepoint(function = "mark_victim")]
 pub(crate) fn mark_victim(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
-    unsafe { marked::<true>(ctx.as_ptr()) };
+    unsafe { marked::<true, true>(argument_ptr(ctx.as_ptr(), 0)) };
     0
 }
 
@@ -30,17 +30,49 @@ pub(crate) fn mark_victim(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "mark_victim")]
 pub(crate) fn mark_victim_typed(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
-    unsafe { marked::<false>(ctx.as_ptr()) };
+    unsafe { marked::<true, false>(argument_ptr(ctx.as_ptr(), 0)) };
     0
 }
 
-/// # Safety
-/// `ctx` is the context of `mark_victim`.
+/// `mark_victim(pid)`, as it was before Linux 6.9 and its stable updates.
+///
+/// The victim was sent a SIGKILL just before, by the same task on the same CPU and under the same
+/// spin lock (mm/oom_kill.c, `__oom_kill_process`), and `signal_generate` has remembered it. A
+/// process that was dying already is marked without one; that is no kill.
+#[btf_tracepoint(function = "mark_victim")]
+pub(crate) fn mark_victim_by_id(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the context is the kernel's. The address is that of a task, which the OOM killer
+    // holds a reference to if it is the one with this id, and which nobody but the checking helper
+    // follows.
+    unsafe {
+        let Some(killed) = KILLED.get_ptr_mut(0) else { return 0 };
+        let victim = Ptr::<false>::new(core::ptr::with_exposed_provenance(*killed as usize));
+        *killed = 0;
+        if victim.is_null()
+            || victim.load::<u32>(offset!(task_pid)) != argument(ctx.as_ptr(), 0) as u32
+        {
+            return 0;
+        }
+        marked::<false, true>(victim);
+    }
+    0
+}
+
+/// Keeps the target of a SIGKILL that the kernel sends, for [`mark_victim_by_id`].
 #[inline(always)]
-unsafe fn marked<const COUNTERS: bool>(ctx: *const c_void) {
+pub(crate) fn remember(target: Ptr) {
+    if let Some(killed) = KILLED.get_ptr_mut(0) {
+        // SAFETY: the map gave the pointer, and no other CPU writes there.
+        unsafe { *killed = target.address().expose_provenance() as u64 };
+    }
+}
+
+/// # Safety
+/// `victim` is a `task_struct`.
+#[inline(always)]
+unsafe fn marked<const TYPED: bool, const COUNTERS: bool>(victim: Ptr<TYPED>) {
     // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
     unsafe {
-        let victim = argument_ptr(ctx, 0);
         let victim_cgroup_id = cgroup_id(task_cgroup(victim));
         if watched(victim_cgroup_id).is_none() {
             return;
@@ -48,12 +80,16 @@ unsafe fn marked<const COUNTERS: bool>(ctx: *const c_void) {
         let Some(mut entry) = reserve::<OomRecord>(KIND_OOM) else { return };
         let record = entry.as_mut_ptr();
         describe(victim, &raw mut (*record).victim);
-        describe(current(), &raw mut (*record).current);
+        describe(current::<TYPED>(), &raw mut (*record).current);
         (*record).padding = 0;
         let mut count = 0;
         // `mem_cgroup` begins with its `cgroup_subsys_state`, so one pointer serves for both; the
         // events behind it are outside the type that the verifier knows and need the helper.
         let mut css = victim.follow(offset!(task_cgroups)).follow(offset!(css_set_memory));
+        if !TYPED && offset!(css_set_memory) == 0 {
+            // A kernel without memory cgroups: only a typed program has a sibling for it.
+            css = Ptr::new(core::ptr::null());
+        }
         let levels = (&raw mut (*record).levels).cast::<agent_common::event::OomLevel>();
         for n in 0..OOM_LEVELS {
             let level = levels.add(n);

@@ -1,19 +1,25 @@
 //! Reading kernel memory at frozen offsets.
 //!
-//! A pointer here comes from a typed tracepoint argument, so the verifier knows its type and
+//! A typed pointer comes from a typed tracepoint argument, so the verifier knows its type and
 //! checks each offset against the kernel's own BTF; loads through it cannot fault (the kernel
-//! turns a bad address into 0). Nothing here calls a helper, so it also loads under
-//! lockdown=confidentiality.
+//! turns a bad address into 0). Nothing calls a helper for it, so it also loads under
+//! lockdown=confidentiality. An untyped one is an address that nobody checks, for kernels that do
+//! not give the type: it is read with `bpf_probe_read_kernel`.
 
 use agent_common::event::Task;
+use aya_ebpf::helpers::{
+    bpf_get_current_task_btf,
+    generated::{bpf_get_current_task, bpf_probe_read_kernel},
+};
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use crate::globals::offset;
 
-/// A pointer to a kernel struct whose type the verifier tracks.
+/// A pointer to a kernel struct; if `TYPED`, one whose type the verifier tracks.
 #[derive(Clone, Copy)]
-pub(crate) struct Ptr(*const u8);
+pub(crate) struct Ptr<const TYPED: bool = true>(*const u8);
 
-impl Ptr {
+impl<const TYPED: bool> Ptr<TYPED> {
     /// Takes a pointer from a program's context or a helper.
     #[inline(always)]
     pub(crate) const fn new(pointer: *const u8) -> Self {
@@ -27,10 +33,23 @@ impl Ptr {
     ///
     /// # Safety
     /// The verifier has the last word: it refuses a program whose load does not fit the type.
+    /// Untyped, the field must be a `T` for which all zeros are a value.
     #[inline(always)]
     pub(crate) unsafe fn load<T: Copy>(self, offset: usize) -> T {
-        // SAFETY: as above.
-        unsafe { self.0.add(offset).cast::<T>().read_volatile() }
+        if TYPED {
+            // SAFETY: as above.
+            return unsafe { self.0.add(offset).cast::<T>().read_volatile() };
+        }
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes the whole value, zeros where the address is bad.
+        unsafe {
+            bpf_probe_read_kernel(
+                value.as_mut_ptr().cast::<c_void>(),
+                size_of::<T>() as u32,
+                self.0.wrapping_add(offset).cast::<c_void>(),
+            );
+            value.assume_init()
+        }
     }
 
     /// Follows a pointer field.
@@ -61,7 +80,7 @@ impl Ptr {
 /// # Safety
 /// `context` is the context that the kernel handed to the program, and `n` one of its arguments.
 #[inline(always)]
-pub(crate) unsafe fn argument(context: *const core::ffi::c_void, n: usize) -> u64 {
+pub(crate) unsafe fn argument(context: *const c_void, n: usize) -> u64 {
     // SAFETY: as above. Volatile, since LLVM merges loads of neighbouring arguments into one that
     // the verifier refuses.
     unsafe { context.cast::<u64>().add(n).read_volatile() }
@@ -72,16 +91,22 @@ pub(crate) unsafe fn argument(context: *const core::ffi::c_void, n: usize) -> u6
 /// # Safety
 /// As [`argument`].
 #[inline(always)]
-pub(crate) unsafe fn argument_ptr(context: *const core::ffi::c_void, n: usize) -> Ptr {
+pub(crate) unsafe fn argument_ptr(context: *const c_void, n: usize) -> Ptr {
     // SAFETY: as `argument`; loaded as a pointer, so that it stays one for the verifier.
     Ptr::new(unsafe { context.cast::<*const u8>().add(n).read_volatile() })
 }
 
-/// The running task, typed. Linux 5.11.
+/// The running task. The helper that gives it typed exists since Linux 5.11.
 #[inline(always)]
-pub(crate) fn current() -> Ptr {
-    // SAFETY: the helper has no preconditions.
-    Ptr::new(unsafe { aya_ebpf::helpers::bpf_get_current_task_btf() }.cast::<u8>())
+pub(crate) fn current<const TYPED: bool>() -> Ptr<TYPED> {
+    // SAFETY: the helpers have no preconditions.
+    Ptr::new(unsafe {
+        if TYPED {
+            bpf_get_current_task_btf().cast::<u8>()
+        } else {
+            core::ptr::with_exposed_provenance(bpf_get_current_task() as usize)
+        }
+    })
 }
 
 /// The cgroup of a task in the v2 hierarchy.
@@ -89,7 +114,7 @@ pub(crate) fn current() -> Ptr {
 /// # Safety
 /// `task` is a `task_struct`.
 #[inline(always)]
-pub(crate) unsafe fn task_cgroup(task: Ptr) -> Ptr {
+pub(crate) unsafe fn task_cgroup<const TYPED: bool>(task: Ptr<TYPED>) -> Ptr<TYPED> {
     // SAFETY: the caller's word.
     unsafe { task.follow(offset!(task_cgroups)).follow(offset!(css_set_dfl_cgrp)) }
 }
@@ -99,7 +124,7 @@ pub(crate) unsafe fn task_cgroup(task: Ptr) -> Ptr {
 /// # Safety
 /// `cgroup` is a `struct cgroup`.
 #[inline(always)]
-pub(crate) unsafe fn cgroup_id(cgroup: Ptr) -> u64 {
+pub(crate) unsafe fn cgroup_id<const TYPED: bool>(cgroup: Ptr<TYPED>) -> u64 {
     // SAFETY: the caller's word.
     unsafe { cgroup.follow(offset!(cgroup_kn)).load(offset!(kernfs_id)) }
 }
@@ -109,7 +134,7 @@ pub(crate) unsafe fn cgroup_id(cgroup: Ptr) -> u64 {
 /// # Safety
 /// `task` is a `task_struct`, `out` points into a record that has room for it.
 #[inline(always)]
-pub(crate) unsafe fn describe(task: Ptr, out: *mut Task) {
+pub(crate) unsafe fn describe<const TYPED: bool>(task: Ptr<TYPED>, out: *mut Task) {
     // SAFETY: the caller's word. `comm` is an array of 16 bytes, which the verifier lets us load
     // as two words.
     unsafe {
@@ -132,7 +157,7 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 /// # Safety
 /// `signal` is the task's `signal_struct`.
 #[inline(always)]
-pub(crate) unsafe fn is_group_exit(signal: Ptr) -> bool {
+pub(crate) unsafe fn is_group_exit<const TYPED: bool>(signal: Ptr<TYPED>) -> bool {
     // SAFETY: the caller's word.
     unsafe { signal.load::<u32>(offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 }
 }
@@ -142,7 +167,7 @@ pub(crate) unsafe fn is_group_exit(signal: Ptr) -> bool {
 /// # Safety
 /// `leader` is the process's leader, `signal` its `signal_struct`.
 #[inline(always)]
-pub(crate) unsafe fn wait_status(leader: Ptr, signal: Ptr) -> u32 {
+pub(crate) unsafe fn wait_status<const TYPED: bool>(leader: Ptr<TYPED>, signal: Ptr<TYPED>) -> u32 {
     // SAFETY: the caller's word. Both are loaded whichever is wanted: of two loads in two branches
     // LLVM makes one load of a chosen pointer, which the verifier of 6.1 refuses.
     unsafe {
@@ -158,7 +183,12 @@ pub(crate) unsafe fn wait_status(leader: Ptr, signal: Ptr) -> u32 {
 /// # Safety
 /// `task` is a thread of the process of `leader` and `signal`.
 #[inline(always)]
-pub(crate) unsafe fn cpu_runtime(task: Ptr, leader: Ptr, signal: Ptr, task_has_left: bool) -> u64 {
+pub(crate) unsafe fn cpu_runtime<const TYPED: bool>(
+    task: Ptr<TYPED>,
+    leader: Ptr<TYPED>,
+    signal: Ptr<TYPED>,
+    task_has_left: bool,
+) -> u64 {
     // SAFETY: the caller's word.
     unsafe {
         let mut sum: u64 = signal.load(offset!(signal_sum_sched_runtime));

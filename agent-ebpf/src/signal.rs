@@ -17,6 +17,7 @@ use crate::{
     emit::{Wake, reserve, submit},
     globals::offset,
     maps::watched,
+    oom,
     read::{
         Ptr, argument, argument_ptr, cgroup_id, cpu_runtime, current, describe, is_group_exit,
         task_cgroup, wait_status,
@@ -59,16 +60,36 @@ const EXIT_ZOMBIE: i32 = 0x20;
 /// `signal_generate(sig, info, task, type, result)`.
 #[btf_tracepoint(function = "signal_generate")]
 pub(crate) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: the context is the kernel's, the arguments are those of the tracepoint.
+    // SAFETY: the context is the kernel's.
+    unsafe { generated::<true>(ctx.as_ptr()) };
+    0
+}
+
+/// The same for kernels that do not give the running task with its type (before Linux 5.11), or
+/// not `siginfo`: since it may hold `SEND_SIG_PRIV`, which is no address, later kernels (7.3, and
+/// 6.12 with its stable updates) take it for a plain number (kernel/bpf/btf.c,
+/// `raw_tp_null_args`).
+#[btf_tracepoint(function = "signal_generate")]
+pub(crate) fn signal_generate_untyped(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the context is the kernel's.
+    unsafe { generated::<false>(ctx.as_ptr()) };
+    0
+}
+
+/// `TYPED` is about the running task and `siginfo`; the other arguments always are.
+///
+/// # Safety
+/// `ctx` is the context of `signal_generate`.
+#[inline(always)]
+unsafe fn generated<const TYPED: bool>(ctx: *const c_void) {
+    // SAFETY: the caller's word.
     unsafe {
-        let ctx: *const c_void = ctx.as_ptr();
         match argument(ctx, 0) as i32 {
             SIGURG => {}
-            SIGCHLD => child_ended(ctx),
-            signal => signal_sent(ctx, signal),
+            SIGCHLD => child_ended::<TYPED>(ctx),
+            signal => signal_sent::<TYPED>(ctx, signal),
         }
     }
-    0
 }
 
 /// Where a signal comes from, as `siginfo` has it.
@@ -87,10 +108,10 @@ struct Info {
 /// # Safety
 /// `ctx` is the context of `signal_generate`.
 #[inline(always)]
-unsafe fn info(ctx: *const c_void) -> Info {
-    // SAFETY: the caller's word. The pointer is compared, never computed with.
+unsafe fn info<const TYPED: bool>(ctx: *const c_void) -> Info {
+    // SAFETY: the caller's word.
     unsafe {
-        let info = argument_ptr(ctx, 1);
+        let info = Ptr::<TYPED>::new(argument_ptr(ctx, 1).address());
         if info.is_null() {
             Info { flags: SIGNAL_INFO_NONE, code: 0 }
         } else if info.address().addr() == 1 {
@@ -106,20 +127,23 @@ unsafe fn info(ctx: *const c_void) -> Info {
 /// # Safety
 /// `ctx` is the context of `signal_generate`.
 #[inline(always)]
-unsafe fn signal_sent(ctx: *const c_void, signal: i32) {
+unsafe fn signal_sent<const TYPED: bool>(ctx: *const c_void, signal: i32) {
     // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
     unsafe {
         let target = argument_ptr(ctx, 2);
         let target_cgroup_id = cgroup_id(task_cgroup(target));
         let Some(tracked) = watched(target_cgroup_id) else { return };
 
-        let info = info(ctx);
+        let info = info::<TYPED>(ctx);
         let by_call = info.flags & SIGNAL_INFO_KERNEL == 0
             && matches!(info.code, SI_USER | SI_QUEUE | SI_TKILL);
         // Faults and timers of the container's own are not told: a death by SIGSEGV that no call
         // sent is the kernel's. SIGKILL is told whoever sends it.
         if !by_call && signal != SIGKILL {
             return;
+        }
+        if signal == SIGKILL && info.flags & SIGNAL_INFO_KERNEL != 0 {
+            oom::remember(target);
         }
         let init_tgid = (*tracked).init_tgid;
         let to_init = init_tgid == 0 || init_tgid == target.load::<u32>(offset!(task_tgid));
@@ -133,7 +157,7 @@ unsafe fn signal_sent(ctx: *const c_void, signal: i32) {
 
         let Some(mut entry) = reserve::<SignalRecord>(KIND_SIGNAL) else { return };
         let record = entry.as_mut_ptr();
-        let sender = current();
+        let sender = current::<TYPED>();
         describe(target, &raw mut (*record).target);
         describe(sender, &raw mut (*record).sender);
         (*record).signal = signal as u32;
@@ -173,17 +197,17 @@ unsafe fn signal_sent(ctx: *const c_void, signal: i32) {
 /// # Safety
 /// `ctx` is the context of `signal_generate`.
 #[inline(always)]
-unsafe fn child_ended(ctx: *const c_void) {
+unsafe fn child_ended<const TYPED: bool>(ctx: *const c_void) {
     // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
     unsafe {
         let own_cgroup_id = bpf_get_current_cgroup_id();
         let Some(tracked) = watched(own_cgroup_id) else { return };
         // Without a struct the code is 0, which is none of these.
-        if !matches!(info(ctx).code, CLD_EXITED..=CLD_DUMPED) {
+        if !matches!(info::<TYPED>(ctx).code, CLD_EXITED..=CLD_DUMPED) {
             return;
         }
 
-        let task = current();
+        let task = current::<TYPED>();
         let signal = task.follow(offset!(task_signal));
         let leader = task.follow(offset!(task_group_leader));
         if leader.load::<i32>(offset!(task_exit_state)) != EXIT_ZOMBIE

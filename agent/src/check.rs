@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::bpf::load::{self, Survey};
+use crate::bpf::{
+    load::{self, Survey},
+    plan::{self, Facts, Sizes},
+};
 use crate::cgroup::figures::Covered;
 use crate::cli::CheckArgs;
 use crate::kernel::{btf, capabilities, cgroup_mount, host};
@@ -157,6 +160,44 @@ fn look_at_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Only where it is scarce: `programs` tells if it is too little.
+fn look_at_memlock(facts: &Facts, findings: &mut Vec<Finding>) {
+    if let (Some(limit), Ok(sizes)) = (facts.memlock_bytes, plan::sizes(facts)) {
+        let found = format!(
+            "{} KiB, of which {} for events and room for {} cgroups",
+            limit >> 10,
+            sizes.events_bytes >> 10,
+            sizes.tracked_max
+        );
+        findings.push(if sizes == Sizes::FULL {
+            Finding::ok("RLIMIT_MEMLOCK", found)
+        } else {
+            let lost = format!("events in a storm, which are counted; {}", plan::MEMLOCK_REMEDY);
+            Finding::bad("RLIMIT_MEMLOCK", Verdict::Degraded, found, &lost)
+        });
+    }
+}
+
+/// Where each figure comes from.
+fn look_at_sources(survey: &Survey, findings: &mut Vec<Finding>) {
+    const FILES: &str = "figures are read from the files of each cgroup, which costs more";
+    let snapshot = match &survey.snapshot {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            findings.push(Finding::bad("snapshot", Verdict::Degraded, error.to_string(), FILES));
+            return;
+        }
+    };
+    for (controller, error) in &snapshot.missing {
+        let what = format!("snapshot of {controller}");
+        findings.push(Finding::bad(&what, Verdict::Degraded, error.to_string(), FILES));
+    }
+    for (figures, by_pass) in Covered::by(snapshot.layout.known.into()).sources() {
+        let source = if by_pass { "by one pass, if it loads" } else { "by files" };
+        findings.push(Finding::ok("figures", format!("{figures}: {source}")));
+    }
+}
+
 fn look_at_programs(findings: &mut Vec<Finding>) {
     const EVENTS: &str = "everything but CPU, memory, pressure and tasks of cgroups: no stop \
                           signals, ends, restarts and OOM kills";
@@ -202,28 +243,8 @@ fn look_at_programs(findings: &mut Vec<Finding>) {
         }
     };
     findings.push(Finding::ok("BTF", format!("{}, {} types", btf::VMLINUX, survey.types.len())));
-    match &survey.snapshot {
-        Ok(snapshot) => {
-            for (controller, error) in &snapshot.missing {
-                findings.push(Finding::bad(
-                    &format!("snapshot of {controller}"),
-                    Verdict::Degraded,
-                    error.to_string(),
-                    "its figures are read from the files of each cgroup, which costs more",
-                ));
-            }
-            for (figures, by_pass) in Covered::by(snapshot.layout.known.into()).sources() {
-                let source = if by_pass { "by one pass, if it loads" } else { "by files" };
-                findings.push(Finding::ok("figures", format!("{figures}: {source}")));
-            }
-        }
-        Err(error) => findings.push(Finding::bad(
-            "snapshot",
-            Verdict::Degraded,
-            error.to_string(),
-            "all figures are read from the files of each cgroup, which costs more",
-        )),
-    }
+    look_at_memlock(&survey.facts, findings);
+    look_at_sources(&survey, findings);
     match load::load(&survey) {
         Err(error) => {
             let found = format!("{error:#}");
@@ -233,7 +254,10 @@ fn look_at_programs(findings: &mut Vec<Finding>) {
             for attached in &programs.attached {
                 let what = format!("program {}", attached.name);
                 let (verdict, found) = match &attached.outcome {
-                    Ok(_) if attached.lost.is_empty() => (Verdict::Ok, "loads".to_owned()),
+                    Ok(program) if *program == attached.name => (Verdict::Ok, "loads".to_owned()),
+                    Ok(program) if attached.lost.is_empty() => {
+                        (Verdict::Ok, format!("loads, as {program}"))
+                    }
                     Ok(program) => (Verdict::Degraded, format!("loads, as {program}")),
                     Err(why) => (Verdict::Degraded, why.clone()),
                 };

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent_common::map::EVENTS_BYTES;
 use anyhow::{Context as _, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -12,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::bpf::{
     load::{self, Survey},
-    plan::SUBJECTS,
+    plan::{self, SUBJECTS, Sizes},
     ring::Ring,
 };
 use crate::cgroup::{figures::Covered, tree, walk};
@@ -233,6 +234,17 @@ fn load_kernel() -> anyhow::Result<Kernel> {
     let survey = Survey::read_raised()?;
     if let Err(error) = &survey.offsets.memory {
         tracing::warn!(%error, "whose limit an OOM is about cannot be told on this kernel");
+    }
+    if let Ok(Sizes { events_bytes, tracked_max }) = plan::sizes(&survey.facts)
+        && events_bytes < EVENTS_BYTES
+    {
+        tracing::warn!(
+            events_bytes,
+            tracked_max,
+            memlock_bytes = survey.facts.memlock_bytes,
+            "little locked memory: a storm of events is sooner lost, and counted; {}",
+            plan::MEMLOCK_REMEDY
+        );
     }
     let (programs, ring) = load::load(&survey)?;
     for attached in &programs.attached {

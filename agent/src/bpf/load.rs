@@ -28,7 +28,7 @@ use crate::cgroup::CgroupId;
 use crate::kernel::{
     btf::{self, BtfError},
     capabilities::{self, Capabilities},
-    host,
+    host, memlock,
     offsets::{self, Offsets},
     snapshot_offsets::{self, SnapshotOffsets},
 };
@@ -66,6 +66,7 @@ impl Survey {
             capabilities,
             lockdown: host::lockdown(),
             memory_offsets: offsets.memory.is_ok(),
+            memlock_bytes: memlock::raise(&types),
             snapshot_offsets: snapshot.is_ok(),
             cgroup_iterator: types.has_function("bpf_iter_cgroup"),
         };
@@ -140,6 +141,7 @@ pub fn check_object() -> anyhow::Result<()> {
 /// no error; see [`Programs::attached`].
 pub fn load(survey: &Survey) -> anyhow::Result<(Programs, RingBuf<MapData>)> {
     check_object()?;
+    let sizes = plan::sizes(&survey.facts).map_err(anyhow::Error::msg)?;
     let layout = survey.offsets.layout;
     let snapshot =
         survey.snapshot.as_ref().map_or_else(|_| SnapshotLayout::default(), |s| s.layout);
@@ -160,6 +162,8 @@ pub fn load(survey: &Survey) -> anyhow::Result<(Programs, RingBuf<MapData>)> {
         .override_global(raw::SNAPSHOT_LAYOUT, snapshot_words.as_slice(), true)
         // Without the iterator the array is of no use, and its memory is charged all the same.
         .map_max_entries(raw::SNAPSHOT, figures_max)
+        .map_max_entries(map::EVENTS, sizes.events_bytes)
+        .map_max_entries(map::TRACKED, sizes.tracked_max)
         .load(OBJECT)
         .context("the kernel refused the maps (CAP_BPF is needed)")?;
     let take = |ebpf: &mut Ebpf, name| {
@@ -188,7 +192,7 @@ fn attach(ebpf: &mut Ebpf, types: &Btf, survey: &Survey, subject: &Subject) -> A
     for program in [Some(first), second].into_iter().flatten() {
         match attach_program(ebpf, types, subject.hook, program) {
             Ok(()) => {
-                let whole = subject.untyped.is_none_or(|untyped| untyped == program);
+                let whole = subject.untyped.is_none() || subject.typed != program;
                 return attached(Ok(program), if whole { "" } else { subject.lost_typed });
             }
             Err(error) => {
@@ -223,15 +227,21 @@ fn attach_program(ebpf: &mut Ebpf, types: &Btf, hook: Hook, name: &str) -> anyho
 }
 
 /// What matters of an error: the call that failed and the verifier's last words. Its log can have
-/// thousands of lines, and ends with the instruction that it refused, why, and its statistics.
+/// thousands of lines, and ends with the instruction that it refused, why, and its statistics; or
+/// it says `Reason:` and explains itself at length (7.3).
 fn reason(text: &str) -> String {
-    const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    const STATISTICS: [&str; 4] = ["processed ", "verification time ", "stack depth ", "subprog "];
+    let mut lines = text.lines().map(str::trim_end).filter(|line| !line.trim().is_empty());
     let call = lines.next().unwrap_or_default();
     let log: Vec<_> =
         lines.filter(|line| !STATISTICS.iter().any(|s| line.starts_with(s))).collect();
-    let last = log.get(log.len().saturating_sub(2)..).unwrap_or_default();
-    let whole = std::iter::once(&call).chain(last).copied().collect::<Vec<_>>().join("; ");
+    let explained = log.iter().rposition(|line| *line == "Reason:").map(|at| at.saturating_add(1));
+    let last = match explained {
+        Some(at) => log.get(at..).unwrap_or_default().get(..1).unwrap_or_default(),
+        None => log.get(log.len().saturating_sub(2)..).unwrap_or_default(),
+    };
+    let whole =
+        std::iter::once(&call).chain(last).copied().map(str::trim).collect::<Vec<_>>().join("; ");
     whole.chars().take(400).collect()
 }
 
@@ -366,6 +376,12 @@ mod tests {
             reason(log),
             "the call failed: Verifier output: 0: R1=ctx; 1: (79) r2 = *(u64 *)(r1 +0); access \
              beyond struct task_struct at off 99999 size 4"
+        );
+        let explained = "the call failed: Verifier output: 0: R1=ctx()\nReason:\n  R1 is an integer.\n\
+                         At:\n  signal_generate @ mod.rs:2095:9\nsubprog 0 insns_self 41\n";
+        assert_eq!(
+            reason(explained),
+            "the call failed: Verifier output: 0: R1=ctx(); R1 is an integer."
         );
         assert_eq!(reason("short"), "short");
         assert_eq!(reason(""), "");

@@ -1,5 +1,7 @@
 //! Which programs to load on this host, and what is lost without each. Pure.
 
+use agent_common::map::{EVENTS_BYTES, TRACKED_MAX};
+
 use crate::kernel::{btf::Parameter, capabilities::Capabilities, host::Lockdown};
 
 /// How a program is attached.
@@ -11,6 +13,16 @@ pub enum Hook {
     TaskIterator,
     /// The cgroup iterator.
     CgroupIterator,
+}
+
+/// The program of a kernel that does not give what the others need with its type. It tells the
+/// same, and reads untyped memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// Tried when the kernel refuses the others.
+    IfRefused(&'static str),
+    /// Chosen where [`Subject::parameter`] is an integer.
+    IfInteger(&'static str),
 }
 
 /// One thing to observe, and the programs that can.
@@ -25,6 +37,8 @@ pub struct Subject {
     pub untyped: Option<&'static str>,
     /// The program that reads through types only.
     pub typed: &'static str,
+    /// The program for kernels that are not as the others need it.
+    pub fallback: Option<Fallback>,
     /// A parameter that has to be a pointer to this struct.
     pub parameter: Option<(usize, &'static str)>,
     /// What is missing when it is not loaded.
@@ -41,6 +55,7 @@ pub const SUBJECTS: [Subject; 9] = [
         hook: Hook::Tracepoint("cgroup_mkdir"),
         untyped: Some("cgroup_mkdir"),
         typed: "cgroup_mkdir_typed",
+        fallback: None,
         parameter: Some((0, "cgroup")),
         lost: "new containers are found by looking, every 10 s; their stop signals, ends and OOM \
                kills before that are not seen",
@@ -51,6 +66,7 @@ pub const SUBJECTS: [Subject; 9] = [
         hook: Hook::Tracepoint("cgroup_rmdir"),
         untyped: None,
         typed: "cgroup_rmdir",
+        fallback: None,
         parameter: Some((0, "cgroup")),
         lost: "removed containers are noticed by looking, every 10 s",
         lost_typed: "",
@@ -60,6 +76,7 @@ pub const SUBJECTS: [Subject; 9] = [
         hook: Hook::Tracepoint("cgroup_notify_populated"),
         untyped: None,
         typed: "cgroup_notify_populated",
+        fallback: None,
         parameter: Some((0, "cgroup")),
         lost: "no end for containers whose runtime ignores SIGCHLD, until they are removed",
         lost_typed: "",
@@ -69,6 +86,7 @@ pub const SUBJECTS: [Subject; 9] = [
         hook: Hook::Tracepoint("sched_process_exec"),
         untyped: None,
         typed: "sched_process_exec",
+        fallback: None,
         parameter: Some((0, "task_struct")),
         lost: "init is not known: no shutdown times, terminations and restarts of new containers",
         lost_typed: "",
@@ -78,6 +96,7 @@ pub const SUBJECTS: [Subject; 9] = [
         hook: Hook::Tracepoint("sched_process_exit"),
         untyped: None,
         typed: "sched_process_exit",
+        fallback: None,
         parameter: Some((0, "task_struct")),
         lost: "no exit code where the runtime ignores SIGCHLD, and later last figures",
         lost_typed: "",
@@ -87,6 +106,7 @@ pub const SUBJECTS: [Subject; 9] = [
         hook: Hook::Tracepoint("signal_generate"),
         untyped: None,
         typed: "signal_generate",
+        fallback: Some(Fallback::IfRefused("signal_generate_untyped")),
         parameter: Some((2, "task_struct")),
         lost: "no stop signals, no shutdown times, no exact ends",
         lost_typed: "",
@@ -96,6 +116,7 @@ pub const SUBJECTS: [Subject; 9] = [
         hook: Hook::Tracepoint("mark_victim"),
         untyped: Some("mark_victim"),
         typed: "mark_victim_typed",
+        fallback: Some(Fallback::IfInteger("mark_victim_by_id")),
         parameter: Some((0, "task_struct")),
         lost: "OOM kills are seen as SIGKILL; only the totals of memory.events remain",
         lost_typed: "whose limit an OOM was about (container, Pod or node)",
@@ -105,6 +126,7 @@ pub const SUBJECTS: [Subject; 9] = [
         hook: Hook::TaskIterator,
         untyped: None,
         typed: "running_tasks",
+        fallback: None,
         parameter: None,
         lost: "the inits of containers older than the agent are not known, and offsets are not \
                checked against the kernel's own answers",
@@ -115,6 +137,7 @@ pub const SUBJECTS: [Subject; 9] = [
         hook: Hook::CgroupIterator,
         untyped: None,
         typed: "cgroup_figures",
+        fallback: None,
         parameter: None,
         lost: "all figures are read from the files of each cgroup, which costs more",
         lost_typed: "",
@@ -134,7 +157,57 @@ pub struct Facts {
     pub snapshot_offsets: bool,
     /// The kernel's BTF has the function that a cgroup iterator is attached to (Linux 6.1).
     pub cgroup_iterator: bool,
+    /// What maps and programs may take, where they are charged to this process's user.
+    pub memlock_bytes: Option<u64>,
 }
+
+/// How large the maps are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// The ring buffer.
+    pub events_bytes: u32,
+    /// Cgroups that can be tracked.
+    pub tracked_max: u32,
+}
+
+impl Sizes {
+    /// Where nothing is scarce.
+    pub const FULL: Self = Self { events_bytes: EVENTS_BYTES, tracked_max: TRACKED_MAX };
+}
+
+/// With less locked memory the programs do not fit, whatever the maps.
+pub const MEMLOCK_MIN_BYTES: u64 = 512 << 10;
+
+/// Fits the maps into what may be locked, half of it at most: the programs are charged too.
+///
+/// # Errors
+/// If it is too little for anything; the error says how much is needed and how it is given.
+pub fn sizes(facts: &Facts) -> Result<Sizes, String> {
+    /// An element of a hash map with its bucket (kernel/bpf/hashtab.c, 5.10).
+    const TRACKED_BYTES: u64 = 80;
+    let Some(limit) = facts.memlock_bytes else { return Ok(Sizes::FULL) };
+    if limit < MEMLOCK_MIN_BYTES {
+        return Err(format!(
+            "this kernel charges maps and programs to RLIMIT_MEMLOCK, which is {} KiB, and at \
+             least {} KiB are needed: {MEMLOCK_REMEDY}",
+            limit >> 10,
+            MEMLOCK_MIN_BYTES >> 10
+        ));
+    }
+    // The ring buffer's size has to be a power of two.
+    let power = |bytes: u64, max: u32| {
+        let below = bytes.checked_ilog2().and_then(|log| 1_u32.checked_shl(log));
+        below.map_or(max, |below| below.min(max))
+    };
+    let quarter = limit >> 2;
+    Ok(Sizes {
+        events_bytes: power(quarter, EVENTS_BYTES),
+        tracked_max: power(quarter.div_euclid(TRACKED_BYTES), TRACKED_MAX),
+    })
+}
+
+/// How more locked memory is given.
+pub const MEMLOCK_REMEDY: &str = "run with LimitMEMLOCK=infinity, or give CAP_SYS_RESOURCE";
 
 /// What to do about a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,11 +233,18 @@ pub fn choose(subject: &Subject, facts: &Facts, parameter: Option<&Parameter>) -
     if !facts.capabilities.perfmon {
         return Choice::Skip("CAP_PERFMON is missing".into());
     }
+    let untyped_allowed = facts.lockdown != Lockdown::Confidentiality;
     if let (Some((n, name)), Hook::Tracepoint(tracepoint)) = (subject.parameter, subject.hook) {
         match parameter {
             None => return Choice::Skip(format!("this kernel has no tracepoint {tracepoint}")),
             Some(Parameter::StructPointer(found)) if found == name => {}
-            Some(_) => {
+            Some(other) => {
+                if let (Parameter::Integer, Some(Fallback::IfInteger(program))) =
+                    (other, subject.fallback)
+                    && untyped_allowed
+                {
+                    return Choice::Load { first: program, second: None };
+                }
                 return Choice::Skip(format!(
                     "parameter {n} of the tracepoint {tracepoint} is no {name} on this kernel"
                 ));
@@ -183,11 +263,12 @@ pub fn choose(subject: &Subject, facts: &Facts, parameter: Option<&Parameter>) -
         }
     }
     let needs_memory = subject.name == "mark_victim";
-    let untyped_allowed =
-        facts.lockdown != Lockdown::Confidentiality && (facts.memory_offsets || !needs_memory);
-    match subject.untyped {
-        Some(untyped) if untyped_allowed => {
+    match (subject.untyped, subject.fallback) {
+        (Some(untyped), _) if untyped_allowed && (facts.memory_offsets || !needs_memory) => {
             Choice::Load { first: untyped, second: Some(subject.typed) }
+        }
+        (None, Some(Fallback::IfRefused(program))) if untyped_allowed => {
+            Choice::Load { first: subject.typed, second: Some(program) }
         }
         _ => Choice::Load { first: subject.typed, second: None },
     }
@@ -203,6 +284,7 @@ mod tests {
         memory_offsets: true,
         snapshot_offsets: true,
         cgroup_iterator: true,
+        memlock_bytes: None,
     };
 
     fn subject(name: &str) -> &'static Subject {
@@ -262,5 +344,37 @@ mod tests {
         assert!(why.contains("signal_generate"));
         let other = Some(&Parameter::Other);
         assert!(matches!(choose(subject("mark_victim"), &ALL, other), Choice::Skip(_)));
+    }
+
+    #[test]
+    fn a_victim_told_by_its_number_has_a_program_of_its_own() {
+        let integer = Some(&Parameter::Integer);
+        let choice = choose(subject("mark_victim"), &ALL, integer);
+        assert_eq!(choice, Choice::Load { first: "mark_victim_by_id", second: None });
+        assert!(matches!(choose(subject("cgroup_rmdir"), &ALL, integer), Choice::Skip(_)));
+        let facts = Facts { lockdown: Lockdown::Confidentiality, ..ALL };
+        assert!(matches!(choose(subject("mark_victim"), &facts, integer), Choice::Skip(_)));
+    }
+
+    #[test]
+    fn signals_have_a_second_program_unless_the_kernel_forbids_it() {
+        let choose =
+            |facts| choose(subject("signal_generate"), &facts, pointer("task_struct").as_ref());
+        let second = Some("signal_generate_untyped");
+        assert_eq!(choose(ALL), Choice::Load { first: "signal_generate", second });
+        let facts = Facts { lockdown: Lockdown::Confidentiality, ..ALL };
+        assert_eq!(choose(facts), Choice::Load { first: "signal_generate", second: None });
+    }
+
+    #[test]
+    fn maps_fit_into_what_may_be_locked() {
+        let sizes = |memlock_bytes| sizes(&Facts { memlock_bytes, ..ALL });
+        assert_eq!(sizes(None), Ok(Sizes::FULL));
+        assert_eq!(sizes(Some(8 << 20)), Ok(Sizes::FULL), "the default since Linux 5.16");
+        assert_eq!(sizes(Some(u64::MAX - 1)), Ok(Sizes::FULL));
+        let small = Sizes { events_bytes: 128 << 10, tracked_max: 1024 };
+        assert_eq!(sizes(Some(512 << 10)), Ok(small));
+        let why = sizes(Some(64 << 10)).unwrap_err();
+        assert!(why.contains("64 KiB") && why.contains("CAP_SYS_RESOURCE"), "{why}");
     }
 }

@@ -11,6 +11,7 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
 
+const KIND_INT: u32 = 1;
 const KIND_PTR: u32 = 2;
 const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
@@ -102,6 +103,8 @@ pub struct Field {
 pub enum Parameter {
     /// A pointer to a struct of this name.
     StructPointer(String),
+    /// An integer.
+    Integer,
     /// Anything else.
     Other,
 }
@@ -259,8 +262,11 @@ impl Btf {
             return None;
         }
         let type_id = read_u32(&self.bytes, proto.at + 12 + 8 * n + 4)?;
-        let target = self
-            .resolve(type_id)
+        let own = self.resolve(type_id);
+        if own.is_some_and(|t| t.kind() == KIND_INT) {
+            return Some(Parameter::Integer);
+        }
+        let target = own
             .filter(|t| t.kind() == KIND_PTR)
             .and_then(|t| self.resolve(t.size_or_type))
             .filter(|t| t.kind() == KIND_STRUCT);
@@ -293,6 +299,12 @@ impl Btf {
             None if exists => Err(BtfError::NoMember(name.into(), what.into())),
             None => Err(BtfError::NoType(name.into())),
         }
+    }
+
+    /// Whether there is a struct of this name.
+    #[must_use]
+    pub fn has_struct(&self, name: &str) -> bool {
+        self.named(name, KIND_STRUCT).next().is_some()
     }
 
     fn named<'a>(&'a self, name: &'a str, kind: u32) -> impl Iterator<Item = Type> + 'a {
@@ -372,8 +384,8 @@ fn read_type(bytes: &[u8], at: usize) -> Option<Type> {
 /// Bytes that follow the fixed part; `None` for a kind that this version does not know.
 fn trailing_bytes(found: Type) -> Option<usize> {
     Some(match found.kind() {
-        // INT, VAR, DECL_TAG
-        1 | 14 | 17 => 4,
+        // VAR, DECL_TAG
+        KIND_INT | 14 | 17 => 4,
         KIND_ARRAY => 12,
         KIND_STRUCT | KIND_UNION => 12 * found.vlen(),
         KIND_ENUM | KIND_FUNC_PROTO => 8 * found.vlen(),

@@ -4,5 +4,6 @@ pub mod btf;
 pub mod capabilities;
 pub mod cgroup_mount;
 pub mod host;
+pub mod memlock;
 pub mod offsets;
 pub mod snapshot_offsets;
