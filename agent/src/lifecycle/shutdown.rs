@@ -127,7 +127,9 @@ impl Signals {
     ) -> Vec<News> {
         let mut news = Vec::new();
         let effect = effect(signal);
-        if effect == Effect::TooLate {
+        // Up to 5.10 a dying process queues signals as a living one does.
+        let killed = self.first_kill().is_some_and(|kill| kill < time_boot_ns);
+        if effect == Effect::TooLate || (killed && signal.signal != SIGKILL) {
             return news;
         }
         let other_began = self.began_before(time_boot_ns);
@@ -162,6 +164,13 @@ impl Signals {
             news.push(News::Killed { time_boot_ns: kill });
         }
         news
+    }
+
+    /// The first SIGKILL that reached init, whoever sent it: nothing does any more after it.
+    fn first_kill(&self) -> Option<u64> {
+        let kind = self.kinds.iter().find(|kind| kind.signal == SIGKILL)?;
+        let times = [kind.began, kind.first].into_iter().flatten();
+        times.map(|(time_boot_ns, _)| time_boot_ns).min()
     }
 
     fn began_before(&self, time_boot_ns: u64) -> bool {
@@ -255,7 +264,8 @@ impl Signals {
             // A signal that made init dying must be the one in its status. If it is not, init was
             // dying before (5.10), and nobody waited for its end.
             let consistent = !stop.began || status.is_none() || ended_by == Some(stop.signal);
-            consistent && stop.time_boot_ns <= end_boot_ns
+            let alive = self.first_kill().is_none_or(|kill| stop.time_boot_ns <= kill);
+            consistent && alive && stop.time_boot_ns <= end_boot_ns
         });
         let cause = match (ended_by, status) {
             (Some(SIGKILL), _) if oom => Cause::Oom,

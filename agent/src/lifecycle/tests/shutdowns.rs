@@ -289,3 +289,17 @@ fn signal_to_the_stage_that_became_init_is_not_inits() {
     node.event(&signal(SEC - MS, term()));
     assert_eq!(node.stops(), []);
 }
+
+/// Linux 5.10 queues signals to a dying process, and says that they are delivered.
+#[test]
+fn nothing_reaches_a_killed_process() {
+    let kill = signal(2 * SEC, plain(KILL, runc(), init()));
+    let late = signal(2 * SEC + MS, term());
+    assert_eq!(stop_of(&[kill.clone(), late.clone()]), []);
+    for order in [[&kill, &late], [&late, &kill]] {
+        let ended = end(2 * SEC + 2 * MS, init(), KILLED);
+        let (_, death) = death_of(&[order[0].clone(), order[1].clone(), ended]);
+        assert_eq!(death.cause, Cause::KilledWithoutStopSignal);
+        assert_eq!(death.shutdown_ns, None);
+    }
+}
