@@ -249,7 +249,7 @@ fn load_kernel() -> anyhow::Result<Kernel> {
     let (programs, ring) = load::load(&survey)?;
     for attached in &programs.attached {
         if let Err(why) = &attached.outcome {
-            tracing::error!(program = attached.name, why, lost = attached.lost, "not attached");
+            tracing::warn!(program = attached.name, why, lost = attached.lost, "not attached");
         } else if !attached.lost.is_empty() {
             tracing::warn!(program = attached.name, lost = attached.lost, "attached in part");
         }
