@@ -2,9 +2,12 @@
 //!
 //! It knows nothing by itself: a [`Handle`] asks the owner of the state over a bounded queue and
 //! waits for the answer. All that a client can take is bounded: connections and how long each
-//! lives, the time for a request's head, answers in memory, the wait for the owner.
+//! lives, the time for a request's head, answers in memory, the wait for the owner. An exposition
+//! comes in pieces and goes in pieces, so a slow client holds its pieces and nobody else up.
 
+mod body;
 mod listen;
+mod negotiate;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -15,10 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
@@ -32,14 +36,16 @@ use tokio::time::{sleep, timeout};
 pub use listen::{BindError, bind};
 pub use page::Status;
 
-use crate::metrics::expose::{self, Reader};
+use crate::metrics::edition::{Edition, Reader};
+use body::Body;
+use negotiate::Coding;
 
 /// What the server asks the owner of the state. A question whose answer nobody waits for any more
 /// has a closed sender.
 #[derive(Debug)]
 pub enum Request {
-    /// The exposition.
-    Scrape(Reader, oneshot::Sender<Bytes>),
+    /// The exposition, in pieces.
+    Scrape(Edition, oneshot::Sender<Vec<Bytes>>),
     /// Whether the agent does its work, else why not.
     Ready(oneshot::Sender<Result<(), String>>),
     /// What the landing page shows.
@@ -185,7 +191,7 @@ struct Server {
     stopped: watch::Receiver<bool>,
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Body>;
 
 impl Server {
     async fn connection(self, stream: TcpStream, _slot: OwnedSemaphorePermit) {
@@ -226,8 +232,8 @@ impl Server {
         }
         match path {
             // A scrape has effects: what was shown once counts as seen. HEAD shows nothing.
-            "/metrics" if head => body(StatusCode::OK, expose::CONTENT_TYPE, Bytes::new()),
-            "/metrics" => self.metrics(reader(request)).await,
+            "/metrics" if head => exposition(&Wanted::by(request), Body::new(Vec::new())),
+            "/metrics" => self.metrics(Wanted::by(request)).await,
             "/livez" if self.handle.0.is_closed() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the agent's main task has ended\n")
             }
@@ -244,17 +250,31 @@ impl Server {
         }
     }
 
-    async fn metrics(&self, reader: Reader) -> Answer {
+    async fn metrics(&self, wanted: Wanted) -> Answer {
         let turn = timeout(self.limits.owner, Arc::clone(&self.scrapes).acquire_owned()).await;
         let Ok(Ok(permit)) = turn else { return unanswered() };
-        let question = |reply| Request::Scrape(reader, reply);
+        let question = |reply| Request::Scrape(wanted.edition, reply);
         match self.handle.ask(question, self.limits.owner).await {
-            Some(exposition) => {
-                let exposition = Bytes::from_owner(Held { bytes: exposition, _permit: permit });
-                body(StatusCode::OK, expose::CONTENT_TYPE, exposition)
-            }
+            Some(pieces) => exposition(&wanted, Body::new(pieces).holding(permit)),
             None => unanswered(),
         }
+    }
+}
+
+/// What a request to `/metrics` gets.
+struct Wanted {
+    edition: Edition,
+    coding: Coding,
+}
+
+impl Wanted {
+    fn by(request: &hyper::Request<Incoming>) -> Self {
+        let lines = |name: HeaderName| {
+            request.headers().get_all(name).into_iter().map(HeaderValue::as_bytes)
+        };
+        let format = negotiate::format(lines(ACCEPT));
+        let coding = negotiate::coding(lines(ACCEPT_ENCODING));
+        Self { edition: Edition { reader: reader(request), format }, coding }
     }
 }
 
@@ -268,16 +288,19 @@ fn reader(request: &hyper::Request<Incoming>) -> Reader {
     }
 }
 
-/// Bytes that take up one of the places for expositions until the last of them is written.
-struct Held {
-    bytes: Bytes,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
+fn exposition(wanted: &Wanted, pieces: Body) -> Answer {
+    let content_type = wanted.edition.format.content_type();
+    let mut answer = match wanted.coding {
+        Coding::Identity => body(StatusCode::OK, content_type, pieces),
+        Coding::Gzip => {
+            let mut answer = body(StatusCode::OK, content_type, pieces.gzip());
+            answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            answer
+        }
+    };
+    let by = HeaderValue::from_static("Accept, Accept-Encoding");
+    answer.headers_mut().insert(VARY, by);
+    answer
 }
 
 fn log_end(end: hyper::Result<()>) {
@@ -286,8 +309,8 @@ fn log_end(end: hyper::Result<()>) {
     }
 }
 
-fn body(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+fn body(status: StatusCode, content_type: &'static str, body: Body) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -297,12 +320,15 @@ fn body(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
 }
 
 fn text(status: StatusCode, message: &str) -> Answer {
-    body(status, "text/plain; charset=utf-8", Bytes::copy_from_slice(message.as_bytes()))
+    body(status, "text/plain; charset=utf-8", whole(message))
+}
+
+fn whole(text: &str) -> Body {
+    Body::new(vec![Bytes::copy_from_slice(text.as_bytes())])
 }
 
 fn html(page: &str) -> Answer {
-    let page = Bytes::copy_from_slice(page.as_bytes());
-    let mut answer = body(StatusCode::OK, "text/html; charset=utf-8", page);
+    let mut answer = body(StatusCode::OK, "text/html; charset=utf-8", whole(page));
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
     answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     answer

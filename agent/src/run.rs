@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use agent_common::map::EVENTS_BYTES;
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -20,7 +21,7 @@ use crate::cgroup::{figures::Covered, tree, walk};
 use crate::cli::{AgentArgs, Mode};
 use crate::http::{self, Request, Status};
 use crate::kernel::{cgroup_mount, host};
-use crate::metrics::{expose::Reader, store::StoreOptions};
+use crate::metrics::{edition::Edition, store::StoreOptions};
 use crate::node::{Kernel, Node, Options};
 
 /// File descriptors that are left for everything but cgroup files.
@@ -162,16 +163,19 @@ async fn woken(ring: Option<&Ring>) {
 }
 
 /// Answers a request, and with it all scrapes that wait behind it: one look at the node serves
-/// them all.
+/// them all, and each edition is written once.
 fn answer(node: &mut Node, first: Request, inbox: &mut mpsc::Receiver<Request>, stopping: bool) {
-    let mut bodies = HashMap::<Reader, bytes::Bytes>::new();
+    let mut look = None;
+    let mut editions = HashMap::<Edition, Vec<Bytes>>::new();
     let mut next = Some(first);
     while let Some(request) = next {
         // Who asked may have gone; that is no one's fault.
         match request {
-            Request::Scrape(reader, reply) => {
-                let body = bodies.entry(reader).or_insert_with(|| node.scrape(reader).into());
-                let _ = reply.send(body.clone());
+            Request::Scrape(_, reply) if reply.is_closed() => {}
+            Request::Scrape(edition, reply) => {
+                let look = look.get_or_insert_with(|| node.look());
+                let pieces = editions.entry(edition).or_insert_with(|| node.expose(look, edition));
+                let _ = reply.send(pieces.clone());
             }
             Request::Ready(reply) => {
                 let _ = reply.send(readiness(stopping));
@@ -281,4 +285,53 @@ fn raise_file_limit() -> usize {
         Err(_) => soft,
     };
     usize::try_from(soft.saturating_sub(FDS_RESERVED)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::metrics::edition::{Format, Reader};
+
+    #[test]
+    fn one_look_serves_all_who_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            mode: tree::Mode::Host,
+            cgroup_root: dir.path().to_owned(),
+            log_dir: dir.path().to_owned(),
+            store: StoreOptions::default(),
+            max_fds: 10,
+        };
+        let mut node = Node::new(options, None);
+        let (questions, mut inbox) = mpsc::channel(8);
+        let ask = |reader, format| {
+            let (to, answer) = oneshot::channel();
+            questions.try_send(Request::Scrape(Edition { reader, format }, to)).unwrap();
+            answer
+        };
+        let mut answers = [
+            ask(Reader::Scraper, Format::Text),
+            ask(Reader::Scraper, Format::OpenMetrics),
+            ask(Reader::Person, Format::Text),
+            ask(Reader::Scraper, Format::Text),
+        ];
+        drop(ask(Reader::Person, Format::OpenMetrics));
+        let first = inbox.try_recv().unwrap();
+        answer(&mut node, first, &mut inbox, false);
+        let bodies = answers.each_mut().map(|answer| answer.try_recv().unwrap());
+        let samples = |pieces: &[Bytes]| {
+            let text = String::from_utf8(pieces.concat()).unwrap();
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let [text, open_metrics, person, again] = &bodies;
+        // What a look costs is in it: there was one.
+        assert_eq!(samples(text), samples(open_metrics));
+        assert_eq!(samples(text), samples(person));
+        assert!(samples(text).iter().any(|line| line.contains("collector_duration_seconds")));
+        assert_eq!(text[0].as_ptr(), again[0].as_ptr(), "the same edition is written once");
+        assert!(open_metrics.concat().ends_with(b"# EOF\n"));
+    }
 }

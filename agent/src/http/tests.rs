@@ -1,6 +1,6 @@
 //! The server against real TCP clients.
 
-use crate::metrics::expose::Reader;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::{BindError, Limits, Request, Status, bind, channel, serve_with};
+use crate::metrics::edition::{Edition, Format, Reader};
 
 const EXPOSITION: &str = "# HELP a x\n# TYPE a gauge\na 1\n";
+
+fn pieces() -> Vec<Bytes> {
+    let (a, b) = EXPOSITION.as_bytes().split_at(10);
+    vec![Bytes::from_static(a), Bytes::from_static(b)]
+}
 
 struct Running {
     address: SocketAddr,
@@ -39,9 +45,7 @@ fn own(mut questions: mpsc::Receiver<Request>, pause: Duration) {
             tokio::spawn(async move {
                 sleep(pause).await;
                 match question {
-                    Request::Scrape(_, to) => {
-                        drop(to.send(Bytes::from_static(EXPOSITION.as_bytes())));
-                    }
+                    Request::Scrape(_, to) => drop(to.send(pieces())),
                     Request::Ready(to) => drop(to.send(Err("no <programs> yet".into()))),
                     Request::Status(to) => {
                         let facts = vec![("kernel".into(), "6.18 <b>".into())];
@@ -62,13 +66,32 @@ async fn good() -> Running {
 
 /// Sends a request that asks to close, and reads all.
 async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    String::from_utf8(talk(address, &request).await).unwrap()
+}
+
+async fn talk(address: SocketAddr, request: &str) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
     // The server may have refused before.
     let _ = stream.write_all(request.as_bytes()).await;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
     answer
+}
+
+/// A scrape with more headers, in HTTP/1.0, so that the body is what comes until the end: the head
+/// and the body.
+async fn scrape(address: SocketAddr, headers: &str) -> (String, Vec<u8>) {
+    let request = format!("GET /metrics HTTP/1.0\r\nHost: x\r\n{headers}\r\n");
+    let answer = talk(address, &request).await;
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    (String::from_utf8(answer[..end].to_vec()).unwrap(), answer[end..].to_vec())
+}
+
+fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).unwrap();
+    plain
 }
 
 fn status(answer: &str) -> &str {
@@ -86,18 +109,76 @@ async fn metrics_are_served() {
 }
 
 #[tokio::test]
-async fn scrapers_tell_themselves_from_people() {
+async fn the_headers_choose_the_edition() {
+    const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n";
+    const SCRAPER: &str = "X-Prometheus-Scrape-Timeout-Seconds: 10\r\n";
     let (running, mut questions) = start(Limits::default()).await;
-    for (header, expected) in [
-        ("X-Prometheus-Scrape-Timeout-Seconds: 10\r\n", Reader::Scraper),
-        ("Accept: text/plain\r\n", Reader::Person),
+    for (headers, reader, format) in [
+        ("", Reader::Person, Format::Text),
+        (SCRAPER, Reader::Scraper, Format::Text),
+        (OPEN_METRICS, Reader::Person, Format::OpenMetrics),
+        (&format!("{SCRAPER}{OPEN_METRICS}"), Reader::Scraper, Format::OpenMetrics),
+        ("Accept: a;b,,\"\u{ff}\r\nAccept: \u{ff}/*;q=9\r\n", Reader::Person, Format::Text),
     ] {
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{header}\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let Some(Request::Scrape(reader, _)) = questions.recv().await else { panic!("no scrape") };
-        assert_eq!(reader, expected);
+        let address = running.address;
+        let headers = headers.to_owned();
+        let answer = tokio::spawn(async move { scrape(address, &headers).await });
+        let Some(Request::Scrape(edition, to)) = questions.recv().await else { panic!("none") };
+        assert_eq!(edition, Edition { reader, format });
+        to.send(pieces()).unwrap();
+        let (head, body) = answer.await.unwrap();
+        assert!(head.contains(&format!("content-type: {}\r\n", format.content_type())), "{head}");
+        assert!(head.contains("vary: Accept, Accept-Encoding\r\n"), "{head}");
+        assert!(!head.contains("content-encoding"), "{head}");
+        assert_eq!(body, EXPOSITION.as_bytes());
     }
+}
+
+#[tokio::test]
+async fn gzip_is_given_to_those_who_ask() {
+    let running = good().await;
+    let (head, body) = scrape(running.address, "Accept-Encoding: gzip\r\n").await;
+    assert!(head.contains("content-encoding: gzip\r\n"), "{head}");
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert!(head.contains("vary: Accept, Accept-Encoding\r\n"), "{head}");
+    assert!(!head.contains("content-length"), "{head}");
+    assert_eq!(gunzip(&body), EXPOSITION.as_bytes());
+    let (head, body) = scrape(running.address, "Accept-Encoding: gzip;q=0\r\n").await;
+    assert!(!head.contains("content-encoding"), "{head}");
+    assert_eq!(body, EXPOSITION.as_bytes());
+    let request = "HEAD /metrics HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\
+        Accept: application/openmetrics-text\r\nConnection: close\r\n\r\n";
+    let head = String::from_utf8(talk(running.address, request).await).unwrap();
+    assert!(head.contains("content-encoding: gzip\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+}
+
+#[tokio::test]
+async fn compressing_lets_others_go_first() {
+    // What does not compress well, so that there is much to write too.
+    let mut state = 1_u64;
+    let plain: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b"0123456789abcdef"[(state >> 60) as usize]
+    })
+    .take(1 << 20)
+    .collect();
+    let plain = Bytes::from(plain);
+    let (running, mut questions) = start(Limits::default()).await;
+    let address = running.address;
+    let answer = tokio::spawn(async move { scrape(address, "Accept-Encoding: gzip\r\n").await });
+    let Some(Request::Scrape(_, to)) = questions.recv().await else { panic!("none") };
+    to.send((0..16).map(|at| plain.slice(at << 16..(at + 1) << 16)).collect()).unwrap();
+    let mut turns = 0;
+    while !answer.is_finished() {
+        turns += 1;
+        tokio::task::yield_now().await;
+    }
+    let (_, body) = answer.await.unwrap();
+    assert_eq!(gunzip(&body), plain);
+    assert!(turns >= 16 / 2, "{turns}");
 }
 
 #[tokio::test]
@@ -250,7 +331,7 @@ async fn a_client_that_does_not_read_gives_its_place_back() {
     let (running, mut questions) = start(limits).await;
     tokio::spawn(async move {
         while let Some(Request::Scrape(_, to)) = questions.recv().await {
-            let _ = to.send(Bytes::from(vec![b'x'; 32 << 20]));
+            let _ = to.send(vec![Bytes::from(vec![b'x'; 1 << 20]); 32]);
         }
     });
     let mut lazy = TcpStream::connect(running.address).await.unwrap();
@@ -310,7 +391,7 @@ async fn shutdown_finishes_the_running_scrape_and_takes_no_more() {
     sleep(Duration::from_millis(100)).await;
     TcpStream::connect(running.address).await.unwrap_err();
     assert!(!running.server.is_finished());
-    to.send(Bytes::from_static(EXPOSITION.as_bytes())).unwrap();
+    to.send(pieces()).unwrap();
     assert!(scrape.await.unwrap().ends_with(EXPOSITION));
     timeout(Duration::from_secs(1), running.server).await.unwrap().unwrap();
 }

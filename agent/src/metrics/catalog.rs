@@ -38,6 +38,15 @@ impl Family {
     pub fn prefix(&self) -> &'static str {
         if self.scope == Scope::Process { "" } else { PREFIX }
     }
+
+    /// [`Self::name`] as OpenMetrics has it: the `_total` of a counter belongs to its samples.
+    #[must_use]
+    pub fn open_metrics_name(&self) -> &'static str {
+        match self.kind {
+            Type::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
+            Type::Gauge | Type::Histogram => self.name,
+        }
+    }
 }
 
 /// Type of a family.
@@ -51,6 +60,19 @@ pub enum Type {
     Histogram,
 }
 
+impl Type {
+    /// The word for it, in both formats. What is told by labels (`*_info`) is a gauge in both:
+    /// OpenMetrics' type `info` would name the family otherwise, and needs the value 1.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 /// Base unit of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -62,6 +84,19 @@ pub enum Unit {
     Bytes,
     /// CPUs.
     Cores,
+}
+
+impl Unit {
+    /// The last word of the family's name in OpenMetrics.
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Seconds => Some("seconds"),
+            Self::Bytes => Some("bytes"),
+            Self::Cores => Some("cores"),
+        }
+    }
 }
 
 /// What a family is about.
@@ -104,7 +139,7 @@ pub struct StateFamily<S> {
     /// The family.
     pub family: Family,
     /// Writes the samples of one subject, given its labels.
-    pub write: fn(&[u8], &mut S, &mut Exposition<'_>),
+    pub write: fn(&[u8], &mut S, &mut Exposition),
 }
 
 /// A family of the node.
@@ -113,7 +148,7 @@ pub struct NodeFamily {
     /// The family.
     pub family: Family,
     /// Writes its samples.
-    pub write: fn(&mut Node<'_>, &mut Exposition<'_>),
+    pub write: fn(&mut Node<'_>, &mut Exposition),
 }
 
 /// Container families that come from the lifecycle and from names.
@@ -192,14 +227,7 @@ pub static NODE: &[&NodeFamily] = &[
 #[must_use]
 pub fn list() -> String {
     families()
-        .map(|family| {
-            let kind = match family.kind {
-                Type::Counter => "counter",
-                Type::Gauge => "gauge",
-                Type::Histogram => "histogram",
-            };
-            format!("{}{} {kind}\n", family.prefix(), family.name)
-        })
+        .map(|family| format!("{}{} {}\n", family.prefix(), family.name, family.kind.name()))
         .collect()
 }
 

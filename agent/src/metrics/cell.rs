@@ -6,18 +6,19 @@
 //! are few are made with their subject and are at 0 long before an event ([`Cells::born`]); the
 //! others are made by their first event and are late by one scrape.
 //!
-//! With several scrapers only the first of them is sure to see the 0. A person who looks by hand is
-//! told the value as it is.
+//! With several scrapers only the first of them is sure to see the 0, and who asks together with
+//! it. A person who looks by hand is told the value as it is.
 
 use std::collections::BTreeMap;
 
-use super::expose::{Exposition, Labels, Reader};
+use super::edition::{FirstShown, Reader, Round};
+use super::expose::{Exposition, Labels};
 
 /// A number of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
     count: u64,
-    shown: bool,
+    first_shown: FirstShown,
 }
 
 impl Cell {
@@ -26,13 +27,9 @@ impl Cell {
         self.count = self.count.saturating_add(1);
     }
 
-    /// The value to write now: to a scraper 0 the first time.
-    pub const fn show(&mut self, reader: Reader) -> u64 {
-        match reader {
-            Reader::Person => self.count,
-            Reader::Scraper if std::mem::replace(&mut self.shown, true) => self.count,
-            Reader::Scraper => 0,
-        }
+    /// The value to write now: to a scraper 0 in the first round.
+    pub fn show(&mut self, reader: Reader, round: Round) -> u64 {
+        if self.first_shown.is_new(reader, round) { 0 } else { self.count }
     }
 }
 
@@ -78,7 +75,7 @@ impl<L: Labels + Ord> Cells<L> {
     }
 
     /// Writes all.
-    pub fn write(&mut self, block: &[u8], to: &mut Exposition<'_>) {
+    pub fn write(&mut self, block: &[u8], to: &mut Exposition) {
         for (labels, cell) in &mut self.cells {
             to.cell(block, labels, cell);
         }
@@ -87,33 +84,45 @@ impl<L: Labels + Ord> Cells<L> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Reader};
+    use super::{Cell, Reader, Round};
+
+    const ROUNDS: [Round; 3] = [Round::FIRST, Round::FIRST.next(), Round::FIRST.next().next()];
 
     #[test]
-    fn the_first_exposition_shows_zero() {
+    fn the_first_round_shows_zero() {
         let mut cell = Cell::default();
         cell.add_one();
         cell.add_one();
-        assert_eq!(cell.show(Reader::Scraper), 0);
-        assert_eq!(cell.show(Reader::Scraper), 2);
+        for _edition in 0..3 {
+            assert_eq!(cell.show(Reader::Scraper, ROUNDS[0]), 0);
+        }
+        for _edition in 0..3 {
+            assert_eq!(cell.show(Reader::Scraper, ROUNDS[1]), 2);
+        }
         cell.add_one();
-        assert_eq!(cell.show(Reader::Scraper), 3);
+        assert_eq!(cell.show(Reader::Scraper, ROUNDS[2]), 3);
     }
 
     #[test]
     fn a_person_sees_the_value_and_leaves_the_zero_to_the_scraper() {
         let mut cell = Cell::default();
         cell.add_one();
-        assert_eq!(cell.show(Reader::Person), 1);
-        assert_eq!(cell.show(Reader::Scraper), 0);
-        assert_eq!(cell.show(Reader::Scraper), 1);
+        assert_eq!(cell.show(Reader::Person, ROUNDS[0]), 1);
+        assert_eq!(cell.show(Reader::Scraper, ROUNDS[1]), 0);
+        assert_eq!(cell.show(Reader::Person, ROUNDS[1]), 1);
+        assert_eq!(cell.show(Reader::Scraper, ROUNDS[2]), 1);
     }
 
     #[test]
     fn a_cell_that_was_born_early_is_never_late() {
         let mut cell = Cell::default();
-        assert_eq!(cell.show(Reader::Scraper), 0);
+        assert_eq!(cell.show(Reader::Scraper, ROUNDS[0]), 0);
         cell.add_one();
-        assert_eq!(cell.show(Reader::Scraper), 1);
+        assert_eq!(cell.show(Reader::Scraper, ROUNDS[1]), 1);
+    }
+
+    #[test]
+    fn a_cell_is_small() {
+        assert_eq!(size_of::<Cell>(), 16);
     }
 }

@@ -1,18 +1,25 @@
-//! The text format 0.0.4 of Prometheus, and the only place where units are converted.
+//! The text format 0.0.4 of Prometheus and OpenMetrics 1.0.0, and the only place where units are
+//! converted.
 //!
-//! <https://prometheus.io/docs/instrumenting/exposition_formats/>. It is the hot path: a subject's
-//! labels are escaped once ([`Block`]) and copied from then on, integers go through `itoa`, times
-//! become seconds by moving the decimal point in the digits, so no precision is lost.
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/>,
+//! <https://prometheus.io/docs/specs/om/open_metrics_spec/>. The two differ in what stands above
+//! the samples of a family and in the end; the samples are the same bytes, so a series is the same
+//! whichever format was asked for. There are no `_created` lines and no exemplars.
+//!
+//! It is the hot path: a subject's labels are escaped once ([`Block`]) and copied from then on,
+//! integers go through `itoa`, times become seconds by moving the decimal point in the digits, so
+//! no precision is lost.
 
-use super::catalog::{Family, Type};
+use bytes::Bytes;
+
+use super::catalog::Family;
 use super::cell::Cell;
-use super::histogram::Shown;
+use super::edition::{Edition, Format, Round};
+use super::histogram::Histogram;
+use super::pieces::Pieces;
 
 /// What the names of our families begin with.
 pub const PREFIX: &str = "podvitals_";
-
-/// `Content-Type` of what [`Exposition`] writes.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A value with its unit; it is written in the base unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,21 +145,12 @@ impl Labels for &[(&str, &str)] {
 /// Nothing beside the labels of the subject.
 pub const NONE: &[(&str, &str)] = &[];
 
-/// Who reads an exposition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reader {
-    /// A scraper, which compares samples over time: what is new is at 0 once, so that it sees the
-    /// first event rise.
-    Scraper,
-    /// A person, who looks at this one: the values are as they are, and count as unseen.
-    Person,
-}
-
 /// Writes one exposition, family after family.
 #[derive(Debug)]
-pub struct Exposition<'a> {
-    out: &'a mut Vec<u8>,
-    reader: Reader,
+pub struct Exposition {
+    pieces: Pieces,
+    edition: Edition,
+    round: Round,
     /// The name that samples of this family begin with.
     name: Vec<u8>,
     family: Option<&'static Family>,
@@ -160,13 +158,14 @@ pub struct Exposition<'a> {
     series: u64,
 }
 
-impl<'a> Exposition<'a> {
-    /// Appends to `out`.
+impl Exposition {
+    /// Empty.
     #[must_use]
-    pub fn new(out: &'a mut Vec<u8>, reader: Reader) -> Self {
+    pub fn new(edition: Edition, round: Round) -> Self {
         Self {
-            out,
-            reader,
+            pieces: Pieces::new(),
+            edition,
+            round,
             name: Vec::with_capacity(64),
             family: None,
             header_due: false,
@@ -174,10 +173,13 @@ impl<'a> Exposition<'a> {
         }
     }
 
-    /// Whom it is for.
+    /// The whole, in pieces.
     #[must_use]
-    pub const fn reader(&self) -> Reader {
-        self.reader
+    pub fn finish(mut self) -> Vec<Bytes> {
+        if self.edition.format == Format::OpenMetrics {
+            self.pieces.open().extend_from_slice(b"# EOF\n");
+        }
+        self.pieces.finish()
     }
 
     /// Samples that follow belong to this family. A family without samples leaves no trace.
@@ -204,18 +206,21 @@ impl<'a> Exposition<'a> {
 
     /// A counter of events.
     pub fn cell(&mut self, block: &[u8], labels: &impl Labels, cell: &mut Cell) {
-        self.sample(block, labels, Value::Count(cell.show(self.reader)));
+        let count = cell.show(self.edition.reader, self.round);
+        self.sample(block, labels, Value::Count(count));
     }
 
     /// A histogram of times.
-    pub fn histogram(&mut self, block: &[u8], labels: &impl Labels, shown: &Shown<'_>) {
+    pub fn histogram(&mut self, block: &[u8], labels: &impl Labels, histogram: &mut Histogram) {
         self.header();
+        let shown = histogram.show(self.edition.reader, self.round);
         for (le, count) in shown.cumulative() {
             self.start(b"_bucket", block, labels);
             self.reopen();
-            self.out.extend_from_slice(b"le=\"");
-            self.out.extend_from_slice(le.as_bytes());
-            self.out.extend_from_slice(b"\"}");
+            let out = self.pieces.open();
+            out.extend_from_slice(b"le=\"");
+            out.extend_from_slice(le.as_bytes());
+            out.extend_from_slice(b"\"}");
             self.end(Value::Count(count));
         }
         self.start(b"_sum", block, labels);
@@ -229,31 +234,19 @@ impl<'a> Exposition<'a> {
             return;
         }
         let Some(family) = self.family else { return };
-        self.out.extend_from_slice(b"# HELP ");
-        self.out.extend_from_slice(&self.name);
-        self.out.push(b' ');
-        for byte in family.help.bytes() {
-            match byte {
-                b'\\' => self.out.extend_from_slice(b"\\\\"),
-                b'\n' => self.out.extend_from_slice(b"\\n"),
-                byte => self.out.push(byte),
-            }
+        let out = self.pieces.open();
+        match self.edition.format {
+            Format::Text => write_text_header(out, family),
+            Format::OpenMetrics => write_open_metrics_header(out, family),
         }
-        self.out.extend_from_slice(b"\n# TYPE ");
-        self.out.extend_from_slice(&self.name);
-        self.out.extend_from_slice(match family.kind {
-            Type::Counter => b" counter\n",
-            Type::Gauge => b" gauge\n",
-            Type::Histogram => b" histogram\n",
-        });
     }
 
     /// Name and labels.
     fn start(&mut self, suffix: &[u8], block: &[u8], labels: &impl Labels) {
-        self.out.reserve(self.name.len() + block.len() + 96);
-        self.out.extend_from_slice(&self.name);
-        self.out.extend_from_slice(suffix);
-        let out = &mut *self.out;
+        let out = self.pieces.open();
+        out.reserve(self.name.len() + block.len() + 96);
+        out.extend_from_slice(&self.name);
+        out.extend_from_slice(suffix);
         let mut separator = b'{';
         if !block.is_empty() {
             out.push(separator);
@@ -275,18 +268,57 @@ impl<'a> Exposition<'a> {
 
     /// Makes room for one more label.
     fn reopen(&mut self) {
-        if self.out.last() == Some(&b'}') {
-            self.out.pop();
-            self.out.push(b',');
+        let out = self.pieces.open();
+        if out.last() == Some(&b'}') {
+            out.pop();
+            out.push(b',');
         } else {
-            self.out.push(b'{');
+            out.push(b'{');
         }
     }
 
     fn end(&mut self, value: Value) {
-        self.out.push(b' ');
-        value.write(self.out);
-        self.out.push(b'\n');
+        let out = self.pieces.open();
+        out.push(b' ');
+        value.write(out);
+        out.push(b'\n');
+        self.pieces.end_line();
         self.series += 1;
+    }
+}
+
+fn write_text_header(out: &mut Vec<u8>, family: &Family) {
+    let name = [family.prefix(), family.name];
+    write_line(out, "HELP", name, |out| write_help(out, family.help, b""));
+    write_line(out, "TYPE", name, |out| out.extend_from_slice(family.kind.name().as_bytes()));
+}
+
+/// The order is the one that the specification recommends.
+fn write_open_metrics_header(out: &mut Vec<u8>, family: &Family) {
+    let name = [family.prefix(), family.open_metrics_name()];
+    write_line(out, "TYPE", name, |out| out.extend_from_slice(family.kind.name().as_bytes()));
+    if let Some(unit) = family.unit.name() {
+        write_line(out, "UNIT", name, |out| out.extend_from_slice(unit.as_bytes()));
+    }
+    write_line(out, "HELP", name, |out| write_help(out, family.help, b"\""));
+}
+
+fn write_line(out: &mut Vec<u8>, what: &str, name: [&str; 2], text: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(b"# ");
+    for part in [what, " ", name[0], name[1], " "] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    text(out);
+    out.push(b'\n');
+}
+
+/// Escapes `also` beside what both formats escape.
+fn write_help(out: &mut Vec<u8>, help: &str, also: &[u8]) {
+    for byte in help.bytes() {
+        match byte {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            byte if byte == b'\\' || also.contains(&byte) => out.extend_from_slice(&[b'\\', byte]),
+            byte => out.push(byte),
+        }
     }
 }

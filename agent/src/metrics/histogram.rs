@@ -1,13 +1,14 @@
 //! Histograms of times with fixed bounds.
 
-use super::expose::{Exposition, Labels, Reader};
+use super::edition::{FirstShown, Reader, Round};
 
 /// The upper bound of a bucket.
 #[derive(Debug)]
 pub struct Bound {
     /// The greatest time that is inside.
     pub ns: u64,
-    /// The value of the label `le`: the same in seconds.
+    /// The value of the label `le`: the same in seconds, as a canonical number of OpenMetrics
+    /// (`1.0`). Text 0.0.4 takes any number; the same one in both keeps the series the same.
     pub le: &'static str,
 }
 
@@ -19,7 +20,7 @@ pub struct Histogram {
     /// One for each bound, and one for what is above all.
     counts: Box<[u64]>,
     sum_ns: u64,
-    shown: bool,
+    first_shown: FirstShown,
 }
 
 impl Histogram {
@@ -27,7 +28,7 @@ impl Histogram {
     #[must_use]
     pub fn new(bounds: &'static [Bound]) -> Self {
         let counts = vec![0; bounds.len() + 1].into_boxed_slice();
-        Self { bounds, counts, sum_ns: 0, shown: false }
+        Self { bounds, counts, sum_ns: 0, first_shown: FirstShown::default() }
     }
 
     /// Counts one.
@@ -39,26 +40,23 @@ impl Histogram {
         self.sum_ns = self.sum_ns.saturating_add(time_ns);
     }
 
-    /// Writes it.
-    pub fn write(&mut self, block: &[u8], labels: &impl Labels, to: &mut Exposition<'_>) {
-        let empty = match to.reader() {
-            Reader::Person => false,
-            Reader::Scraper => !std::mem::replace(&mut self.shown, true),
-        };
-        to.histogram(block, labels, &Shown { histogram: self, empty });
+    /// As it is to be written now: to a scraper empty in the first round.
+    pub(super) fn show(&mut self, reader: Reader, round: Round) -> Shown<'_> {
+        let empty = self.first_shown.is_new(reader, round);
+        Shown { histogram: self, empty }
     }
 }
 
 /// A histogram as it is written now.
 #[derive(Debug)]
-pub struct Shown<'a> {
+pub(super) struct Shown<'a> {
     histogram: &'a Histogram,
     empty: bool,
 }
 
 impl Shown<'_> {
     /// The label `le` and how many are not above it, the last one `+Inf`.
-    pub fn cumulative(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(super) fn cumulative(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let bounds = self.histogram.bounds.iter().map(|bound| bound.le).chain(["+Inf"]);
         let empty = self.empty;
         bounds.zip(&self.histogram.counts).scan(0, move |total, (le, count)| {
@@ -68,24 +66,21 @@ impl Shown<'_> {
     }
 
     /// How many.
-    #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         if self.empty { 0 } else { self.histogram.counts.iter().sum() }
     }
 
     /// All of them together.
-    #[must_use]
-    pub const fn sum_ns(&self) -> u64 {
+    pub(super) const fn sum_ns(&self) -> u64 {
         if self.empty { 0 } else { self.histogram.sum_ns }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::expose::Reader;
-    use super::{Bound, Histogram, Shown};
+    use super::{Bound, Histogram, Reader, Round};
 
-    static BOUNDS: [Bound; 2] = [Bound { ns: 10, le: "1" }, Bound { ns: 20, le: "2" }];
+    static BOUNDS: [Bound; 2] = [Bound { ns: 10, le: "1.0" }, Bound { ns: 20, le: "2.0" }];
 
     #[test]
     fn a_bound_belongs_to_its_bucket() {
@@ -93,30 +88,24 @@ mod tests {
         for time_ns in [0, 10, 11, 20, 21, 1000] {
             histogram.observe_ns(time_ns);
         }
-        let shown = Shown { histogram: &histogram, empty: false };
+        let shown = histogram.show(Reader::Person, Round::FIRST);
         let buckets: Vec<_> = shown.cumulative().collect();
-        assert_eq!(buckets, [("1", 2), ("2", 4), ("+Inf", 6)]);
+        assert_eq!(buckets, [("1.0", 2), ("2.0", 4), ("+Inf", 6)]);
         assert_eq!((shown.count(), shown.sum_ns()), (6, 1062));
     }
 
     #[test]
-    fn the_first_exposition_shows_it_empty() {
+    fn the_first_round_shows_it_empty() {
         let mut histogram = Histogram::new(&BOUNDS);
         histogram.observe_ns(15);
-        let mut text = Vec::new();
-        for _ in 0..2 {
-            let mut to = super::Exposition::new(&mut text, Reader::Scraper);
-            to.family(&crate::metrics::restart::OUTAGE.family);
-            histogram.write(b"", &crate::metrics::expose::NONE, &mut to);
+        let mut show = |round| {
+            let shown = histogram.show(Reader::Scraper, round);
+            let all = shown.cumulative().last().map(|(_, count)| count);
+            (all, shown.count(), shown.sum_ns())
+        };
+        for _edition in 0..2 {
+            assert_eq!(show(Round::FIRST), (Some(0), 0, 0));
         }
-        let text = String::from_utf8(text).unwrap();
-        let counts: Vec<_> = text.lines().filter(|line| line.contains("_count")).collect();
-        assert_eq!(
-            counts,
-            [
-                "podvitals_restart_outage_seconds_count 0",
-                "podvitals_restart_outage_seconds_count 1"
-            ]
-        );
+        assert_eq!(show(Round::FIRST.next()), (Some(1), 1, 15));
     }
 }

@@ -10,12 +10,14 @@
 pub mod catalog;
 pub mod cell;
 pub mod cpu;
+pub mod edition;
 pub mod expose;
 pub mod histogram;
 pub mod info;
 pub mod memory;
 pub mod node;
 pub mod oom;
+mod pieces;
 pub mod pod;
 pub mod pressure;
 pub mod process;

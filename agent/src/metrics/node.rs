@@ -42,7 +42,7 @@ pub struct CollectorStats {
     pub success: bool,
 }
 
-fn counts(name: &str, counts: &[(&'static str, u64)], to: &mut Exposition<'_>) {
+fn counts(name: &str, counts: &[(&'static str, u64)], to: &mut Exposition) {
     for (value, count) in counts {
         to.sample(b"", &[(name, *value)].as_slice(), Value::Count(*count));
     }

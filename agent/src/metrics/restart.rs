@@ -48,19 +48,19 @@ pub static OUTAGE: StateFamily<Workload> = StateFamily {
         series_max: 11,
         help: "From a container's end until its restart runs.",
     },
-    write: |block, workload, to| workload.outage.write(block, &NONE, to),
+    write: |block, workload, to| to.histogram(block, &NONE, &mut workload.outage),
 };
 
 /// From a restart at once to the longest back-off (5 min) and what an image pull adds.
 pub static BOUNDS: &[Bound] = &[
-    Bound { ns: 1_000_000_000, le: "1" },
-    Bound { ns: 3_000_000_000, le: "3" },
-    Bound { ns: 10_000_000_000, le: "10" },
-    Bound { ns: 30_000_000_000, le: "30" },
-    Bound { ns: 60_000_000_000, le: "60" },
-    Bound { ns: 120_000_000_000, le: "120" },
-    Bound { ns: 300_000_000_000, le: "300" },
-    Bound { ns: 600_000_000_000, le: "600" },
+    Bound { ns: 1_000_000_000, le: "1.0" },
+    Bound { ns: 3_000_000_000, le: "3.0" },
+    Bound { ns: 10_000_000_000, le: "10.0" },
+    Bound { ns: 30_000_000_000, le: "30.0" },
+    Bound { ns: 60_000_000_000, le: "60.0" },
+    Bound { ns: 120_000_000_000, le: "120.0" },
+    Bound { ns: 300_000_000_000, le: "300.0" },
+    Bound { ns: 600_000_000_000, le: "600.0" },
 ];
 
 /// A container runs again; `outage_ns` is not known if its end was not seen.

@@ -70,8 +70,8 @@ pub static DURATION: StateFamily<Workload> = StateFamily {
                without a stop signal before is not in it.",
     },
     write: |block, workload, to| {
-        workload.shutdown_exited.write(block, &[("outcome", "exited")].as_slice(), to);
-        workload.shutdown_killed.write(block, &[("outcome", "killed")].as_slice(), to);
+        to.histogram(block, &[("outcome", "exited")].as_slice(), &mut workload.shutdown_exited);
+        to.histogram(block, &[("outcome", "killed")].as_slice(), &mut workload.shutdown_killed);
     },
 };
 
@@ -79,12 +79,12 @@ pub static DURATION: StateFamily<Workload> = StateFamily {
 pub static BOUNDS: &[Bound] = &[
     Bound { ns: 100_000_000, le: "0.1" },
     Bound { ns: 300_000_000, le: "0.3" },
-    Bound { ns: 1_000_000_000, le: "1" },
-    Bound { ns: 3_000_000_000, le: "3" },
-    Bound { ns: 10_000_000_000, le: "10" },
-    Bound { ns: 30_000_000_000, le: "30" },
-    Bound { ns: 60_000_000_000, le: "60" },
-    Bound { ns: 120_000_000_000, le: "120" },
+    Bound { ns: 1_000_000_000, le: "1.0" },
+    Bound { ns: 3_000_000_000, le: "3.0" },
+    Bound { ns: 10_000_000_000, le: "10.0" },
+    Bound { ns: 30_000_000_000, le: "30.0" },
+    Bound { ns: 60_000_000_000, le: "60.0" },
+    Bound { ns: 120_000_000_000, le: "120.0" },
 ];
 
 /// A container ended.

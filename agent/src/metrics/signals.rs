@@ -148,7 +148,7 @@ impl SignalCells {
         self.0.add_one(labels);
     }
 
-    fn write(&mut self, block: &[u8], to: &mut Exposition<'_>) {
+    fn write(&mut self, block: &[u8], to: &mut Exposition) {
         self.0.write(block, to);
     }
 }

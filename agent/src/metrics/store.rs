@@ -9,9 +9,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::catalog::{self, Scope};
 use super::cell::Cells;
-use super::expose::{Block, Exposition, Reader};
+use super::edition::{Edition, Round};
+use super::expose::{Block, Exposition};
 use super::info;
 use super::node::NodeStats;
 use super::oom::{self, ScopeLabel};
@@ -79,6 +82,7 @@ pub struct Store {
     /// Series that a container, a workload, a Pod can have.
     costs: [usize; 3],
     series: u64,
+    round: Round,
 }
 
 impl Store {
@@ -99,6 +103,7 @@ impl Store {
             node_oom: oom::born_node(),
             costs,
             series: 0,
+            round: Round::FIRST,
         }
     }
 
@@ -320,9 +325,15 @@ impl Store {
         });
     }
 
-    /// Appends the whole exposition.
-    pub fn encode(&mut self, stats: &NodeStats, reader: Reader, out: &mut Vec<u8>) {
-        let mut to = Exposition::new(out, reader);
+    /// A new look, for the editions that are written before anything changes.
+    pub const fn next_round(&mut self) -> Round {
+        self.round = self.round.next();
+        self.round
+    }
+
+    /// The whole exposition, in pieces of about 64 KiB.
+    pub fn encode(&mut self, round: Round, stats: &NodeStats, edition: Edition) -> Vec<Bytes> {
+        let mut to = Exposition::new(edition, round);
         for entry in catalog::CONTAINER {
             to.family(&entry.family);
             self.containers.each(|block, container| (entry.write)(block, container, &mut to));
@@ -350,6 +361,7 @@ impl Store {
             (entry.write)(&mut node, &mut to);
         }
         self.series = to.series();
+        to.finish()
     }
 
     /// Series of the last exposition.

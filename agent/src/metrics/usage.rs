@@ -204,7 +204,7 @@ impl Usage {
     }
 
     /// Writes the samples of one family, whose first counter is number `first`.
-    pub fn write(&self, family: &UsageFamily, first: usize, block: &[u8], to: &mut Exposition<'_>) {
+    pub fn write(&self, family: &UsageFamily, first: usize, block: &[u8], to: &mut Exposition) {
         match family.source {
             Source::Counter(unit, counters) => {
                 for (at, counter) in (first..).zip(counters) {

@@ -22,6 +22,7 @@ use crate::kube::log_names::LogNames;
 use crate::lifecycle::{Input, Lifecycle, restart::History};
 use crate::metrics::store::{Store, StoreOptions};
 use containers::{Container, Key};
+pub use scrape::Look;
 
 /// How often a node without (all) kernel programs, or one that lost records, is looked at anew.
 const RESCAN_NS: u64 = 10_000_000_000;
@@ -88,8 +89,6 @@ pub struct Node {
     next_rescan_ns: u64,
     next_names_ns: u64,
     next_expire_ns: u64,
-    /// The exposition's buffer, kept between scrapes.
-    body_bytes: usize,
 }
 
 impl Node {
@@ -112,7 +111,6 @@ impl Node {
             next_rescan_ns: 0,
             next_names_ns: 0,
             next_expire_ns: 0,
-            body_bytes: 0,
             options,
         }
     }

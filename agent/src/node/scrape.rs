@@ -1,7 +1,9 @@
-//! One scrape: read every shown cgroup, write the exposition.
+//! One look at the node: read every shown cgroup, and write what is known for all who wait.
 
 use std::collections::HashMap;
 use std::path::Path;
+
+use bytes::Bytes;
 
 use super::Node;
 use crate::bpf::snapshot::Figures;
@@ -13,7 +15,7 @@ use crate::cgroup::{
 };
 use crate::kernel::host;
 use crate::metrics::{
-    expose::Reader,
+    edition::{Edition, Round},
     node::{CollectorStats, NodeStats},
     process::ProcessStats,
     shutdown::OpenShutdown,
@@ -26,9 +28,17 @@ pub(super) struct Runs {
     snapshot: Option<u64>,
 }
 
+/// What one look told, beside what is in the store.
+#[derive(Debug)]
+pub struct Look {
+    round: Round,
+    stats: NodeStats,
+}
+
 impl Node {
-    /// The whole exposition, as of now.
-    pub fn scrape(&mut self, reader: Reader) -> Vec<u8> {
+    /// Takes in what has happened and samples every shown cgroup.
+    #[must_use]
+    pub fn look(&mut self) -> Look {
         self.turn();
         self.sample();
         let now = host::boot_ns();
@@ -38,12 +48,13 @@ impl Node {
             killed: open.killed,
         });
         self.store.set_open_shutdowns(open);
-        let stats = self.stats();
-        // Somewhat larger than the last, so that it seldom has to grow.
-        let mut body = Vec::with_capacity(self.body_bytes + self.body_bytes / 8 + 4096);
-        self.store.encode(&stats, reader, &mut body);
-        self.body_bytes = body.len();
-        body
+        Look { round: self.store.next_round(), stats: self.stats() }
+    }
+
+    /// The whole exposition, as of the look, which is to be the last one.
+    #[must_use]
+    pub fn expose(&mut self, look: &Look, edition: Edition) -> Vec<Bytes> {
+        self.store.encode(look.round, &look.stats, edition)
     }
 
     /// What the landing page tells people.

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::parse::{Parsed, parse};
 use crate::cgroup::CgroupId;
 use crate::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample};
 use crate::event::{ExitStatus, TaskKey};
 use crate::kube::identity::Identity;
 use crate::lifecycle::fact::{Cause, EndSource, Fact, FactKind, Sender, Started, Termination};
-use crate::metrics::expose::Reader;
+use crate::metrics::edition::{Edition, Format, Reader};
 use crate::metrics::node::{CollectorStats, NodeStats};
 use crate::metrics::process::ProcessStats;
 use crate::metrics::store::{Store, StoreOptions};
@@ -140,10 +142,20 @@ pub(super) fn node_stats() -> NodeStats {
     }
 }
 
+pub(super) fn text(pieces: &[Bytes]) -> String {
+    String::from_utf8(pieces.concat()).unwrap()
+}
+
+/// The next look of a scraper, in several formats.
+pub(super) fn encode_as<const N: usize>(store: &mut Store, formats: [Format; N]) -> [String; N] {
+    let round = store.next_round();
+    let edition = |format| Edition { reader: Reader::Scraper, format };
+    formats.map(|format| text(&store.encode(round, &node_stats(), edition(format))))
+}
+
 pub(super) fn encode(store: &mut Store) -> String {
-    let mut out = Vec::new();
-    store.encode(&node_stats(), Reader::Scraper, &mut out);
-    String::from_utf8(out).unwrap()
+    let [text] = encode_as(store, [Format::Text]);
+    text
 }
 
 /// A parsed exposition that can be asked.

@@ -1,4 +1,5 @@
-//! Escaping and numbers, against a parser and against the crate `prometheus`.
+//! Escaping and numbers, against parsers and against the crates `prometheus` and
+//! `prometheus-client`.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +8,33 @@ use prometheus::{
 };
 use proptest::prelude::*;
 
-use super::parse::{LabelMap, Line, parse};
+use super::fixture::text;
+use super::parse::{LabelMap, Line, Parsed, parse, parse_open_metrics};
 use crate::metrics::catalog::{Family, Scope, Type, Unit};
-use crate::metrics::expose::Reader;
+use crate::metrics::edition::{Edition, Format, Reader, Round};
 use crate::metrics::expose::{Block, Exposition, NONE, Value};
 use crate::metrics::histogram::{Bound, Histogram};
 
-const fn family(name: &'static str, kind: Type) -> Family {
-    let (unit, scope) = (Unit::None, Scope::Process);
-    Family { name, kind, unit, scope, labels: &[], series_max: 1, help: "a \\ and\na line" }
+const fn family(name: &'static str, kind: Type, unit: Unit) -> Family {
+    let help = "a \\ and\na \"line";
+    Family { name, kind, unit, scope: Scope::Process, labels: &[], series_max: 1, help }
 }
 
-static GAUGE: Family = family("test_gauge", Type::Gauge);
-static COUNTER: Family = family("test_total", Type::Counter);
-static HISTOGRAM: Family = family("test_seconds", Type::Histogram);
+static GAUGE: Family = family("test_gauge", Type::Gauge, Unit::None);
+static COUNTER: Family = family("test_total", Type::Counter, Unit::None);
+static HISTOGRAM: Family = family("test_seconds", Type::Histogram, Unit::Seconds);
 static BOUNDS: [Bound; 2] =
-    [Bound { ns: 100_000_000, le: "0.1" }, Bound { ns: 30_000_000_000, le: "30" }];
+    [Bound { ns: 100_000_000, le: "0.1" }, Bound { ns: 30_000_000_000, le: "30.0" }];
+
+fn exposition(format: Format) -> Exposition {
+    Exposition::new(Edition { reader: Reader::Person, format }, Round::FIRST)
+}
 
 fn one(labels: &[(&str, &str)], value: Value) -> String {
-    let mut out = Vec::new();
-    let mut to = Exposition::new(&mut out, Reader::Scraper);
+    let mut to = exposition(Format::Text);
     to.family(&GAUGE);
     to.sample(Block::new(labels).bytes(), &NONE, value);
-    String::from_utf8(out).unwrap()
+    text(&to.finish())
 }
 
 fn number(value: Value) -> String {
@@ -83,43 +88,90 @@ proptest! {
         prop_assert_eq!(back, Ok(value));
     }
 
-    /// The same samples from the crate `prometheus` and from us are the same after parsing.
+    /// The same samples from the crates and from us are the same after parsing.
     #[test]
-    fn the_crate_prometheus_writes_the_same(
+    fn the_crates_write_the_same(
         subjects in prop::collection::btree_map(
             ("[^\\x00]{0,8}", "[\\\\\"\n a]{0,8}"),
             (0..1_u64 << 50, prop::collection::vec(0..100_000_000_000_u64, 0..5)),
             1..5,
         )
     ) {
-        let oracle = by_oracle(&subjects);
-        let ours = by_us(&subjects);
-        let lines = |text: &str| -> Result<_, TestCaseError> {
-            let families = parse(text).map_err(TestCaseError::fail)?;
-            let mut all = BTreeMap::new();
-            for family in families {
-                prop_assert_eq!(&family.help, "a \\\\ and\\na line");
-                for Line { name, labels, value } in family.lines {
-                    all.insert((name, labels), value);
-                }
-            }
-            Ok(all)
-        };
-        let (oracle, ours) = (lines(&oracle)?, lines(&ours)?);
-        prop_assert_eq!(oracle.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>());
-        for (key, value) in oracle {
-            // The oracle adds up floats; ours are exact.
-            let near = (value - ours[&key]).abs() <= value.abs() * 1e-12;
-            prop_assert!(near, "{key:?}: {value} and {}", ours[&key]);
+        let fail = TestCaseError::fail;
+        let ours = parse(&by_us(&subjects, Format::Text)).map_err(fail)?;
+        let theirs = parse(&by_prometheus(&subjects)).map_err(fail)?;
+        for family in ours.iter().chain(&theirs) {
+            prop_assert_eq!(&family.help, "a \\\\ and\\na \"line");
         }
+        same(&ours, &theirs)?;
+        let ours = by_us(&subjects, Format::OpenMetrics);
+        let ours = parse_open_metrics(&ours).map_err(fail)?;
+        for family in &ours {
+            prop_assert_eq!(&family.help, "a \\\\ and\\na \\\"line");
+        }
+        let theirs = parse_open_metrics(&by_prometheus_client(&subjects)).map_err(fail)?;
+        same(&ours, &theirs)?;
     }
+}
+
+fn same(ours: &[Parsed], theirs: &[Parsed]) -> Result<(), TestCaseError> {
+    let heads = |families: &[Parsed]| {
+        let head =
+            |family: &Parsed| (family.name.clone(), family.kind.clone(), family.unit.clone());
+        families.iter().map(head).collect::<std::collections::BTreeSet<_>>()
+    };
+    prop_assert_eq!(heads(ours), heads(theirs));
+    let lines = |families: &[Parsed]| {
+        let lines = families.iter().flat_map(|family| family.lines.clone());
+        lines
+            .map(|Line { name, mut labels, value }| {
+                // Text takes any number as a bound: the crate writes 30 where we write 30.0.
+                if let Some(le) = labels.get_mut("le").filter(|le| **le == "30") {
+                    *le = "30.0".into();
+                }
+                ((name, labels), value)
+            })
+            .collect::<BTreeMap<_, _>>()
+    };
+    let (ours, theirs) = (lines(ours), lines(theirs));
+    prop_assert_eq!(theirs.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>());
+    for (key, value) in theirs {
+        // The oracle adds up floats; ours are exact.
+        let near = (value - ours[&key]).abs() <= value.abs() * 1e-12;
+        prop_assert!(near, "{key:?}: {value} and {}", ours[&key]);
+    }
+    Ok(())
+}
+
+#[test]
+fn open_metrics_is_written_in_its_order() {
+    let subjects = [(("a".into(), "b".into()), (1, vec![50_000_000]))].into();
+    let expected = "\
+# TYPE test_gauge gauge
+# HELP test_gauge a \\\\ and\\na \\\"line
+test_gauge{a=\"a\",b=\"b\",kind=\"x\"} 1
+# TYPE test counter
+# HELP test a \\\\ and\\na \\\"line
+test_total{a=\"a\",b=\"b\"} 0.000001
+# TYPE test_seconds histogram
+# UNIT test_seconds seconds
+# HELP test_seconds a \\\\ and\\na \\\"line
+test_seconds_bucket{a=\"a\",b=\"b\",le=\"0.1\"} 1
+test_seconds_bucket{a=\"a\",b=\"b\",le=\"30.0\"} 1
+test_seconds_bucket{a=\"a\",b=\"b\",le=\"+Inf\"} 1
+test_seconds_sum{a=\"a\",b=\"b\"} 0.05
+test_seconds_count{a=\"a\",b=\"b\"} 1
+# EOF
+";
+    assert_eq!(by_us(&subjects, Format::OpenMetrics), expected);
+    assert_eq!(text(&exposition(Format::OpenMetrics).finish()), "# EOF\n");
+    assert_eq!(text(&exposition(Format::Text).finish()), "");
 }
 
 type Subjects = BTreeMap<(String, String), (u64, Vec<u64>)>;
 
-fn by_us(subjects: &Subjects) -> String {
-    let mut out = Vec::new();
-    let mut to = Exposition::new(&mut out, Reader::Scraper);
+fn by_us(subjects: &Subjects, format: Format) -> String {
+    let mut to = exposition(format);
     let block = |(a, b): &(String, String)| Block::new(&[("a", a), ("b", b)]);
     to.family(&GAUGE);
     for (key, (value, _)) in subjects {
@@ -132,18 +184,17 @@ fn by_us(subjects: &Subjects) -> String {
     to.family(&HISTOGRAM);
     for (key, (_, times)) in subjects {
         let mut histogram = Histogram::new(&BOUNDS);
-        histogram.write(b"", &NONE, &mut Exposition::new(&mut Vec::new(), Reader::Scraper));
         for time_ns in times {
             histogram.observe_ns(*time_ns);
         }
-        histogram.write(block(key).bytes(), &NONE, &mut to);
+        to.histogram(block(key).bytes(), &NONE, &mut histogram);
     }
-    String::from_utf8(out).unwrap()
+    text(&to.finish())
 }
 
-fn by_oracle(subjects: &Subjects) -> String {
+fn by_prometheus(subjects: &Subjects) -> String {
     let registry = Registry::new();
-    let opts = |name| Opts::new(name, "a \\ and\na line");
+    let opts = |name| Opts::new(name, "a \\ and\na \"line");
     let gauge = GaugeVec::new(opts("test_gauge"), &["a", "b", "kind"]).unwrap();
     let counter = CounterVec::new(opts("test_total"), &["a", "b"]).unwrap();
     let buckets = HistogramOpts::from(opts("test_seconds")).buckets(vec![0.1, 30.0]);
@@ -162,6 +213,38 @@ fn by_oracle(subjects: &Subjects) -> String {
     let mut out = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut out).unwrap();
     String::from_utf8(out).unwrap()
+}
+
+fn by_prometheus_client(subjects: &Subjects) -> String {
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::metrics::{
+        counter::Counter, family::Family, gauge::Gauge, histogram::Histogram,
+    };
+    use prometheus_client::registry::{Registry, Unit};
+    use std::sync::atomic::AtomicU64;
+
+    type Key = Vec<(&'static str, String)>;
+    let gauge = Family::<Key, Gauge<f64, AtomicU64>>::default();
+    let counter = Family::<Key, Counter<f64, AtomicU64>>::default();
+    let histogram = Family::<Key, Histogram>::new_with_constructor(|| Histogram::new([0.1, 30.0]));
+    for ((a, b), (value, times)) in subjects {
+        let key = vec![("a", a.clone()), ("b", b.clone())];
+        let mut of_gauge = key.clone();
+        of_gauge.push(("kind", "x".to_owned()));
+        gauge.get_or_create(&of_gauge).set(*value as f64);
+        counter.get_or_create(&key).inc_by(*value as f64 / 1e6);
+        let histogram = histogram.get_or_create(&key);
+        for time_ns in times {
+            histogram.observe(*time_ns as f64 / 1e9);
+        }
+    }
+    let mut registry = Registry::default();
+    registry.register("test_gauge", "x", gauge);
+    registry.register("test", "x", counter);
+    registry.register_with_unit("test", "x", Unit::Seconds, histogram);
+    let mut out = String::new();
+    encode(&mut out, &registry).unwrap();
+    out
 }
 
 /// Labels of a line, for other tests.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::fixture::{
-    SECOND, WALL, encode, exited, fact, full_sample, identity, killed_after, poor_sample, started,
-    store,
+    SECOND, WALL, encode, encode_as, exited, fact, full_sample, identity, killed_after,
+    poor_sample, started, store,
 };
 use super::format::labels;
-use super::parse::parse;
+use super::parse::{parse, parse_open_metrics};
 use crate::cgroup::CgroupId;
 use crate::event::ExitStatus;
 use crate::kube::identity::Identity;
@@ -16,6 +16,7 @@ use crate::lifecycle::fact::{
     Cause, FactKind, OomFact, OomScope, OomVictim, Sender, StopSignal, Termination,
 };
 use crate::metrics::catalog::{self, Scope, Type, Unit};
+use crate::metrics::edition::Format;
 use crate::metrics::shutdown::OpenShutdown;
 use crate::metrics::store::Store;
 
@@ -84,18 +85,80 @@ fn node() -> Store {
     store
 }
 
-#[test]
-fn the_whole_exposition_is_as_in_the_golden_file() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics/testdata/exposition.prom");
-    let text = encode(&mut node());
+fn golden(file: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics/testdata").join(file);
     if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
-        std::fs::write(&path, &text).unwrap();
+        std::fs::write(&path, text).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap();
     for (at, (is, expected)) in text.lines().zip(golden.lines()).enumerate() {
-        assert_eq!(is, expected, "line {}; UPDATE_GOLDEN=1 rewrites the file", at + 1);
+        assert_eq!(is, expected, "{file}:{}; UPDATE_GOLDEN=1 rewrites the file", at + 1);
     }
-    assert_eq!(text.len(), golden.len(), "UPDATE_GOLDEN=1 rewrites the file");
+    assert_eq!(text.len(), golden.len(), "{file}; UPDATE_GOLDEN=1 rewrites the file");
+}
+
+#[test]
+fn the_whole_exposition_is_as_in_the_golden_files() {
+    let [text, open_metrics] = encode_as(&mut node(), [Format::Text, Format::OpenMetrics]);
+    golden("exposition.prom", &text);
+    golden("exposition.openmetrics", &open_metrics);
+}
+
+#[test]
+fn the_samples_are_the_same_in_both_formats() {
+    // Some are shown for the first time: 0 in both.
+    let mut store = node();
+    let stop = StopSignal { signal: 10, sender: Sender::Host, ignored: true };
+    store.fact(&fact(3, 60 * SECOND, FactKind::StopSignal(stop)), WALL);
+    for _round in 0..2 {
+        let [text, open_metrics] = encode_as(&mut store, [Format::Text, Format::OpenMetrics]);
+        let samples = |text: &str| {
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(samples(&text), samples(&open_metrics));
+        let (text, open_metrics) =
+            (parse(&text).unwrap(), parse_open_metrics(&open_metrics).unwrap());
+        assert_eq!(text.len(), open_metrics.len());
+        for (family, (text, open_metrics)) in
+            catalog::families().zip(text.iter().zip(&open_metrics))
+        {
+            assert_eq!(text.kind, open_metrics.kind);
+            let name = format!("{}{}", family.prefix(), family.open_metrics_name());
+            assert_eq!(open_metrics.name, name);
+            assert_eq!(open_metrics.unit.as_deref(), family.unit.name());
+        }
+    }
+}
+
+/// OpenMetrics: no family may have a sample that another could have, and no name should look like
+/// one with a suffix.
+#[test]
+fn names_clash_with_no_suffix() {
+    let suffixes = |kind| match kind {
+        Type::Counter => &["_total", "_created"][..],
+        Type::Gauge => &[""],
+        Type::Histogram => &["_bucket", "_sum", "_count", "_created"],
+    };
+    let confusing = ["_total", "_created", "_bucket", "_sum", "_count", "_gsum", "_gcount"];
+    let mut names = BTreeMap::new();
+    for family in catalog::families() {
+        let name = format!("{}{}", family.prefix(), family.open_metrics_name());
+        assert!(!confusing.iter().any(|suffix| name.ends_with(suffix)), "{name}");
+        // A gauge here, see [`Type::name`].
+        let info = ["podvitals_container_info", "podvitals_build_info"];
+        let last_end = "podvitals_container_last_termination_info";
+        assert!(!name.ends_with("_info") || info.contains(&&*name) || name == last_end, "{name}");
+        for suffix in suffixes(family.kind) {
+            let other = names.insert(format!("{name}{suffix}"), family.name);
+            assert_eq!(other, None, "{name}{suffix}");
+        }
+    }
+    for family in catalog::families() {
+        let name = format!("{}{}", family.prefix(), family.open_metrics_name());
+        let owner = names.get(&name);
+        assert!(owner.is_none_or(|owner| *owner == family.name), "{name}");
+    }
 }
 
 #[test]
@@ -121,16 +184,9 @@ fn names_say_type_and_unit() {
     for family in catalog::families() {
         let base = family.name.strip_suffix("_total").unwrap_or(family.name);
         assert_eq!(family.name.ends_with("_total"), family.kind == Type::Counter);
-        let suffix = match family.unit {
-            Unit::Seconds => "_seconds",
-            Unit::Bytes => "_bytes",
-            Unit::Cores => "_cores",
-            Unit::None => {
-                assert!(!["_seconds", "_bytes", "_cores"].iter().any(|unit| base.ends_with(unit)));
-                ""
-            }
-        };
-        assert!(base.ends_with(suffix), "{} lacks {suffix}", family.name);
+        let units = [Unit::Seconds, Unit::Bytes, Unit::Cores].map(|unit| unit.name().unwrap());
+        let suffix = units.into_iter().find(|unit| base.ends_with(&format!("_{unit}")));
+        assert_eq!(suffix, family.unit.name(), "{}", family.name);
         assert!(family.help.ends_with('.') && !family.help.contains('\n'), "{}", family.help);
         assert!(!family.help.contains("  "), "{}", family.help);
     }

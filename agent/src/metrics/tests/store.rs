@@ -213,7 +213,7 @@ fn a_life_between_two_scrapes_is_seen_as_an_increase() {
     assert_eq!(shown.get("shutdown_duration_seconds_sum", &killed), [0.5]);
     let bucket = [("outcome", "killed"), ("le", "0.3")];
     assert_eq!(shown.get("shutdown_duration_seconds_bucket", &bucket), [0.0]);
-    let bucket = [("outcome", "killed"), ("le", "1")];
+    let bucket = [("outcome", "killed"), ("le", "1.0")];
     assert_eq!(shown.get("shutdown_duration_seconds_bucket", &bucket), [1.0]);
 }
 

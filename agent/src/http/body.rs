@@ -1,0 +1,206 @@
+//! The body of an answer: pieces, each freed when it is written, compressed on the way if asked for.
+
+use std::future::Future as _;
+use std::io::{self, Write as _};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Compressed bytes that are collected before they are written.
+const FRAME_BYTES: usize = 16 << 10;
+
+/// See the module.
+pub(super) struct Body {
+    pieces: std::vec::IntoIter<Bytes>,
+    /// Bytes of the pieces that are left.
+    left: u64,
+    gzip: Option<Gzip>,
+    /// The place among the expositions in memory, until the last piece is taken.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A compressor. Level 1, because most of the text is said again and again: higher ones take
+/// several times as long for little.
+struct Gzip {
+    encoder: GzEncoder<Vec<u8>>,
+    /// The last piece took its time: let others go first.
+    tired: bool,
+}
+
+impl Body {
+    /// The pieces as they are.
+    pub(super) fn new(pieces: Vec<Bytes>) -> Self {
+        let left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self { pieces: pieces.into_iter(), left, gzip: None, permit: None }
+    }
+
+    /// The pieces compressed.
+    pub(super) fn gzip(mut self) -> Self {
+        let encoder = GzEncoder::new(Vec::with_capacity(FRAME_BYTES), Compression::fast());
+        self.gzip = Some(Gzip { encoder, tired: false });
+        self
+    }
+
+    /// Gives the permit back when the last piece is taken, or when nobody waits any more.
+    pub(super) fn holding(mut self, permit: OwnedSemaphorePermit) -> Self {
+        self.permit = Some(permit);
+        self
+    }
+
+    fn next_piece(&mut self) -> Option<Bytes> {
+        let piece = self.pieces.next();
+        self.left = self.left.saturating_sub(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+        if self.left == 0 {
+            self.permit = None;
+        }
+        piece
+    }
+
+    fn poll_gzip(
+        &mut self,
+        mut gzip: Gzip,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        loop {
+            // The owner of the state runs on this thread too. A plain wake-up would not let the
+            // runtime look at its descriptors. hyper asks once more before it gives way, so two
+            // pieces are compressed in a row.
+            if std::mem::take(&mut gzip.tired)
+                && pin!(tokio::task::yield_now()).poll(cx).is_pending()
+            {
+                self.gzip = Some(gzip);
+                return Poll::Pending;
+            }
+            let Some(piece) = self.next_piece() else {
+                return Poll::Ready(Some(
+                    gzip.encoder.finish().map(|rest| Frame::data(rest.into())),
+                ));
+            };
+            if let Err(error) = gzip.encoder.write_all(&piece) {
+                return Poll::Ready(Some(Err(error)));
+            }
+            gzip.tired = true;
+            if gzip.encoder.get_ref().len() >= FRAME_BYTES {
+                let next = Vec::with_capacity(FRAME_BYTES);
+                let full = std::mem::replace(gzip.encoder.get_mut(), next);
+                self.gzip = Some(gzip);
+                return Poll::Ready(Some(Ok(Frame::data(full.into()))));
+            }
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.gzip.take() {
+            Some(gzip) => self.poll_gzip(gzip, cx),
+            None => Poll::Ready(self.next_piece().map(|piece| Ok(Frame::data(piece)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0 && self.gzip.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.gzip.is_some() { SizeHint::new() } else { SizeHint::with_exact(self.left) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use hyper::body::Body as _;
+    use tokio::sync::Semaphore;
+
+    use super::{Body, Bytes, Context, Pin, Poll};
+
+    /// Memory of a piece that tells when it is freed.
+    struct Memory {
+        bytes: Vec<u8>,
+        _live: Arc<()>,
+    }
+
+    impl AsRef<[u8]> for Memory {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+
+    const COUNT: usize = 20;
+
+    fn pieces() -> (Vec<Bytes>, Arc<()>) {
+        let live = Arc::new(());
+        let memory = |at: usize| Memory {
+            bytes: format!("{at} \n").repeat(9000).into(),
+            _live: Arc::clone(&live),
+        };
+        ((0..COUNT).map(|at| Bytes::from_owner(memory(at))).collect(), live)
+    }
+
+    fn poll(body: &mut Body) -> Poll<Option<Bytes>> {
+        let frame = Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        frame.map(|frame| frame.map(|frame| frame.unwrap().into_data().unwrap()))
+    }
+
+    #[test]
+    fn pieces_and_place_are_given_back_as_they_are_written() {
+        let places = Arc::new(Semaphore::new(1));
+        let place = || Arc::clone(&places).try_acquire_owned().unwrap();
+        let (pieces, live) = pieces();
+        let whole = pieces.concat();
+        let mut body = Body::new(pieces).holding(place());
+        let mut written = Vec::new();
+        for at in 0..COUNT {
+            assert_eq!(places.available_permits(), 0);
+            assert_eq!(body.size_hint().exact(), Some((whole.len() - written.len()) as u64));
+            let Poll::Ready(Some(piece)) = poll(&mut body) else { panic!("piece {at}") };
+            written.extend_from_slice(&piece);
+            drop(piece);
+            assert_eq!(Arc::strong_count(&live) - 1, COUNT - 1 - at);
+        }
+        assert_eq!(places.available_permits(), 1);
+        assert!(body.is_end_stream() && poll(&mut body) == Poll::Ready(None));
+        assert_eq!(written, whole);
+        assert!(Body::new(Vec::new()).is_end_stream());
+        drop(Body::new(vec![Bytes::from_static(b"x")]).holding(place()));
+        assert_eq!(places.available_permits(), 1, "the client has gone");
+    }
+
+    #[test]
+    fn compressed_pieces_are_freed_one_by_one() {
+        let (pieces, live) = pieces();
+        let whole = pieces.concat();
+        let mut body = Body::new(pieces).gzip();
+        assert_eq!(body.size_hint().exact(), None);
+        let (mut written, mut rests) = (Vec::new(), 0);
+        loop {
+            let before = Arc::strong_count(&live);
+            let polled = poll(&mut body);
+            assert!(before - Arc::strong_count(&live) <= 1);
+            match polled {
+                Poll::Pending => rests += 1,
+                Poll::Ready(Some(frame)) => written.extend_from_slice(&frame),
+                Poll::Ready(None) => break,
+            }
+        }
+        assert!(body.is_end_stream());
+        assert_eq!((rests, Arc::strong_count(&live)), (COUNT, 1));
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&*written).read_to_end(&mut plain).unwrap();
+        assert!(plain == whole);
+    }
+}
