@@ -46,6 +46,10 @@ const FIRST_EVENT: [&str; 2] = [
 /// Queries that must give nothing: with `honor_labels` no label of ours is renamed.
 const ABSENT: [&str; 2] = [r#"count({exported_pod!=""})"#, r#"count({exported_namespace!=""})"#];
 
+/// A family with a unit. Only OpenMetrics tells units, so a unit that Prometheus knows tells which
+/// format it asked for, got and understood.
+const WITH_UNIT: &str = "podvitals_container_start_time_seconds";
+
 /// Arguments of `cargo xtask metrics`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -109,6 +113,15 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
     until("Prometheus answers", START, || http::get(server, "/-/ready").map(|_| true))?;
     until("Prometheus has scraped", START, || Ok(query(server, "up == 1")? == Some(1.0)))?;
     println!("Prometheus scrapes the agent");
+    let path = format!("/api/v1/metadata?metric={WITH_UNIT}");
+    until("Prometheus was given OpenMetrics", START, || {
+        let answer = http::get(server, &path)?;
+        if !answer.contains(r#""unit":"seconds""#) {
+            bail!("{WITH_UNIT} has no unit: {answer}");
+        }
+        Ok(true)
+    })?;
+    println!("it was given OpenMetrics: {WITH_UNIT} has its unit");
     // Names may come a moment after the first scrape.
     for expression in PRESENT {
         until(expression, START, || Ok(query(server, expression)?.is_some_and(|it| it > 0.0)))?;
