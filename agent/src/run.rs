@@ -301,6 +301,7 @@ mod tests {
             mode: tree::Mode::Host,
             cgroup_root: dir.path().to_owned(),
             log_dir: dir.path().to_owned(),
+            source: crate::node::Source::Files,
             store: StoreOptions::default(),
             max_fds: 10,
         };

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use agent::metrics::catalog::{Family, Scope, Type, Unit, families};
+use agent::metrics::catalog::{Family, Scope, Unit, families};
 
 const HEAD: &str = "\
 # Metrics
@@ -14,6 +14,9 @@ A value that is not known makes no series. What can be counted is at 0 before it
 the label sets are few they are born with their container or workload; where they are many (signals
 by sender) a series is born when it first happens. A Prometheus scraper sees a new series at 0 once
 before its value, so that `increase()` sees the first event; a person with curl sees the value.
+
+In OpenMetrics the name of a counter's family is without `_total`; the series are the same in both
+formats.
 
 Times are seconds, amounts of memory bytes. *Series* is how many series a family can have for one
 subject, its buckets included.
@@ -41,11 +44,7 @@ fn section(scope: Scope) -> (&'static str, &'static str) {
 }
 
 fn row(family: &Family) -> String {
-    let kind = match family.kind {
-        Type::Counter => "counter",
-        Type::Gauge => "gauge",
-        Type::Histogram => "histogram",
-    };
+    let kind = family.kind.name();
     let unit = match family.unit {
         Unit::None => "",
         Unit::Seconds => "s",
