@@ -1,39 +1,85 @@
-//! `cargo xtask bench`: measurements, as tables.
+//! `cargo xtask bench`: Podvitals beside its peers, as a table and as docs/BENCHMARKS.md.
+//!
+//! The measurements are the crate `bench`'s; this builds what they compare.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use crate::{build, cgroup, shell};
+use crate::{
+    apt,
+    build::{self, Built},
+    cgroup,
+    child::Child,
+    paths, shell,
+};
+
+/// How long a run may take.
+const LIMIT: Duration = Duration::from_secs(1800);
 
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(clap::Subcommand)]
-enum What {
-    /// The stop signal → last exit time that the agent tells, against pidfd's.
-    Shutdown {
-        /// Stops measured of each kind of process.
-        #[arg(long, value_name = "N")]
-        rounds: Option<u32>,
-    },
+    /// Measure only these rows; a full run of all is written to docs/BENCHMARKS.md.
+    #[arg(value_name = "ROW")]
+    rows: Vec<String>,
+    /// Under a minute: an impression of the times, and all counts.
+    #[arg(long)]
+    quick: bool,
 }
 
 /// `cargo xtask bench`
 pub(crate) fn command(args: &Args) -> Result<()> {
-    let What::Shutdown { rounds } = args.what;
     let built = build::static_release()?;
+    let mut more = args.rows.clone();
+    if args.quick {
+        more.push("--quick".to_owned());
+    } else if args.rows.is_empty() {
+        let file = paths::root().join("docs/BENCHMARKS.md");
+        more.push(format!("--write={}", file.display()));
+    }
+    run(&built, &more)
+}
+
+/// Short rounds of all rows: only counts fail.
+pub(crate) fn quick(built: &Built) -> Result<()> {
+    run(built, &["--quick".to_owned()])
+}
+
+fn run(built: &Built, args: &[String]) -> Result<()> {
     let agent = built.public_agent()?;
     let subtree = cgroup::Subtree::reserve("podvitals-bench")?;
-    let mut bench = Command::new(&built.scenarios);
-    bench.arg("bench-shutdown").arg("--agent").arg(agent.path());
-    bench.arg("--cgroup-root").arg(subtree.dir());
-    if let Some(rounds) = rounds {
-        bench.arg("--rounds").arg(rounds.to_string());
+    let mut bench = Command::new(&built.bench);
+    bench.arg("run").args(args).arg("--agent").arg(agent.path());
+    bench.arg("--scenarios").arg(&built.scenarios).arg("--cgroup-root").arg(subtree.dir());
+    match node_exporter() {
+        Ok(path) => {
+            bench.arg("--node-exporter").arg(path);
+        }
+        Err(error) => println!("without node_exporter: {error:#}"),
     }
-    shell::run(&mut bench)
+    let mut child = Child::spawn("bench", &mut bench)?;
+    match child.wait(LIMIT)? {
+        None => bail!("the bench did not end within {LIMIT:?}"),
+        Some(status) if !status.success() => bail!("bench: {status}"),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The machine's, else Debian's unpacked into the cache: nothing is installed, so no service
+/// starts.
+fn node_exporter() -> Result<PathBuf> {
+    if let Some(path) = shell::find("prometheus-node-exporter") {
+        return Ok(path);
+    }
+    let dir = paths::cache("tools/prometheus-node-exporter")?;
+    let path = dir.join("usr/bin/prometheus-node-exporter");
+    if !path.is_file() {
+        if !apt::is_here() {
+            bail!("missing here: prometheus-node-exporter; please install it");
+        }
+        println!("setup: unpacking prometheus-node-exporter …");
+        apt::Root::fetch_own()?.unpack("prometheus-node-exporter", &dir)?;
+    }
+    Ok(path)
 }

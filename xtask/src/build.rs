@@ -28,6 +28,8 @@ pub(crate) struct Built {
     pub(crate) agent: PathBuf,
     /// `scenarios`
     pub(crate) scenarios: PathBuf,
+    /// `bench`
+    pub(crate) bench: PathBuf,
 }
 
 /// `cargo xtask build`
@@ -40,24 +42,24 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Both binaries, static.
+/// All binaries, static.
 pub(crate) fn static_release() -> Result<Built> {
     static_with(&object::build()?)
 }
 
-/// Both binaries, linked as usual.
+/// All binaries, linked as usual.
 pub(crate) fn dynamic_release() -> Result<Built> {
     dynamic_with(&object::build()?)
 }
 
 fn dynamic_with(object: &Path) -> Result<Built> {
-    println!("building agent and scenarios");
+    println!("building agent, scenarios and bench");
     shell::run(&mut cargo(object))?;
     Ok(Built::in_dir(&paths::target().join("release")))
 }
 
 fn static_with(object: &Path) -> Result<Built> {
-    println!("building agent and scenarios, static");
+    println!("building agent, scenarios and bench, static");
     let host = host()?;
     let mut cargo = cargo(object);
     // A target named explicitly keeps the flag away from build scripts and procedural macros, and
@@ -71,7 +73,8 @@ fn static_with(object: &Path) -> Result<Built> {
 
 fn cargo(object: &Path) -> Command {
     let mut cargo = shell::cargo();
-    cargo.args(["build", "--quiet", "--locked", "--release", "-p", "agent", "-p", "scenarios"]);
+    cargo.args(["build", "--quiet", "--locked", "--release", "-p", "agent"]);
+    cargo.args(["-p", "scenarios", "-p", "bench"]);
     cargo.env("AGENT_EBPF_OBJECT", object);
     cargo
 }
@@ -84,7 +87,8 @@ fn host() -> Result<String> {
 
 impl Built {
     fn in_dir(dir: &Path) -> Self {
-        Self { agent: dir.join("podvitals"), scenarios: dir.join("scenarios") }
+        let [agent, scenarios, bench] = ["podvitals", "scenarios", "bench"].map(|it| dir.join(it));
+        Self { agent, scenarios, bench }
     }
 
     /// The agent where every user can execute it: the scenarios run it without root.

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    bench,
     build::{self, Built},
     cgroup,
     child::Child,
@@ -156,6 +157,13 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
             return Ok(Some(why));
         }
         prometheus::check(&built.agent).map(|()| None)
+    });
+    steps.run("bench", || {
+        let Some(built) = &shared.built else { return no("the static release") };
+        if let Some(why) = no_cgroups() {
+            return Ok(Some(why));
+        }
+        bench::quick(built).map(|()| None)
     });
     let name = format!("scenarios, Linux {}", kernels::DEFAULT.join(", "));
     steps.run(&name, || match &shared.built {

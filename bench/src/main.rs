@@ -1,0 +1,49 @@
+//! Podvitals beside its peers: what each costs, measured in one run on one machine.
+//!
+//! A row of the result is a file in `rows`. Times are compared as ratios of what ran in turn, and
+//! never fail the bench; what is counted (series, records, growth) does.
+
+mod cgroups;
+mod context;
+mod exposition;
+mod http;
+mod report;
+mod rows;
+mod server;
+mod stats;
+mod work;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Podvitals beside its peers")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure.
+    Run(context::Args),
+    /// Be the load in a container.
+    #[command(hide = true)]
+    Work,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => rows::run(&args),
+        Command::Work => work::forks().map(|()| true),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Writing the exposition: our store against the two crates that everybody uses.
+
+use std::collections::BTreeMap;
+
+use agent::cgroup::CgroupId;
+use agent::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample as Figures};
+use agent::event::{ExitStatus, TaskKey};
+use agent::kube::identity::Identity;
+use agent::lifecycle::fact::{Cause, EndSource, Fact, FactKind, Started, Termination};
+use agent::metrics::expose::Reader;
+use agent::metrics::node::NodeStats;
+use agent::metrics::store::{Store, StoreOptions};
+use agent::metrics::wall::WallOffset;
+use anyhow::{Context as _, Result, bail, ensure};
+use prometheus::{Encoder as _, TextEncoder};
+use prometheus_client::encoding::text as client_text;
+
+use crate::context::Args;
+use crate::exposition::{Exposition, Family, Labels, Sample};
+use crate::report::{Line, Verdict};
+use crate::stats::{Series, wall_seconds};
+
+pub(super) const HOW: &str = "A store with facts and samples of as many containers as give 20,000 \
+    series, written as text; the crates hold the same series, and each text is parsed and compared \
+    with ours before the clock runs. The crate prometheus is timed with gather(), as an exporter \
+    needs it.";
+
+const SERIES: u64 = 20_000;
+
+pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
+    let stats = NodeStats::default();
+    let mut store = filled(&stats)?;
+    let text = encode(&mut store, &stats, 0);
+    let shown = Exposition::parse(std::str::from_utf8(&text).context("not UTF-8")?)?;
+
+    let plain = plain::registry(&shown)?;
+    let plain_text = plain::encode(&plain, 0)?;
+    same("prometheus", &shown, std::str::from_utf8(&plain_text).context("not UTF-8")?)?;
+    let client = client::registry(&shown)?;
+    let client_text = client::encode(&client, 0)?;
+    same("prometheus-client", &shown, &client_text)?;
+
+    let (mut a, mut b, mut c) = (Series::default(), Series::default(), Series::default());
+    for _ in 0..args.pick(60, 10) {
+        a.push(wall_seconds(|| encode(&mut store, &stats, text.len())));
+        b.push(wall_seconds(|| plain::encode(&plain, plain_text.len())));
+        c.push(wall_seconds(|| client::encode(&client, client_text.len())));
+    }
+    let ratio = a.median() / c.median();
+    let what = format!("{} series, {} KiB", shown.len(), text.len() / 1024);
+    Ok(vec![
+        Line::new(format!("{what}; prometheus-client"), a.ms())
+            .peer(c.ms())
+            .ratio(ratio)
+            .goal("≤ 1/10", Verdict::goal(ratio <= 0.1)),
+        Line::new("the same; prometheus", a.ms()).peer(b.ms()).ratio(a.median() / b.median()),
+    ])
+}
+
+fn encode(store: &mut Store, stats: &NodeStats, size: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(size + size / 8);
+    store.encode(stats, Reader::Scraper, &mut out);
+    out
+}
+
+/// A store that has had a life: Pods of two containers, twenty of a workload, some of which ended.
+fn filled(stats: &NodeStats) -> Result<Store> {
+    let mut store = Store::new(StoreOptions { max_series: usize::MAX, ..StoreOptions::default() });
+    let wall = WallOffset { unix_less_boot_ns: 1_700_000_000_000_000_000 };
+    for number in 1.. {
+        let id = CgroupId(number);
+        store.appear(id, &identity(number), number);
+        let mut fact = |kind| {
+            store.fact(&Fact { container: id, time_boot_ns: number * 1_000_003, kind }, wall);
+        };
+        let init = TaskKey { tgid: 1, start_boot_ns: 1 };
+        fact(FactKind::Started(Started { init, existing: false, is_pause: false }));
+        if number % 50 == 0 {
+            fact(FactKind::Terminated(Termination {
+                cause: Cause::Completed,
+                status: Some(ExitStatus::Code(0)),
+                shutdown_ns: Some(250_000_000),
+                killed: false,
+                fatal: None,
+                end_source: EndSource::ParentTold,
+                init_cpu_ns: None,
+            }));
+        }
+        store.sample(id, figures(number));
+        if number % 20 == 0 {
+            store.encode(stats, Reader::Scraper, &mut Vec::new());
+            if store.series() >= SERIES {
+                // What was new is shown at 0 once; from now on each exposition is the same.
+                store.encode(stats, Reader::Scraper, &mut Vec::new());
+                return Ok(store);
+            }
+        }
+        ensure!(number < SERIES, "{number} containers have too few series");
+    }
+    bail!("numbers have an end")
+}
+
+fn identity(number: u64) -> Identity {
+    let workload = format!("checkout-{}", number / 40);
+    Identity {
+        namespace: "shop".into(),
+        pod: format!("{workload}-7d4b9c6f5d-{:05}", number / 2),
+        container: if number.is_multiple_of(2) { "app" } else { "proxy" }.into(),
+        pod_uid: format!("00000000-0000-4000-8000-{:012x}", number / 2),
+        container_id: format!("{number:064x}"),
+        image: "registry.example/shop/checkout:1.2.3".into(),
+        role: "app",
+        qos: "burstable",
+        runtime: "containerd",
+        workload_kind: "Deployment".into(),
+        workload,
+    }
+}
+
+/// All that a kernel with all controllers says.
+fn figures(number: u64) -> Figures {
+    let pressure =
+        |us: u64| Pressure { some_us: Some(us * number), full_us: Some(us * number / 2) };
+    Figures {
+        cpu: Cpu {
+            usage_us: Some(12_345_678 * number),
+            periods: Some(100 * number),
+            throttled_periods: Some(7 * number),
+            throttled_us: Some(1500 * number),
+            quota_us: Some(50_000),
+            period_us: Some(100_000),
+        },
+        memory: Memory {
+            usage_bytes: Some((100 << 20) + 4096 * number),
+            working_set_bytes: Some((90 << 20) + 4096 * number),
+            anon_bytes: Some(50 << 20),
+            file_bytes: Some(40 << 20),
+            shmem_bytes: Some(1 << 20),
+            kernel_bytes: Some(2 << 20),
+            swap_bytes: Some(0),
+            peak_bytes: Some(110 << 20),
+            limit_bytes: Some(128 << 20),
+            swap_limit_bytes: Some(0),
+            minor_faults: Some(5000 * number),
+            major_faults: Some(3),
+            events: Some(MemoryEvents {
+                high: Some(0),
+                max: Some(9),
+                oom: Some(1),
+                oom_kill: Some(2),
+            }),
+        },
+        cpu_pressure: Pressure { full_us: None, ..pressure(250_000) },
+        memory_pressure: pressure(30),
+        io_pressure: pressure(1_001),
+        tasks: Some(12),
+        tasks_limit: Some(4096),
+    }
+}
+
+/// The same samples, whatever their order; a sum of times may differ in its last digit.
+fn same(who: &str, ours: &Exposition, text: &str) -> Result<()> {
+    let theirs = Exposition::parse(text).with_context(|| format!("the text of {who}"))?;
+    let key = |sample: &Sample| (sample.name.clone(), sample.labels.clone());
+    let mut rest: BTreeMap<_, _> = theirs.samples().map(|it| (key(it), it.value)).collect();
+    for sample in ours.samples() {
+        let value = rest.remove(&key(sample)).with_context(|| format!("{who} lacks {sample:?}"))?;
+        let near = (value - sample.value).abs() <= 1e-9 * value.abs();
+        ensure!(near, "{who} has {value} for {sample:?}");
+    }
+    ensure!(rest.is_empty(), "{who} has {} samples more", rest.len());
+    Ok(())
+}
+
+/// A histogram's series, as the crates want to be told it.
+struct Histogram {
+    labels: Labels,
+    /// Upper bounds, without the last.
+    bounds: Vec<f64>,
+    count: u64,
+    sum: f64,
+}
+
+/// Takes a family of histograms apart.
+fn histograms(family: &Family) -> Result<Vec<Histogram>> {
+    let mut all: BTreeMap<Labels, Histogram> = BTreeMap::new();
+    for sample in &family.samples {
+        let mut labels = sample.labels.clone();
+        let le = labels.remove("le");
+        let histogram = all.entry(labels.clone()).or_insert_with(|| Histogram {
+            labels,
+            bounds: Vec::new(),
+            count: 0,
+            sum: 0.0,
+        });
+        if let Some(le) = le {
+            let le: f64 = le.parse().context("a bound")?;
+            if le.is_finite() {
+                histogram.bounds.push(le);
+            }
+        } else if sample.name.ends_with("_sum") {
+            histogram.sum = sample.value;
+        } else {
+            histogram.count = sample.value as u64;
+        }
+    }
+    Ok(all.into_values().collect())
+}
+
+impl Histogram {
+    /// All that were observed here took the same time.
+    fn observe(&self, mut observe: impl FnMut(f64)) {
+        for _ in 0..self.count {
+            observe(self.sum / self.count as f64);
+        }
+    }
+}
+
+/// The crate `prometheus`.
+mod plain {
+    use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry};
+
+    use super::*;
+
+    pub(super) fn registry(shown: &Exposition) -> Result<Registry> {
+        let registry = Registry::new();
+        for family in &shown.0 {
+            let (name, help) = (family.name.as_str(), "As it is in the catalogue.");
+            let labels: Vec<&str> = family
+                .samples
+                .first()
+                .into_iter()
+                .flat_map(|sample| sample.labels.keys().map(String::as_str))
+                .filter(|label| *label != "le")
+                .collect();
+            let values = |of: &Labels| -> Vec<String> {
+                labels.iter().map(|label| of.get(*label).cloned().unwrap_or_default()).collect()
+            };
+            match family.kind.as_str() {
+                "histogram" => {
+                    let all = histograms(family)?;
+                    let bounds = all.first().map(|it| it.bounds.clone()).unwrap_or_default();
+                    let options = HistogramOpts::new(name, help).buckets(bounds);
+                    let vec = HistogramVec::new(options, &labels)?;
+                    for histogram in &all {
+                        let one = vec.get_metric_with_label_values(&values(&histogram.labels))?;
+                        histogram.observe(|value| one.observe(value));
+                    }
+                    registry.register(Box::new(vec))?;
+                }
+                "counter" => {
+                    let vec = CounterVec::new(Opts::new(name, help), &labels)?;
+                    for sample in &family.samples {
+                        let one = vec.get_metric_with_label_values(&values(&sample.labels))?;
+                        one.inc_by(sample.value);
+                    }
+                    registry.register(Box::new(vec))?;
+                }
+                _ => {
+                    let vec = GaugeVec::new(Opts::new(name, help), &labels)?;
+                    for sample in &family.samples {
+                        vec.get_metric_with_label_values(&values(&sample.labels))?
+                            .set(sample.value);
+                    }
+                    registry.register(Box::new(vec))?;
+                }
+            }
+        }
+        Ok(registry)
+    }
+
+    pub(super) fn encode(registry: &Registry, size: usize) -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(size + size / 8);
+        TextEncoder::new().encode(&registry.gather(), &mut out)?;
+        Ok(out)
+    }
+}
+
+/// The crate `prometheus-client`.
+mod client {
+    use std::sync::atomic::AtomicU64;
+
+    use prometheus_client::metrics::counter::Counter;
+    use prometheus_client::metrics::family::{Family as Vec_, MetricConstructor};
+    use prometheus_client::metrics::gauge::Gauge;
+    use prometheus_client::metrics::histogram::Histogram as Times;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    type Pairs = Vec<(String, String)>;
+
+    #[derive(Clone)]
+    struct Bounds(Vec<f64>);
+
+    impl MetricConstructor<Times> for Bounds {
+        fn new_metric(&self) -> Times {
+            Times::new(self.0.iter().copied())
+        }
+    }
+
+    pub(super) fn registry(shown: &Exposition) -> Result<Registry> {
+        let mut registry = Registry::default();
+        let pairs = |labels: &Labels| -> Pairs {
+            labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        for family in &shown.0 {
+            let (name, help) = (family.name.as_str(), "As it is in the catalogue");
+            match family.kind.as_str() {
+                "histogram" => {
+                    let all = histograms(family)?;
+                    let bounds = all.first().map(|it| it.bounds.clone()).unwrap_or_default();
+                    let vec = Vec_::<Pairs, Times, Bounds>::new_with_constructor(Bounds(bounds));
+                    for histogram in &all {
+                        let one = vec.get_or_create(&pairs(&histogram.labels));
+                        histogram.observe(|value| one.observe(value));
+                    }
+                    registry.register(name, help, vec);
+                }
+                "counter" => {
+                    let vec = Vec_::<Pairs, Counter<f64, AtomicU64>>::default();
+                    for sample in &family.samples {
+                        vec.get_or_create(&pairs(&sample.labels)).inc_by(sample.value);
+                    }
+                    // It appends the end of the name itself.
+                    registry.register(name.trim_end_matches("_total"), help, vec);
+                }
+                _ => {
+                    let vec = Vec_::<Pairs, Gauge<f64, AtomicU64>>::default();
+                    for sample in &family.samples {
+                        vec.get_or_create(&pairs(&sample.labels)).set(sample.value);
+                    }
+                    registry.register(name, help, vec);
+                }
+            }
+        }
+        Ok(registry)
+    }
+
+    pub(super) fn encode(registry: &Registry, size: usize) -> Result<String> {
+        let mut out = String::with_capacity(size + size / 8);
+        client_text::encode(&mut out, registry)?;
+        Ok(out)
+    }
+}

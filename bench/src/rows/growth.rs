@@ -1,0 +1,116 @@
+//! 10 to 2000 containers: what grows, and how.
+
+use std::collections::BTreeMap;
+
+use agent::metrics::catalog::Scope;
+use anyhow::Result;
+
+use crate::cgroups::Node;
+use crate::context::Args;
+use crate::exposition::Exposition;
+use crate::report::{Line, Verdict};
+use crate::server::Server;
+use crate::stats::{Series, mib, three};
+
+pub(super) const HOW: &str = "A new agent at each size, 20 scrapes. Every container counts as a \
+    workload of its own here, as without the API, so --metrics.max-series is raised. Growth is the \
+    memory of a further container at the largest sizes against that at the smaller ones. The budget \
+    is what the catalogue allows, and what is counted in the scrape.";
+
+/// Series that a container and a workload's container may have.
+const BUDGET: [(Scope, &str, u32); 2] =
+    [(Scope::Container, "container", 48), (Scope::Workload, "workload container", 80)];
+/// The memory of a further container may be so many times that of the earlier ones.
+const BEND: f64 = 1.5;
+
+struct Size {
+    containers: usize,
+    rss_bytes: u64,
+    line: Line,
+}
+
+pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
+    let sizes: &[usize] = args.pick(&[10, 100, 500, 2000], &[10, 100, 300]);
+    let mut node = Node::make(&args.cgroup_root)?;
+    let mut measured = Vec::new();
+    let mut last = Exposition::default();
+    for size in sizes {
+        node.grow(*size)?;
+        let server = Server::agent(args, &node, &["--metrics.max-series", "1000000"])?;
+        let mut times = Series::default();
+        for _ in 0..args.pick(20, 5) {
+            times.push(server.scrape()?.1.as_secs_f64());
+        }
+        last = server.read()?;
+        let dropped = last.sum("podvitals_series_dropped_total", None)
+            + last.sum("podvitals_events_lost_total", None);
+        let rss_bytes = server.rss_bytes()?;
+        let line = Line::new(
+            format!("{size} containers: RSS, series, scrape, cgroups"),
+            format!(
+                "{}, {}, {}, {}",
+                mib(rss_bytes),
+                last.len(),
+                times.ms(),
+                last.sum("podvitals_cgroups_tracked", None)
+            ),
+        )
+        .goal("nothing dropped", Verdict::count(dropped == 0.0))
+        .because(format!("{dropped} series or records were dropped"));
+        server.stop()?;
+        measured.push(Size { containers: *size, rss_bytes, line });
+    }
+    let mut lines: Vec<Line> = measured.iter().map(|size| size.line.clone()).collect();
+    lines.push(bend(&measured)?);
+    lines.extend(budget(&last));
+    Ok(lines)
+}
+
+/// Whether memory grows faster than the number of containers.
+fn bend(sizes: &[Size]) -> Result<Line> {
+    let slope = |a: &Size, b: &Size| {
+        (b.rss_bytes as f64 - a.rss_bytes as f64) / (b.containers as f64 - a.containers as f64)
+    };
+    let [first, .., middle, last] = sizes else { anyhow::bail!("too few sizes") };
+    let (early, late) = (slope(first, middle), slope(middle, last));
+    Ok(Line::new("memory of a further container", format!("{} KiB", three(late / 1024.0)))
+        .peer(format!("{} KiB (up to {})", three(early / 1024.0), middle.containers))
+        .ratio(late / early)
+        .goal(format!("≤ {BEND} times"), Verdict::count(late <= BEND * early))
+        .because("memory grows faster than the number of containers"))
+}
+
+fn budget(scrape: &Exposition) -> Vec<Line> {
+    BUDGET
+        .into_iter()
+        .map(|(scope, what, most)| {
+            let allowed = scope.series_max();
+            let seen = most_of(scrape, scope).unwrap_or_default();
+            Line::new(format!("series of a {what}"), format!("{seen} seen, {allowed} at most"))
+                .goal(format!("≤ {most}"), Verdict::count(allowed.max(seen) <= most))
+                .because("the catalogue allows more than the budget")
+        })
+        .collect()
+}
+
+/// Series of the subject that has the most. Labels of a scope are those that all its series have,
+/// and those of a wider scope do not.
+fn most_of(scrape: &Exposition, scope: Scope) -> Option<u32> {
+    let labels = scope.labels();
+    let other = match scope {
+        Scope::Workload => "pod",
+        _ => "workload",
+    };
+    let mut counts: BTreeMap<Vec<&str>, u32> = BTreeMap::new();
+    for sample in scrape.samples() {
+        let info = sample.name == "podvitals_container_info";
+        if sample.labels.contains_key(other) && !(info && scope == Scope::Container) {
+            continue;
+        }
+        let values = labels.iter().map(|label| sample.labels.get(*label).map(String::as_str));
+        if let Some(key) = values.collect::<Option<Vec<&str>>>() {
+            *counts.entry(key).or_default() += 1;
+        }
+    }
+    counts.into_values().max()
+}

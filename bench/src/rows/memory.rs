@@ -1,0 +1,100 @@
+//! Nothing is left behind: by scrapes, and by containers that come and go.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::cgroups::{self, Node};
+use crate::context::Args;
+use crate::report::{Line, Verdict};
+use crate::server::Server;
+use crate::stats::mib;
+use crate::work::NOTHING;
+
+pub(super) const HOW: &str = "RSS of the agent at 100 containers. Scrapes in a row; then, with \
+    --metrics.linger 1, containers of one Pod name that are made, run /bin/true and are removed, \
+    the same number twice: the first fills what is kept for a minute, the second must not add to \
+    it. Every death must be counted.";
+
+const CONTAINERS: usize = 100;
+/// What the allocator may differ by.
+const SLACK_BYTES: u64 = 1 << 20;
+/// Facts may come for a minute after a removal; then the store forgets, every 5 s.
+const HELD: Duration = Duration::from_secs(67);
+/// Deaths are published when they have settled.
+const SETTLED: Duration = Duration::from_secs(10);
+
+pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
+    let mut node = Node::make(&args.cgroup_root)?;
+    node.grow(CONTAINERS)?;
+    let server = Server::agent(args, &node, &["--metrics.linger", "1"])?;
+    let mut lines = vec![scrapes(args, &server)?];
+
+    let count = args.pick(2000, 200);
+    let first = churn(&mut node, &server, count)?;
+    // A quick run has no time to wait for what is held on purpose.
+    let (before, second) = if args.quick {
+        (server.rss_bytes()?, None)
+    } else {
+        std::thread::sleep(HELD);
+        server.scrape()?;
+        let before = server.rss_bytes()?;
+        let second = churn(&mut node, &server, count)?;
+        std::thread::sleep(HELD);
+        server.scrape()?;
+        (before, Some(second))
+    };
+    let deaths = first + second.unwrap_or_default();
+    let wanted = if second.is_some() { 2 * count } else { count } as u64;
+    lines.push(
+        Line::new(format!("{wanted} containers came and went: deaths told"), deaths.to_string())
+            .goal(wanted.to_string(), Verdict::count(deaths == wanted))
+            .because("a death was not counted, or counted twice"),
+    );
+    if second.is_some() {
+        lines.push(unchanged(format!("RSS over the second {count}"), before, server.rss_bytes()?));
+    }
+    server.stop()?;
+    Ok(lines)
+}
+
+fn scrapes(args: &Args, server: &Server) -> Result<Line> {
+    let count = args.pick(1000, 200);
+    for _ in 0..50 {
+        server.scrape()?;
+    }
+    let before = server.rss_bytes()?;
+    for _ in 0..count {
+        server.scrape()?;
+    }
+    Ok(unchanged(format!("RSS over {count} scrapes"), before, server.rss_bytes()?))
+}
+
+fn unchanged(what: String, before: u64, after: u64) -> Line {
+    Line::new(what, format!("{} → {}", mib(before), mib(after)))
+        .goal("≤ 1 MiB more", Verdict::count(after <= before + SLACK_BYTES))
+        .because("memory is left behind")
+}
+
+/// Containers that live a moment; how many deaths the agent tells of them.
+fn churn(node: &mut Node, server: &Server, count: usize) -> Result<u64> {
+    let deaths = || -> Result<u64> {
+        let scrape = server.read()?;
+        Ok(scrape.sum("podvitals_terminations_total", Some(("container", "job"))) as u64)
+    };
+    let before = deaths()?;
+    for _ in 0..count {
+        let container = node.container(usize::MAX >> 32, "job")?;
+        cgroups::run_in(&container, NOTHING)?;
+        container.remove()?;
+    }
+    let start = Instant::now();
+    loop {
+        let told = deaths()? - before;
+        if told >= count as u64 || start.elapsed() > SETTLED {
+            ensure!(told > 0, "no death was told");
+            return Ok(told);
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}

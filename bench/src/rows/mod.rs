@@ -1,0 +1,124 @@
+//! The rows of the result, a file each.
+
+mod binary;
+mod encode;
+mod events;
+mod files;
+mod growth;
+mod memory;
+mod scrape;
+mod shutdown;
+mod start;
+mod storm;
+mod urgent;
+
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::context::Args;
+use crate::report::{Line, Report, Row};
+
+/// The rows by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Name {
+    /// Reading the figures of 500 cgroups.
+    Files,
+    /// 20,000 series as text.
+    Encode,
+    /// A scrape of 500 containers.
+    Scrape,
+    /// From the start to the first good scrape.
+    Start,
+    /// 200,000 records a second.
+    Events,
+    /// From the signal to user space.
+    Urgent,
+    /// Forks of a watched load.
+    Storm,
+    /// Shutdown times against pidfd.
+    Shutdown,
+    /// 10 to 2000 containers.
+    Growth,
+    /// Many scrapes, many containers that come and go.
+    Memory,
+    /// The size of the binary.
+    Binary,
+}
+
+/// What measures a row.
+type Measure = fn(&Args) -> Result<Vec<Line>>;
+
+impl Name {
+    const ALL: [Self; 11] = [
+        Self::Files,
+        Self::Encode,
+        Self::Scrape,
+        Self::Start,
+        Self::Events,
+        Self::Urgent,
+        Self::Storm,
+        Self::Shutdown,
+        Self::Growth,
+        Self::Memory,
+        Self::Binary,
+    ];
+
+    fn measure(self) -> (Measure, &'static str) {
+        match self {
+            Self::Files => (files::measure, files::HOW),
+            Self::Encode => (encode::measure, encode::HOW),
+            Self::Scrape => (scrape::measure, scrape::HOW),
+            Self::Start => (start::measure, start::HOW),
+            Self::Events => (events::measure, events::HOW),
+            Self::Urgent => (urgent::measure, urgent::HOW),
+            Self::Storm => (storm::measure, storm::HOW),
+            Self::Shutdown => (shutdown::measure, shutdown::HOW),
+            Self::Growth => (growth::measure, growth::HOW),
+            Self::Memory => (memory::measure, memory::HOW),
+            Self::Binary => (binary::measure, binary::HOW),
+        }
+    }
+}
+
+/// Measures, prints, and writes if asked: true if no count is wrong.
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    // 500 containers have some thousand files.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("getrlimit")?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("setrlimit")?;
+    let names = if args.rows.is_empty() { Name::ALL.to_vec() } else { args.rows.clone() };
+    let mut report = Report { machine: machine(args)?, rows: Vec::new() };
+    for name in names {
+        let label = format!("{name:?}").to_lowercase();
+        let start = Instant::now();
+        let (measure, how) = name.measure();
+        let lines = measure(args).with_context(|| format!("row {label}"))?;
+        println!("{label}: {:.1} s", start.elapsed().as_secs_f64());
+        report.rows.push(Row { name: label, how, lines });
+    }
+    println!("\n{}", report.text());
+    if let Some(file) = &args.write {
+        fs::write(file, report.markdown()).with_context(|| format!("write {}", file.display()))?;
+        println!("written to {}", file.display());
+    }
+    Ok(report.good())
+}
+
+fn machine(args: &Args) -> Result<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
+    let models = || cpuinfo.lines().filter_map(|line| line.strip_prefix("model name"));
+    let model = models().next().and_then(|line| line.split_once(": "));
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("read osrelease")?;
+    let date = Command::new("date").args(["-u", "+%F"]).output().context("date")?.stdout;
+    Ok(format!(
+        "{}, Linux {}, {} × {}{}.",
+        String::from_utf8_lossy(&date).trim(),
+        release.trim(),
+        models().count(),
+        model.map_or("unknown CPU", |(_, model)| model.trim()),
+        if args.quick { ", short rounds" } else { "" },
+    ))
+}
