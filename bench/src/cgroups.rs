@@ -129,9 +129,13 @@ impl Container {
         command.spawn().with_context(|| format!("start {:?}", command.get_program()))
     }
 
-    /// Removes the cgroup, which must be empty, and its link.
-    pub(crate) fn remove(self) -> Result<()> {
-        fs::remove_dir(&self.dir).with_context(|| format!("remove {}", self.dir.display()))?;
+    /// Removes the cgroup, which must be empty. The link stays for a while, as the kubelet's do.
+    pub(crate) fn remove(&self) -> Result<()> {
+        fs::remove_dir(&self.dir).with_context(|| format!("remove {}", self.dir.display()))
+    }
+
+    /// Removes the link.
+    pub(crate) fn unlink(&self) -> Result<()> {
         fs::remove_file(&self.link).with_context(|| format!("remove {}", self.link.display()))
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
-use crate::cgroups::{self, Node};
+use crate::cgroups::{self, Container, Node};
 use crate::context::Args;
 use crate::report::{Line, Verdict};
 use crate::server::Server;
@@ -83,18 +83,19 @@ fn churn(node: &mut Node, server: &Server, count: usize) -> Result<u64> {
         Ok(scrape.sum("podvitals_terminations_total", Some(("container", "job"))) as u64)
     };
     let before = deaths()?;
+    let mut gone = Vec::new();
     for _ in 0..count {
         let container = node.container(usize::MAX >> 32, "job")?;
         cgroups::run_in(&container, NOTHING)?;
         container.remove()?;
+        gone.push(container);
     }
     let start = Instant::now();
-    loop {
-        let told = deaths()? - before;
-        if told >= count as u64 || start.elapsed() > SETTLED {
-            ensure!(told > 0, "no death was told");
-            return Ok(told);
-        }
+    let mut told = 0;
+    while told < count as u64 && start.elapsed() < SETTLED {
         std::thread::sleep(Duration::from_millis(250));
+        told = deaths()? - before;
     }
+    gone.iter().try_for_each(Container::unlink)?;
+    Ok(told)
 }

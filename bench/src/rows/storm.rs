@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -12,8 +13,15 @@ use crate::server::Server;
 use crate::stats::{Series, three};
 
 pub(super) const HOW: &str = "A process in a container forks, executes /bin/true and reaps it as \
-    often as it can, in short rounds: without the agent, with it, with it, without. Each pair gives \
-    a ratio.";
+    often as it can, in short rounds, five without the agent and five with it in turn. The ratio is \
+    that of the best rounds, which other work on the machine disturbed least.";
+
+/// Between a change and its measurement.
+const SETTLE: Duration = Duration::from_millis(200);
+/// A round.
+const MILLIS: u32 = 200;
+/// Rounds in a row.
+const ROUNDS: usize = 5;
 
 pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let mut node = Node::make(&args.cgroup_root)?;
@@ -25,36 +33,60 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let mut answers = BufReader::new(init.stdout.take().context("no pipe")?).lines();
     node.containers.push(container);
 
-    let millis = args.pick(1000, 300);
-    let mut forks = || -> Result<f64> {
-        writeln!(ask, "{millis}").context("ask for forks")?;
-        let count = answers.next().context("the load has ended")?.context("read the forks")?;
-        Ok(count.parse::<f64>().context("a number of forks")? * 1e3 / f64::from(millis))
+    let mut forks = || -> Result<Round> {
+        writeln!(ask, "{MILLIS}").context("ask for forks")?;
+        let answer = answers.next().context("the load has ended")?.context("read the forks")?;
+        let (count, cpu_us) = answer.split_once(' ').context("forks and CPU time")?;
+        let (count, cpu_us): (f64, f64) = (count.parse()?, cpu_us.parse()?);
+        Ok(Round { per_second: count * 1e3 / f64::from(MILLIS), cpu_us: cpu_us / count })
     };
-    forks()?;
-    let (mut with, mut without, mut ratios) =
-        (Series::default(), Series::default(), Series::default());
+    let mut rounds = |side: &mut Side| -> Result<()> {
+        // Programs are attached and detached in the kernel's own time.
+        std::thread::sleep(SETTLE);
+        for _ in 0..ROUNDS {
+            let round = forks()?;
+            side.per_second.push(round.per_second);
+            side.cpu_us.push(round.cpu_us);
+        }
+        Ok(())
+    };
+    // What comes first is slower.
+    rounds(&mut Side::default())?;
+    let [mut with, mut without] = [Side::default(), Side::default()];
     for _ in 0..args.pick(15, 2) {
-        let before = forks()?;
+        rounds(&mut without)?;
         let server = Server::agent(args, &node, &[])?;
-        let watched = [forks()?, forks()?];
+        rounds(&mut with)?;
         server.stop()?;
-        let alone = [before, forks()?];
-        ratios.push(watched.iter().sum::<f64>() / alone.iter().sum::<f64>());
-        watched.into_iter().for_each(|it| with.push(it));
-        alone.into_iter().for_each(|it| without.push(it));
     }
-    let fewer = 1.0 - ratios.median();
-    let rate = |it: &Series| format!("{} / {} forks/s", three(it.min()), three(it.median()));
+    let rate = |it: &Series| format!("{} / {} per s", three(it.max()), three(it.median()));
+    let cpu = |it: &Series| format!("{} / {} µs", three(it.min()), three(it.median()));
+    let ratio = with.per_second.max() / without.per_second.max();
     Ok(vec![
-        Line::new("forks of a watched load", rate(&with))
-            .peer(format!("{} (no agent)", rate(&without)))
-            .ratio(ratios.median())
-            .goal("≥ 0.98", Verdict::goal(fewer <= 0.02))
+        Line::new("forks of a watched load, best / median", rate(&with.per_second))
+            .peer(format!("{} (no agent)", rate(&without.per_second)))
+            .ratio(ratio)
+            .goal("best ≥ 0.98", Verdict::goal(ratio >= 0.98))
             .because(format!(
-                "pairs differ from {} to {}, more than the goal itself",
-                three(ratios.min()),
-                three(ratios.max())
+                "without the agent rounds differ from {} to {}, which is more than the goal allows",
+                three(without.per_second.min()),
+                three(without.per_second.max())
             )),
+        Line::new("CPU of a fork, exec and exit", cpu(&with.cpu_us))
+            .peer(format!("{} (no agent)", cpu(&without.cpu_us)))
+            .ratio(with.cpu_us.min() / without.cpu_us.min()),
     ])
+}
+
+/// What a round gave.
+struct Round {
+    per_second: f64,
+    /// Of one fork.
+    cpu_us: f64,
+}
+
+#[derive(Default)]
+struct Side {
+    per_second: Series,
+    cpu_us: Series,
 }
