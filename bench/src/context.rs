@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     pub(crate) cadvisor: Option<PathBuf>,
     /// Why there is none.
-    #[arg(long, value_name = "WHY", default_value = "not built")]
+    #[arg(long, value_name = "WHY", default_value = "only a full run builds it")]
     pub(crate) no_cadvisor: String,
     /// Write the result as Markdown.
     #[arg(long, value_name = "FILE")]

@@ -58,15 +58,12 @@ impl Server {
         Ok(server)
     }
 
-    fn spawn(command: &mut Command, flag: &str) -> Result<Self> {
+    /// One that nobody has looked at yet.
+    pub(crate) fn spawn(command: &mut Command, flag: &str) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
         let address = listener.local_addr().context("find a free port")?;
         drop(listener);
-        Self::spawn_at(command.arg(format!("{flag}={address}")), address)
-    }
-
-    /// One that was told its address already. Nobody has looked at it yet.
-    pub(crate) fn spawn_at(command: &mut Command, address: SocketAddr) -> Result<Self> {
+        command.arg(format!("{flag}={address}"));
         let folder = tempfile::tempdir().context("make a folder for a log")?;
         let log = folder.path().join("log");
         let file = File::create(&log).context("create a log")?;

@@ -38,6 +38,12 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         let file = paths::root().join("docs/BENCHMARKS.md");
         more.push(format!("--write={}", file.display()));
     }
+    if !args.quick && (args.rows.is_empty() || args.rows.iter().any(|row| row == "cadvisor")) {
+        match cadvisor() {
+            Ok(path) => more.push(format!("--cadvisor={}", path.display())),
+            Err(error) => more.push(format!("--no-cadvisor={error:#}")),
+        }
+    }
     run(&built, &more)
 }
 
@@ -81,5 +87,18 @@ fn node_exporter() -> Result<PathBuf> {
         println!("setup: unpacking prometheus-node-exporter …");
         apt::Root::fetch_own()?.unpack("prometheus-node-exporter", &dir)?;
     }
+    Ok(path)
+}
+
+/// Built from its Go module.
+fn cadvisor() -> Result<PathBuf> {
+    if shell::find("go").is_none() {
+        bail!("it is built with Go, which is not installed here");
+    }
+    println!("building cAdvisor");
+    let path = paths::cache("tools")?.join("cadvisor");
+    let mut go = Command::new("go");
+    go.current_dir(paths::root().join("bench/cadvisor")).args(["build", "-o"]).arg(&path).arg(".");
+    shell::run_quiet(&mut go, "go-build-cadvisor")?;
     Ok(path)
 }

@@ -1,6 +1,7 @@
 //! The rows of the result, a file each.
 
 mod binary;
+mod cadvisor;
 mod encode;
 mod events;
 mod files;
@@ -47,13 +48,15 @@ pub(crate) enum Name {
     Memory,
     /// The size of the binary.
     Binary,
+    /// cAdvisor over the same containers.
+    Cadvisor,
 }
 
 /// What measures a row.
 type Measure = fn(&Args) -> Result<Vec<Line>>;
 
 impl Name {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Files,
         Self::Encode,
         Self::Scrape,
@@ -64,6 +67,7 @@ impl Name {
         Self::Shutdown,
         Self::Growth,
         Self::Memory,
+        Self::Cadvisor,
         Self::Binary,
     ];
 
@@ -79,6 +83,7 @@ impl Name {
             Self::Shutdown => (shutdown::measure, shutdown::HOW),
             Self::Growth => (growth::measure, growth::HOW),
             Self::Memory => (memory::measure, memory::HOW),
+            Self::Cadvisor => (cadvisor::measure, cadvisor::HOW),
             Self::Binary => (binary::measure, binary::HOW),
         }
     }

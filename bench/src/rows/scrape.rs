@@ -122,7 +122,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
 }
 
 /// Shares of a CPU, while both are scraped at the usual interval.
-fn steady(servers: &[&Server], rounds: u32) -> Result<Vec<f64>> {
+pub(super) fn steady(servers: &[&Server], rounds: u32) -> Result<Vec<f64>> {
     let start = Instant::now();
     let before = servers.iter().map(|it| it.cpu()).collect::<Result<Vec<_>>>()?;
     for _ in 0..rounds {
