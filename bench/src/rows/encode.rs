@@ -7,11 +7,12 @@ use agent::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample as Figur
 use agent::event::{ExitStatus, TaskKey};
 use agent::kube::identity::Identity;
 use agent::lifecycle::fact::{Cause, EndSource, Fact, FactKind, Started, Termination};
-use agent::metrics::expose::Reader;
+use agent::metrics::edition::{Edition, Format, Reader};
 use agent::metrics::node::NodeStats;
 use agent::metrics::store::{Store, StoreOptions};
 use agent::metrics::wall::WallOffset;
 use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
 use prometheus::{Encoder as _, TextEncoder};
 use prometheus_client::encoding::text as client_text;
 
@@ -30,7 +31,7 @@ const SERIES: u64 = 20_000;
 pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let stats = NodeStats::default();
     let mut store = filled(&stats)?;
-    let text = encode(&mut store, &stats, 0);
+    let text = encode(&mut store, &stats).concat();
     let shown = Exposition::parse(std::str::from_utf8(&text).context("not UTF-8")?)?;
 
     let plain = plain::registry(&shown)?;
@@ -42,7 +43,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
 
     let (mut a, mut b, mut c) = (Series::default(), Series::default(), Series::default());
     for _ in 0..args.pick(60, 10) {
-        a.push(wall_seconds(|| encode(&mut store, &stats, text.len())));
+        a.push(wall_seconds(|| encode(&mut store, &stats)));
         b.push(wall_seconds(|| plain::encode(&plain, plain_text.len())));
         c.push(wall_seconds(|| client::encode(&client, client_text.len())));
     }
@@ -57,10 +58,9 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     ])
 }
 
-fn encode(store: &mut Store, stats: &NodeStats, size: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(size + size / 8);
-    store.encode(stats, Reader::Scraper, &mut out);
-    out
+fn encode(store: &mut Store, stats: &NodeStats) -> Vec<Bytes> {
+    let round = store.next_round();
+    store.encode(round, stats, Edition { reader: Reader::Scraper, format: Format::Text })
 }
 
 /// A store that has had a life: Pods of two containers, twenty of a workload, some of which ended.
@@ -88,10 +88,10 @@ fn filled(stats: &NodeStats) -> Result<Store> {
         }
         store.sample(id, figures(number));
         if number % 20 == 0 {
-            store.encode(stats, Reader::Scraper, &mut Vec::new());
+            encode(&mut store, stats);
             if store.series() >= SERIES {
                 // What was new is shown at 0 once; from now on each exposition is the same.
-                store.encode(stats, Reader::Scraper, &mut Vec::new());
+                encode(&mut store, stats);
                 return Ok(store);
             }
         }
@@ -133,6 +133,7 @@ fn figures(number: u64) -> Figures {
         memory: Memory {
             usage_bytes: Some((100 << 20) + 4096 * number),
             working_set_bytes: Some((90 << 20) + 4096 * number),
+            inactive_file_bytes: Some(10 << 20),
             anon_bytes: Some(50 << 20),
             file_bytes: Some(40 << 20),
             shmem_bytes: Some(1 << 20),

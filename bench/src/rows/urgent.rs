@@ -1,15 +1,13 @@
 //! From the signal to user space: the ring's forced wake-up.
 
-use std::path::Path;
 use std::time::Duration;
 
 use agent::bpf::{
-    load::{self, Programs},
-    plan::Facts,
+    load::{self, Programs, Survey},
     ring::Ring,
 };
 use agent::event::EventKind;
-use agent::kernel::{btf, capabilities, host, offsets};
+use agent::kernel::host;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -79,12 +77,8 @@ fn times_of(events: &[agent::event::Event]) -> Option<u64> {
     events.iter().find(signal).map(|event| event.time_boot_ns)
 }
 
+/// The agent's own programs and their ring.
 fn load() -> Result<(Programs, Ring)> {
-    let capabilities = capabilities::raise().context("read this process' capabilities")?;
-    let types = btf::Btf::from_file(Path::new(btf::VMLINUX))?;
-    let offsets = offsets::resolve(&types)?;
-    let facts =
-        Facts { capabilities, lockdown: host::lockdown(), memory_offsets: offsets.memory.is_ok() };
-    let (programs, ring) = load::load(&types, &offsets.layout, &facts)?;
+    let (programs, ring) = load::load(&Survey::read_raised()?)?;
     Ok((programs, Ring::new(ring).context("wait for the ring")?))
 }
