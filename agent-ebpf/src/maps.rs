@@ -24,6 +24,11 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COU
 #[map]
 pub(crate) static KILLED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
+/// The task whose exec `sched_process_exec` saw last on this CPU, for its second program. Should
+/// the task have changed the CPU in between, the exec is told twice, which changes nothing.
+#[map]
+pub(crate) static EXECUTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// What is known of a cgroup whose tasks matter: one that is tracked and no root.
 #[inline(always)]
 pub(crate) fn watched(cgroup_id: u64) -> Option<*const Tracked> {

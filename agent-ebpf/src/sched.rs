@@ -21,7 +21,7 @@ use core::ffi::c_void;
 use crate::{
     emit::{Wake, reserve, submit},
     globals::offset,
-    maps::watched,
+    maps::{EXECUTED, watched},
     read::{argument_ptr, cgroup_id, cpu_runtime, describe, task_cgroup, wait_status},
 };
 
@@ -29,24 +29,46 @@ use crate::{
 #[btf_tracepoint(function = "sched_process_exec")]
 pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
-    unsafe { executed(ctx.as_ptr()) };
+    unsafe { executed::<true>(ctx.as_ptr()) };
+    0
+}
+
+/// The same again, for what the first could not see.
+///
+/// A program is not run while it is already running on the CPU (kernel/trace/bpf_trace.c,
+/// `__bpf_trace_run`), and later kernels let a tracepoint's programs be preempted (7.3 does; up to
+/// 6.18 they are not): then the execs of all other tasks on this CPU would go unseen meanwhile. The
+/// other programs run under locks that forbid it, or tell what another tells as well.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub(crate) fn sched_process_exec_again(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the context is the kernel's.
+    unsafe { executed::<false>(ctx.as_ptr()) };
     0
 }
 
 /// # Safety
 /// `ctx` is the context of `sched_process_exec`.
 #[inline(always)]
-unsafe fn executed(ctx: *const c_void) {
+unsafe fn executed<const FIRST: bool>(ctx: *const c_void) {
     // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
     unsafe {
         let own_cgroup_id = bpf_get_current_cgroup_id();
-        let Some(tracked) = watched(own_cgroup_id) else { return };
+        if watched(own_cgroup_id).is_none() {
+            return;
+        }
+        let Some(seen) = EXECUTED.get_ptr_mut(0) else { return };
+        let current = bpf_get_current_pid_tgid();
+        if FIRST {
+            *seen = current;
+        } else if *seen == current {
+            *seen = 0;
+            return;
+        }
         let task = argument_ptr(ctx, 0);
         let parent = task.follow(offset!(task_real_parent));
         if cgroup_id(task_cgroup(parent)) == own_cgroup_id {
             return;
         }
-        let urgent = (*tracked).init_tgid == 0;
 
         let Some(mut entry) = reserve::<ExecRecord>(KIND_EXEC) else { return };
         let record = entry.as_mut_ptr();
@@ -67,7 +89,9 @@ unsafe fn executed(ctx: *const c_void) {
             start as *const c_void,
         );
         (*record).argv_len_bytes = if read == 0 { len } else { 0 };
-        submit(entry, Wake::now_if(urgent));
+        // Not at once: the agent, woken here, would preempt this program, and the next exec would
+        // find it running still.
+        submit(entry, Wake::Later);
     }
 }
 
@@ -108,7 +132,9 @@ unsafe fn exiting(ctx: *const c_void) {
         (*record).cpu_runtime_ns = cpu_runtime(task, leader, signal, false);
         (*record).wait_status = wait_status(leader, signal);
         (*record).padding = 0;
-        let urgent = (*tracked).init_tgid == (*record).task.tgid;
+        // The agent may not have heard of init yet.
+        let init_tgid = (*tracked).init_tgid;
+        let urgent = init_tgid == 0 || init_tgid == (*record).task.tgid;
         submit(entry, Wake::now_if(urgent));
     }
 }

@@ -228,7 +228,9 @@ unsafe fn child_ended<const TYPED: bool>(ctx: *const c_void) {
         (*record).parent_tgid = parent.load(offset!(task_tgid));
         (*record).wait_status = wait_status(leader, signal);
         (*record).cpu_runtime_ns = cpu_runtime(task, leader, signal, true);
-        let urgent = (*tracked).init_tgid == (*record).task.tgid;
+        // The agent may not have heard of init yet.
+        let init_tgid = (*tracked).init_tgid;
+        let urgent = init_tgid == 0 || init_tgid == (*record).task.tgid;
         submit(entry, Wake::now_if(urgent));
     }
 }

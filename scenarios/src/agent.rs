@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) capabilities: bool,
     /// For its log.
     pub(crate) dir: PathBuf,
+    /// How much memory it may lock, KiB.
+    pub(crate) memlock_kib: Option<u64>,
 }
 
 /// What it is to watch.
@@ -91,6 +93,9 @@ impl Plan {
         command.arg("launch").args(["--user", &self.user.to_string()]);
         if !self.capabilities {
             command.arg("--no-capabilities");
+        }
+        if let Some(kib) = self.memlock_kib {
+            command.args(["--memlock-kib", &kib.to_string()]);
         }
         let child = command
             .arg("--")

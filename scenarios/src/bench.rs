@@ -50,6 +50,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<bool> {
         user: args.agent_user,
         capabilities: true,
         dir: scratch.0.clone(),
+        memlock_kib: None,
     };
     println!("|agent - pidfd| of the time from the stop signal to the end");
     println!("{:<13} {:>6} {:>9} {:>9} {:>9}", "shape", "rounds", "p50_us", "p99_us", "max_us");

@@ -5,12 +5,37 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use nix::sys::utsname::uname;
 
+/// The programs of the agent, and the release that each is promised from: not attached on a later
+/// kernel, it has failed. A new program is entered here.
+pub(crate) const PROGRAMS: [(&str, Release); 10] = [
+    ("cgroup_mkdir", (5, 10)),
+    ("cgroup_rmdir", (5, 10)),
+    ("cgroup_notify_populated", (5, 10)),
+    ("sched_process_exec", (5, 10)),
+    ("sched_process_exec_again", (5, 10)),
+    ("sched_process_exit", (5, 10)),
+    ("signal_generate", (5, 10)),
+    ("mark_victim", (5, 10)),
+    ("running_tasks", (5, 10)),
+    ("cgroup_figures", (6, 1)),
+];
+
+/// Families that not every kernel has the file or the field for, and since when it is there:
+/// `kernel` of memory.stat, and memory.peak. Every kernel gives all others.
+pub(crate) const FAMILIES: [(&str, Release); 2] = [
+    ("podvitals_container_memory_kernel_bytes", (5, 18)),
+    ("podvitals_container_memory_peak_bytes", (5, 19)),
+];
+
+/// The first two numbers of a kernel's release.
+pub(crate) type Release = (u32, u32);
+
 /// Facts about the kernel and the cgroup hierarchy.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     /// As `uname -r` says.
     pub(crate) release: String,
-    version: (u32, u32),
+    version: Release,
     controllers: Vec<String>,
     cgroup_kill: bool,
 }
@@ -54,9 +79,14 @@ impl Host {
         Ok(Self { release, version, controllers, cgroup_kill })
     }
 
-    /// Whether its kernel is this release or a later one.
-    pub(crate) fn is_at_least(&self, major: u32, minor: u32) -> bool {
-        self.version >= (major, minor)
+    /// Whether this kernel is of that release or a later one.
+    pub(crate) fn is_since(&self, release: Release) -> bool {
+        self.version >= release
+    }
+
+    /// Whether this kernel must give a family, whose name has its prefix.
+    pub(crate) fn gives(&self, family: &str) -> bool {
+        FAMILIES.iter().all(|(name, since)| *name != family || self.is_since(*since))
     }
 
     /// Whether this host has it.
@@ -79,7 +109,7 @@ impl Host {
     }
 }
 
-fn version(release: &str) -> Option<(u32, u32)> {
+fn version(release: &str) -> Option<Release> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
@@ -107,7 +137,10 @@ mod tests {
         assert!(matches!(old.has(Need::CgroupKill), Met::TooOld(_)));
         assert!(matches!(old.has(Need::Memory), Met::Withheld(_)));
         assert_eq!(old.has(Need::Cpu), Met::Yes);
+        assert!(old.gives("podvitals_container_memory_usage_bytes"));
+        assert!(!old.gives("podvitals_container_memory_peak_bytes"));
         let new = Host { version: (6, 1), ..old };
         assert!(matches!(new.has(Need::CgroupKill), Met::Withheld(_)));
+        assert!(new.gives("podvitals_container_memory_peak_bytes"));
     }
 }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use caps::{CapSet, Capability, CapsHashSet};
 use clap::Args;
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
@@ -23,6 +24,9 @@ pub(crate) struct LaunchArgs {
     /// Keep no capability at all.
     #[arg(long)]
     no_capabilities: bool,
+    /// How much memory it may lock (`RLIMIT_MEMLOCK`).
+    #[arg(long, value_name = "KIB")]
+    memlock_kib: Option<u64>,
     /// What to execute.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -30,6 +34,10 @@ pub(crate) struct LaunchArgs {
 
 /// Gives everything else away, then executes the command.
 pub(crate) fn run(args: &LaunchArgs) -> Result<()> {
+    if let Some(kib) = args.memlock_kib {
+        let bytes = kib.saturating_mul(1024);
+        setrlimit(Resource::RLIMIT_MEMLOCK, bytes, bytes).context("setrlimit(RLIMIT_MEMLOCK)")?;
+    }
     if args.user != 0 {
         drop_to(args.user, !args.no_capabilities)?;
     }

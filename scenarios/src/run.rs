@@ -161,8 +161,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<bool> {
     let scratch = Scratch::make()?;
     let node = Node::make(&root, &scratch.0.join("containers"))?;
     let host = Host::read(&node.burstable())?;
-    let plan =
-        Plan { path: agent, user: args.agent_user, capabilities: true, dir: scratch.0.clone() };
+    let plan = Plan {
+        path: agent,
+        user: args.agent_user,
+        capabilities: true,
+        dir: scratch.0.clone(),
+        memlock_kib: None,
+    };
     let timeout = Duration::from_secs(10) * args.patience;
 
     // Containers are dropped before their Pods.

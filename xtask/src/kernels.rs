@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{apt, paths};
 
-/// What is tested when nothing is said.
-pub(crate) const DEFAULT: [&str; 2] = ["6.1", "6.18"];
+/// What is tested when nothing is said: all of them.
+pub(crate) const DEFAULT: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
 
 /// Every kernel that Podvitals is tested on, oldest first, with the suites that have it.
 const SUITES: [(&str, &[&str]); 5] = [

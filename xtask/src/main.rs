@@ -21,6 +21,7 @@ mod prometheus;
 mod run;
 mod setup;
 mod shell;
+mod table;
 mod test;
 mod vm;
 

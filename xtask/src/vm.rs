@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     build::{self, Built},
     child::Child,
-    initramfs, kernels, paths, setup, shell,
+    initramfs, kernels, paths, setup, shell, table,
 };
 
 /// How long a kernel may take to start init (2 to 4 s on an idle machine).
@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Keep the console's log of kernels that passed, too (target/xtask/vm).
     #[arg(long)]
     keep_log: bool,
+    /// Write the table of docs/KERNELS.md, which is compared otherwise; with all kernels only.
+    #[arg(long, conflicts_with = "only")]
+    write_table: bool,
     /// VMs at once; each keeps one CPU busy [default: as many as there are CPUs].
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -61,6 +64,8 @@ struct Report {
     whole: Duration,
     /// The scenarios' own line of counts, or why there is none.
     result: Result<String, String>,
+    /// What they found, for docs/KERNELS.md.
+    table: Vec<(String, String)>,
 }
 
 /// `cargo xtask vm`
@@ -80,8 +85,14 @@ pub(crate) fn command(args: &Args) -> Result<()> {
 /// The scenarios on these kernels, for `cargo xtask test`.
 pub(crate) fn check(kernels: &[&str], built: &Built) -> Result<()> {
     let kernels: Vec<_> = kernels.iter().map(|&kernel| kernel.to_owned()).collect();
-    let args =
-        Args { kernel: Vec::new(), only: Vec::new(), keep_log: true, jobs: None, init: None };
+    let args = Args {
+        kernel: Vec::new(),
+        only: Vec::new(),
+        keep_log: true,
+        write_table: false,
+        jobs: None,
+        init: None,
+    };
     run(&kernels, built, &args)
 }
 
@@ -134,12 +145,25 @@ fn run(kernels: &[String], built: &Built, args: &Args) -> Result<()> {
     if failed > 0 {
         bail!("{failed} of {} kernels failed (logs: {})", reports.len(), work.display());
     }
+    let whole = args.only.is_empty() && args.init.is_none();
+    if whole && reports.len() == kernels::DEFAULT.len() {
+        let columns = reports.into_iter().map(|report| table::Column {
+            kernel: report.kernel,
+            package: report.package,
+            counts: report.result.unwrap_or_default(),
+            cells: report.table,
+        });
+        return table::check(&columns.collect::<Vec<_>>(), args.write_table);
+    }
+    if args.write_table {
+        bail!("the table has all kernels: --kernel {}", kernels::DEFAULT.join(","));
+    }
     Ok(())
 }
 
 fn summary(reports: &[Report]) {
     println!("\n{:<7} {:>7} {:>8} {:>9}  result", "kernel", "boot s", "whole s", "repeated");
-    for Report { kernel, package, repeated, boot, whole, result } in reports {
+    for Report { kernel, package, repeated, boot, whole, result, .. } in reports {
         let boot = boot.map_or("-".to_owned(), |boot| format!("{:.1}", boot.as_secs_f64()));
         let whole = whole.as_secs_f64();
         let (word, detail) = match result {
@@ -161,19 +185,21 @@ struct Machine<'a> {
 }
 
 /// How one boot ended.
+#[derive(Default)]
 struct Boot {
     hello: Option<Duration>,
     exit: Option<i32>,
     counts: Option<String>,
     /// Why it was ended, if not by itself.
     trouble: Option<String>,
+    table: Vec<(String, String)>,
 }
 
 impl Machine<'_> {
     fn run(&self) -> Report {
         let start = Instant::now();
         let mut repeated = 0;
-        let (boot, result) = loop {
+        let (boot, result, table) = loop {
             match self.boot() {
                 // Software emulation loses a boot now and then, before init: repeated, once.
                 Ok(Boot { hello: None, trouble, .. }) if repeated == 0 => {
@@ -181,8 +207,11 @@ impl Machine<'_> {
                     let why = trouble.unwrap_or_else(|| "QEMU ended".to_owned());
                     println!("[{}] no hello ({why}): once more", self.version);
                 }
-                Ok(boot) => break (boot.hello, boot.result()),
-                Err(error) => break (None, Err(format!("{error:#}"))),
+                Ok(mut boot) => {
+                    let table = std::mem::take(&mut boot.table);
+                    break (boot.hello, boot.result(), table);
+                }
+                Err(error) => break (None, Err(format!("{error:#}")), Vec::new()),
             }
         };
         if let Err(why) = &result {
@@ -197,6 +226,7 @@ impl Machine<'_> {
             boot,
             whole: start.elapsed(),
             result,
+            table,
         }
     }
 
@@ -225,7 +255,7 @@ impl Machine<'_> {
                 line.clear();
             }
         });
-        let mut boot = Boot { hello: None, exit: None, counts: None, trouble: None };
+        let mut boot = Boot::default();
         loop {
             let limit = if boot.exit.is_some() {
                 POWER_OFF
@@ -289,6 +319,8 @@ impl Boot {
             self.trouble.get_or_insert(line.trim().to_owned());
         } else if line.contains(" passed, ") && line.contains(" failed") {
             self.counts = Some(line.trim().to_owned());
+        } else if let Some(cell) = table::cell(line) {
+            self.table.push(cell);
         }
     }
 
@@ -311,7 +343,7 @@ mod tests {
     use super::*;
 
     fn after(lines: &[&str]) -> Result<String, String> {
-        let mut boot = Boot { hello: None, exit: None, counts: None, trouble: None };
+        let mut boot = Boot::default();
         for line in lines {
             boot.read(line, Duration::from_secs(1));
         }

@@ -49,7 +49,7 @@ pub struct Subject {
 
 /// All subjects, in the order in which they are attached: cgroups are tracked before their
 /// processes are watched.
-pub const SUBJECTS: [Subject; 9] = [
+pub const SUBJECTS: [Subject; 10] = [
     Subject {
         name: "cgroup_mkdir",
         hook: Hook::Tracepoint("cgroup_mkdir"),
@@ -89,6 +89,17 @@ pub const SUBJECTS: [Subject; 9] = [
         fallback: None,
         parameter: Some((0, "task_struct")),
         lost: "init is not known: no shutdown times, terminations and restarts of new containers",
+        lost_typed: "",
+    },
+    // Attached after the first, it runs after it.
+    Subject {
+        name: "sched_process_exec_again",
+        hook: Hook::Tracepoint("sched_process_exec"),
+        untyped: None,
+        typed: "sched_process_exec_again",
+        fallback: None,
+        parameter: Some((0, "task_struct")),
+        lost: "where programs are preempted (Linux 7), some inits of a burst are not known",
         lost_typed: "",
     },
     Subject {
@@ -288,7 +299,7 @@ mod tests {
     };
 
     fn subject(name: &str) -> &'static Subject {
-        static ALL_SUBJECTS: [Subject; 9] = SUBJECTS;
+        static ALL_SUBJECTS: [Subject; 10] = SUBJECTS;
         ALL_SUBJECTS.iter().find(|s| s.name == name).unwrap()
     }
 

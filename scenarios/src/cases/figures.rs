@@ -16,6 +16,7 @@ pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("figures-pressure", pressure),
     || Case::new("figures-identity", identity),
     || Case::new("figures-memory", memory).needs(&[Need::Memory]),
+    || Case::new("figures-memory-pressure", memory_pressure).needs(&[Need::Memory]),
     || Case::new("figures-throttling", throttling).needs(&[Need::Cpu]),
     || Case::new("figures-tasks", tasks).needs(&[Need::Pids]),
 ];
@@ -71,6 +72,18 @@ fn cpu(context: &Context) -> Result<String> {
     Ok(format!("{agent:.4} s"))
 }
 
+/// `total` of a line of a pressure file, seconds.
+fn stalled(container: &Container, file: &str, kind: &str) -> Result<f64> {
+    let text = container.read(file)?;
+    let total = text
+        .lines()
+        .find(|line| line.split_ascii_whitespace().next() == Some(kind))
+        .and_then(|line| line.rsplit_once("total="))
+        .and_then(|(_, total)| total.trim().parse().ok())
+        .with_context(|| format!("{file}: {text:?}"))?;
+    Ok(seconds(total))
+}
+
 /// Two spinning containers share the CPUs with everybody: some wait.
 fn pressure(context: &Context) -> Result<String> {
     let pod = context.node.pod("figures-pressure")?;
@@ -81,16 +94,7 @@ fn pressure(context: &Context) -> Result<String> {
     container.start(&["--burn-ms", "300", "--exit-after-ms", "900000"], context.timeout())?;
     context.eventually(|s| lives(&s.of(&container.key)))?;
     // The kernel's averages settle every 2 s.
-    let some = || -> Result<f64> {
-        let text = container.read("cpu.pressure")?;
-        let total = text
-            .lines()
-            .find(|line| line.starts_with("some "))
-            .and_then(|line| line.rsplit_once("total="))
-            .and_then(|(_, total)| total.trim().parse().ok())
-            .with_context(|| format!("cpu.pressure: {text:?}"))?;
-        Ok(seconds(total))
-    };
+    let some = || stalled(&container, "cpu.pressure", "some");
     let labels = [("resource", "cpu"), ("kind", "some")];
     let agent = bracketed(context, &container, &some, "cpu pressure", 0.05, &|view| {
         view.value("container_pressure_seconds_total", &labels)
@@ -167,6 +171,45 @@ fn memory(context: &Context) -> Result<String> {
         view.want_none("container_cpu_limit_cores", &[])
     })?;
     Ok(format!("{:.1} MiB", usage / mib))
+}
+
+/// It wants more than `memory.high`: the kernel makes it wait.
+fn memory_pressure(context: &Context) -> Result<String> {
+    let pod = context.node.pod("figures-memory-pressure")?;
+    let mut container = pod.container("app")?;
+    container.set("memory.high", "8388608")?;
+    // Should the waiting not be long enough, it ends here.
+    container.set("memory.max", "67108864")?;
+    if container.dir.join("memory.swap.max").exists() {
+        container.set("memory.swap.max", "0")?;
+    }
+    let has_pressure = container.dir.join("memory.pressure").exists();
+    container.start(&["--hog"], context.timeout())?;
+    context.eventually(|s| {
+        let high = [("event", "high")];
+        let seen = s.of(&container.key).value("container_memory_events_total", &high)?;
+        ensure!(seen >= 10.0, "{seen} times over memory.high");
+        let waited =
+            if has_pressure { stalled(&container, "memory.pressure", "some")? } else { 1.0 };
+        ensure!(waited > 0.2, "{waited} s of pressure");
+        Ok(())
+    })?;
+    let events = || Ok(float(container.read_field("memory.events", "high")?));
+    let high = bracketed(context, &container, &events, "memory.events high", 0.0, &|view| {
+        view.value("container_memory_events_total", &[("event", "high")])
+    })?;
+    let mut waited = Vec::new();
+    if has_pressure {
+        for kind in ["some", "full"] {
+            let file = || stalled(&container, "memory.pressure", kind);
+            waited.push(bracketed(context, &container, &file, "memory pressure", 0.0, &|view| {
+                let labels = [("resource", "memory"), ("kind", kind)];
+                view.value("container_pressure_seconds_total", &labels)
+            })?);
+        }
+    }
+    ensure!(!container.init()?.has_ended(), "it has ended");
+    Ok(format!("{high} times over memory.high, waited {waited:.3?} s"))
 }
 
 /// Half a CPU for one that wants a whole one.

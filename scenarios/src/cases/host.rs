@@ -9,9 +9,10 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::kernel::tabulate;
 use super::{Case, born_at_zero, ended_once};
 use crate::agent::{Plan, Watch, scrape};
-use crate::host::Need;
+use crate::host::{FAMILIES, Need};
 use crate::process::SELF_EXE;
 use crate::report::Compared;
 use crate::run::Context;
@@ -166,12 +167,18 @@ fn demo(context: &Context) -> Result<String> {
     let patience = context.timeout() * 6;
     context.eventually_within(patience, |_| {
         let scrape = scrape(agent.address(), context.timeout())?;
-        let missing: Vec<_> =
-            families.iter().filter(|(n, kind)| !scrape.has_family(n, kind)).collect();
+        let missing: Vec<_> = families
+            .iter()
+            .filter(|(n, kind)| context.host.gives(n) && !scrape.has_family(n, kind))
+            .collect();
         ensure!(missing.is_empty(), "not shown: {missing:?}");
         let hungry = [("workload", "hungry-0"), ("scope", "container"), ("victim", "init")];
         let ooms = scrape.sum("oom_events_total", &hungry).unwrap_or_default();
         ensure!(ooms > 0.0, "no OOM kill of the hungry container");
+        for (name, _) in FAMILIES {
+            let cell = if scrape.has_family(name, "gauge") { "yes" } else { "no" };
+            tabulate(&format!("`{name}`"), cell);
+        }
         Ok(())
     })?;
     let status = agent.stop(context.timeout())?;

@@ -2,6 +2,7 @@
 
 mod figures;
 mod host;
+mod kernel;
 mod kill;
 mod names;
 mod oom;
@@ -61,6 +62,8 @@ pub(crate) fn all() -> Vec<Case> {
         names::CASES,
         host::CASES,
         snapshot::CASES,
+        kernel::CASES,
+        restart::LAST_CASES,
     ]
     .into_iter()
     .flatten()

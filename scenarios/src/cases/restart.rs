@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::wait::WaitStatus;
 
 use super::{Case, born_at_zero, ended, ended_once, no_shutdown};
@@ -15,6 +15,10 @@ pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("short-lived", short_lived).alone(),
     || Case::new("burst", burst).alone(),
 ];
+
+/// They leave so many series behind that they come last of all.
+pub(super) const LAST_CASES: &[fn() -> Case] =
+    &[|| Case::new("burst-made-run-removed", made_run_removed).alone()];
 
 /// The same name three times, each a new container id.
 fn crash_loop(context: &Context) -> Result<String> {
@@ -115,10 +119,41 @@ fn burst(context: &Context) -> Result<String> {
     context.eventually(|s| {
         let labels = [("namespace", crate::container::NAMESPACE), ("workload", "burst")];
         let sum = s.sum("terminations_total", &labels).unwrap_or(0.0);
-        ensure!((sum - 100.0).abs() < 0.5, "{sum} terminations, not {COUNT}");
         for container in &containers {
-            ended_once(&s.of(&container.key), "completed")?;
+            ended_once(&s.of(&container.key), "completed")
+                .with_context(|| format!("{sum} of {COUNT} have ended, not {}", container.id))?;
         }
+        ensure!((sum - 100.0).abs() < 0.5, "{sum} terminations, not {COUNT}");
+        let lost = s.sum("events_lost_total", &[]).unwrap_or(f64::NAN);
+        ensure!(lost == 0.0, "events_lost_total is {lost}");
+        Ok(())
+    })?;
+    Ok(format!("{COUNT} containers in {:.2} s", took.as_secs_f64()))
+}
+
+/// Two hundred containers, each made, run, and removed at once when it has ended: the agent sees
+/// each of them, though most are gone before it has heard of them.
+fn made_run_removed(context: &Context) -> Result<String> {
+    const COUNT: usize = 200;
+    let start = Instant::now();
+    let pod = context.node.pod("made-run-removed")?;
+    // Containers of one name, as restarts are: their sums are what is looked at. Their links stay
+    // to the end, as the kubelet's do for longer than the agent looks for them.
+    let mut gone = Vec::new();
+    for _ in 0..COUNT {
+        let mut container = pod.container("app")?;
+        container.start(&["--quiet", "--exit-after-ms", "0"], context.timeout())?;
+        let end = container.wait(context.timeout())?;
+        ensure!(matches!(end.status, WaitStatus::Exited(_, 0)), "ended by {:?}", end.status);
+        container.remove_cgroup()?;
+        gone.push(container);
+    }
+    let took = start.elapsed();
+    let key = &gone.first().context("there were many")?.key;
+    context.eventually(|s| {
+        let view = s.of(key);
+        ended(&view, "completed", 200.0)?;
+        view.want("container_restarts_total", &[], 199.0)?;
         let lost = s.sum("events_lost_total", &[]).unwrap_or(f64::NAN);
         ensure!(lost == 0.0, "events_lost_total is {lost}");
         Ok(())

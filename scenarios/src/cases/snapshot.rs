@@ -75,7 +75,7 @@ fn equals_files(context: &Context) -> Result<String> {
     let passes = [("collector", "cgroup_snapshot")];
     let passes = by_pass.sum("collector_success", &passes).context("no collector_success")?;
     // The cgroup iterator is as old as Linux 6.1.
-    let wanted = if context.host.is_at_least(6, 1) { 1.0 } else { 0.0 };
+    let wanted = if context.host.is_since((6, 1)) { 1.0 } else { 0.0 };
     ensure!(passes == wanted, "snapshots: {passes}, wanted {wanted} on {}", context.host.release);
     Ok(format!(
         "{compared} series equal, {} by the pass",
