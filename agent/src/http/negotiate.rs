@@ -68,8 +68,8 @@ pub(super) fn coding<'a>(accept_encoding: impl Iterator<Item = &'a [u8]>) -> Cod
 fn specificity(item: &Item<'_>, format: Format) -> Option<u8> {
     let (kind, subtype, version) = match format {
         Format::Text => ("text", "plain", "0.0.4"),
-        // The version that nobody has asked for otherwise, as the specification wants it. 0.0.1,
-        // which some still offer beside it, is not spoken.
+        // Also for those who name no version: the specification gives them the oldest. The draft
+        // 0.0.1, which Prometheus still offers beside it, is not spoken.
         Format::OpenMetrics => ("application", "openmetrics-text", "1.0.0"),
     };
     let (a, b) = item.name.split_once('/')?;
