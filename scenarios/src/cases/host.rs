@@ -68,7 +68,8 @@ fn other_port(context: &Context) -> Result<String> {
         ended_once(&view, "completed")?;
         view.value("container_last_shutdown_seconds", &[])
     })?;
-    ensure!((one - two).abs() < 0.01, "the agents say {one} s and {two} s");
+    // Each agent has programs of its own, which run one after the other and may be preempted.
+    ensure!((one - two).abs() < 0.05, "the agents say {one} s and {two} s");
     let status = second.stop(context.timeout())?;
     ensure!(status.success(), "SIGTERM ended the second agent with {status}");
     Ok(format!("both agents {one:.4} s"))
