@@ -90,7 +90,6 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         .map_or("this machine".to_owned(), |demo| demo.cgroup_root().display().to_string());
     println!("\npodvitals was ready after {:.2} s and watches {what}", took.as_secs_f64());
     println!("  page     http://{address}/");
-    println!("  Pods     curl -s http://{address}/api/pods");
     println!("  metrics  curl -s http://{address}/metrics | grep ^podvitals_");
     match args.seconds {
         Some(seconds) => println!("It ends by itself after {seconds} s, or at Ctrl-C.\n"),
