@@ -111,7 +111,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     if let [mine, rest @ ..] = &*rss {
         let mut line = Line::new("RSS then", mib(*mine))
             .goal("≤ 8 MiB", Verdict::goal(*mine <= 8 << 20))
-            .because("the body is made in one piece and the allocator keeps what loading took");
+            .because("the whole body exists for a moment, and the allocator keeps part of it");
         if let [their] = rest {
             line = line.peer(mib(*their)).ratio(*mine as f64 / *their as f64);
         }
