@@ -20,13 +20,12 @@ impl Node {
     /// Learns what is there: tracks the root, walks, walks again, and finds the inits of the
     /// containers that are older than the agent.
     pub fn begin(&mut self) {
-        if self.options.mode == Mode::Host || self.find_root().is_some() {
-            self.scan();
-        } else {
-            tracing::warn!(
+        match self.find_root() {
+            Some(root) => self.scan(&root),
+            None => tracing::warn!(
                 root = %self.options.cgroup_root.display(),
                 "no kubepods cgroup yet: waiting for the kubelet to make one"
-            );
+            ),
         }
         self.next_rescan_ns = host::boot_ns() + super::RESCAN_NS;
         tracing::info!(
@@ -44,16 +43,15 @@ impl Node {
         }
     }
 
-    fn scan(&mut self) {
-        let Some(root) = self.find_root() else { return };
+    fn scan(&mut self, root: &Path) {
         let now = host::boot_ns();
-        let Some(id) = self.track_root(&root) else { return };
-        self.tree.insert_root(id, root.clone());
-        self.begin_snapshots(&root);
+        let Some(id) = self.track_root(root) else { return };
+        self.tree.insert_root(id, root.to_owned());
+        self.begin_snapshots(root);
         // What is made after its parent is tracked tells itself. What was made before is found by
         // the first walk, and what was made below that before it was tracked, by the second.
-        self.track_all(&walk::walk(&root).0);
-        let (found, errors) = walk::walk(&root);
+        self.track_all(&walk::walk(root).0);
+        let (found, errors) = walk::walk(root);
         for error in errors {
             tracing::warn!(error = %error, "part of the cgroup tree is not seen");
         }
@@ -229,8 +227,8 @@ impl Node {
     /// Looks around where events do not tell all: no programs, records lost, or no root yet.
     pub(super) fn rescan_if_needed(&mut self, now_boot_ns: u64) {
         if self.tree.is_empty() {
-            if self.find_root().is_some() {
-                self.scan();
+            if let Some(root) = self.find_root() {
+                self.scan(&root);
             }
             return;
         }

@@ -104,6 +104,7 @@ impl Node {
         self.flush();
         let (figures, covered) = self.pass();
         let passed = host::boot_ns();
+        let page_bytes = page_bytes();
         let mut success = true;
         let mut pods: HashMap<CgroupId, CgroupId> = HashMap::new();
         let Self { tree, containers, reader, store, .. } = self;
@@ -121,7 +122,7 @@ impl Node {
                 }
             };
             if let Some(found) = found {
-                figures::fill(&mut sample, found, covered, page_bytes());
+                figures::fill(&mut sample, found, covered, page_bytes);
             }
             Some(sample)
         };
