@@ -89,7 +89,9 @@ unsafe fn made<const NAME: bool>(ctx: *const c_void) {
             // The length counts the closing NUL.
             (*record).name_len_bytes = if len > 1 { len as u32 - 1 } else { 0 };
         }
-        submit(entry, Wake::Later);
+        // At once: the agent then looks often until it has seen the container's init, whose exec
+        // must not wake it (see there).
+        submit(entry, Wake::Now);
     }
 }
 

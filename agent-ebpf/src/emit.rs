@@ -15,7 +15,7 @@ use crate::maps::{COUNTERS, EVENTS};
 /// How soon the agent has to know.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
-    /// At once: a stop signal, an OOM, init's end.
+    /// At once: a new cgroup, a stop signal, an OOM, init's end.
     Now,
     /// With the next batch. A wake-up for each record would cost twenty times as much.
     Later,

@@ -4,7 +4,8 @@
 //! the agent has mapped. Linux 6.1.
 
 use agent_common::snapshot::{
-    CgroupFigures, HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, SNAPSHOT_MAX, SnapshotLayout,
+    CgroupFigures, HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, HAS_PRESSURE, HAS_STATISTICS, SNAPSHOT_MAX,
+    SnapshotLayout,
 };
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE, helpers::generated::bpf_probe_read_kernel, macros::map, maps::Array,
@@ -40,14 +41,22 @@ static SNAPSHOT_LAYOUT: SnapshotLayout = SnapshotLayout {
     events_oom_kill: 0,
     pids_counter: 0,
     pids_limit: 0,
+    cgroup_psi: 0,
+    psi_enabled: 0,
+    psi_totals: [0; 5],
+    memory_vmstats: 0,
+    vmstats_state: 0,
+    vmstats_state_bytes: 0,
+    vmstats_events: 0,
+    vmstats_events_bytes: 0,
     known: 0,
     padding: 0,
 };
 
 /// Reads one offset of [`SNAPSHOT_LAYOUT`].
 macro_rules! place {
-    ($field:ident) => {
-        crate::globals::load(&raw const (*(&raw const SNAPSHOT_LAYOUT)).$field)
+    ($field:ident $([$n:literal])?) => {
+        crate::globals::load(&raw const (*(&raw const SNAPSHOT_LAYOUT)).$field $([$n])?)
     };
 }
 
@@ -69,9 +78,9 @@ pub(crate) extern "C" fn cgroup_figures(ctx: *mut c_void) -> i32 {
         let Some(head) = SNAPSHOT.get_ptr_mut(0) else { return 0 };
         let index = meta.load::<u64>(META_SEQ_NUM).wrapping_add(1);
         if index >= u64::from(SNAPSHOT_MAX) {
-            // No room: the agent sees that the array is full and reads the files of the rest.
             return 0;
         }
+        // No room: the agent sees who is not in the array, and reads their files.
         let Some(figures) = SNAPSHOT.get_ptr_mut(index as u32) else { return 0 };
         write(cgroup, figures);
         (*figures).walk = (*head).walk;
@@ -113,6 +122,10 @@ unsafe fn write(cgroup: Ptr, out: *mut CgroupFigures) {
             read(memory, place!(events_max), &raw mut (*out).events_max);
             read(memory, place!(events_oom), &raw mut (*out).events_oom);
             read(memory, place!(events_oom_kill), &raw mut (*out).events_oom_kill);
+            if known & HAS_STATISTICS != 0 {
+                has |= HAS_STATISTICS;
+                statistics(memory, out);
+            }
         }
         let pids = controller(cgroup, place!(cgroup_pids), known & HAS_PIDS);
         if !pids.is_null() {
@@ -120,14 +133,54 @@ unsafe fn write(cgroup: Ptr, out: *mut CgroupFigures) {
             read(pids, place!(pids_counter), &raw mut (*out).tasks);
             read(pids, place!(pids_limit), &raw mut (*out).tasks_max);
         }
+        // A typed pointer may be null; what is loaded through it is then 0 (kernel/bpf/verifier.c).
+        let psi = controller(cgroup, place!(cgroup_psi), known & HAS_PRESSURE);
+        if !psi.is_null() && psi.load::<u8>(place!(psi_enabled)) != 0 {
+            has |= HAS_PRESSURE;
+            (*out).stalls_ns = [
+                psi.load(place!(psi_totals[0])),
+                psi.load(place!(psi_totals[1])),
+                psi.load(place!(psi_totals[2])),
+                psi.load(place!(psi_totals[3])),
+                psi.load(place!(psi_totals[4])),
+            ];
+        }
         (*out).has = has;
     }
 }
 
-/// A controller's state, null where it is not enabled or its offsets are not known.
+/// Copies the arrays that `memory.stat` is made from.
 ///
 /// # Safety
-/// `cgroup` is a `struct cgroup` and `offset` an element of its `subsys`.
+/// `memory` is a `mem_cgroup`, `out` an element of the array.
+#[inline(always)]
+unsafe fn statistics(memory: Ptr, out: *mut CgroupFigures) {
+    // SAFETY: the caller's word. The agent has made sure that the lengths fit.
+    unsafe {
+        let mut vmstats = core::ptr::null::<u8>();
+        read(memory, place!(memory_vmstats), &raw mut vmstats);
+        for (to, at, bytes) in [
+            (
+                (&raw mut (*out).state).cast::<c_void>(),
+                place!(vmstats_state),
+                place!(vmstats_state_bytes),
+            ),
+            (
+                (&raw mut (*out).vm_events).cast::<c_void>(),
+                place!(vmstats_events),
+                place!(vmstats_events_bytes),
+            ),
+        ] {
+            let from = vmstats.wrapping_add(at).cast::<c_void>();
+            bpf_probe_read_kernel(to, bytes as u32, from);
+        }
+    }
+}
+
+/// A controller's state or the like, null where it is not enabled or its offsets are not known.
+///
+/// # Safety
+/// `cgroup` is a `struct cgroup` and `offset` that of a pointer in it.
 #[inline(always)]
 unsafe fn controller(cgroup: Ptr, offset: usize, known: u64) -> Ptr {
     if known == 0 {

@@ -242,10 +242,10 @@ fn look_at_programs(findings: &mut Vec<Finding>) {
             return;
         }
     };
-    findings.push(Finding::ok("BTF", format!("{}, {} types", btf::VMLINUX, survey.types.len())));
+    findings.push(Finding::ok("BTF", format!("{}, {} types", btf::VMLINUX, survey.types)));
     look_at_memlock(&survey.facts, findings);
     look_at_sources(&survey, findings);
-    match load::load(&survey) {
+    match load::load(&survey, 0) {
         Err(error) => {
             let found = format!("{error:#}");
             findings.push(Finding::bad("programs", Verdict::Degraded, found, EVENTS));

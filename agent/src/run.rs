@@ -5,7 +5,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agent_common::map::EVENTS_BYTES;
+use agent_common::{map::EVENTS_BYTES, snapshot::HAS_STATISTICS};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -17,10 +17,10 @@ use crate::bpf::{
     plan::{self, SUBJECTS, Sizes},
     ring::Ring,
 };
-use crate::cgroup::{figures::Covered, tree, walk};
+use crate::cgroup::{figures::Covered, statistics::Elements, tree, walk};
 use crate::cli::{AgentArgs, Mode};
 use crate::http::{self, Request, Status};
-use crate::kernel::{cgroup_mount, host};
+use crate::kernel::{cgroup_mount, host, snapshot_offsets::SnapshotOffsets};
 use crate::metrics::{edition::Edition, store::StoreOptions};
 use crate::node::{Kernel, Node, Options};
 
@@ -80,7 +80,7 @@ pub async fn agent(
     let root = cgroup_root(args.cgroup_root.as_deref())?;
     let mode = mode(args.mode, &root);
     load::check_object()?;
-    let kernel = match load_kernel() {
+    let kernel = match load_kernel(&root) {
         Ok(kernel) => Some(kernel),
         Err(error) => {
             tracing::error!(
@@ -234,7 +234,7 @@ fn mode(wanted: Mode, root: &Path) -> tree::Mode {
 }
 
 /// Facts, decision, action: the kernel side as far as this host allows it.
-fn load_kernel() -> anyhow::Result<Kernel> {
+fn load_kernel(root: &Path) -> anyhow::Result<Kernel> {
     let survey = Survey::read_raised()?;
     if let Err(error) = &survey.offsets.memory {
         tracing::warn!(%error, "whose limit an OOM is about cannot be told on this kernel");
@@ -250,7 +250,7 @@ fn load_kernel() -> anyhow::Result<Kernel> {
             plan::MEMLOCK_REMEDY
         );
     }
-    let (programs, ring) = load::load(&survey)?;
+    let (programs, ring) = load::load(&survey, cgroup_mount::descendants(root))?;
     for attached in &programs.attached {
         if let Err(why) = &attached.outcome {
             tracing::warn!(program = attached.name, why, lost = attached.lost, "not attached");
@@ -259,8 +259,23 @@ fn load_kernel() -> anyhow::Result<Kernel> {
         }
     }
     let ring = Ring::new(ring).context("the ring buffer cannot be waited for")?;
-    let known = survey.snapshot.as_ref().map_or(0, |snapshot| snapshot.layout.known);
-    Ok(Kernel { programs, ring, snapshot: None, covered: Covered::by(known.into()) })
+    let (covered, elements) = match &survey.snapshot {
+        Ok(snapshot) => (Covered::by(snapshot.layout.known.into()), elements(snapshot)),
+        Err(_) => (Covered::default(), Elements::none()),
+    };
+    Ok(Kernel { programs, ring, snapshot: None, covered, elements })
+}
+
+/// What the kernel's types tell of the arrays behind `memory.stat`.
+fn elements(snapshot: &SnapshotOffsets) -> Elements {
+    const WORD_BYTES: u32 = 8;
+    let layout = &snapshot.layout;
+    if u64::from(layout.known) & HAS_STATISTICS == 0 {
+        return Elements::none();
+    }
+    let [state, events] =
+        [layout.vmstats_state_bytes, layout.vmstats_events_bytes].map(|bytes| bytes / WORD_BYTES);
+    Elements::new(state, events, snapshot.state_elements)
 }
 
 fn attached_programs(kernel: &Kernel) -> usize {

@@ -33,7 +33,7 @@ fn load() -> Option<(Programs, Ring)> {
             return None;
         }
     };
-    let (programs, ring) = load::load(&survey).unwrap();
+    let (programs, ring) = load::load(&survey, 0).unwrap();
     Some((programs, Ring::new(ring).unwrap()))
 }
 
@@ -217,13 +217,20 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
     std::thread::sleep(Duration::from_secs(3));
 
     fs::read(root.0.join("cpu.stat")).unwrap();
-    let figures = snapshot.take().unwrap();
+    snapshot.pass().unwrap();
+    let figures = snapshot.figures();
     assert_eq!(figures.len(), cgroups.len() + 1, "the root and each cgroup");
     for (n, cgroup) in cgroups.iter().enumerate() {
-        let passed_us = figures.of(cgroup.id()).unwrap().cpu_usage_ns / 1000;
+        let figures = figures.of(cgroup.id()).unwrap();
+        let passed_us = figures.cpu_usage_ns / 1000;
         let file = fs::read(cgroup.0.join("cpu.stat")).unwrap();
         let file_us = agent::cgroup::files::cpu_stat(&file).unwrap().usage_us.unwrap();
         assert_eq!(passed_us, file_us, "cgroup {n}");
+        // Nothing has stalled since the kernel's own sum, which is 2 s old at most.
+        if let Ok(file) = fs::read(cgroup.0.join("cpu.pressure")) {
+            let stalled_us = agent::cgroup::files::pressure(&file).unwrap().some_us;
+            assert_eq!(Some(figures.stalls_ns[0] / 1000), stalled_us, "cgroup {n}");
+        }
         if n == 7 {
             // The shell rounds down, to hundredths of a second.
             assert!(passed_us + 20_000 >= witness_us, "{passed_us} us passed, {witness_us} used");
@@ -232,27 +239,36 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
     // What was made since is in the next pass, what was removed is not.
     let (gone, late) = (cgroups[3].id(), Cgroup::new(&root.0, "late").unwrap());
     fs::remove_dir(&cgroups[3].0).unwrap();
-    let figures = snapshot.take().unwrap();
+    snapshot.pass().unwrap();
+    let figures = snapshot.figures();
     assert!(figures.of(gone).is_none() && figures.of(late.id()).is_some());
     assert_eq!(figures.len(), cgroups.len() + 1);
 }
 
-/// More cgroups than are mapped at first.
+/// More cgroups than are mapped at first, and then more than the array holds.
 #[tokio::test]
-async fn a_pass_over_many_cgroups_maps_more_of_the_array() {
+async fn a_pass_over_many_cgroups_maps_more_of_the_array_until_it_is_full() {
     let Some((mut programs, _ring)) = load() else { return };
     let Some(root) = root("many") else { return };
     let Ok(mut snapshot) = programs.snapshot(&root.0) else {
         println!("SKIPPED: this kernel has no cgroup iterator");
         return;
     };
-    let cgroups: Vec<_> =
-        (0..600).map(|n| Cgroup::new(&root.0, &format!("c{n}")).unwrap()).collect();
+    let make = |n| Cgroup::new(&root.0, &format!("c{n}")).unwrap();
+    let mut cgroups: Vec<_> = (0..600).map(make).collect();
     for _ in 0..2 {
-        let figures = snapshot.take().unwrap();
+        snapshot.pass().unwrap();
+        let figures = snapshot.figures();
         assert_eq!(figures.len(), 601);
         assert!(cgroups.iter().all(|cgroup| figures.of(cgroup.id()).is_some()));
     }
+    let room = agent::bpf::plan::snapshot_elements(0) as usize - 1;
+    cgroups.extend((600..room + 50).map(make));
+    snapshot.pass().unwrap();
+    let figures = snapshot.figures();
+    assert_eq!(figures.len(), room, "the rest is read from files");
+    let found = cgroups.iter().filter(|cgroup| figures.of(cgroup.id()).is_some()).count();
+    assert_eq!(found + 1, room);
 }
 
 /// User and system time of the shell itself: the first line of `times`, as `0m0.51s 0m0.00s`.

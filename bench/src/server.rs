@@ -104,16 +104,21 @@ impl Server {
         lines.get(lines.len().saturating_sub(5)..).unwrap_or_default().join("\n")
     }
 
-    /// One scrape: the body and how long it took.
-    pub(crate) fn scrape(&self) -> Result<(String, Duration)> {
+    /// The body of one scrape.
+    pub(crate) fn scrape(&self) -> Result<String> {
+        http::get(self.address, "/metrics")
+    }
+
+    /// How long one scrape takes, into a buffer that is there already.
+    pub(crate) fn time_scrape(&self, answer: &mut Vec<u8>) -> Result<Duration> {
         let start = Instant::now();
-        let body = http::get(self.address, "/metrics")?;
-        Ok((body, start.elapsed()))
+        http::get_into(self.address, "/metrics", answer)?;
+        Ok(start.elapsed())
     }
 
     /// One scrape, understood.
     pub(crate) fn read(&self) -> Result<Exposition> {
-        Exposition::parse(&self.scrape()?.0)
+        Exposition::parse(&self.scrape()?)
     }
 
     /// CPU time of all its threads, those that have ended included.

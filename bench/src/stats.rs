@@ -1,7 +1,7 @@
 //! Medians, percentiles, and figures for people.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -69,13 +69,6 @@ pub(crate) fn cpu_seconds<T>(work: impl FnOnce() -> T) -> f64 {
     let start = now();
     black_box(work());
     now().saturating_sub(start).as_secs_f64()
-}
-
-/// Wall time that `work` takes, seconds.
-pub(crate) fn wall_seconds<T>(work: impl FnOnce() -> T) -> f64 {
-    let start = Instant::now();
-    black_box(work());
-    start.elapsed().as_secs_f64()
 }
 
 #[cfg(test)]

@@ -40,6 +40,9 @@ pub(crate) struct WorkArgs {
     /// Memory to fill before `ready`.
     #[arg(long, default_value_t = 0)]
     touch_mib: usize,
+    /// Size of a file to write before `ready`, and to keep.
+    #[arg(long, default_value_t = 0)]
+    file_mib: usize,
     /// CPU time to use before `ready`.
     #[arg(long, default_value_t = 0)]
     burn_ms: u64,
@@ -106,6 +109,21 @@ extern "C" fn on_term(_signal: libc::c_int) {
     unsafe { libc::write(fd, c"t".as_ptr().cast(), 1) };
 }
 
+/// A file without a name, and so gone with the process.
+fn write_file(mib: usize) -> Result<Option<std::fs::File>> {
+    if mib == 0 {
+        return Ok(None);
+    }
+    let path = std::env::temp_dir().join(format!("work-{}", std::process::id()));
+    let mut file =
+        std::fs::File::create(&path).with_context(|| format!("making {}", path.display()))?;
+    std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+    for _ in 0..mib {
+        file.write_all(&[b'x'; 1 << 20]).context("writing a file")?;
+    }
+    Ok(Some(file))
+}
+
 /// Runs it. Returns only on errors of the set-up.
 pub(crate) fn run(args: &WorkArgs) -> Result<()> {
     // A safety net: no workload outlives its test by more than this.
@@ -123,6 +141,7 @@ pub(crate) fn run(args: &WorkArgs) -> Result<()> {
 
     let mut memory = Vec::new();
     fill(&mut memory, args.touch_mib);
+    let _file = write_file(args.file_mib)?;
     burn(Duration::from_millis(args.burn_ms));
     for _ in 1..args.threads {
         std::thread::Builder::new()

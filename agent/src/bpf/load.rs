@@ -26,7 +26,7 @@ use super::{
 };
 use crate::cgroup::CgroupId;
 use crate::kernel::{
-    btf::{self, BtfError},
+    btf::{self, BtfError, Parameter},
     capabilities::{self, Capabilities},
     host, memlock,
     offsets::{self, Offsets},
@@ -43,8 +43,10 @@ const SNAPSHOT_WORDS: usize = size_of::<SnapshotLayout>() / 4;
 
 /// All that is known of the running kernel before anything is loaded.
 pub struct Survey {
-    /// Its types.
-    pub types: btf::Btf,
+    /// How many types the kernel's BTF has.
+    pub types: usize,
+    /// What each subject's tracepoint gives, in the order of [`SUBJECTS`].
+    parameters: Vec<Option<Parameter>>,
     /// Where its fields are.
     pub offsets: Offsets,
     /// Where the figures of cgroups are, or why that is not known.
@@ -70,7 +72,13 @@ impl Survey {
             snapshot_offsets: snapshot.is_ok(),
             cgroup_iterator: types.has_function("bpf_iter_cgroup"),
         };
-        Ok(Self { types, offsets, snapshot, facts })
+        // The types themselves are not kept: the loader needs a copy of its own.
+        let parameter = |subject: &Subject| match (subject.hook, subject.parameter) {
+            (Hook::Tracepoint(name), Some((n, _))) => types.tracepoint_parameter(name, n),
+            _ => None,
+        };
+        let parameters = SUBJECTS.iter().map(parameter).collect();
+        Ok(Self { types: types.len(), parameters, offsets, snapshot, facts })
     }
 
     /// The same, with the capabilities that this process can raise.
@@ -134,12 +142,12 @@ pub fn check_object() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Loads what the plan says and attaches it.
+/// Loads what the plan says and attaches it, on a node that has `cgroups` now.
 ///
 /// # Errors
 /// If nothing can be loaded at all: no object, no BTF, maps refused. That one program is refused is
 /// no error; see [`Programs::attached`].
-pub fn load(survey: &Survey) -> anyhow::Result<(Programs, RingBuf<MapData>)> {
+pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, RingBuf<MapData>)> {
     check_object()?;
     let sizes = plan::sizes(&survey.facts).map_err(anyhow::Error::msg)?;
     let layout = survey.offsets.layout;
@@ -152,7 +160,8 @@ pub fn load(survey: &Survey) -> anyhow::Result<(Programs, RingBuf<MapData>)> {
             std::mem::transmute::<SnapshotLayout, [u32; SNAPSHOT_WORDS]>(snapshot),
         )
     };
-    let figures_max = if survey.facts.cgroup_iterator { raw::SNAPSHOT_MAX } else { 1 };
+    let figures_max =
+        if survey.facts.cgroup_iterator { plan::snapshot_elements(cgroups) } else { 1 };
     // A second parser of the same file: aya's finds functions and types for the loader but keeps
     // the members to itself.
     let types = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
@@ -174,17 +183,24 @@ pub fn load(survey: &Survey) -> anyhow::Result<(Programs, RingBuf<MapData>)> {
     let ring = RingBuf::try_from(take(&mut ebpf, map::EVENTS)?)?;
     let figures = take(&mut ebpf, raw::SNAPSHOT)?;
 
-    let attached = SUBJECTS.iter().map(|s| attach(&mut ebpf, &types, survey, s)).collect();
+    let subjects = SUBJECTS.iter().zip(&survey.parameters);
+    let attached = subjects
+        .map(|(subject, parameter)| {
+            attach(&mut ebpf, &types, &survey.facts, subject, parameter.as_ref())
+        })
+        .collect();
     Ok((Programs { ebpf, tracked, counters, figures, attached }, ring))
 }
 
-fn attach(ebpf: &mut Ebpf, types: &Btf, survey: &Survey, subject: &Subject) -> Attached {
-    let parameter = match (subject.hook, subject.parameter) {
-        (Hook::Tracepoint(name), Some((n, _))) => survey.types.tracepoint_parameter(name, n),
-        _ => None,
-    };
+fn attach(
+    ebpf: &mut Ebpf,
+    types: &Btf,
+    facts: &Facts,
+    subject: &Subject,
+    parameter: Option<&Parameter>,
+) -> Attached {
     let attached = |outcome, lost| Attached { name: subject.name, outcome, lost };
-    let (first, second) = match plan::choose(subject, &survey.facts, parameter.as_ref()) {
+    let (first, second) = match plan::choose(subject, facts, parameter) {
         Choice::Skip(why) => return attached(Err(why), subject.lost),
         Choice::Load { first, second } => (first, second),
     };

@@ -1,6 +1,7 @@
 //! Which programs to load on this host, and what is lost without each. Pure.
 
 use agent_common::map::{EVENTS_BYTES, TRACKED_MAX};
+use agent_common::snapshot::SNAPSHOT_MAX;
 
 use crate::kernel::{btf::Parameter, capabilities::Capabilities, host::Lockdown};
 
@@ -217,6 +218,17 @@ pub fn sizes(facts: &Facts) -> Result<Sizes, String> {
     })
 }
 
+/// How many cgroups one pass shall have room for on a node that has `found` now: four times as many,
+/// since the array cannot grow, and costs memory whether it is full or not. What has no room is
+/// read from its files.
+#[must_use]
+pub fn snapshot_elements(found: u64) -> u32 {
+    /// What a node of 250 Pods has, with room to spare: 2 MiB.
+    const ELEMENTS_MIN: u32 = 2_048;
+    let wanted = u32::try_from(found.saturating_mul(4)).unwrap_or(u32::MAX);
+    wanted.checked_next_power_of_two().unwrap_or(SNAPSHOT_MAX).clamp(ELEMENTS_MIN, SNAPSHOT_MAX)
+}
+
 /// How more locked memory is given.
 pub const MEMLOCK_REMEDY: &str = "run with LimitMEMLOCK=infinity, or give CAP_SYS_RESOURCE";
 
@@ -375,6 +387,12 @@ mod tests {
         assert_eq!(choose(ALL), Choice::Load { first: "signal_generate", second });
         let facts = Facts { lockdown: Lockdown::Confidentiality, ..ALL };
         assert_eq!(choose(facts), Choice::Load { first: "signal_generate", second: None });
+    }
+
+    #[test]
+    fn the_snapshot_has_room_to_grow() {
+        let elements = [0, 512, 513, 1_000, 5_000, u64::MAX].map(snapshot_elements);
+        assert_eq!(elements, [2_048, 2_048, 4_096, 4_096, 8_192, 8_192]);
     }
 
     #[test]

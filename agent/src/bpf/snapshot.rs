@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
 use std::ptr::NonNull;
 
-use agent_common::snapshot::{CgroupFigures, SNAPSHOT_MAX};
+use agent_common::snapshot::CgroupFigures;
 use anyhow::Context as _;
 use aya::maps::MapData;
 use nix::libc;
@@ -61,7 +61,6 @@ unsafe impl Send for Mapping {}
 impl Mapping {
     /// Maps the first elements: each mapped page counts as resident, whether it is used or not.
     fn new(map: BorrowedFd<'_>, elements: u32) -> io::Result<Self> {
-        let elements = elements.clamp(1, SNAPSHOT_MAX);
         let bytes = size_of::<CgroupFigures>() * elements as usize;
         let bytes = NonZeroUsize::new(bytes).ok_or(io::ErrorKind::InvalidInput)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -70,13 +69,12 @@ impl Mapping {
         Ok(Self { start: start.cast(), bytes, elements })
     }
 
-    /// An element; the kernel side writes the same memory, so it is read as it is at the moment.
-    fn read(&self, index: u32) -> Option<CgroupFigures> {
-        if index >= self.elements {
-            return None;
-        }
-        // SAFETY: inside the mapping, aligned, and any bytes are a valid value.
-        Some(unsafe { self.start.add(index as usize).read_volatile() })
+    /// What the pass before has written. No pass runs while this is borrowed: each is made, from
+    /// its begin to its end, by [`Snapshot::pass`].
+    fn elements(&self) -> &[CgroupFigures] {
+        // SAFETY: the whole mapping, aligned to a page; any bytes are a valid value; and nobody
+        // writes, as above.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.elements as usize) }
     }
 
     fn write_head(&mut self, head: CgroupFigures) {
@@ -95,9 +93,12 @@ impl Drop for Mapping {
 /// The iterator, bound to a root.
 pub struct Snapshot {
     map: OwnedFd,
+    map_elements: u32,
     mapping: Mapping,
     link: OwnedFd,
     walk: u64,
+    /// The last element that was written.
+    last: u32,
 }
 
 impl Snapshot {
@@ -108,8 +109,10 @@ impl Snapshot {
     pub fn new(program: BorrowedFd<'_>, map: &MapData, root: &Path) -> anyhow::Result<Self> {
         /// Mapped at first; as many as a busy node of 300 containers has.
         const FIRST_ELEMENTS: u32 = 512;
+        let map_elements = map.info().context("asking for the map's size")?.max_entries();
         let map = map.fd().as_fd().try_clone_to_owned()?;
-        let mapping = Mapping::new(map.as_fd(), FIRST_ELEMENTS).context("mapping the figures")?;
+        let mapping = Mapping::new(map.as_fd(), FIRST_ELEMENTS.min(map_elements))
+            .context("mapping the figures")?;
         let directory = File::open(root).with_context(|| format!("opening {}", root.display()))?;
         let info = CgroupInfo {
             order: BPF_CGROUP_ITER_DESCENDANTS_PRE,
@@ -126,14 +129,14 @@ impl Snapshot {
             padding: 0,
         };
         let link = bpf(BPF_LINK_CREATE, &attr).context("linking the cgroup iterator")?;
-        Ok(Self { map, mapping, link, walk: 0 })
+        Ok(Self { map, map_elements, mapping, link, walk: 0, last: 0 })
     }
 
-    /// Makes one pass.
+    /// Makes one pass; [`Self::figures`] has what it found.
     ///
     /// # Errors
     /// If the iterator cannot be made or read.
-    pub fn take(&mut self) -> io::Result<Figures> {
+    pub fn pass(&mut self) -> io::Result<()> {
         self.walk += 1;
         self.mapping.write_head(CgroupFigures { walk: self.walk, ..CgroupFigures::default() });
         let attr = IterCreate { link_fd: self.link.as_raw_fd().cast_unsigned(), flags: 0 };
@@ -143,30 +146,42 @@ impl Snapshot {
         let mut nothing = [0; 64];
         while pass.read(&mut nothing)? > 0 {}
         // The head's id is the last element that was written; dead cgroups leave gaps before it.
-        let last = self.mapping.read(0).map_or(0, |head| head.cgroup_id);
+        let last = self.mapping.elements().first().map_or(0, |head| head.cgroup_id);
         let last = u32::try_from(last).unwrap_or(0);
         if last >= self.mapping.elements {
             // The array has them; only this process's view of it was too short.
-            let elements = last.saturating_add(1).next_power_of_two();
+            let elements = last.saturating_add(1).next_power_of_two().min(self.map_elements);
             self.mapping = Mapping::new(self.map.as_fd(), elements)?;
         }
-        let written = (1..=last).filter_map(|index| self.mapping.read(index));
-        let mut figures: Vec<_> = written.filter(|figures| figures.walk == self.walk).collect();
-        figures.sort_unstable_by_key(|figures| figures.cgroup_id);
-        Ok(Figures(figures))
+        self.last = last;
+        Ok(())
+    }
+
+    /// What the last pass found; nothing before the first.
+    #[must_use]
+    pub fn figures(&self) -> Figures<'_> {
+        let last = self.last as usize;
+        let elements = self.mapping.elements();
+        let written = elements.get(1..=last).unwrap_or_default().iter();
+        let mut by_id: Vec<_> = written
+            .filter(|figures| figures.walk == self.walk)
+            .map(|figures| (figures.cgroup_id, figures))
+            .collect();
+        by_id.sort_unstable_by_key(|(id, _)| *id);
+        Figures(by_id)
     }
 }
 
 /// What one pass found.
 #[derive(Debug, Default)]
-pub struct Figures(Vec<CgroupFigures>);
+pub struct Figures<'a>(Vec<(u64, &'a CgroupFigures)>);
 
-impl Figures {
+impl Figures<'_> {
     /// The figures of one cgroup; `None` if it was made since, or the array had no room for it.
     #[must_use]
     pub fn of(&self, cgroup: CgroupId) -> Option<&CgroupFigures> {
-        let at = self.0.binary_search_by_key(&cgroup.0, |figures| figures.cgroup_id).ok()?;
-        self.0.get(at)
+        let at = self.0.binary_search_by_key(&cgroup.0, |(id, _)| *id).ok()?;
+        self.0.get(at).map(|(_, figures)| *figures)
     }
 
     /// How many cgroups there are.

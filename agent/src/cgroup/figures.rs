@@ -1,12 +1,15 @@
 //! From the kernel's own figures of a cgroup, as one pass of the iterator gives them, to a sample.
 //!
-//! Pure. A figure is taken from here only if it was shown equal to the kernel's file; the others,
-//! `memory.stat` and pressure, are read from the files, which the kernel brings up to date when
-//! they are read.
+//! Pure. A figure is taken from here only if it was shown equal to the kernel's file. Stall times
+//! are behind it by 2 s at most: the kernel adds them up that often, or when the file is read
+//! (kernel/sched/psi.c, `PSI_FREQ`).
 
-use agent_common::snapshot::{CgroupFigures, HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS};
+use agent_common::snapshot::{
+    CgroupFigures, HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, HAS_PRESSURE, HAS_STATISTICS,
+};
 
-use super::sample::{MemoryEvents, Sample};
+use super::files::MemoryStat;
+use super::sample::{MemoryEvents, Pressure, Sample};
 
 /// Which files need not be read, since the figures say the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +20,10 @@ pub struct Covered {
     pub memory: bool,
     /// `pids.current` and `pids.max`.
     pub pids: bool,
+    /// `cpu.pressure`, `memory.pressure` and `io.pressure`.
+    pub pressure: bool,
+    /// `memory.stat`.
+    pub statistics: bool,
 }
 
 impl Covered {
@@ -27,11 +34,19 @@ impl Covered {
             cpu: known & HAS_BANDWIDTH != 0,
             memory: known & HAS_MEMORY != 0,
             pids: known & HAS_PIDS != 0,
+            pressure: known & HAS_PRESSURE != 0,
+            statistics: known & HAS_STATISTICS != 0,
         }
     }
-}
 
-impl Covered {
+    /// For one cgroup, of which `memory.stat` is told or not. Without a memory controller it has
+    /// no such file.
+    #[must_use]
+    pub const fn with(self, figures: &CgroupFigures, statistics: bool) -> Self {
+        let statistics = self.statistics && (statistics || figures.has & HAS_MEMORY == 0);
+        Self { statistics, ..self }
+    }
+
     /// What there is to show of a cgroup, and whether a pass says it; else its files do.
     #[must_use]
     pub const fn sources(self) -> [(&'static str, bool); 5] {
@@ -39,9 +54,8 @@ impl Covered {
             ("CPU time, throttling, CPU limit", self.cpu),
             ("memory usage, limits, peak, swap, events", self.memory),
             ("tasks and their limit", self.pids),
-            // In the kernel these may be up to 2 s behind; a read of the file brings them up to date.
-            ("anonymous, file, shared and kernel memory, faults", false),
-            ("pressure", false),
+            ("anonymous, file, shared and kernel memory, faults", self.statistics),
+            ("pressure", self.pressure),
         ]
     }
 }
@@ -55,8 +69,15 @@ const fn no_page_limit(page_bytes: u64) -> u64 {
 /// `PIDS_MAX` (kernel/cgroup/pids.c) is one more than any pid: at most 4194304 + 1.
 const NO_TASK_LIMIT: u64 = 4_194_305;
 
-/// Fills in what the figures say. `covered` says which files were not read for it.
-pub fn fill(sample: &mut Sample, figures: &CgroupFigures, covered: Covered, page_bytes: u64) {
+/// Fills in what the figures say. `covered` says which files were not read for it; `statistics` is
+/// what they say of `memory.stat`.
+pub fn fill(
+    sample: &mut Sample,
+    figures: &CgroupFigures,
+    statistics: Option<&MemoryStat>,
+    covered: Covered,
+    page_bytes: u64,
+) {
     if covered.cpu {
         sample.cpu.usage_us = Some(figures.cpu_usage_ns / 1000);
         if figures.has & HAS_BANDWIDTH != 0 {
@@ -90,6 +111,17 @@ pub fn fill(sample: &mut Sample, figures: &CgroupFigures, covered: Covered, page
         sample.tasks = Some(figures.tasks);
         sample.tasks_limit = (figures.tasks_max < NO_TASK_LIMIT).then_some(figures.tasks_max);
     }
+    if covered.statistics
+        && let Some(statistics) = statistics
+    {
+        sample.memory.set_statistics(statistics);
+    }
+    if covered.pressure && figures.has & HAS_PRESSURE != 0 {
+        let [cpu, memory, memory_full, io, io_full] = figures.stalls_ns.map(|ns| Some(ns / 1000));
+        sample.cpu_pressure = Pressure { some_us: cpu, full_us: None };
+        sample.memory_pressure = Pressure { some_us: memory, full_us: memory_full };
+        sample.io_pressure = Pressure { some_us: io, full_us: io_full };
+    }
     sample.memory.set_working_set();
 }
 
@@ -98,12 +130,12 @@ mod tests {
     use super::*;
 
     const PAGE: u64 = 4096;
-    const ALL: u64 = HAS_BANDWIDTH | HAS_MEMORY | HAS_PIDS;
+    const ALL: u64 = HAS_BANDWIDTH | HAS_MEMORY | HAS_PIDS | HAS_PRESSURE | HAS_STATISTICS;
 
     fn filled(figures: &CgroupFigures, covered: Covered) -> Sample {
         let mut sample = Sample::default();
         sample.memory.inactive_file_bytes = Some(PAGE);
-        fill(&mut sample, figures, covered, PAGE);
+        fill(&mut sample, figures, None, covered, PAGE);
         sample
     }
 
@@ -123,9 +155,13 @@ mod tests {
             events_oom_kill: 2,
             tasks: 5,
             tasks_max: 64,
+            stalls_ns: [1_000, 2_000, 3_000, 4_000, 5_999],
             ..CgroupFigures::default()
         };
         let sample = filled(&figures, Covered::by(ALL));
+        assert_eq!(sample.cpu_pressure, Pressure { some_us: Some(1), full_us: None });
+        assert_eq!(sample.memory_pressure, Pressure { some_us: Some(2), full_us: Some(3) });
+        assert_eq!(sample.io_pressure, Pressure { some_us: Some(4), full_us: Some(5) });
         assert_eq!(sample.cpu.usage_us, Some(1_234));
         assert_eq!((sample.cpu.quota_us, sample.cpu.period_us), (Some(50_000), Some(100_000)));
         assert_eq!((sample.cpu.periods, sample.cpu.throttled_us), (Some(9), Some(7)));
@@ -150,13 +186,34 @@ mod tests {
         assert_eq!((sample.cpu.quota_us, sample.cpu.period_us), (None, None));
         assert_eq!(sample.memory.usage_bytes, None);
         assert_eq!((sample.tasks, sample.tasks_limit), (Some(0), None));
+        assert_eq!(sample.cpu_pressure, Pressure::default(), "told to keep none");
+    }
+
+    #[test]
+    fn the_file_of_statistics_is_read_where_they_are_not_told() {
+        let covered = Covered::by(ALL);
+        let with_memory = CgroupFigures { has: ALL, ..CgroupFigures::NONE };
+        assert!(covered.with(&with_memory, true).statistics);
+        assert!(!covered.with(&with_memory, false).statistics);
+        assert!(covered.with(&CgroupFigures::NONE, false).statistics, "there is no such file");
+        assert!(!Covered::default().with(&with_memory, true).statistics);
+
+        let stat = MemoryStat {
+            anon_bytes: Some(1),
+            faults: Some(9),
+            major_faults: Some(2),
+            ..MemoryStat::default()
+        };
+        let mut sample = Sample::default();
+        fill(&mut sample, &with_memory, Some(&stat), covered, PAGE);
+        assert_eq!((sample.memory.anon_bytes, sample.memory.minor_faults), (Some(1), Some(7)));
     }
 
     #[test]
     fn what_the_files_said_is_left_alone() {
         let mut sample = Sample { tasks: Some(3), ..Sample::default() };
         let figures = CgroupFigures { has: ALL, tasks: 99, ..CgroupFigures::default() };
-        fill(&mut sample, &figures, Covered::default(), PAGE);
+        fill(&mut sample, &figures, None, Covered::default(), PAGE);
         assert_eq!(sample.tasks, Some(3));
         assert_eq!(sample.cpu.usage_us, None);
     }

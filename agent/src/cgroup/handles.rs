@@ -127,6 +127,7 @@ pub(super) struct Shared {
     buffer: Vec<u8>,
     pub(super) max_fds: usize,
     pub(super) open_fds: usize,
+    pub(super) reads: u64,
     pub(super) evictions: u64,
     pub(super) errors: ReadErrors,
     /// One bit for each file name that a warning was given for.
@@ -137,7 +138,7 @@ impl Shared {
     pub(super) fn new(max_fds: usize) -> Self {
         let buffer = vec![0; FIRST_BUFFER];
         let errors = ReadErrors::default();
-        Self { buffer, max_fds, open_fds: 0, evictions: 0, errors, warned: 0 }
+        Self { buffer, max_fds, open_fds: 0, reads: 0, evictions: 0, errors, warned: 0 }
     }
 
     fn warn(&mut self, file: FileName, dir: &Path, error: &(dyn std::error::Error + 'static)) {
@@ -231,7 +232,10 @@ impl<'a> Pass<'a> {
             Slot::Unopened => return self.open_and_read(file),
         };
         match read {
-            Ok(length) => Ok(Some(length)),
+            Ok(length) => {
+                self.shared.reads += 1;
+                Ok(Some(length))
+            }
             Err(errno) => {
                 self.failed(file, errno);
                 Ok(None)
@@ -250,6 +254,7 @@ impl<'a> Pass<'a> {
         let read = open.and_then(|open| Ok((read_whole(&open, &mut self.shared.buffer)?, open)));
         match read {
             Ok((length, open)) => {
+                self.shared.reads += 1;
                 let keep = matches!(self.handles.keeping, Keeping::Kept)
                     && self.shared.open_fds < self.shared.max_fds;
                 *self.handles.slot(file) = if keep {

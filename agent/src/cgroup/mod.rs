@@ -6,6 +6,7 @@ mod handles;
 pub mod path;
 pub mod reader;
 pub mod sample;
+pub mod statistics;
 pub mod tree;
 pub mod walk;
 

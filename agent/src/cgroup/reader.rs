@@ -50,6 +50,8 @@ pub struct ReadErrors {
 pub struct ReaderStats {
     /// Files that are kept open now.
     pub open_fds: usize,
+    /// Files read for samples, in total.
+    pub reads: u64,
     /// What was read in vain, in total.
     pub read_errors: ReadErrors,
     /// How often a cgroup was left without kept files, for want of file descriptors.
@@ -122,6 +124,13 @@ impl Reader {
         self.sample(id, dir, Detail::Container)
     }
 
+    /// Reads `memory.stat` once, without keeping it open. `None` if it is not there or malformed.
+    #[must_use]
+    pub fn read_statistics(dir: &Path) -> Option<MemoryStat> {
+        let bytes = fs::read(dir.join("memory.stat")).ok()?;
+        files::memory_stat(&bytes).ok()
+    }
+
     /// Reads `memory.events.local`, the events of this cgroup without those below, once. `None`
     /// if it is not there (before Linux 5.2, no memory controller, cgroup gone) or malformed.
     #[must_use]
@@ -149,6 +158,7 @@ impl Reader {
     pub fn stats(&self) -> ReaderStats {
         ReaderStats {
             open_fds: self.shared.open_fds,
+            reads: self.shared.reads,
             read_errors: self.shared.errors,
             evictions: self.shared.evictions,
         }
@@ -175,10 +185,12 @@ fn container(mut pass: Pass<'_>, covered: Covered) -> Result<Sample, ReadError> 
         sample.memory.swap_limit_bytes = single(&mut pass, MemorySwapMax)?;
         sample.memory.peak_bytes = single(&mut pass, MemoryPeak)?;
     }
-    let cpu_pressure = pass.figure(CpuPressure, files::pressure)?.unwrap_or_default();
-    sample.cpu_pressure = Pressure { full_us: None, ..cpu_pressure };
-    sample.memory_pressure = pass.figure(MemoryPressure, files::pressure)?.unwrap_or_default();
-    sample.io_pressure = pass.figure(IoPressure, files::pressure)?.unwrap_or_default();
+    if !covered.pressure {
+        let cpu_pressure = pass.figure(CpuPressure, files::pressure)?.unwrap_or_default();
+        sample.cpu_pressure = Pressure { full_us: None, ..cpu_pressure };
+        sample.memory_pressure = pass.figure(MemoryPressure, files::pressure)?.unwrap_or_default();
+        sample.io_pressure = pass.figure(IoPressure, files::pressure)?.unwrap_or_default();
+    }
     if !covered.pids {
         sample.tasks = single(&mut pass, PidsCurrent)?;
         sample.tasks_limit = single(&mut pass, PidsMax)?;
@@ -206,17 +218,12 @@ fn limits_and_memory(
         sample.cpu.quota_us = Some(quota_us);
         sample.cpu.period_us = Some(period_us);
     }
-    let stat: MemoryStat =
-        pass.figure(FileName::MemoryStat, files::memory_stat)?.unwrap_or_default();
     let memory = &mut sample.memory;
-    memory.inactive_file_bytes = stat.inactive_file_bytes;
-    memory.anon_bytes = stat.anon_bytes;
-    memory.file_bytes = stat.file_bytes;
-    memory.shmem_bytes = stat.shmem_bytes;
-    memory.kernel_bytes = stat.kernel_bytes;
-    memory.minor_faults =
-        stat.faults.zip(stat.major_faults).map(|(all, major)| all.saturating_sub(major));
-    memory.major_faults = stat.major_faults;
+    if !covered.statistics
+        && let Some(stat) = pass.figure(FileName::MemoryStat, files::memory_stat)?
+    {
+        memory.set_statistics(&stat);
+    }
     if !covered.memory {
         memory.usage_bytes = single(pass, FileName::MemoryCurrent)?;
         memory.limit_bytes = single(pass, FileName::MemoryMax)?;

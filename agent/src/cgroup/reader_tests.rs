@@ -98,7 +98,7 @@ fn everything_is_read_and_kept_open() {
     let fake = Fake::new(&ALL);
     let mut reader = Reader::new(100);
     assert_eq!(fake.sample(&mut reader), whole());
-    assert_eq!(reader.stats(), ReaderStats { open_fds: 14, ..ReaderStats::default() });
+    assert_eq!(reader.stats(), ReaderStats { open_fds: 14, reads: 14, ..ReaderStats::default() });
 
     fake.write("memory.current", "300\n");
     let again = reader.read_last(fake.id(), fake.path()).unwrap();
@@ -145,7 +145,7 @@ fn a_missing_file_is_tried_again_at_times() {
     let sample = fake.sample(&mut reader);
     assert_eq!(sample.cpu.usage_us, Some(1));
     assert_eq!(Sample { cpu: Cpu::default(), ..sample }, Sample::default());
-    assert_eq!(reader.stats(), ReaderStats { open_fds: 1, ..ReaderStats::default() });
+    assert_eq!(reader.stats(), ReaderStats { open_fds: 1, reads: 1, ..ReaderStats::default() });
 
     fake.write("pids.current", "3\n");
     for _ in 0..59 {

@@ -1,5 +1,7 @@
 //! What one cgroup used, at one moment.
 
+use super::files::MemoryStat;
+
 /// The figures of one cgroup. `None` means that the kernel does not say: the file or the key does
 /// not exist, the controller is not enabled there, or the value is "no limit". It never means 0.
 ///
@@ -74,6 +76,18 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Takes over what `memory.stat` says.
+    pub fn set_statistics(&mut self, stat: &MemoryStat) {
+        self.inactive_file_bytes = stat.inactive_file_bytes;
+        self.anon_bytes = stat.anon_bytes;
+        self.file_bytes = stat.file_bytes;
+        self.shmem_bytes = stat.shmem_bytes;
+        self.kernel_bytes = stat.kernel_bytes;
+        let faults = stat.faults.zip(stat.major_faults);
+        self.minor_faults = faults.map(|(all, major)| all.saturating_sub(major));
+        self.major_faults = stat.major_faults;
+    }
+
     /// Computes the working set, once usage and inactive file pages are there.
     pub fn set_working_set(&mut self) {
         let both = self.usage_bytes.zip(self.inactive_file_bytes);

@@ -215,16 +215,23 @@ impl Btf {
         size_bytes: u32,
     ) -> Result<u32, BtfError> {
         let missing = || BtfError::NoMember(struct_name.into(), format!("{path}[{index}]"));
-        let field = self.field(struct_name, path)?;
-        let array = self.resolve(field.type_id).filter(|t| t.kind() == KIND_ARRAY);
-        let length = array.and_then(|t| read_u32(&self.bytes, t.at + 20)).ok_or_else(missing)?;
+        let (offset_bytes, length) = self.array(struct_name, path)?;
         if index >= length {
             return Err(missing());
         }
-        index
-            .checked_mul(size_bytes)
-            .and_then(|n| n.checked_add(field.offset_bytes))
-            .ok_or_else(missing)
+        index.checked_mul(size_bytes).and_then(|n| n.checked_add(offset_bytes)).ok_or_else(missing)
+    }
+
+    /// The offset of an array field in bytes, and how many elements it has.
+    ///
+    /// # Errors
+    /// As [`Self::field`]; and if the field is no array.
+    pub fn array(&self, struct_name: &str, path: &str) -> Result<(u32, u32), BtfError> {
+        let field = self.field(struct_name, path)?;
+        let array = self.resolve(field.type_id).filter(|t| t.kind() == KIND_ARRAY);
+        let length = array.and_then(|t| read_u32(&self.bytes, t.at + 20));
+        let missing = || BtfError::NoMember(struct_name.into(), format!("{path}[]"));
+        length.map(|length| (field.offset_bytes, length)).ok_or_else(missing)
     }
 
     /// The value of an enumerator, such as `MEMCG_OOM` of `memcg_memory_event`.

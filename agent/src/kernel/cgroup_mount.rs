@@ -39,3 +39,11 @@ pub fn controllers(directory: &Path) -> std::io::Result<Vec<String>> {
     let text = std::fs::read_to_string(directory.join("cgroup.controllers"))?;
     Ok(text.split_ascii_whitespace().map(str::to_owned).collect())
 }
+
+/// How many cgroups there are below one (`cgroup.stat`); 0 where it does not tell.
+#[must_use]
+pub fn descendants(directory: &Path) -> u64 {
+    let text = std::fs::read_to_string(directory.join("cgroup.stat")).unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("nr_descendants "));
+    count.and_then(|count| count.parse().ok()).unwrap_or(0)
+}

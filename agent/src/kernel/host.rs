@@ -46,6 +46,14 @@ pub fn boot_ns() -> u64 {
         .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// The size of a page, in which the kernel counts memory.
+#[must_use]
+pub fn page_bytes() -> u64 {
+    // A host without an answer does not exist; 4 KiB is what most have.
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

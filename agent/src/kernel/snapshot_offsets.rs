@@ -1,6 +1,9 @@
 //! The offsets that the cgroup snapshot needs, by name, controller by controller.
 
-use agent_common::snapshot::{HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, SnapshotLayout};
+use agent_common::snapshot::{
+    HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, HAS_PRESSURE, HAS_STATISTICS, STATE_MAX, SnapshotLayout,
+    VM_EVENTS_MAX,
+};
 
 use super::btf::{Btf, BtfError};
 
@@ -13,8 +16,12 @@ const WORD_BYTES: u32 = 8;
 pub struct SnapshotOffsets {
     /// For the program's `.rodata`.
     pub layout: SnapshotLayout,
-    /// Controllers that the pass leaves out, with the reason.
+    /// What the pass leaves out, with the reason.
     pub missing: Vec<(&'static str, BtfError)>,
+    /// Where `memcg_vmstats.state` is indexed by the kernel's own enums (up to Linux 6.1): the
+    /// elements of `anon`, `file`, `kernel`, `shmem` and `inactive_file`. Later kernels go through
+    /// a table whose contents no type tells.
+    pub state_elements: Option<[u32; 5]>,
 }
 
 /// Resolves every field of [`SnapshotLayout`].
@@ -30,13 +37,16 @@ pub fn resolve(btf: &Btf) -> Result<SnapshotOffsets, BtfError> {
         ("cpu", HAS_BANDWIDTH, bandwidth as Resolver),
         ("memory", HAS_MEMORY, memory),
         ("pids", HAS_PIDS, pids),
+        ("pressure", HAS_PRESSURE, pressure),
+        ("memory statistics", HAS_STATISTICS, statistics),
     ] {
         match controller(btf, &mut layout) {
             Ok(()) => layout.known |= bit as u32,
             Err(error) => missing.push((name, error)),
         }
     }
-    Ok(SnapshotOffsets { layout, missing })
+    let state_elements = state_elements(btf).ok().flatten();
+    Ok(SnapshotOffsets { layout, missing, state_elements })
 }
 
 type Resolver = fn(&Btf, &mut SnapshotLayout) -> Result<(), BtfError>;
@@ -87,6 +97,52 @@ fn pids(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
     Ok(())
 }
 
+fn pressure(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
+    layout.cgroup_psi = btf.field("cgroup", "psi")?.offset_bytes;
+    layout.psi_enabled = btf.field("psi_group", "enabled")?.offset_bytes;
+    // `total` is `[NR_PSI_AGGREGATORS][NR_PSI_STATES - 1]`; its first row is PSI_AVGS.
+    if btf.enumerator("psi_aggregators", "PSI_AVGS")? != 0 {
+        return Err(BtfError::NoMember("psi_group".into(), "total[PSI_AVGS] first".into()));
+    }
+    let states = ["PSI_CPU_SOME", "PSI_MEM_SOME", "PSI_MEM_FULL", "PSI_IO_SOME", "PSI_IO_FULL"];
+    for (place, state) in layout.psi_totals.iter_mut().zip(states) {
+        let state = btf.enumerator("psi_states", state)?;
+        *place = btf.element("psi_group", "total", state, WORD_BYTES)?;
+    }
+    Ok(())
+}
+
+fn statistics(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
+    layout.memory_vmstats = btf.field("mem_cgroup", "vmstats")?.offset_bytes;
+    let array = |path: &str, room: usize| {
+        let (offset_bytes, length) = btf.array("memcg_vmstats", path)?;
+        if length as usize > room {
+            let what = format!("{path} with at most {room} elements, but with {length}");
+            return Err(BtfError::NoMember("memcg_vmstats".into(), what));
+        }
+        Ok((offset_bytes, length.saturating_mul(WORD_BYTES)))
+    };
+    (layout.vmstats_state, layout.vmstats_state_bytes) = array("state", STATE_MAX)?;
+    (layout.vmstats_events, layout.vmstats_events_bytes) = array("events", VM_EVENTS_MAX)?;
+    Ok(())
+}
+
+/// `None` where the array is shorter than the enums that would index it.
+fn state_elements(btf: &Btf) -> Result<Option<[u32; 5]>, BtfError> {
+    let (_, length) = btf.array("memcg_vmstats", "state")?;
+    if btf.enumerator("memcg_stat_item", "MEMCG_NR_STAT")? != length {
+        return Ok(None);
+    }
+    let node = |name| btf.enumerator("node_stat_item", name);
+    Ok(Some([
+        node("NR_ANON_MAPPED")?,
+        node("NR_FILE_PAGES")?,
+        btf.enumerator("memcg_stat_item", "MEMCG_KMEM")?,
+        node("NR_SHMEM")?,
+        node("NR_INACTIVE_FILE")?,
+    ]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,7 +157,7 @@ mod tests {
         }
         let offsets = resolve(&Btf::from_file(Path::new(VMLINUX)).unwrap()).unwrap();
         assert!(offsets.missing.is_empty(), "{:?}", offsets.missing);
-        let bits = HAS_BANDWIDTH | HAS_MEMORY | HAS_PIDS;
+        let bits = HAS_BANDWIDTH | HAS_MEMORY | HAS_PIDS | HAS_PRESSURE | HAS_STATISTICS;
         assert_eq!(u64::from(offsets.layout.known), bits);
     }
 }

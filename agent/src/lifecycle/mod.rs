@@ -31,8 +31,8 @@ use crate::event::{Event, EventKind, TaskKey};
 /// How long after its end a death, and after its last record an OOM, is published.
 ///
 /// The ring buffer keeps the order in which records were reserved, over all CPUs, not that of
-/// their times, and is drained every 50 ms at the latest. Up to Linux 6.18 the cgroup is empty before the parent
-/// is told, later after that, from a worker. All that has been seen is within a few milliseconds;
+/// their times, and is drained before anything is settled. Up to Linux 6.18 the cgroup is empty
+/// before the parent is told, later after that, from a worker. All that has been seen is within a few milliseconds;
 /// this leaves room for a node under the load that comes with OOMs, and still is 1/50 of the time
 /// that the API's answer to a death may take.
 pub const SETTLE_NS: u64 = 100_000_000;

@@ -213,6 +213,7 @@ pub static NODE: &[&NodeFamily] = &[
     &node::COLLECTOR_SUCCESS,
     &node::CGROUPS_TRACKED,
     &node::CGROUPS_UNRESOLVED,
+    &node::CGROUP_FILES_READ,
     &process::CPU,
     &process::MEMORY,
     &process::OPEN_FDS,

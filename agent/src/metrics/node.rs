@@ -27,6 +27,8 @@ pub struct NodeStats {
     pub cgroups_tracked: Option<u64>,
     /// Containers that wait for their name or are shown without one.
     pub cgroups_unresolved: u64,
+    /// Files of cgroups that were read for samples.
+    pub cgroup_files_read: u64,
     /// The agent's own process.
     pub process: ProcessStats,
 }
@@ -213,6 +215,20 @@ pub static CGROUPS_UNRESOLVED: NodeFamily = NodeFamily {
         help: "Container cgroups without a known name.",
     },
     write: |node, to| to.sample(b"", &NONE, Value::Count(node.stats.cgroups_unresolved)),
+};
+
+/// Cost of what the pass does not tell.
+pub static CGROUP_FILES_READ: NodeFamily = NodeFamily {
+    family: Family {
+        name: "cgroup_files_read_total",
+        kind: Type::Counter,
+        unit: Unit::None,
+        scope: Scope::Node,
+        labels: &[],
+        series_max: 1,
+        help: "Files of cgroups that were read for figures that one pass over all did not tell.",
+    },
+    write: |node, to| to.sample(b"", &NONE, Value::Count(node.stats.cgroup_files_read)),
 };
 
 /// Series that were not made.

@@ -5,6 +5,7 @@ mod containers;
 mod events;
 mod scan;
 mod scrape;
+mod statistics;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::cgroup::{
     CgroupId,
     figures::Covered,
     reader::Reader,
+    statistics::Elements,
     tree::{self, Tree},
 };
 use crate::kernel::host;
@@ -67,6 +69,8 @@ pub struct Kernel {
     pub snapshot: Option<Snapshot>,
     /// What a pass says, so that the files need not.
     pub covered: Covered,
+    /// How `memory.stat` is read from it.
+    pub elements: Elements,
 }
 
 /// All that is known of this node.
@@ -84,6 +88,11 @@ pub struct Node {
     unseen_oom_kills: u64,
     /// Cgroups whose parent is not known.
     unresolved: u64,
+    /// Cgroups whose memory.stat the last pass did not tell.
+    unclear: Vec<CgroupId>,
+    /// The last that was compared in turn.
+    compared_last: CgroupId,
+    page_bytes: u64,
     losses_seen: u64,
     runs: scrape::Runs,
     next_rescan_ns: u64,
@@ -106,6 +115,9 @@ impl Node {
             store: Store::new(options.store),
             unseen_oom_kills: 0,
             unresolved: 0,
+            unclear: Vec::new(),
+            compared_last: CgroupId(0),
+            page_bytes: host::page_bytes(),
             losses_seen: 0,
             runs: scrape::Runs::default(),
             next_rescan_ns: 0,
@@ -143,12 +155,16 @@ impl Node {
     /// How long the next turn can wait if nothing wakes the owner.
     #[must_use]
     pub fn rest(&self) -> Duration {
-        /// Records that can wait are drained this often.
-        const DRAIN_NS: u64 = 50_000_000;
+        /// Records that can wait are drained this often. Those that cannot wake the owner, as
+        /// does a ring that fills, and each turn drains before it settles anything.
+        const DRAIN_NS: u64 = 1_000_000_000;
+        /// The same while a new container has no init: who that is, is one of those records, and
+        /// until the kernel side is told, signals from inside the container are not.
+        const DRAIN_SOON_NS: u64 = 50_000_000;
         let now = host::boot_ns();
         let mut until = self.next_rescan_ns;
         if self.kernel.is_some() {
-            until = until.min(now + DRAIN_NS);
+            until = until.min(now + if self.awaits_init(now) { DRAIN_SOON_NS } else { DRAIN_NS });
         }
         if self.containers.values().any(Container::waits) {
             until = until.min(self.next_names_ns);
@@ -157,6 +173,16 @@ impl Node {
             until = until.min(deadline);
         }
         Duration::from_nanos(until.saturating_sub(now)).max(Duration::from_millis(1))
+    }
+
+    /// Whether a container was made a moment ago and has not begun to run.
+    fn awaits_init(&self, now_boot_ns: u64) -> bool {
+        /// A runtime that takes longer is stuck.
+        const SOON_NS: u64 = 10_000_000_000;
+        self.containers.iter().any(|(id, container)| {
+            let age_ns = now_boot_ns.saturating_sub(container.since_boot_ns);
+            age_ns < SOON_NS && self.lifecycle.init_of(*id).is_none()
+        })
     }
 
     /// The agent stops: what is not settled is published as it is.

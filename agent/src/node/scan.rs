@@ -78,6 +78,7 @@ impl Node {
             self.event(event);
         }
         self.resolve_names(now);
+        self.learn_statistics();
     }
 
     fn track_root(&mut self, root: &Path) -> Option<CgroupId> {

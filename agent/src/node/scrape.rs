@@ -5,12 +5,14 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::Node;
-use crate::bpf::snapshot::Figures;
+use super::statistics::{LEARN_MAX, finish_comparing};
+use super::{Kernel, Node};
+use crate::bpf::snapshot::{Figures, Snapshot};
 use crate::cgroup::{
     CgroupId,
     figures::{self, Covered},
     reader::{Detail, ReadError},
+    statistics::Elements,
     tree::{Entry, Mode},
 };
 use crate::kernel::host;
@@ -33,6 +35,21 @@ pub(super) struct Runs {
 pub struct Look {
     round: Round,
     stats: NodeStats,
+}
+
+/// One pass of the cgroup iterator; nothing where there is none.
+fn pass(kernel: &mut Option<Kernel>) -> (Figures<'_>, Covered, Option<&mut Elements>) {
+    let Some(Kernel { snapshot, covered, elements, .. }) = kernel else {
+        return Default::default();
+    };
+    if let Some(Err(error)) = snapshot.as_mut().map(Snapshot::pass) {
+        tracing::warn!(%error, "no more snapshots: figures are read from files");
+        *snapshot = None;
+    }
+    match snapshot {
+        Some(snapshot) => (snapshot.figures(), *covered, Some(elements)),
+        None => Default::default(),
+    }
 }
 
 impl Node {
@@ -101,17 +118,24 @@ impl Node {
     /// not cover.
     fn sample(&mut self) {
         let begin = host::boot_ns();
+        let compared = self.begin_comparing();
         self.flush();
-        let (figures, covered) = self.pass();
+        let Self { tree, containers, reader, store, kernel, unclear, page_bytes, .. } = self;
+        let page_bytes = *page_bytes;
+        let (figures, covered, elements) = pass(kernel);
         let passed = host::boot_ns();
-        let page_bytes = page_bytes();
         let mut success = true;
         let mut pods: HashMap<CgroupId, CgroupId> = HashMap::new();
-        let Self { tree, containers, reader, store, .. } = self;
+        unclear.clear();
         let mut read = |id, dir: &Path, what| {
             // A cgroup that the pass had no room for, or that is younger, is read from its files.
             let found = figures.of(id);
-            let covered = if found.is_some() { covered } else { Covered::default() };
+            let statistics = found.and_then(|found| elements.as_ref()?.read(found, page_bytes));
+            let covered = found
+                .map_or_else(Covered::default, |found| covered.with(found, statistics.is_some()));
+            if found.is_some() && !covered.statistics && unclear.len() < LEARN_MAX {
+                unclear.push(id);
+            }
             let mut sample = match reader.sample_rest(id, dir, what, covered) {
                 Ok(sample) => sample,
                 Err(ReadError::Vanished { .. }) => return None,
@@ -122,7 +146,7 @@ impl Node {
                 }
             };
             if let Some(found) = found {
-                figures::fill(&mut sample, found, covered, page_bytes);
+                figures::fill(&mut sample, found, statistics.as_ref(), covered, page_bytes);
             }
             Some(sample)
         };
@@ -144,6 +168,9 @@ impl Node {
                 store.pod_sample(pod, namespace, name, sample);
             }
         }
+        if let Some(elements) = elements {
+            finish_comparing(elements, compared, &figures, page_bytes);
+        }
         let end = host::boot_ns();
         self.runs.files = Some((end.saturating_sub(passed), success));
         if !figures.is_empty() {
@@ -151,9 +178,9 @@ impl Node {
         }
     }
 
-    /// Makes the kernel add up the CPU time of all cgroups, which it does when `cpu.stat` of one
-    /// above is read (kernel/cgroup/rstat.c). That of the hierarchy's root does not (6.18, 7.3), so
-    /// in host mode each top-level cgroup's is read.
+    /// Makes the kernel add up the CPU time and the memory statistics of all cgroups, which it does
+    /// when `cpu.stat` and `memory.stat` of one above are read (kernel/cgroup/rstat.c). That of the
+    /// hierarchy's root does not (6.18, 7.3), so in host mode each top-level cgroup's is read.
     fn flush(&self) {
         if self.kernel.as_ref().is_none_or(|kernel| kernel.snapshot.is_none()) {
             return;
@@ -167,22 +194,10 @@ impl Node {
         });
         for (id, _) in tops {
             if let Some(path) = self.tree.path(id) {
-                // What is gone has no figures to add up.
-                let _ = std::fs::read(path.join("cpu.stat"));
-            }
-        }
-    }
-
-    /// One pass of the cgroup iterator; nothing where there is none.
-    fn pass(&mut self) -> (Figures, Covered) {
-        let Some(kernel) = &mut self.kernel else { return Default::default() };
-        let Some(snapshot) = &mut kernel.snapshot else { return Default::default() };
-        match snapshot.take() {
-            Ok(figures) => (figures, kernel.covered),
-            Err(error) => {
-                tracing::warn!(%error, "no more snapshots: figures are read from files");
-                kernel.snapshot = None;
-                Default::default()
+                for file in ["cpu.stat", "memory.stat"] {
+                    // What is gone has no figures to add up, and not all have memory.
+                    let _ = std::fs::read(path.join(file));
+                }
             }
         }
     }
@@ -193,6 +208,7 @@ impl Node {
             cgroups_tracked: Some(self.tree.len() as u64),
             cgroups_unresolved: self.unresolved
                 + self.containers.values().filter(|c| c.waits()).count() as u64,
+            cgroup_files_read: self.reader.stats().reads,
             collectors: vec![
                 CollectorStats {
                     name: "cgroup_files",
@@ -227,11 +243,4 @@ impl Node {
         }
         stats
     }
-}
-
-/// The size of a page, in which the kernel counts memory.
-fn page_bytes() -> u64 {
-    // A host without an answer does not exist; 4 KiB is what most have.
-    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
-    size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
 }

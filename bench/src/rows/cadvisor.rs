@@ -27,17 +27,20 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let theirs = start(binary, &node)?;
     let ours = Server::agent(args, &node, &[])?;
     let servers = [&ours, &theirs];
+    let mut answer = Vec::new();
     let mut measured = [(); 2].map(|()| (Series::default(), Series::default(), 0));
     for _ in 0..args.pick(30, 3) {
-        for (server, (wall, cpu, series)) in servers.iter().zip(&mut measured) {
+        for (server, (wall, cpu, _)) in servers.iter().zip(&mut measured) {
             let before = server.cpu()?;
-            let (body, took) = server.scrape()?;
+            let took = server.time_scrape(&mut answer)?;
             wall.push(took.as_secs_f64());
             // The answer is with us before the server has cleaned up.
             std::thread::sleep(Duration::from_millis(5));
             cpu.push(server.cpu()?.saturating_sub(before).as_secs_f64());
-            *series = body.lines().filter(|line| !line.starts_with('#')).count();
         }
+    }
+    for (server, (.., series)) in servers.iter().zip(&mut measured) {
+        *series = server.scrape()?.lines().filter(|line| !line.starts_with('#')).count();
     }
     let steady = scrape::steady(&servers, args.pick(6, 1))?;
     let [mine, other] = &measured;

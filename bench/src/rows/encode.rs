@@ -19,12 +19,12 @@ use prometheus_client::encoding::text as client_text;
 use crate::context::Args;
 use crate::exposition::{Exposition, Family, Labels, Sample};
 use crate::report::{Line, Verdict};
-use crate::stats::{Series, wall_seconds};
+use crate::stats::{Series, cpu_seconds};
 
-pub(super) const HOW: &str = "A store with facts and samples of as many containers as give 20,000 \
-    series, written as text; the crates hold the same series, and each text is parsed and compared \
-    with ours before the clock runs. The crate prometheus is timed with gather(), as an exporter \
-    needs it.";
+pub(super) const HOW: &str = "CPU time. A store with facts and samples of as many containers as give \
+    20,000 series, written as text; the crates hold the same series, and each text is parsed and \
+    compared with ours before it is timed. The crate prometheus is timed with gather(), as an \
+    exporter needs it.";
 
 const SERIES: u64 = 20_000;
 
@@ -43,9 +43,9 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
 
     let (mut a, mut b, mut c) = (Series::default(), Series::default(), Series::default());
     for _ in 0..args.pick(60, 10) {
-        a.push(wall_seconds(|| encode(&mut store, &stats)));
-        b.push(wall_seconds(|| plain::encode(&plain, plain_text.len())));
-        c.push(wall_seconds(|| client::encode(&client, client_text.len())));
+        a.push(cpu_seconds(|| encode(&mut store, &stats)));
+        b.push(cpu_seconds(|| plain::encode(&plain, plain_text.len())));
+        c.push(cpu_seconds(|| client::encode(&client, client_text.len())));
     }
     let ratio = a.median() / c.median();
     let what = format!("{} series, {} KiB", shown.len(), text.len() / 1024);
@@ -53,7 +53,11 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
         Line::new(format!("{what}; prometheus-client"), a.ms())
             .peer(c.ms())
             .ratio(ratio)
-            .goal("≤ 1/10", Verdict::goal(ratio <= 0.1)),
+            .goal("≤ 1/10", Verdict::goal(ratio <= 0.1))
+            .because(
+                "the goal was set when prometheus-client took 9.9 ms; here each also runs with the \
+                 caches that the others have left",
+            ),
         Line::new("the same; prometheus", a.ms()).peer(b.ms()).ratio(a.median() / b.median()),
     ])
 }

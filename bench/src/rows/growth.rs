@@ -29,14 +29,14 @@ struct Size {
 pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let sizes: &[usize] = args.pick(&[10, 100, 500, 1000, 2000], &[10, 100, 300]);
     let mut node = Node::make(&args.cgroup_root)?;
-    let mut measured = Vec::new();
+    let (mut measured, mut answer) = (Vec::new(), Vec::new());
     let mut last = Exposition::default();
     for size in sizes {
         node.grow(*size)?;
         let server = Server::agent(args, &node, &["--metrics.max-series", "1000000"])?;
         let mut times = Series::default();
         for _ in 0..args.pick(20, 5) {
-            times.push(server.scrape()?.1.as_secs_f64());
+            times.push(server.time_scrape(&mut answer)?.as_secs_f64());
         }
         last = server.read()?;
         let dropped = last.sum("podvitals_series_dropped_total", None)

@@ -30,7 +30,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let server = Server::agent(args, &node, &["--metrics.linger", "1"])?;
     let mut lines = vec![scrapes(args, &server)?];
 
-    let count = args.pick(2000, 200);
+    let count = args.pick(5000, 200);
     let first = churn(&mut node, &server, count)?;
     // A quick run has no time to wait for what is held on purpose.
     let (before, second) = if args.quick {
@@ -59,7 +59,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
 }
 
 fn scrapes(args: &Args, server: &Server) -> Result<Line> {
-    let count = args.pick(1000, 200);
+    let count = args.pick(10_000, 200);
     for _ in 0..50 {
         server.scrape()?;
     }

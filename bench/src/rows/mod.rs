@@ -117,13 +117,15 @@ fn machine(args: &Args) -> Result<String> {
     let models = || cpuinfo.lines().filter_map(|line| line.strip_prefix("model name"));
     let model = models().next().and_then(|line| line.split_once(": "));
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("read osrelease")?;
+    let load = fs::read_to_string("/proc/loadavg").context("read /proc/loadavg")?;
     let date = Command::new("date").args(["-u", "+%F"]).output().context("date")?.stdout;
     Ok(format!(
-        "{}, Linux {}, {} × {}{}.",
+        "{}, Linux {}, {} × {}{}; load average before the run {}.",
         String::from_utf8_lossy(&date).trim(),
         release.trim(),
         models().count(),
         model.map_or("unknown CPU", |(_, model)| model.trim()),
         if args.quick { ", short rounds" } else { "" },
+        load.split(' ').next().unwrap_or_default(),
     ))
 }

@@ -37,14 +37,14 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     for server in &servers {
         server.scrape()?;
     }
-    let mut measured = Vec::new();
+    let (mut measured, mut answer) = (Vec::new(), Vec::new());
     for server in &servers {
-        measured.push((Series::default(), Series::default(), server.scrape()?.0));
+        measured.push((Series::default(), Series::default(), server.scrape()?));
     }
     for _ in 0..args.pick(300, 20) {
         for (server, (wall, cpu, _)) in servers.iter().zip(&mut measured) {
             let before = server.cpu()?;
-            let (_, took) = server.scrape()?;
+            let took = server.time_scrape(&mut answer)?;
             wall.push(took.as_secs_f64());
             // The answer is with us before the server has cleaned up.
             std::thread::sleep(Duration::from_millis(2));
@@ -79,7 +79,11 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
             Line::new("GET /metrics, p50 / p99", percentiles(wall))
                 .peer(percentiles(their_wall))
                 .ratio(ratio)
-                .goal("p99 ≤ node_exporter's", Verdict::goal(ratio <= 1.0)),
+                .goal("p99 ≤ node_exporter's", Verdict::goal(ratio <= 1.0))
+                .because(
+                    "one thread reads the files, writes the text and sends it; with other work on \
+                     two CPUs the p99 of both is mostly that",
+                ),
         );
         lines.push(
             Line::new("CPU of a scrape", cpu.ms())
@@ -99,8 +103,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
         line = Line::new("steady CPU, scraped every 10 s", mcores(*mine))
             .goal("≤ 1 mcore", Verdict::goal(*mine <= 1e-3))
             .because(format!(
-                "without any scrape it takes {}, for the drain every 50 ms; the rest is one scrape \
-                 in 10 s, about half of which is the kernel's part of reading the files",
+                "without any scrape it takes {}; the rest is one scrape in 10 s",
                 mcores(idle)
             ));
         if let [their] = rest {

@@ -40,7 +40,7 @@ fn line(text: &str) -> Option<Line> {
     Some(
         Line::new(format!("{shape}, p50 / p99 / max"), times)
             .goal("p50 ≤ 100 µs, p99 ≤ 1 ms", met)
-            .because("with few rounds p99 is the longest, and on two CPUs that is a busy moment"),
+            .because("one or two of the rounds were late; the machine was not idle, see its load average"),
     )
 }
 

@@ -35,7 +35,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
             .goal("≤ 500 ms", Verdict::goal(ours.median() <= 0.5)),
         Line::new("peak RSS", mib(our_peak))
             .goal("≤ 32 MiB", Verdict::goal(our_peak <= 32 << 20))
-            .because("the kernel's BTF is parsed twice at the load of the programs"),
+            .because("aya's loader holds the kernel's whole BTF while it loads"),
     ];
     if args.node_exporter.is_some() {
         let peers = [

@@ -1,0 +1,166 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const PAGE: u64 = 4096;
+/// Where a made-up kernel keeps what: the five of `state`, then the two of `events`.
+const TRUTH: [u32; LINES] = [5, 9, 1, 12, 3, 0, 7];
+const STATES: u32 = 20;
+const EVENTS: u32 = 10;
+
+/// Arrays of a made-up cgroup.
+fn arrays(state: &[i64], events: &[u64]) -> CgroupFigures {
+    let mut figures = CgroupFigures { has: HAS_STATISTICS, ..CgroupFigures::NONE };
+    figures.state[..state.len()].copy_from_slice(state);
+    figures.vm_events[..events.len()].copy_from_slice(events);
+    figures
+}
+
+/// What the made-up kernel's file says.
+fn file(figures: &CgroupFigures) -> MemoryStat {
+    let at = |line: usize| value(figures, line, TRUTH[line], PAGE);
+    MemoryStat {
+        anon_bytes: at(0),
+        file_bytes: at(1),
+        kernel_bytes: at(2),
+        shmem_bytes: at(3),
+        inactive_file_bytes: at(4),
+        faults: at(5),
+        major_faults: at(6),
+    }
+}
+
+fn distinct() -> CgroupFigures {
+    let state: Vec<i64> = (0..i64::from(STATES)).map(|n| 100 + n).collect();
+    let events: Vec<u64> = (0..u64::from(EVENTS)).map(|n| 7_000 + n).collect();
+    arrays(&state, &events)
+}
+
+fn learn(elements: &mut Elements, figures: &CgroupFigures) {
+    elements.learn(figures, &file(figures), &file(figures), PAGE);
+}
+
+#[test]
+fn two_comparisons_of_a_busy_cgroup_suffice() {
+    let mut elements = Elements::new(STATES, EVENTS, None);
+    let busy = distinct();
+    assert_eq!(elements.read(&busy, PAGE), None, "nothing is known yet");
+    learn(&mut elements, &busy);
+    assert_eq!(elements.read(&busy, PAGE), None, "once may be a coincidence");
+    learn(&mut elements, &busy);
+    assert!(elements.settled());
+    assert_eq!(elements.read(&busy, PAGE), Some(file(&busy)));
+}
+
+#[test]
+fn where_all_that_is_left_agrees_there_is_an_answer() {
+    // Shared memory is 0 everywhere, and so is much else.
+    let mut elements = Elements::new(STATES, EVENTS, None);
+    let mut plain = distinct();
+    for element in [12, 13, 14] {
+        plain.state[element] = 0;
+    }
+    learn(&mut elements, &plain);
+    learn(&mut elements, &plain);
+    assert!(!elements.settled());
+    assert_eq!(elements.read(&plain, PAGE), Some(file(&plain)));
+    // Then one uses some of the things that were 0.
+    let mut other = distinct();
+    other.state[13] = 0;
+    assert_eq!(elements.read(&other, PAGE), None, "its file tells");
+    learn(&mut elements, &other);
+    learn(&mut elements, &other);
+    assert!(elements.settled());
+    assert_eq!(elements.read(&other, PAGE), Some(file(&other)));
+}
+
+#[test]
+fn a_line_that_changed_meanwhile_proves_nothing() {
+    let mut elements = Elements::new(STATES, EVENTS, None);
+    let busy = distinct();
+    let before = MemoryStat { anon_bytes: Some(1), ..file(&busy) };
+    for _ in 0..3 {
+        elements.learn(&busy, &before, &file(&busy), PAGE);
+    }
+    assert_eq!(elements.lines[0].left.count_ones(), STATES);
+    assert_eq!(elements.lines[1].left, 1 << TRUTH[1]);
+}
+
+#[test]
+fn one_coincidence_does_not_refute_the_truth() {
+    let mut elements = Elements::new(STATES, EVENTS, None);
+    let busy = distinct();
+    learn(&mut elements, &busy);
+    // The value changed and changed back around the reading.
+    let mut moved = busy;
+    moved.state[TRUTH[0] as usize] += 1;
+    elements.learn(&moved, &file(&busy), &file(&busy), PAGE);
+    learn(&mut elements, &busy);
+    learn(&mut elements, &busy);
+    assert!(elements.settled());
+    assert_eq!(elements.read(&busy, PAGE), Some(file(&busy)));
+}
+
+#[test]
+fn arrays_that_contradict_the_files_are_given_up() {
+    let mut elements = Elements::new(STATES, EVENTS, None);
+    let busy = distinct();
+    let wrong = MemoryStat { file_bytes: Some(PAGE * 999_999), ..file(&busy) };
+    for _ in 0..2 * CONTRADICTIONS_MAX {
+        assert!(elements.usable());
+        elements.learn(&busy, &wrong, &wrong, PAGE);
+    }
+    assert!(!elements.usable());
+    assert_eq!(elements.read(&busy, PAGE), None);
+}
+
+#[test]
+fn what_the_types_tell_needs_no_learning_but_can_be_refuted() {
+    let state = [TRUTH[0], TRUTH[1], TRUTH[2], TRUTH[3], TRUTH[4]];
+    let mut elements = Elements::new(STATES, EVENTS, Some(state));
+    let mut quiet = distinct();
+    quiet.vm_events = [0; VM_EVENTS_MAX];
+    assert_eq!(elements.read(&quiet, PAGE), Some(file(&quiet)), "events agree in being 0");
+    learn(&mut elements, &distinct());
+    learn(&mut elements, &distinct());
+    assert!(elements.settled());
+    assert!(!Elements::new(STATES, EVENTS, Some([STATES, 1, 2, 3, 4])).usable(), "not in it");
+}
+
+#[test]
+fn arrays_of_unknown_or_too_great_length_are_not_used() {
+    assert!(!Elements::none().usable());
+    assert!(!Elements::new(65, 20, None).usable());
+    assert!(!Elements::new(38, 33, None).usable());
+    assert!(Elements::new(64, 32, None).usable());
+}
+
+#[test]
+fn a_cgroup_without_memory_has_no_answer() {
+    let elements = Elements::new(STATES, EVENTS, None);
+    assert_eq!(elements.read(&CgroupFigures::NONE, PAGE), None);
+}
+
+proptest! {
+    /// Whatever the cgroups hold: an answer is the truth, as soon as there is one.
+    #[test]
+    fn an_answer_is_the_truth(
+        cgroups in prop::collection::vec(
+            (prop::collection::vec(-2_i64..4, STATES as usize),
+             prop::collection::vec(0_u64..3, EVENTS as usize)),
+            1..12,
+        ),
+    ) {
+        let mut elements = Elements::new(STATES, EVENTS, None);
+        for (state, events) in &cgroups {
+            let figures = arrays(state, events);
+            for _ in 0..2 {
+                if let Some(answer) = elements.read(&figures, PAGE) {
+                    prop_assert_eq!(answer, file(&figures));
+                }
+                learn(&mut elements, &figures);
+            }
+        }
+        prop_assert!(elements.usable());
+    }
+}
