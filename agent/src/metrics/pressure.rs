@@ -13,7 +13,7 @@ pub static PRESSURE: UsageFamily = UsageFamily {
         scope: Scope::Container,
         labels: &["resource", "kind"],
         series_max: 5,
-        help: "Time that tasks waited for a resource: some of them, or all at once.",
+        help: "Time that tasks waited for a resource: some of them, or all at once; up to 2 s behind where the kernel's iterator tells it.",
     },
     source: Source::Counter(
         Value::Micros,
