@@ -138,12 +138,22 @@ async fn own(
 ) {
     let mut stop = std::pin::pin!(stop);
     let mut stopping = false;
+    let mut answered = false;
     loop {
         tokio::select! {
             () = woken(node.ring()) => node.turn(),
-            () = tokio::time::sleep(node.rest()) => node.turn(),
+            () = tokio::time::sleep(node.rest()) => {
+                node.turn();
+                // The bodies have been sent by now, and are some MB on a large node.
+                if std::mem::take(&mut answered) {
+                    trim_heap();
+                }
+            }
             request = inbox.recv() => match request {
-                Some(request) => answer(node, request, &mut inbox, stopping),
+                Some(request) => {
+                    answer(node, request, &mut inbox, stopping);
+                    answered = true;
+                }
                 None => return,
             },
             () = &mut stop, if !stopping => {
@@ -282,8 +292,8 @@ fn attached_programs(kernel: &Kernel) -> usize {
     kernel.programs.attached.iter().filter(|attached| attached.outcome.is_ok()).count()
 }
 
-/// Gives the memory back that loading took: the kernel's types alone are some 30 MB, and free again
-/// by now, but the allocator keeps it.
+/// Gives free memory back that the allocator keeps: what loading took (the kernel's types alone are
+/// some 30 MB), and the bodies of scrapes.
 fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it has no preconditions, and touches free memory only.

@@ -47,6 +47,12 @@ impl Covered {
         Self { statistics, ..self }
     }
 
+    /// Whether no file need be read.
+    #[must_use]
+    pub const fn all(self) -> bool {
+        self.cpu && self.memory && self.pids && self.pressure && self.statistics
+    }
+
     /// What there is to show of a cgroup, and whether a pass says it; else its files do.
     #[must_use]
     pub const fn sources(self) -> [(&'static str, bool); 5] {
@@ -193,7 +199,7 @@ mod tests {
     fn the_file_of_statistics_is_read_where_they_are_not_told() {
         let covered = Covered::by(ALL);
         let with_memory = CgroupFigures { has: ALL, ..CgroupFigures::NONE };
-        assert!(covered.with(&with_memory, true).statistics);
+        assert!(covered.with(&with_memory, true).all());
         assert!(!covered.with(&with_memory, false).statistics);
         assert!(covered.with(&CgroupFigures::NONE, false).statistics, "there is no such file");
         assert!(!Covered::default().with(&with_memory, true).statistics);

@@ -1,7 +1,6 @@
 //! One look at the node: read every shown cgroup, and write what is known for all who wait.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use bytes::Bytes;
 
@@ -12,6 +11,7 @@ use crate::cgroup::{
     CgroupId,
     figures::{self, Covered},
     reader::{Detail, ReadError},
+    sample::Sample,
     statistics::Elements,
     tree::{Entry, Mode},
 };
@@ -127,44 +127,46 @@ impl Node {
         let mut success = true;
         let mut pods: HashMap<CgroupId, CgroupId> = HashMap::new();
         unclear.clear();
-        let mut read = |id, dir: &Path, what| {
+        let mut read = |id, what| {
             // A cgroup that the pass had no room for, or that is younger, is read from its files.
             let found = figures.of(id);
             let statistics = found.and_then(|found| elements.as_ref()?.read(found, page_bytes));
             let covered = found
                 .map_or_else(Covered::default, |found| covered.with(found, statistics.is_some()));
-            if found.is_some() && !covered.statistics && unclear.len() < LEARN_MAX {
-                unclear.push(id);
-            }
-            let mut sample = match reader.sample_rest(id, dir, what, covered) {
-                Ok(sample) => sample,
-                Err(ReadError::Vanished { .. }) => return None,
-                Err(error) => {
-                    tracing::debug!(%error, "a cgroup was not read");
-                    success = false;
-                    return None;
+            let mut sample = Sample::default();
+            if !covered.all() {
+                // A removed cgroup has no path any more; its last figures are in the store.
+                let dir = tree.path(id)?;
+                if found.is_some() && !covered.statistics && unclear.len() < LEARN_MAX {
+                    unclear.push(id);
                 }
-            };
+                sample = match reader.sample_rest(id, &dir, what, covered) {
+                    Ok(sample) => sample,
+                    Err(ReadError::Vanished { .. }) => return None,
+                    Err(error) => {
+                        tracing::debug!(%error, "a cgroup was not read");
+                        success = false;
+                        return None;
+                    }
+                };
+            }
             if let Some(found) = found {
                 figures::fill(&mut sample, found, statistics.as_ref(), covered, page_bytes);
             }
             Some(sample)
         };
         for (&id, _) in containers.iter().filter(|(_, container)| container.is_shown()) {
-            // A removed cgroup has no path any more; its last figures are in the store.
-            let Some(dir) = tree.path(id) else { continue };
             if let Some(pod) = tree.pod_of(id) {
                 pods.insert(pod, id);
             }
-            if let Some(sample) = read(id, &dir, Detail::Container) {
+            if let Some(sample) = read(id, Detail::Container) {
                 store.sample(id, sample);
             }
         }
         for (pod, container) in pods {
-            let Some(dir) = tree.path(pod) else { continue };
             let names = containers.get(&container).and_then(super::Container::shown_pod);
             let Some((namespace, name)) = names else { continue };
-            if let Some(sample) = read(pod, &dir, Detail::Pod) {
+            if let Some(sample) = read(pod, Detail::Pod) {
                 store.pod_sample(pod, namespace, name, sample);
             }
         }

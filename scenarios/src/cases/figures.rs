@@ -201,8 +201,9 @@ fn memory_pressure(context: &Context) -> Result<String> {
     let mut waited = Vec::new();
     if has_pressure {
         for kind in ["some", "full"] {
+            // A microsecond, since the same one has two ways to become a float.
             let file = || stalled(&container, "memory.pressure", kind);
-            waited.push(bracketed(context, &container, &file, "memory pressure", 0.0, &|view| {
+            waited.push(bracketed(context, &container, &file, "memory pressure", 1e-6, &|view| {
                 let labels = [("resource", "memory"), ("kind", kind)];
                 view.value("container_pressure_seconds_total", &labels)
             })?);
