@@ -8,10 +8,24 @@ use anyhow::{Context as _, Result, bail};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Headers<'a> {
+    /// The format.
+    pub(crate) accept: &'a str,
+    /// The coding.
+    pub(crate) gzip: bool,
+}
+
+impl Headers<'_> {
+    /// Plain text.
+    pub(crate) const TEXT: Self = Headers { accept: "text/plain;version=0.0.4", gzip: false };
+}
+
 /// The body of `path`, if the answer is 200.
 pub(crate) fn get(server: SocketAddr, path: &str) -> Result<String> {
     let mut answer = Vec::new();
-    get_into(server, path, &mut answer)?;
+    get_into(server, path, &Headers::TEXT, &mut answer)?;
     let answer = String::from_utf8(answer).context("the answer is not UTF-8")?;
     let (_, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
     Ok(body.to_owned())
@@ -19,12 +33,19 @@ pub(crate) fn get(server: SocketAddr, path: &str) -> Result<String> {
 
 /// Fills `answer` with all of an answer whose status is 200. HTTP/1.0, so that the body comes in
 /// one piece.
-pub(crate) fn get_into(server: SocketAddr, path: &str, answer: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn get_into(
+    server: SocketAddr,
+    path: &str,
+    headers: &Headers<'_>,
+    answer: &mut Vec<u8>,
+) -> Result<()> {
     let what = || format!("GET http://{server}{path}");
     let mut stream = TcpStream::connect_timeout(&server, TIMEOUT).with_context(what)?;
     stream.set_read_timeout(Some(TIMEOUT)).with_context(what)?;
+    let Headers { accept, gzip } = headers;
+    let coding = if *gzip { "Accept-Encoding: gzip\r\n" } else { "" };
     let request = format!(
-        "GET {path} HTTP/1.0\r\nHost: {server}\r\nAccept: text/plain;version=0.0.4\r\n\
+        "GET {path} HTTP/1.0\r\nHost: {server}\r\nAccept: {accept}\r\n{coding}\
          X-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).with_context(what)?;

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use crate::cgroups::Node;
 use crate::context::Args;
 use crate::exposition::Exposition;
-use crate::http;
+use crate::http::{self, Headers};
 
 /// How long a start may take, and an orderly end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -112,8 +112,13 @@ impl Server {
     /// How long one scrape takes, into a buffer that is there already.
     pub(crate) fn time_scrape(&self, answer: &mut Vec<u8>) -> Result<Duration> {
         let start = Instant::now();
-        http::get_into(self.address, "/metrics", answer)?;
+        self.get_into(&Headers::TEXT, answer)?;
         Ok(start.elapsed())
+    }
+
+    /// One scrape in some format and coding, all of the answer.
+    pub(crate) fn get_into(&self, headers: &Headers<'_>, answer: &mut Vec<u8>) -> Result<()> {
+        http::get_into(self.address, "/metrics", headers, answer)
     }
 
     /// One scrape, understood.
@@ -130,6 +135,11 @@ impl Server {
     /// Resident memory now.
     pub(crate) fn rss_bytes(&self) -> Result<u64> {
         self.status("VmRSS:")
+    }
+
+    /// The part of it that is a file's: the program, and maps of the kernel side.
+    pub(crate) fn rss_file_bytes(&self) -> Result<u64> {
+        self.status("RssFile:")
     }
 
     /// Resident memory at its most.

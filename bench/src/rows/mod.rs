@@ -7,6 +7,7 @@ mod events;
 mod files;
 mod growth;
 mod memory;
+mod parts;
 mod scrape;
 mod shutdown;
 mod start;
@@ -32,6 +33,8 @@ pub(crate) enum Name {
     Encode,
     /// A scrape of 500 containers.
     Scrape,
+    /// Where the time of a scrape goes.
+    Parts,
     /// From the start to the first good scrape.
     Start,
     /// 200,000 records a second.
@@ -56,10 +59,11 @@ pub(crate) enum Name {
 type Measure = fn(&Args) -> Result<Vec<Line>>;
 
 impl Name {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Files,
         Self::Encode,
         Self::Scrape,
+        Self::Parts,
         Self::Start,
         Self::Events,
         Self::Urgent,
@@ -76,6 +80,7 @@ impl Name {
             Self::Files => (files::measure, files::HOW),
             Self::Encode => (encode::measure, encode::HOW),
             Self::Scrape => (scrape::measure, scrape::HOW),
+            Self::Parts => (parts::measure, parts::HOW),
             Self::Start => (start::measure, start::HOW),
             Self::Events => (events::measure, events::HOW),
             Self::Urgent => (urgent::measure, urgent::HOW),

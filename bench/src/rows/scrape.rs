@@ -114,7 +114,11 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     if let [mine, rest @ ..] = &*rss {
         let mut line = Line::new("RSS then", mib(*mine))
             .goal("≤ 8 MiB", Verdict::goal(*mine <= 8 << 20))
-            .because("the whole body exists for a moment, and the allocator keeps part of it");
+            .because(format!(
+                "{} of it are pages of the program's file and of the mapped ring and array; the rest \
+                 is the state of {CONTAINERS} containers and as many workloads",
+                mib(ours.rss_file_bytes()?)
+            ));
         if let [their] = rest {
             line = line.peer(mib(*their)).ratio(*mine as f64 / *their as f64);
         }
