@@ -153,6 +153,8 @@ pub struct Exposition {
     round: Round,
     /// The name that samples of this family begin with.
     name: Vec<u8>,
+    /// Scratch.
+    line: Vec<u8>,
     family: Option<&'static Family>,
     header_due: bool,
     series: u64,
@@ -167,6 +169,7 @@ impl Exposition {
             edition,
             round,
             name: Vec::with_capacity(64),
+            line: Vec::new(),
             family: None,
             header_due: false,
             series: 0,
@@ -200,7 +203,7 @@ impl Exposition {
     /// One sample.
     pub fn sample(&mut self, block: &[u8], labels: &impl Labels, value: Value) {
         self.header();
-        self.start(b"", block, labels);
+        write_start(self.pieces.open(), &self.name, b"", block, labels);
         self.end(value);
     }
 
@@ -214,18 +217,27 @@ impl Exposition {
     pub fn histogram(&mut self, block: &[u8], labels: &impl Labels, histogram: &mut Histogram) {
         self.header();
         let shown = histogram.show(self.edition.reader, self.round);
+        // What the buckets' lines have in common is put together once.
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        write_start(&mut line, &self.name, b"_bucket", block, labels);
+        match line.last_mut() {
+            Some(last @ b'}') => *last = b',',
+            _ => line.push(b'{'),
+        }
+        line.extend_from_slice(b"le=\"");
         for (le, count) in shown.cumulative() {
-            self.start(b"_bucket", block, labels);
-            self.reopen();
             let out = self.pieces.open();
-            out.extend_from_slice(b"le=\"");
+            out.reserve(line.len() + LINE_END_BYTES);
+            out.extend_from_slice(&line);
             out.extend_from_slice(le.as_bytes());
             out.extend_from_slice(b"\"}");
             self.end(Value::Count(count));
         }
-        self.start(b"_sum", block, labels);
+        self.line = line;
+        write_start(self.pieces.open(), &self.name, b"_sum", block, labels);
         self.end(Value::Nanos(shown.sum_ns()));
-        self.start(b"_count", block, labels);
+        write_start(self.pieces.open(), &self.name, b"_count", block, labels);
         self.end(Value::Count(shown.count()));
     }
 
@@ -241,42 +253,6 @@ impl Exposition {
         }
     }
 
-    /// Name and labels.
-    fn start(&mut self, suffix: &[u8], block: &[u8], labels: &impl Labels) {
-        let out = self.pieces.open();
-        out.reserve(self.name.len() + block.len() + 96);
-        out.extend_from_slice(&self.name);
-        out.extend_from_slice(suffix);
-        let mut separator = b'{';
-        if !block.is_empty() {
-            out.push(separator);
-            out.extend_from_slice(block);
-            separator = b',';
-        }
-        labels.each(&mut |name, value| {
-            out.push(separator);
-            separator = b',';
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"=\"");
-            write_escaped(out, value);
-            out.push(b'"');
-        });
-        if separator == b',' {
-            out.push(b'}');
-        }
-    }
-
-    /// Makes room for one more label.
-    fn reopen(&mut self) {
-        let out = self.pieces.open();
-        if out.last() == Some(&b'}') {
-            out.pop();
-            out.push(b',');
-        } else {
-            out.push(b'{');
-        }
-    }
-
     fn end(&mut self, value: Value) {
         let out = self.pieces.open();
         out.push(b' ');
@@ -284,6 +260,34 @@ impl Exposition {
         out.push(b'\n');
         self.pieces.end_line();
         self.series += 1;
+    }
+}
+
+/// Room for labels of a family, a value and a line's end; more makes the piece grow.
+const LINE_END_BYTES: usize = 96;
+
+/// Name and labels.
+#[inline]
+fn write_start(out: &mut Vec<u8>, name: &[u8], suffix: &[u8], block: &[u8], labels: &impl Labels) {
+    out.reserve(name.len() + block.len() + LINE_END_BYTES);
+    out.extend_from_slice(name);
+    out.extend_from_slice(suffix);
+    let mut separator = b'{';
+    if !block.is_empty() {
+        out.push(separator);
+        out.extend_from_slice(block);
+        separator = b',';
+    }
+    labels.each(&mut |name, value| {
+        out.push(separator);
+        separator = b',';
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"=\"");
+        write_escaped(out, value);
+        out.push(b'"');
+    });
+    if separator == b',' {
+        out.push(b'}');
     }
 }
 
