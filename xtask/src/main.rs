@@ -11,6 +11,7 @@ mod cgroup;
 mod child;
 mod demo;
 mod http;
+mod image;
 mod initramfs;
 mod kernels;
 mod licences;
@@ -59,6 +60,8 @@ enum Command {
     Build(build::Args),
     /// Build and start the agent on this machine, on a demo if it has no container.
     Run(run::Args),
+    /// Write the agent's container image, an archive, and check it.
+    Image(image::Args),
     /// Run every check that CI runs, and end with a table of them.
     Test(test::Args),
     /// Boot Linux kernels under QEMU and run the scenarios in each.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::command(&args),
         Command::Build(args) => build::command(&args),
         Command::Run(args) => run::command(&args),
+        Command::Image(args) => image::command(&args),
         Command::Test(args) => test::command(&args),
         Command::Vm(args) => vm::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
