@@ -185,6 +185,20 @@ pub(crate) fn debian_arch() -> &'static str {
     }
 }
 
+/// Where the machine's own packages come from, for a tool that asks for it.
+pub(crate) struct Archive {
+    /// The mirror's address.
+    pub(crate) uri: String,
+    /// The file with the keys that sign it, where apt's configuration names one.
+    pub(crate) signed_by: Option<String>,
+}
+
+/// The archive as the machine's own apt configuration names it.
+pub(crate) fn archive() -> Result<Archive> {
+    let Source { uri, signed_by, .. } = machine_source()?;
+    Ok(Archive { uri, signed_by })
+}
+
 /// The archive that this machine's own suite comes from.
 fn machine_source() -> Result<Source> {
     let suite = own_suite()?;

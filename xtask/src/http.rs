@@ -15,13 +15,18 @@ pub(crate) fn get(server: SocketAddr, path: &str) -> Result<String> {
     let what = || format!("GET http://{server}{path}");
     let mut stream = TcpStream::connect_timeout(&server, TIMEOUT).with_context(what)?;
     stream.set_read_timeout(Some(TIMEOUT)).with_context(what)?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n").with_context(what)?;
+    exchange(&mut stream, server, path).with_context(what)
+}
+
+/// The same over a connection that is open.
+pub(crate) fn exchange(stream: &mut TcpStream, server: SocketAddr, path: &str) -> Result<String> {
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n").context("send")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).with_context(what)?;
-    let (head, body) = answer.split_once("\r\n\r\n").with_context(what)?;
+    stream.read_to_string(&mut answer).context("read the answer")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no end of the head")?;
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
-        bail!("{}: {status}: {}", what(), body.trim());
+        bail!("{status}: {}", body.trim());
     }
     Ok(body.to_owned())
 }

@@ -10,6 +10,7 @@ mod build;
 mod cgroup;
 mod child;
 mod demo;
+mod e2e;
 mod http;
 mod image;
 mod initramfs;
@@ -66,6 +67,8 @@ enum Command {
     Test(test::Args),
     /// Boot Linux kernels under QEMU and run the scenarios in each.
     Vm(vm::Args),
+    /// Bring up a Kubernetes node in a virtual machine, and run the scenarios on it.
+    E2e(e2e::Args),
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
     /// Measure, and print a table.
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Image(args) => image::command(&args),
         Command::Test(args) => test::command(&args),
         Command::Vm(args) => vm::command(&args),
+        Command::E2e(args) => e2e::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
         Command::Bench(args) => bench::command(&args),
     };

@@ -1,0 +1,263 @@
+//! A cluster of one node: what scenarios work with.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use super::{
+    binaries::Binaries,
+    control_plane::{self, ControlPlane},
+    interrupt,
+    netns::Namespace,
+    node::{self, Archive, Node, Options, Output},
+    pki::Pki,
+    proxy::Proxy,
+    steps::Steps,
+};
+use crate::paths;
+
+/// How often something that is waited for is looked at.
+const POLL: Duration = Duration::from_millis(200);
+/// How long the API server may take to answer (5 s on an idle machine).
+const API_START: Duration = Duration::from_secs(120);
+/// How long the node may take to take a command (20 s on an idle machine).
+const BOOT: Duration = Duration::from_secs(180);
+/// How long the node may then take to be Ready.
+const READY: Duration = Duration::from_secs(300);
+/// How long a command on the node may take.
+const EXEC: Duration = Duration::from_secs(120);
+/// How long a server in the cluster may take to answer.
+const HTTP: Duration = Duration::from_secs(30);
+
+/// A running cluster, which ends when dropped. All its methods can be called by several threads at
+/// once.
+pub(crate) struct Cluster {
+    // Dropped from the top: the node first, which would miss the API.
+    node: Mutex<Node>,
+    control_plane: Mutex<ControlPlane>,
+    names: Namespace,
+    kubectl: PathBuf,
+    kubeconfig: PathBuf,
+    dir: PathBuf,
+}
+
+impl Cluster {
+    /// Brings it up, with `images` on the node, until the node is Ready.
+    pub(crate) fn start(
+        options: &Options,
+        binaries: &Binaries,
+        images: &[Archive],
+        steps: &mut Steps,
+    ) -> Result<Self> {
+        let dir = paths::work("e2e")?;
+        for entry in
+            fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))?.flatten()
+        {
+            // An earlier run's.
+            if entry.path().extension().is_some_and(|end| end == "log") {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        steps.begin("certificates, and the node's disk");
+        let pki = Pki::new(&dir.join("pki"))?;
+        let disk = node::disk(options, binaries, &pki, images)?;
+        interrupt::check()?;
+
+        steps.begin("network, control plane, power on");
+        let names = Namespace::new()?;
+        names.ip("link set lo up\n\
+             tuntap add dev tap0 mode tap\n\
+             address add 192.0.2.1/24 dev tap0\n\
+             link set tap0 up\n\
+             route add 198.51.100.0/24 via 192.0.2.2\n")?;
+        let node = Node::start(&dir, &disk, options, &names)?;
+        let control_plane = ControlPlane::start(&dir, binaries, pki, &names)?;
+        let kubeconfig = dir.join("admin.kubeconfig");
+        let admin = control_plane.pki().kubeconfig(&control_plane::ADMIN, control_plane::API)?;
+        fs::write(&kubeconfig, admin).with_context(|| format!("write {}", kubeconfig.display()))?;
+        let cluster = Self {
+            node: Mutex::new(node),
+            control_plane: Mutex::new(control_plane),
+            names,
+            kubectl: binaries.kubernetes.join("kubectl"),
+            kubeconfig,
+            dir,
+        };
+        steps.begin("API server: ready");
+        cluster.wait_api()?;
+        steps.begin("node: boots, and takes a command");
+        cluster.wait("the node takes a command", BOOT, || {
+            Ok(cluster.node_exec("true").is_ok_and(|output| output.status == 0).then_some(()))
+        })?;
+        steps.begin("node: Ready");
+        let conditions = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+        cluster.wait("the node is Ready", READY, || {
+            let status = cluster.kubectl(&["get", "node", node::NAME, "-o", conditions]);
+            Ok(status.is_ok_and(|status| status == "True").then_some(()))
+        })?;
+        steps.begin("default service account");
+        cluster.wait("the default service account is there", API_START, || {
+            Ok(cluster.kubectl(&["get", "serviceaccount", "default"]).ok())
+        })?;
+        steps.end();
+        Ok(cluster)
+    }
+
+    /// Waits for what `look` returns; `Ok(None)` is "not yet". Ends early when the cluster is
+    /// broken or the user wants to stop.
+    pub(crate) fn wait<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut look: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(found) = look().with_context(|| format!("waiting until {what}"))? {
+                return Ok(found);
+            }
+            interrupt::check()?;
+            self.check()?;
+            if Instant::now() >= deadline {
+                bail!("after {} s it is still not so that {what}", limit.as_secs());
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Fails if a program of the control plane has ended by itself, or the node has gone.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.control_plane().check()?;
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).check()
+    }
+
+    /// What `kubectl` prints, as the cluster's administrator.
+    pub(crate) fn kubectl(&self, args: &[&str]) -> Result<String> {
+        self.kubectl_with(args, "")
+    }
+
+    /// An object, or a list of them, as JSON.
+    pub(crate) fn get(&self, args: &[&str]) -> Result<Value> {
+        let mut all = vec!["get", "-o", "json"];
+        all.extend(args);
+        let text = self.kubectl(&all)?;
+        serde_json::from_str(&text).with_context(|| format!("kubectl {}", all.join(" ")))
+    }
+
+    /// `kubectl apply` of these documents.
+    pub(crate) fn apply(&self, yaml: &str) -> Result<String> {
+        self.kubectl_with(&["apply", "-f", "-"], yaml)
+    }
+
+    /// `kubectl` with something on its standard input.
+    pub(crate) fn kubectl_with(&self, args: &[&str], input: &str) -> Result<String> {
+        let what = || format!("kubectl {}", args.join(" "));
+        let mut command = Command::new(&self.kubectl);
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(args);
+        // Discovery is cached here, not in the user's home.
+        command.arg("--cache-dir").arg(self.dir.join("kubectl-cache"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.names.enter(&mut command)?.spawn().with_context(what)?;
+        let mut stdin = child.stdin.take().with_context(what)?;
+        // One that fails early does not read it: its complaint says more than a broken pipe.
+        let written = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        let output = child.wait_with_output().with_context(what)?;
+        if !output.status.success() {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            bail!("{}: {}: {}", what(), output.status, complaint.trim());
+        }
+        written.with_context(what)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs a shell's command on the node, as root.
+    pub(crate) fn node_exec(&self, command: &str) -> Result<Output> {
+        node::exec(&self.names, command, EXEC)
+    }
+
+    /// A connection to a server in the cluster: a Pod, the node, the API.
+    pub(crate) fn connect(&self, server: SocketAddr) -> Result<std::net::TcpStream> {
+        self.names.connect(server, HTTP)
+    }
+
+    /// The body of a server's answer to a plain GET, if it is 200.
+    pub(crate) fn fetch(&self, server: SocketAddr, path: &str) -> Result<String> {
+        let what = || format!("GET http://{server}{path}");
+        let mut stream = self.connect(server).with_context(what)?;
+        stream.set_read_timeout(Some(HTTP)).with_context(what)?;
+        crate::http::exchange(&mut stream, server, path).with_context(what)
+    }
+
+    /// Makes a server in the cluster reachable at `listen`, as long as the proxy lives.
+    pub(crate) fn forward(&self, listen: SocketAddr, server: SocketAddr) -> Result<Proxy> {
+        Proxy::start(listen, server, self.names.try_clone()?)
+    }
+
+    /// Ends the API server.
+    pub(crate) fn stop_api(&self) -> Result<()> {
+        self.control_plane().stop_api_server()
+    }
+
+    /// Starts the API server again, and waits until it answers.
+    pub(crate) fn start_api(&self) -> Result<()> {
+        self.control_plane().start_api_server(&self.names)?;
+        self.wait_api()
+    }
+
+    fn wait_api(&self) -> Result<()> {
+        self.wait("the API server is ready", API_START, || {
+            Ok(self.kubectl(&["get", "--raw=/readyz"]).ok())
+        })
+        .map(drop)
+    }
+
+    /// A kubeconfig of the administrator for an API server that is reached at `server`.
+    pub(crate) fn write_kubeconfig(&self, file: &Path, server: &str) -> Result<()> {
+        let text = self.control_plane().pki().kubeconfig(&control_plane::ADMIN, server)?;
+        fs::write(file, text).with_context(|| format!("write {}", file.display()))
+    }
+
+    /// Waits until the machine has ended, as after a shutdown from within; whether it has.
+    pub(crate) fn wait_power_off(&self, limit: Duration) -> Result<bool> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).wait(limit)
+    }
+
+    /// Where logs are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The node's kernel.
+    pub(crate) fn kernel(&self) -> String {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).release.clone()
+    }
+
+    fn control_plane(&self) -> std::sync::MutexGuard<'_, ControlPlane> {
+        self.control_plane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node's journal and the state of all Pods, beside the other logs: for whoever has to
+    /// find out what went wrong.
+    pub(crate) fn save_logs(&self) {
+        let journal = self.node_exec("journalctl --no-pager -o short-precise").map(|it| it.text);
+        let pods = self.kubectl(&["get", "pods,events", "-A", "-o", "wide"]);
+        for (name, text) in [("journal", journal), ("pods", pods)] {
+            let file = self.dir.join(format!("{name}.log"));
+            let text = text.unwrap_or_else(|error| format!("{error:#}\n"));
+            if let Err(error) = fs::write(&file, text) {
+                eprintln!("write {}: {error}", file.display());
+            }
+        }
+    }
+}

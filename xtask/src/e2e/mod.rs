@@ -1,0 +1,136 @@
+//! `cargo xtask e2e`: a real Kubernetes node, from nothing to Ready.
+//!
+//! The node (kubelet, containerd, runc, a bridge for Pods) is a virtual machine; the control plane
+//! runs natively, in a network namespace with a tap to it. The network has only addresses that are
+//! for documentation (RFC 5737): 192.0.2.0/24 the host (.1) and the node (.2), 198.51.100.0/24 the
+//! Pods, 203.0.113.0/24 services, of which there is one, the API's.
+
+mod binaries;
+mod cluster;
+mod control_plane;
+mod interrupt;
+mod netns;
+mod node;
+mod pki;
+mod proxy;
+mod rootfs;
+mod smoke;
+mod steps;
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
+
+use self::{
+    cluster::Cluster,
+    node::{Archive, Options},
+    steps::Steps,
+};
+use crate::{
+    image::{self, Image},
+    paths,
+};
+
+/// The image of each Pod's sandbox, as `e2e/node/etc/containerd/config.toml` has it.
+const PAUSE: &str = "localhost/pause:1";
+const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 6443);
+/// A free port of the loopback.
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Arguments of `cargo xtask e2e`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    options: Options,
+    /// Leave it running, with the API on loopback, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// `cargo xtask e2e`
+pub(crate) fn command(args: &Args) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "a network namespace and debootstrap need root: sudo env \"PATH=$PATH\" cargo xtask e2e"
+        );
+    }
+    if std::env::consts::ARCH != "x86_64" {
+        bail!("the node is x86_64, and this machine is {}", std::env::consts::ARCH);
+    }
+    let _lock = lock()?;
+    let mut steps = Steps::new();
+    steps.begin("programs and images");
+    let binaries = binaries::fetch()?;
+    let images = [Archive { name: "pause", bytes: image::archive(&[pause(&binaries)?])? }];
+    interrupt::watch()?;
+    let cluster = Cluster::start(&args.options, &binaries, &images, &mut steps)?;
+    let result = check(&cluster, &mut steps);
+    if result.is_err() && !interrupt::asked() {
+        cluster.save_logs();
+    }
+    match &result {
+        Ok(()) => println!("Kubernetes {}, Linux {}", binaries.version, cluster.kernel()),
+        Err(error) => println!("FAILED: {error:#}"),
+    }
+    if args.keep && !interrupt::asked() {
+        keep(&cluster, &binaries)?;
+    }
+    let logs = cluster.dir().to_owned();
+    steps.begin("end");
+    drop(cluster);
+    steps.end();
+    println!("\n{}", steps.report());
+    result.with_context(|| format!("the e2e failed (logs: {})", logs.display()))
+}
+
+fn check(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
+    smoke::run(cluster, steps)
+}
+
+/// Two runs at once would share one folder.
+fn lock() -> Result<Flock<fs::File>> {
+    let path = paths::work("e2e")?.join("lock");
+    let file = fs::File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno).with_context(
+        || format!("another e2e of this work tree runs (it holds {})", path.display()),
+    )
+}
+
+fn pause(binaries: &binaries::Binaries) -> Result<Image> {
+    let program = &binaries.pause;
+    let bytes = fs::read(program).with_context(|| format!("read {}", program.display()))?;
+    Ok(Image {
+        name: PAUSE.to_owned(),
+        files: vec![image::File::program("pause", bytes)],
+        config: image::Config {
+            user: "65535:65535".to_owned(),
+            entrypoint: vec!["/pause".to_owned()],
+            ..image::Config::default()
+        },
+    })
+}
+
+/// Tells how to use the cluster, and waits for Ctrl-C.
+fn keep(cluster: &Cluster, binaries: &binaries::Binaries) -> Result<()> {
+    let api = cluster.forward(ANY_PORT, API)?;
+    let kubeconfig = cluster.dir().join("kubeconfig");
+    cluster.write_kubeconfig(&kubeconfig, &format!("https://{}", api.address))?;
+    println!(
+        "\nThe cluster runs until Ctrl-C.\n  export KUBECONFIG={}\n  {} get pods -A -o wide\n  \
+         console and logs   {}",
+        kubeconfig.display(),
+        binaries.kubernetes.join("kubectl").display(),
+        cluster.dir().display()
+    );
+    while !interrupt::asked() {
+        cluster.check()?;
+        thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! A network of our own: a namespace without a name, which the kernel takes down, with all in it,
+//! when its last process and this tool have ended, however they ended.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    net::{SocketAddr, TcpStream},
+    os::unix::process::CommandExt as _,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::setup;
+
+/// A network namespace.
+pub(crate) struct Namespace {
+    file: File,
+}
+
+impl Namespace {
+    /// A new one, with nothing but a loopback that is down.
+    pub(crate) fn new() -> Result<Self> {
+        // Only the thread moves into it, and it ends here.
+        let thread = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("unshare(CLONE_NEWNET)")?;
+            let path = "/proc/thread-self/ns/net";
+            File::open(path).with_context(|| format!("open {path}"))
+        });
+        let file = thread.join().map_err(|_| anyhow::anyhow!("the thread panicked"))??;
+        Ok(Self { file })
+    }
+
+    /// Another handle of the same.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        let file = self.file.try_clone().context("duplicate a namespace's descriptor")?;
+        Ok(Self { file })
+    }
+
+    /// Makes `command` run in it.
+    pub(crate) fn enter<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
+        let Self { file } = self.try_clone()?;
+        // SAFETY: between fork and exec only one system call is made: no allocation, no lock.
+        unsafe {
+            command.pre_exec(move || {
+                setns(&file, CloneFlags::CLONE_NEWNET)?;
+                Ok(())
+            });
+        }
+        Ok(command)
+    }
+
+    /// Runs these commands of `ip`, one a line.
+    pub(crate) fn ip(&self, batch: &str) -> Result<()> {
+        let mut command = Command::new(setup::program("ip", "iproute2")?);
+        command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.enter(&mut command)?.spawn().context("start ip -batch")?;
+        let mut stdin = child.stdin.take().context("ip's standard input")?;
+        stdin.write_all(batch.as_bytes()).context("write to ip -batch")?;
+        drop(stdin);
+        let output = child.wait_with_output().context("wait for ip -batch")?;
+        if !output.status.success() {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            bail!("ip -batch of {batch:?}: {}: {}", output.status, complaint.trim());
+        }
+        Ok(())
+    }
+
+    /// Connects from within to `server`; the connection can be used from anywhere.
+    pub(crate) fn connect(&self, server: SocketAddr, limit: Duration) -> Result<TcpStream> {
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(&self.file, CloneFlags::CLONE_NEWNET).context("setns")?;
+                TcpStream::connect_timeout(&server, limit)
+                    .with_context(|| format!("connect to {server}"))
+            });
+            thread.join().map_err(|_| anyhow::anyhow!("the thread panicked"))?
+        })
+    }
+}

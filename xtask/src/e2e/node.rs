@@ -1,0 +1,234 @@
+//! The node: a virtual machine with systemd, containerd and the kubelet.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, Shutdown, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    binaries::Binaries,
+    control_plane,
+    netns::Namespace,
+    pki::{Client, Pki},
+    rootfs::{self, Disk, File},
+};
+use crate::{child::Child, setup};
+
+/// The node's name in the API.
+pub(crate) const NAME: &str = "node-1";
+/// The node's address.
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// Where the node takes commands (`exec.socket`).
+const EXEC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ADDRESS), 514);
+/// How long the node may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+const KUBELET: Client =
+    Client { file: "kubelet", name: "system:node:node-1", group: Some("system:nodes") };
+/// The units of `e2e/node`, and what wants them.
+const UNITS: [(&str, &str); 5] = [
+    ("containerd.service", "multi-user.target"),
+    ("exec.socket", "sockets.target"),
+    ("images.service", "multi-user.target"),
+    ("kubelet.service", "multi-user.target"),
+    ("network.service", "multi-user.target"),
+];
+
+/// What a node may differ in.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Who makes the cgroups of Pods.
+    #[arg(long, value_name = "DRIVER", default_value = "systemd", value_parser = ["systemd", "cgroupfs"])]
+    pub(crate) cgroup_driver: String,
+    /// An OOM kills one process of a container, not all of them.
+    #[arg(long)]
+    pub(crate) single_process_oom_kill: bool,
+    /// The node's CPUs; one thread emulates all of them.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) cpus: u32,
+    /// The node's memory.
+    #[arg(long, value_name = "MIB", default_value_t = 3072)]
+    pub(crate) memory: u32,
+}
+
+/// An image archive that the node imports at boot.
+pub(crate) struct Archive {
+    pub(crate) name: &'static str,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A running node.
+pub(crate) struct Node {
+    qemu: Child,
+    pub(crate) console: PathBuf,
+    /// The release of its kernel.
+    pub(crate) release: String,
+}
+
+/// How a command on the node ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Output {
+    /// What it printed, on both streams.
+    pub(crate) text: String,
+    pub(crate) status: i32,
+}
+
+/// The node's disk, with everything that it runs.
+pub(crate) fn disk(
+    options: &Options,
+    binaries: &Binaries,
+    pki: &Pki,
+    images: &[Archive],
+) -> Result<Disk> {
+    let debian = rootfs::debian()?;
+    pki.client(&KUBELET)?;
+    pki.server("kubelet-serving", NAME, &["IP:192.0.2.2", "DNS:node-1"])?;
+    let read = |path: PathBuf| fs::read(&path).with_context(|| format!("read {}", path.display()));
+    let mut files = Vec::new();
+    for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
+        let path = format!("usr/local/bin/{program}");
+        files.push(File::program(&path, &binaries.containerd.join(program)));
+    }
+    files.push(File::program("usr/local/bin/kubelet", &binaries.kubernetes.join("kubelet")));
+    let kubernetes = "etc/kubernetes";
+    files.push(File::new(&format!("{kubernetes}/pki/ca.crt"), read(pki.certificate("ca"))?));
+    let serving = "kubelet-serving";
+    let certificate = read(pki.certificate(serving))?;
+    files.push(File::new(&format!("{kubernetes}/pki/{serving}.crt"), certificate));
+    let mut key = File::new(&format!("{kubernetes}/pki/{serving}.key"), read(pki.key(serving))?);
+    key.mode = 0o600;
+    files.push(key);
+    let kubeconfig = pki.kubeconfig(&KUBELET, control_plane::API)?;
+    let mut kubeconfig = File::new(&format!("{kubernetes}/kubelet.kubeconfig"), kubeconfig);
+    kubeconfig.mode = 0o600;
+    files.push(kubeconfig);
+    files.extend(drop_ins(options));
+    for image in images {
+        let path = format!("usr/local/share/images/{}.tar", image.name);
+        files.push(File::new(&path, image.bytes.clone()));
+    }
+    rootfs::disk(&debian, &files, &UNITS)
+}
+
+/// What this run wants otherwise than `e2e/node` has it.
+fn drop_ins(options: &Options) -> Vec<File> {
+    let kubelet = format!(
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n\
+         cgroupDriver: {}\nsingleProcessOOMKill: {}\n",
+        options.cgroup_driver, options.single_process_oom_kill
+    );
+    let containerd = format!(
+        "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\n  \
+         SystemdCgroup = {}\n",
+        options.cgroup_driver == "systemd"
+    );
+    vec![
+        File::new("etc/kubernetes/kubelet.conf.d/10-run.conf", kubelet),
+        File::new("etc/containerd/conf.d/run.toml", containerd),
+        // The kubelet watches it, and says so again and again if it is not there.
+        File::new("etc/kubernetes/manifests/.keep", ""),
+    ]
+}
+
+impl Node {
+    /// Switches it on.
+    pub(crate) fn start(
+        dir: &Path,
+        disk: &Disk,
+        options: &Options,
+        names: &Namespace,
+    ) -> Result<Self> {
+        let console = dir.join("console.log");
+        let mut command = Command::new(setup::qemu()?);
+        command
+            // As in `cargo xtask vm`, whose comment tells why.
+            .args(["-accel", "tcg,thread=single", "-cpu", "Nehalem"])
+            .args(["-smp", &options.cpus.to_string(), "-m", &options.memory.to_string()])
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+            .arg("-serial")
+            .arg(format!("file:{}", console.display()))
+            .arg("-drive")
+            // Writes go to a file without a name, which ends with QEMU.
+            .arg(format!(
+                "file={},format=raw,if=virtio,snapshot=on,cache=unsafe",
+                disk.image.display()
+            ))
+            .args(["-netdev", "tap,id=net,ifname=tap0,script=no,downscript=no"])
+            .args(["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"])
+            .arg("-kernel")
+            .arg(&disk.kernel)
+            .arg("-initrd")
+            .arg(&disk.initrd)
+            .args(["-append", APPEND])
+            .env("TMPDIR", dir)
+            .stdin(Stdio::null());
+        let log = fs::File::create(dir.join("qemu.log")).context("create QEMU's log")?;
+        command.stdout(log.try_clone().context("share QEMU's log")?).stderr(log);
+        let qemu = Child::spawn("qemu", names.enter(&mut command)?)?;
+        Ok(Self { qemu, console, release: disk.release.clone() })
+    }
+
+    /// Fails if the machine has gone or its kernel has panicked.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        let console =
+            String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
+        if let Some(line) = console.lines().find(|line| line.contains("Kernel panic - not syncing"))
+        {
+            bail!("the node's kernel: {} (console: {})", line.trim(), self.console.display());
+        }
+        if let Some(status) = self.qemu.ended()? {
+            bail!("the node has gone: QEMU {status} (console: {})", self.console.display());
+        }
+        Ok(())
+    }
+
+    /// Whether the machine has ended, as after a shutdown from within.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<bool> {
+        Ok(self.qemu.wait(limit)?.is_some())
+    }
+}
+
+/// The kernel's command line. The disk's tables were made whole.
+const APPEND: &str = "root=/dev/vda rw rootflags=noinit_itable console=ttyS0 quiet panic=-1 \
+    net.ifnames=0 systemd.show_status=false systemd.unified_cgroup_hierarchy=1";
+
+/// Runs a shell's command on the node, as root.
+pub(crate) fn exec(names: &Namespace, command: &str, limit: Duration) -> Result<Output> {
+    let what = || format!("on the node: {command}");
+    let mut stream = names.connect(EXEC, CONNECT).with_context(what)?;
+    stream.set_read_timeout(Some(limit)).with_context(what)?;
+    stream.write_all(command.as_bytes()).with_context(what)?;
+    stream.shutdown(Shutdown::Write).with_context(what)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).with_context(what)?;
+    parse(&String::from_utf8_lossy(&answer)).with_context(what)
+}
+
+/// The command's output, a newline, its status, a newline.
+fn parse(answer: &str) -> Result<Output> {
+    let (text, status) = answer
+        .strip_suffix('\n')
+        .and_then(|answer| answer.rsplit_once('\n'))
+        .with_context(|| format!("no status at the end of {answer:?}"))?;
+    let status = status.parse().with_context(|| format!("{status:?} is no status"))?;
+    Ok(Output { text: text.to_owned(), status })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_with_the_status() {
+        let output = |text: &str, status| Output { text: text.to_owned(), status };
+        assert_eq!(parse("a\nb\n\n0\n").unwrap(), output("a\nb\n", 0));
+        assert_eq!(parse("\n3\n").unwrap(), output("", 3));
+        assert!(parse("").is_err(), "the node went away");
+        assert!(parse("half a line").is_err());
+    }
+}
