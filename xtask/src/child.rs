@@ -86,6 +86,14 @@ impl Child {
             return Ok(status);
         }
         eprintln!("{} did not end within {PATIENCE:?} of SIGTERM: killed", self.name);
+        self.kill()
+    }
+
+    /// SIGKILL, to one whose end needs no order.
+    pub(crate) fn kill(&mut self) -> Result<ExitStatus> {
+        if let Some(status) = self.ended()? {
+            return Ok(status);
+        }
         self.inner.kill().with_context(|| format!("SIGKILL to {}", self.name))?;
         let status = self.inner.wait().with_context(|| format!("wait for {}", self.name))?;
         self.ended = Some(status);

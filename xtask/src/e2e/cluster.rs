@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -38,6 +38,11 @@ const READY: Duration = Duration::from_secs(300);
 const EXEC: Duration = Duration::from_secs(120);
 /// How long a server in the cluster may take to answer.
 const HTTP: Duration = Duration::from_secs(30);
+
+/// The string at `pointer` (RFC 6901) of an object.
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
+    object.pointer(pointer)?.as_str()
+}
 
 /// A running cluster, which ends when dropped. All its methods can be called by several threads at
 /// once.

@@ -3,8 +3,11 @@
 
 use std::{
     fs::{self, File},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc,
+    thread,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -16,7 +19,10 @@ use super::{
 };
 use crate::child::Child;
 
-/// Where the API server is.
+/// Where the API server listens.
+pub(crate) const ADDRESS: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 6443);
+/// The same as an URL.
 pub(crate) const API: &str = "https://192.0.2.1:6443";
 /// Who may do everything.
 pub(crate) const ADMIN: Client =
@@ -37,7 +43,6 @@ pub(crate) struct ControlPlane {
     etcd: PathBuf,
     kubernetes: PathBuf,
     pki: Pki,
-    // Dropped from the top: whoever asks ends before whoever answers.
     scheduler: Option<Child>,
     controller_manager: Option<Child>,
     api_server: Option<Child>,
@@ -133,10 +138,11 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Ends the API server; the others stay.
+    /// Ends the API server at once, as a crash would: asked to end, it waits for its watchers. The
+    /// others stay.
     pub(crate) fn stop_api_server(&mut self) -> Result<()> {
         match self.api_server.take() {
-            Some(mut child) => child.stop().map(drop),
+            Some(mut child) => child.kill().map(drop),
             None => bail!("the API server does not run"),
         }
     }
@@ -169,7 +175,16 @@ impl ControlPlane {
         let file = File::options().create(true).append(true).open(&log);
         let file = file.with_context(|| format!("open {}", log.display()))?;
         command.stdin(Stdio::null()).stderr(file.try_clone().context("share a log")?).stdout(file);
-        Child::spawn(name, names.enter(&mut command)?)
+        names.enter(&mut command)?;
+        // The kernel ends a child with the thread that started it, which may be a scenario's.
+        let (sender, started) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            let _ = sender.send(Child::spawn(name, &mut command));
+            loop {
+                thread::park();
+            }
+        });
+        started.recv().with_context(|| format!("start {name}"))?
     }
 
     /// Where a program of it logs.
@@ -198,5 +213,22 @@ impl ControlPlane {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for ControlPlane {
+    /// All at once, since none has anything to save.
+    fn drop(&mut self) {
+        let programs = [
+            &mut self.scheduler,
+            &mut self.controller_manager,
+            &mut self.api_server,
+            &mut self.etcd_server,
+        ];
+        for child in programs.into_iter().flatten() {
+            if let Err(error) = child.kill() {
+                eprintln!("{error:#}");
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ mod binaries;
 mod cluster;
 mod control_plane;
 mod interrupt;
+mod keep;
 mod netns;
 mod node;
 mod pki;
@@ -17,12 +18,7 @@ mod rootfs;
 mod smoke;
 mod steps;
 
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddr},
-    thread,
-    time::Duration,
-};
+use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
@@ -39,9 +35,6 @@ use crate::{
 
 /// The image of each Pod's sandbox, as `e2e/node/etc/containerd/config.toml` has it.
 const PAUSE: &str = "localhost/pause:1";
-const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 6443);
-/// A free port of the loopback.
-const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Arguments of `cargo xtask e2e`.
 #[derive(clap::Args)]
@@ -51,10 +44,16 @@ pub(crate) struct Args {
     /// Leave it running, with the API on loopback, until Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// Run this on the node of a cluster that --keep has left running, and end with its status.
+    #[arg(long, value_name = "COMMAND")]
+    on_node: Option<String>,
 }
 
 /// `cargo xtask e2e`
 pub(crate) fn command(args: &Args) -> Result<()> {
+    if let Some(command) = &args.on_node {
+        return keep::on_node(command);
+    }
     if !nix::unistd::geteuid().is_root() {
         bail!(
             "a network namespace and debootstrap need root: sudo env \"PATH=$PATH\" cargo xtask e2e"
@@ -70,7 +69,11 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     let images = [Archive { name: "pause", bytes: image::archive(&[pause(&binaries)?])? }];
     interrupt::watch()?;
     let cluster = Cluster::start(&args.options, &binaries, &images, &mut steps)?;
-    let result = check(&cluster, &mut steps);
+    let mut result = smoke::run(&cluster, &mut steps);
+    if result.is_ok() && !args.keep {
+        result = smoke::shutdown(&cluster, &mut steps);
+    }
+    steps.end();
     if result.is_err() && !interrupt::asked() {
         cluster.save_logs();
     }
@@ -79,7 +82,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         Err(error) => println!("FAILED: {error:#}"),
     }
     if args.keep && !interrupt::asked() {
-        keep(&cluster, &binaries)?;
+        keep::run(&cluster, &binaries)?;
     }
     let logs = cluster.dir().to_owned();
     steps.begin("end");
@@ -87,10 +90,6 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     steps.end();
     println!("\n{}", steps.report());
     result.with_context(|| format!("the e2e failed (logs: {})", logs.display()))
-}
-
-fn check(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
-    smoke::run(cluster, steps)
 }
 
 /// Two runs at once would share one folder.
@@ -114,23 +113,4 @@ fn pause(binaries: &binaries::Binaries) -> Result<Image> {
             ..image::Config::default()
         },
     })
-}
-
-/// Tells how to use the cluster, and waits for Ctrl-C.
-fn keep(cluster: &Cluster, binaries: &binaries::Binaries) -> Result<()> {
-    let api = cluster.forward(ANY_PORT, API)?;
-    let kubeconfig = cluster.dir().join("kubeconfig");
-    cluster.write_kubeconfig(&kubeconfig, &format!("https://{}", api.address))?;
-    println!(
-        "\nThe cluster runs until Ctrl-C.\n  export KUBECONFIG={}\n  {} get pods -A -o wide\n  \
-         console and logs   {}",
-        kubeconfig.display(),
-        binaries.kubernetes.join("kubectl").display(),
-        cluster.dir().display()
-    );
-    while !interrupt::asked() {
-        cluster.check()?;
-        thread::sleep(Duration::from_millis(200));
-    }
-    Ok(())
 }

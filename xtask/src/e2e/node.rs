@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, Shutdown, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -25,7 +25,7 @@ pub(crate) const NAME: &str = "node-1";
 /// The node's address.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// Where the node takes commands (`exec.socket`).
-const EXEC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ADDRESS), 514);
+pub(crate) const EXEC: SocketAddr = SocketAddr::new(IpAddr::V4(ADDRESS), 514);
 /// How long the node may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 const KUBELET: Client =
@@ -123,13 +123,16 @@ fn drop_ins(options: &Options) -> Vec<File> {
         options.cgroup_driver, options.single_process_oom_kill
     );
     let containerd = format!(
-        "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\n  \
+        "version = 4\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\n  \
          SystemdCgroup = {}\n",
         options.cgroup_driver == "systemd"
     );
     vec![
         File::new("etc/kubernetes/kubelet.conf.d/10-run.conf", kubelet),
         File::new("etc/containerd/conf.d/run.toml", containerd),
+        // Newer than /usr: nothing has to be brought up to date at the first boot.
+        File::new("etc/.updated", ""),
+        File::new("var/.updated", ""),
         // The kubelet watches it, and says so again and again if it is not there.
         File::new("etc/kubernetes/manifests/.keep", ""),
     ]
@@ -195,18 +198,23 @@ impl Node {
 
 /// The kernel's command line. The disk's tables were made whole.
 const APPEND: &str = "root=/dev/vda rw rootflags=noinit_itable console=ttyS0 quiet panic=-1 \
-    net.ifnames=0 systemd.show_status=false systemd.unified_cgroup_hierarchy=1";
+    net.ifnames=0 systemd.show_status=false systemd.unit=multi-user.target";
 
 /// Runs a shell's command on the node, as root.
 pub(crate) fn exec(names: &Namespace, command: &str, limit: Duration) -> Result<Output> {
     let what = || format!("on the node: {command}");
-    let mut stream = names.connect(EXEC, CONNECT).with_context(what)?;
-    stream.set_read_timeout(Some(limit)).with_context(what)?;
-    stream.write_all(command.as_bytes()).with_context(what)?;
-    stream.shutdown(Shutdown::Write).with_context(what)?;
+    let stream = names.connect(EXEC, CONNECT).with_context(what)?;
+    exchange(stream, command, limit).with_context(what)
+}
+
+/// The same over a connection that is open.
+pub(crate) fn exchange(mut stream: TcpStream, command: &str, limit: Duration) -> Result<Output> {
+    stream.set_read_timeout(Some(limit)).context("set a time limit")?;
+    stream.write_all(command.as_bytes()).context("send the command")?;
+    stream.shutdown(Shutdown::Write).context("end the command")?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).with_context(what)?;
-    parse(&String::from_utf8_lossy(&answer)).with_context(what)
+    stream.read_to_end(&mut answer).context("read the answer")?;
+    parse(&String::from_utf8_lossy(&answer))
 }
 
 /// The command's output, a newline, its status, a newline.

@@ -1,28 +1,39 @@
-//! The least that a node must do: run a Pod, and end it.
+//! The least that a node must do: run a Pod, and end it; live through an API server's end; end its
+//! Pods when it is switched off.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{PAUSE, cluster::Cluster, steps::Steps};
+use super::{
+    PAUSE,
+    cluster::{Cluster, text},
+    node,
+    steps::Steps,
+};
 
 /// How long a Pod may take to run, and to go.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Where the kubelet says whether it is well (`healthzBindAddress`).
+const KUBELET: SocketAddr = SocketAddr::new(IpAddr::V4(node::ADDRESS), 10248);
+
+/// The Pod's name.
+const NAME: &str = "smoke";
 
 /// Applies a Pod, sees it running with an address and a cgroup, deletes it, sees both gone.
 pub(crate) fn run(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
+    let healthz = cluster.fetch(KUBELET, "/healthz")?;
+    if healthz != "ok" {
+        bail!("the kubelet's /healthz says {healthz:?}");
+    }
     steps.begin("a Pod: Running");
-    cluster.apply(&format!(
-        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: smoke\nspec:\n  \
-         terminationGracePeriodSeconds: 5\n  containers:\n  - name: main\n    image: {PAUSE}\n"
-    ))?;
-    let pod = cluster.wait("the Pod runs", LIMIT, || {
-        let pod = cluster.get(&["pod", "smoke"])?;
-        Ok((pod["status"]["phase"] == "Running").then_some(pod))
-    })?;
-    let address = pod["status"]["podIP"].as_str().context("a running Pod without an address")?;
+    let pod = run_pod(cluster)?;
+    let address = text(&pod, "/status/podIP").context("a running Pod without an address")?;
     let _: IpAddr = address.parse().with_context(|| format!("the Pod's address {address:?}"))?;
-    let uid = pod["metadata"]["uid"].as_str().context("a Pod without a UID")?;
+    let uid = text(&pod, "/metadata/uid").context("a Pod without a UID")?;
     // The systemd driver writes the dashes as underscores.
     let cgroups = format!(
         "find /sys/fs/cgroup -type d -path '*kubepods*' | grep -cE '{}|{uid}'",
@@ -35,8 +46,15 @@ pub(crate) fn run(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
             found.text.trim()
         );
     }
+    steps.begin("the API server: away, and back");
+    cluster.stop_api()?;
+    if cluster.get(&["pod", NAME]).is_ok() {
+        bail!("the API server was ended, and yet it answers");
+    }
+    cluster.start_api()?;
+    cluster.get(&["pod", NAME])?;
     steps.begin("the Pod: gone");
-    cluster.kubectl(&["delete", "pod", "smoke", "--wait=false"])?;
+    cluster.kubectl(&["delete", "pod", NAME, "--wait=false"])?;
     cluster.wait("the Pod is gone", LIMIT, || {
         let left = cluster.kubectl(&["get", "pods", "-o", "name"])?;
         Ok(left.trim().is_empty().then_some(()))
@@ -46,4 +64,37 @@ pub(crate) fn run(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
     })?;
     steps.end();
     Ok(())
+}
+
+/// Switches the node off with a Pod on it: the kubelet holds that up until the Pod has ended and
+/// the API knows.
+pub(crate) fn shutdown(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
+    steps.begin("a Pod on a node that is switched off");
+    run_pod(cluster)?;
+    let asked = cluster.node_exec("systemctl poweroff")?;
+    if asked.status != 0 {
+        bail!("systemctl poweroff: {}: {}", asked.status, asked.text);
+    }
+    cluster.wait("the API knows that the Pod was ended by the shutdown", LIMIT, || {
+        let pod = cluster.get(&["pod", NAME])?;
+        Ok((text(&pod, "/status/phase") == Some("Failed")
+            && text(&pod, "/status/reason") == Some("Terminated"))
+        .then_some(()))
+    })?;
+    if !cluster.wait_power_off(LIMIT)? {
+        bail!("the node is not off {LIMIT:?} later");
+    }
+    steps.end();
+    Ok(())
+}
+
+fn run_pod(cluster: &Cluster) -> Result<serde_json::Value> {
+    cluster.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {NAME}\nspec:\n  \
+         terminationGracePeriodSeconds: 5\n  containers:\n  - name: main\n    image: {PAUSE}\n"
+    ))?;
+    cluster.wait("the Pod runs", LIMIT, || {
+        let pod = cluster.get(&["pod", NAME])?;
+        Ok((text(&pod, "/status/phase") == Some("Running")).then_some(pod))
+    })
 }

@@ -1,0 +1,92 @@
+//! A cluster that is left running, for a person.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{binaries::Binaries, cluster::Cluster, control_plane, interrupt, node, proxy::Proxy};
+use crate::paths;
+
+/// A free port of the loopback.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// The agent's Pods, as `deploy/` labels them, and the port that they serve.
+const AGENT: (&str, u16) = ("app.kubernetes.io/name=podvitals", 9550);
+/// How often an agent is looked for that a person may have applied meanwhile.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Tells how to use the cluster, and waits for Ctrl-C.
+pub(crate) fn run(cluster: &Cluster, binaries: &Binaries) -> Result<()> {
+    let api = cluster.forward(ANY_PORT, control_plane::ADDRESS)?;
+    let commands = cluster.forward(ANY_PORT, node::EXEC)?;
+    let file = address_file()?;
+    fs::write(&file, commands.address.to_string())
+        .with_context(|| format!("write {}", file.display()))?;
+    let kubeconfig = cluster.dir().join("kubeconfig");
+    cluster.write_kubeconfig(&kubeconfig, &format!("https://{}", api.address))?;
+    println!(
+        "\nThe cluster runs until Ctrl-C. From another terminal:\n  \
+           export KUBECONFIG={}\n  \
+           {} get pods --all-namespaces --output wide\n  \
+           cargo xtask e2e --on-node 'journalctl --unit kubelet --no-pager'\n\
+         console and logs: {}",
+        kubeconfig.display(),
+        binaries.kubernetes.join("kubectl").display(),
+        cluster.dir().display()
+    );
+    let mut agent: Option<(SocketAddr, Proxy)> = None;
+    let mut rounds = 0_u32;
+    while !interrupt::asked() {
+        cluster.check()?;
+        if rounds.is_multiple_of(25) {
+            let pod = find_agent(cluster);
+            if let Some(pod) = pod
+                && agent.as_ref().is_none_or(|(known, _)| *known != pod)
+            {
+                let proxy = cluster.forward(ANY_PORT, pod)?;
+                println!("the agent {pod}: http://{}/", proxy.address);
+                agent = Some((pod, proxy));
+            }
+        }
+        rounds = rounds.wrapping_add(1);
+        thread::sleep(LOOK / 25);
+    }
+    let _ = fs::remove_file(&file);
+    Ok(())
+}
+
+/// Where the agent's Pod serves, if there is one.
+fn find_agent(cluster: &Cluster) -> Option<SocketAddr> {
+    let (label, port) = AGENT;
+    let address = "jsonpath={.items[0].status.podIP}";
+    let args = ["get", "pods", "--all-namespaces", "--selector", label, "--output", address];
+    let address = cluster.kubectl(&args).ok()?.parse().ok()?;
+    Some(SocketAddr::new(address, port))
+}
+
+/// `cargo xtask e2e --on-node`
+pub(crate) fn on_node(command: &str) -> Result<()> {
+    let file = address_file()?;
+    let address = fs::read_to_string(&file).with_context(|| {
+        format!("read {}: is there a cluster, by cargo xtask e2e --keep?", file.display())
+    })?;
+    let address: SocketAddr = address.parse().with_context(|| format!("{address:?}"))?;
+    let stream = TcpStream::connect(address).with_context(|| {
+        format!("connect to {address}: does the cluster still run that wrote {}?", file.display())
+    })?;
+    let output = node::exchange(stream, command, Duration::from_secs(600))?;
+    print!("{}", output.text);
+    if output.status != 0 {
+        bail!("on the node: {command}: exit status {}", output.status);
+    }
+    Ok(())
+}
+
+fn address_file() -> Result<PathBuf> {
+    Ok(paths::work("e2e")?.join("exec-address"))
+}
