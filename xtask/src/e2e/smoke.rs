@@ -75,11 +75,11 @@ pub(crate) fn shutdown(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
     if asked.status != 0 {
         bail!("systemctl poweroff: {}: {}", asked.status, asked.text);
     }
+    // Not the status's reason: a Pod whose containers exit with 0 is `Succeeded`, and has none.
+    let condition = "jsonpath={.status.conditions[?(@.type=='DisruptionTarget')].message}";
     cluster.wait("the API knows that the Pod was ended by the shutdown", LIMIT, || {
-        let pod = cluster.get(&["pod", NAME])?;
-        Ok((text(&pod, "/status/phase") == Some("Failed")
-            && text(&pod, "/status/reason") == Some("Terminated"))
-        .then_some(()))
+        let message = cluster.kubectl(&["get", "pod", NAME, "-o", condition])?;
+        Ok(message.contains("imminent node shutdown").then_some(()))
     })?;
     if !cluster.wait_power_off(LIMIT)? {
         bail!("the node is not off {LIMIT:?} later");
