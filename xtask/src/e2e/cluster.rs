@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -101,9 +101,16 @@ impl Cluster {
         steps.begin("API server: ready");
         cluster.wait_api()?;
         steps.begin("node: boots, and takes a command");
-        cluster.wait("the node takes a command", BOOT, || {
-            Ok(cluster.node_exec("true").is_ok_and(|output| output.status == 0).then_some(()))
-        })?;
+        if let Err(error) = cluster.wait_boot() {
+            interrupt::check()?;
+            // Software emulation loses a boot now and then: repeated, once.
+            println!("{error:#}: once more");
+            let mut node = cluster.node();
+            node.stop()?;
+            *node = Node::start(&cluster.dir, &disk, options, &cluster.names)?;
+            drop(node);
+            cluster.wait_boot()?;
+        }
         steps.begin("node: Ready");
         let conditions = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
         cluster.wait("the node is Ready", READY, || {
@@ -143,7 +150,7 @@ impl Cluster {
     /// Fails if a program of the control plane has ended by itself, or the node has gone.
     pub(crate) fn check(&self) -> Result<()> {
         self.control_plane().check()?;
-        self.node.lock().unwrap_or_else(PoisonError::into_inner).check()
+        self.node().check()
     }
 
     /// What `kubectl` prints, as the cluster's administrator.
@@ -220,6 +227,12 @@ impl Cluster {
         self.wait_api()
     }
 
+    fn wait_boot(&self) -> Result<()> {
+        self.wait("the node takes a command", BOOT, || {
+            Ok(self.node_exec("true").is_ok_and(|output| output.status == 0).then_some(()))
+        })
+    }
+
     fn wait_api(&self) -> Result<()> {
         self.wait("the API server is ready", API_START, || {
             Ok(self.kubectl(&["get", "--raw=/readyz"]).ok())
@@ -235,7 +248,7 @@ impl Cluster {
 
     /// Waits until the machine has ended, as after a shutdown from within; whether it has.
     pub(crate) fn wait_power_off(&self, limit: Duration) -> Result<bool> {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner).wait(limit)
+        self.node().wait(limit)
     }
 
     /// Where logs are.
@@ -245,10 +258,14 @@ impl Cluster {
 
     /// The node's kernel.
     pub(crate) fn kernel(&self) -> String {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner).release.clone()
+        self.node().release.clone()
     }
 
-    fn control_plane(&self) -> std::sync::MutexGuard<'_, ControlPlane> {
+    fn node(&self) -> MutexGuard<'_, Node> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn control_plane(&self) -> MutexGuard<'_, ControlPlane> {
         self.control_plane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -69,7 +69,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     let images = [Archive { name: "pause", bytes: image::archive(&[pause(&binaries)?])? }];
     interrupt::watch()?;
     let cluster = Cluster::start(&args.options, &binaries, &images, &mut steps)?;
-    let mut result = smoke::run(&cluster, &mut steps);
+    let mut result = smoke::run(&cluster, &args.options, &mut steps);
     if result.is_ok() && !args.keep {
         result = smoke::shutdown(&cluster, &mut steps);
     }

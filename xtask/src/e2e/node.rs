@@ -190,6 +190,11 @@ impl Node {
         Ok(())
     }
 
+    /// Switches it off at once.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        self.qemu.stop().map(drop)
+    }
+
     /// Whether the machine has ended, as after a shutdown from within.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<bool> {
         Ok(self.qemu.wait(limit)?.is_some())

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     PAUSE,
     cluster::{Cluster, text},
-    node,
+    node::{self, Options},
     steps::Steps,
 };
 
@@ -24,7 +24,7 @@ const KUBELET: SocketAddr = SocketAddr::new(IpAddr::V4(node::ADDRESS), 10248);
 const NAME: &str = "smoke";
 
 /// Applies a Pod, sees it running with an address and a cgroup, deletes it, sees both gone.
-pub(crate) fn run(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
+pub(crate) fn run(cluster: &Cluster, options: &Options, steps: &mut Steps) -> Result<()> {
     let healthz = cluster.fetch(KUBELET, "/healthz")?;
     if healthz != "ok" {
         bail!("the kubelet's /healthz says {healthz:?}");
@@ -34,17 +34,13 @@ pub(crate) fn run(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
     let address = text(&pod, "/status/podIP").context("a running Pod without an address")?;
     let _: IpAddr = address.parse().with_context(|| format!("the Pod's address {address:?}"))?;
     let uid = text(&pod, "/metadata/uid").context("a Pod without a UID")?;
-    // The systemd driver writes the dashes as underscores.
-    let cgroups = format!(
-        "find /sys/fs/cgroup -type d -path '*kubepods*' | grep -cE '{}|{uid}'",
-        uid.replace('-', "_")
-    );
-    let found = cluster.node_exec(&cgroups)?;
-    if found.text.trim().parse::<u32>().unwrap_or(0) < 3 {
-        bail!(
-            "on the node there are {} cgroups of the Pod, its sandbox and its container",
-            found.text.trim()
-        );
+    let cgroups = check_cgroups(cluster, uid, options)?;
+    // As the agent does: from a Pod to the API's service address, through the node's one rule.
+    let reach = "nsenter --net=/proc/$(pgrep --newest --exact pause)/ns/net \
+        bash -c 'exec 3<>/dev/tcp/203.0.113.1/443'";
+    let reached = cluster.node_exec(reach)?;
+    if reached.status != 0 {
+        bail!("a Pod does not reach the API's service address: {}", reached.text.trim());
     }
     steps.begin("the API server: away, and back");
     cluster.stop_api()?;
@@ -60,10 +56,32 @@ pub(crate) fn run(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
         Ok(left.trim().is_empty().then_some(()))
     })?;
     cluster.wait("the Pod's cgroups are gone", LIMIT, || {
-        Ok((cluster.node_exec(&cgroups)?.text.trim() == "0").then_some(()))
+        Ok(cluster.node_exec(&cgroups)?.text.trim().is_empty().then_some(()))
     })?;
     steps.end();
     Ok(())
+}
+
+/// Whether the Pod, its sandbox and its container have the cgroups that `options` ask for. Returns
+/// the command that lists them.
+fn check_cgroups(cluster: &Cluster, uid: &str, options: &Options) -> Result<String> {
+    let name = match options.cgroup_driver.as_str() {
+        // It writes the dashes as underscores.
+        "systemd" => format!("kubepods-besteffort-pod{}.slice", uid.replace('-', "_")),
+        _ => format!("kubepods/besteffort/pod{uid}"),
+    };
+    let list = format!("find /sys/fs/cgroup -type d -path '*{name}*'");
+    let found = cluster.node_exec(&list)?.text;
+    if found.trim().lines().count() != 3 {
+        bail!("the cgroups of a Pod, its sandbox and its container are: {found:?}");
+    }
+    // The kubelet sets it for containers only, not for the sandbox.
+    let groups = cluster.node_exec(&format!("{list} -exec cat {{}}/memory.oom.group \\;"))?.text;
+    let killed_whole = groups.contains('1');
+    if killed_whole == options.single_process_oom_kill {
+        bail!("memory.oom.group of the Pod's cgroups, with {options:?}: {groups:?}");
+    }
+    Ok(list)
 }
 
 /// Switches the node off with a Pod on it: the kubelet holds that up until the Pod has ended and
