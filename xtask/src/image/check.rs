@@ -8,10 +8,13 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::{
     USER,
     archive::Image,
-    layer::{CAPABILITY_XATTR, vfs_cap_data},
+    layer::{CAPABILITY_XATTR, Capability, vfs_cap_data},
     unpack,
 };
 use crate::shell;
+
+/// What `deploy/` adds to the agent's container.
+const CAPABILITIES_OF_POD: [Capability; 2] = [Capability::BPF, Capability::PERFMON];
 
 /// Checks every digest of `archive`, then its binary; or says why the latter cannot be.
 pub(super) fn agent(archive: &[u8], image: &Image) -> Result<Option<String>> {
@@ -19,6 +22,10 @@ pub(super) fn agent(archive: &[u8], image: &Image) -> Result<Option<String>> {
     let [read] = unpacked.as_slice() else { bail!("{} images, not one", unpacked.len()) };
     if read.name != image.name {
         bail!("the archive has {}, not {}", read.name, image.name);
+    }
+    let user = read.config.pointer("/config/User").and_then(serde_json::Value::as_str);
+    if user != Some(image.config.user.as_str()) {
+        bail!("the archive's user is {user:?}, not {}", image.config.user);
     }
     if !nix::unistd::geteuid().is_root() {
         return Ok(Some("only root can unpack file capabilities".to_owned()));
@@ -44,22 +51,69 @@ pub(super) fn agent(archive: &[u8], image: &Image) -> Result<Option<String>> {
     run(&root.path().join("podvitals"))
 }
 
-/// Runs the unpacked binary without any capability in reach, and as in the Pod of `deploy/`.
+/// Runs the unpacked binary without any capability in reach, and as the Pod of `deploy/` does.
 fn run(binary: &Path) -> Result<Option<String>> {
-    let version = shell::output(bare(&["--bounding-set=-all"]).arg(binary).arg("--version"))
+    let version = shell::output(setpriv(&["--bounding-set=-all", NO_NEW]).arg(binary).arg("-V"))
         .context("without any capability, the binary must start all the same")?;
     println!("runs as user {USER} without any capability: {}", version.trim());
     let flags = statvfs(binary).context("statvfs of the unpacked binary")?.flags();
     if flags.contains(FsFlags::ST_NOSUID) {
         return Ok(Some(format!("{} is mounted nosuid", binary.display())));
     }
+    let own = effective(&fs::read_to_string("/proc/self/status").context("/proc/self/status")?)?;
+    if CAPABILITIES_OF_POD.iter().any(|capability| own & (1 << capability.0) == 0) {
+        return Ok(Some("this very process lacks CAP_BPF or CAP_PERFMON".to_owned()));
+    }
+    // With no_new_privs an exec gives of the file's capabilities those that were permitted before
+    // (security/commoncap.c, `cap_bprm_creds_from_file`). containerd leaves the added ones in the
+    // bounding and in the permitted set of other users than root too, and makes none ambient
+    // (internal/cri/server/container_create.go, 2.1). The first setpriv carries them over the
+    // change of the user as ambient ones, which the second takes away.
+    let added = "-all,+bpf,+perfmon";
+    let sets = ["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}={added}"));
+    let mut check = setpriv(&sets.each_ref().map(String::as_str));
+    check.args(["setpriv", "--ambient-caps=-all", "--inh-caps=-all", NO_NEW]);
+    check.arg(binary).arg("check");
+    // What else the machine lacks is in its exit status.
+    let output = check.output().context("start setpriv")?;
+    let findings = String::from_utf8_lossy(&output.stdout);
+    for name in ["CAP_BPF", "CAP_PERFMON"] {
+        let found = findings.lines().find(|line| line.split_whitespace().next() == Some(name));
+        if found.is_none_or(|line| line.split_whitespace().nth(1) != Some("ok")) {
+            bail!(
+                "as in the Pod, {name} is not effective: {found:?} {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+    }
+    println!("as user {USER} with no_new_privs, CAP_BPF and CAP_PERFMON are effective");
     Ok(None)
 }
 
-/// `setpriv` for a user without rights who can get no new ones.
-fn bare(args: &[&str]) -> Command {
+const NO_NEW: &str = "--no-new-privs";
+
+/// `setpriv` to a user without rights.
+fn setpriv(args: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
-    command.args([&format!("--reuid={USER}"), &format!("--regid={USER}")]);
-    command.args(["--clear-groups", "--no-new-privs", "--inh-caps=-all"]).args(args);
+    command.args([format!("--reuid={USER}"), format!("--regid={USER}")]);
+    command.arg("--clear-groups").args(args);
     command
+}
+
+/// The effective capabilities in a `/proc/<pid>/status`.
+fn effective(status: &str) -> Result<u64> {
+    let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:")).context("no CapEff")?;
+    u64::from_str_radix(hex.trim(), 16).context("CapEff in /proc/self/status")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_read_from_the_status() {
+        let status = "CapPrm:\t0000000000000000\nCapEff:\t000000c000000000\nCapBnd:\t0\n";
+        assert_eq!(effective(status).unwrap(), 0xc0_0000_0000);
+        effective("Name:\tx\n").unwrap_err();
+    }
 }
