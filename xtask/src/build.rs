@@ -58,17 +58,29 @@ fn dynamic_with(object: &Path) -> Result<Built> {
     Ok(Built::in_dir(&paths::target().join("release")))
 }
 
+/// The program in the Pods of the end-to-end tests, static.
+pub(crate) fn static_workload() -> Result<PathBuf> {
+    println!("building workload, static");
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--quiet", "--locked", "--release", "-p", "workload"]);
+    Ok(run_static(&mut cargo)?.join("workload"))
+}
+
 fn static_with(object: &Path) -> Result<Built> {
     println!("building agent, scenarios and bench, static");
+    Ok(Built::in_dir(&run_static(&mut cargo(object))?))
+}
+
+/// Lets `cargo` build static programs, and says where they are.
+fn run_static(cargo: &mut Command) -> Result<PathBuf> {
     let host = host()?;
-    let mut cargo = cargo(object);
     // A target named explicitly keeps the flag away from build scripts and procedural macros, and
     // a folder of its own keeps both kinds of build warm.
     let dir = paths::target().join("static");
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     cargo.args(["--target", &host, "--target-dir"]).arg(&dir);
-    shell::run(&mut cargo)?;
-    Ok(Built::in_dir(&dir.join(host).join("release")))
+    shell::run(cargo)?;
+    Ok(dir.join(host).join("release"))
 }
 
 fn cargo(object: &Path) -> Command {

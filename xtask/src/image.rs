@@ -27,6 +27,13 @@ const PORT: &str = "9550/tcp";
 const CAPABILITIES: [Capability; 4] =
     [Capability::BPF, Capability::PERFMON, Capability::NET_ADMIN, Capability::SYSLOG];
 
+/// The image of what runs in the Pods of the end-to-end tests.
+pub(crate) const WORKLOAD: &str = "podvitals.test/workload:v1";
+/// The same, but stopped by SIGQUIT.
+pub(crate) const WORKLOAD_SIGQUIT: &str = "podvitals.test/workload-sigquit:v1";
+/// A sandbox's image.
+pub(crate) const PAUSE: &str = "podvitals.test/pause:3.10";
+
 /// Arguments of `cargo xtask image`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -36,28 +43,40 @@ pub(crate) struct Args {
     /// The image's whole name.
     #[arg(long, value_name = "NAME:TAG", default_value = AGENT)]
     tag: String,
+    /// Write the images of the end-to-end tests instead: workloads and a pause, in one archive.
+    #[arg(long, conflicts_with = "tag")]
+    workload: bool,
 }
 
 /// `cargo xtask image`
 pub(crate) fn command(args: &Args) -> Result<()> {
+    let name = if args.workload { "workload.tar" } else { "podvitals.tar" };
     let output = match &args.output {
         Some(path) => paths::absolute(path)?,
-        None => paths::work("image")?.join("podvitals.tar"),
+        None => paths::work("image")?.join(name),
     };
-    let image = agent(&build::static_release()?.agent, &args.tag)?;
-    let archive = archive(std::slice::from_ref(&image))?;
-    if let Some(skipped) = check::agent(&archive, &image)? {
-        println!("SKIPPED: running the image's binary: {skipped}");
+    let images = if args.workload {
+        workloads(&build::static_workload()?)?
+    } else {
+        vec![agent(&build::static_release()?.agent, &args.tag)?]
+    };
+    let archive = archive(&images)?;
+    if let Some(skipped) = check(&archive, &images)? {
+        println!("SKIPPED: running what is in the image: {skipped}");
     }
     fs::write(&output, &archive).with_context(|| format!("write {}", output.display()))?;
-    println!("image      {} ({} KiB)", args.tag, archive.len().div_ceil(1024));
-    println!("archive    {}", output.display());
-    println!(
-        "load it    ctr -n k8s.io images import {0}, docker load -i {0}, podman load -i {0}, or\n\
-         \x20          kind load image-archive {0}",
-        output.display()
-    );
+    for image in &images {
+        println!("image      {}", image.name);
+    }
+    println!("archive    {} ({} KiB)", output.display(), archive.len().div_ceil(1024));
+    println!("load it    ctr -n k8s.io images import, docker load -i, podman load -i, or");
+    println!("           kind load image-archive");
     Ok(())
+}
+
+/// Reads `archive` again and runs what is in it; gives the reason if it cannot be run here.
+pub(crate) fn check(archive: &[u8], images: &[Image]) -> Result<Option<String>> {
+    check::archive(archive, images)
 }
 
 /// The agent's image: its static binary and nothing else.
@@ -83,6 +102,24 @@ pub(crate) fn agent(binary: &Path, name: &str) -> Result<Image> {
             ..Config::default()
         },
     })
+}
+
+/// The images of the end-to-end tests, all of the one static program `binary`.
+pub(crate) fn workloads(binary: &Path) -> Result<Vec<Image>> {
+    let bytes = read(binary)?;
+    let image = |name: &str, program: &str, config: Config| Image {
+        name: name.to_owned(),
+        files: vec![File::program(program, bytes.clone())],
+        config: Config { entrypoint: vec![format!("/{program}")], ..config },
+    };
+    let sigquit = Config { stop_signal: Some("SIGQUIT".to_owned()), ..Config::default() };
+    // The user of Kubernetes' own pause image.
+    let pause = Config { user: "65535:65535".to_owned(), ..Config::default() };
+    Ok(vec![
+        image(WORKLOAD, "workload", Config::default()),
+        image(WORKLOAD_SIGQUIT, "workload", sigquit),
+        image(PAUSE, "pause", pause),
+    ])
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

@@ -61,7 +61,7 @@ enum Command {
     Build(build::Args),
     /// Build and start the agent on this machine, on a demo if it has no container.
     Run(run::Args),
-    /// Write the agent's container image, an archive, and check it.
+    /// Write the agent's container image as an archive, and check it.
     Image(image::Args),
     /// Run every check that CI runs, and end with a table of them.
     Test(test::Args),

@@ -16,25 +16,40 @@ use crate::shell;
 /// What `deploy/` adds to the agent's container.
 const CAPABILITIES_OF_POD: [Capability; 2] = [Capability::BPF, Capability::PERFMON];
 
-/// Checks every digest of `archive`, then its binary; or says why the latter cannot be.
-pub(super) fn agent(archive: &[u8], image: &Image) -> Result<Option<String>> {
+/// Checks every digest of `archive` against `images`, then the files as they are when unpacked, and
+/// runs the agent; or says why the latter cannot be.
+pub(super) fn archive(archive: &[u8], images: &[Image]) -> Result<Option<String>> {
     let unpacked = unpack::images(archive)?;
-    let [read] = unpacked.as_slice() else { bail!("{} images, not one", unpacked.len()) };
-    if read.name != image.name {
-        bail!("the archive has {}, not {}", read.name, image.name);
+    if unpacked.len() != images.len() {
+        bail!("the archive has {} images, not {}", unpacked.len(), images.len());
     }
-    let user = read.config.pointer("/config/User").and_then(serde_json::Value::as_str);
-    if user != Some(image.config.user.as_str()) {
-        bail!("the archive's user is {user:?}, not {}", image.config.user);
+    for (read, image) in unpacked.iter().zip(images) {
+        if read.name != image.name {
+            bail!("the archive has {}, not {}", read.name, image.name);
+        }
+        let user = read.config.pointer("/config/User").and_then(serde_json::Value::as_str);
+        if user.unwrap_or_default() != image.config.user {
+            bail!("{}: the user is {user:?}, not {}", image.name, image.config.user);
+        }
     }
     if !nix::unistd::geteuid().is_root() {
         return Ok(Some("only root can unpack file capabilities".to_owned()));
     }
+    for (read, image) in unpacked.iter().zip(images) {
+        if let Some(skipped) = files(&read.layer, image).with_context(|| image.name.clone())? {
+            return Ok(Some(skipped));
+        }
+    }
+    Ok(None)
+}
+
+/// The files of one image, unpacked.
+fn files(layer: &[u8], image: &Image) -> Result<Option<String>> {
     let root = tempfile::Builder::new().prefix("podvitals-image-").tempdir();
     let root = root.context("make a folder to unpack into")?;
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755))
         .context("open the folder to every user")?;
-    let mut layer = tar::Archive::new(read.layer.as_slice());
+    let mut layer = tar::Archive::new(layer);
     layer.set_preserve_permissions(true);
     layer.set_preserve_ownerships(true);
     layer.set_unpack_xattrs(true);
@@ -47,8 +62,13 @@ pub(super) fn agent(archive: &[u8], image: &Image) -> Result<Option<String>> {
         if value != expected {
             bail!("{}: {CAPABILITY_XATTR} is {value:?}, not {expected:?}", path.display());
         }
+        if !file.capabilities.is_empty()
+            && let Some(skipped) = run(&path)?
+        {
+            return Ok(Some(skipped));
+        }
     }
-    run(&root.path().join("podvitals"))
+    Ok(None)
 }
 
 /// Runs the unpacked binary without any capability in reach, and as the Pod of `deploy/` does.

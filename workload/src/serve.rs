@@ -1,0 +1,151 @@
+//! What probes ask.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::{cli::Serve, log::log};
+
+/// How long a client may take for its request.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+/// How much of a request is read.
+const REQUEST_LIMIT: usize = 16 * 1024;
+/// How often a TCP server looks whether it shall close.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What every answer depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Health {
+    fails_at: Option<Instant>,
+    delay: Duration,
+}
+
+impl Health {
+    fn fails(self) -> bool {
+        self.fails_at.is_some_and(|at| Instant::now() >= at)
+    }
+}
+
+/// Starts every server that was asked for.
+pub(crate) fn start(serve: &Serve, start: Instant, fails_at: Option<Instant>) -> Result<()> {
+    let health = Health { fails_at, delay: serve.delay };
+    let listen_at = start + serve.listen_after;
+    if let Some(port) = serve.serve_http {
+        when(listen_at, port, "http", move |listener| {
+            each(&listener, move |stream| http(stream, health));
+        })?;
+    }
+    if let Some(port) = serve.serve_tcp {
+        when(listen_at, port, "tcp", move |listener| tcp(&listener, health))?;
+    }
+    Ok(())
+}
+
+/// Listens at once if it is time, so that an error ends the program, else later.
+fn when(
+    at: Instant,
+    port: u16,
+    protocol: &'static str,
+    serve: impl FnOnce(TcpListener) + Send + 'static,
+) -> Result<()> {
+    if at <= Instant::now() {
+        let listener = listen(port, protocol)?;
+        thread::spawn(move || serve(listener));
+        return Ok(());
+    }
+    thread::spawn(move || {
+        thread::sleep(at.saturating_duration_since(Instant::now()));
+        match listen(port, protocol) {
+            Ok(listener) => serve(listener),
+            Err(error) => log("listen_failed", &json!({ "error": format!("{error:#}") })),
+        }
+    });
+    Ok(())
+}
+
+/// On every address; without IPv6, on those of IPv4.
+fn listen(port: u16, protocol: &str) -> Result<TcpListener> {
+    let addresses: [SocketAddr; 2] =
+        [(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()];
+    let listener =
+        TcpListener::bind(&addresses[..]).with_context(|| format!("listen on port {port}"))?;
+    let port = listener.local_addr().context("getsockname")?.port();
+    log("listen", &json!({ "protocol": protocol, "port": port }));
+    Ok(listener)
+}
+
+/// Answers each connection in a thread of its own.
+fn each(listener: &TcpListener, answer: impl Fn(TcpStream) + Clone + Send + 'static) {
+    for stream in listener.incoming().flatten() {
+        let answer = answer.clone();
+        thread::spawn(move || answer(stream));
+    }
+}
+
+fn http(stream: TcpStream, health: Health) {
+    let client = stream.peer_addr().ok();
+    let _ = stream.set_read_timeout(Some(READ_LIMIT));
+    answer_http(stream, health, "http", client);
+}
+
+/// Reads a request and answers it, over whatever it came.
+fn answer_http(
+    mut stream: impl Read + Write,
+    health: Health,
+    protocol: &str,
+    client: Option<SocketAddr>,
+) {
+    let Some(request) = head(&mut stream) else {
+        log("no_request", &json!({ "protocol": protocol, "client": client }));
+        return;
+    };
+    let path = request.split_whitespace().nth(1).unwrap_or_default();
+    log("request", &json!({ "protocol": protocol, "client": client, "path": path }));
+    thread::sleep(health.delay);
+    let (status, text) = if health.fails() { (503, "Service Unavailable") } else { (200, "OK") };
+    let answer = format!(
+        "HTTP/1.1 {status} {text}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{text}\n",
+        text.len() + 1
+    );
+    let sent = stream.write_all(answer.as_bytes()).and_then(|()| stream.flush()).is_ok();
+    log(
+        "answer",
+        &json!({ "protocol": protocol, "client": client, "status": status, "sent": sent }),
+    );
+}
+
+/// A request up to its empty line.
+fn head(stream: &mut impl Read) -> Option<String> {
+    let mut head = Vec::new();
+    let mut buffer = [0; 1024];
+    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+        let read = stream.read(&mut buffer).ok().filter(|&read| read > 0)?;
+        head.extend_from_slice(buffer.get(..read)?);
+        if head.len() > REQUEST_LIMIT {
+            return None;
+        }
+    }
+    String::from_utf8(head).ok()
+}
+
+/// Accepts and closes, until it is unhealthy: then nobody listens, and the kernel refuses.
+fn tcp(listener: &TcpListener, health: Health) {
+    if health.fails_at.is_some() && listener.set_nonblocking(true).is_err() {
+        return log("listen_failed", &json!({ "error": "the socket cannot be non-blocking" }));
+    }
+    while !health.fails() {
+        match listener.accept() {
+            Ok((_, client)) => log("accept", &json!({ "protocol": "tcp", "client": client })),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(POLL),
+            Err(error) => log("accept_failed", &json!({ "error": error.to_string() })),
+        }
+    }
+    log("unlisten", &json!({ "protocol": "tcp" }));
+}
