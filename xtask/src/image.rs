@@ -22,7 +22,7 @@ pub(crate) const AGENT: &str = concat!("localhost/podvitals:", env!("CARGO_PKG_V
 /// Nobody's user ("nobody" of most distributions).
 pub(crate) const USER: u32 = 65534;
 /// Where the agent serves.
-const PORT: &str = "9550/tcp";
+pub(crate) const PORT: &str = "9550/tcp";
 /// All that any collector may ask for. A Pod's own list decides which of them it gets.
 const CAPABILITIES: [Capability; 4] =
     [Capability::BPF, Capability::PERFMON, Capability::NET_ADMIN, Capability::SYSLOG];

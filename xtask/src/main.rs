@@ -10,6 +10,7 @@ mod build;
 mod cgroup;
 mod child;
 mod demo;
+mod deploy;
 mod e2e;
 mod http;
 mod image;

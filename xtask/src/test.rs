@@ -13,7 +13,7 @@ use crate::{
     build::{self, Built},
     cgroup,
     child::Child,
-    kernels, licences, object, paths, prometheus, shell, vm,
+    deploy, image, kernels, licences, object, paths, prometheus, shell, vm,
 };
 
 /// How long the scenarios may take on the machine's own kernel.
@@ -157,6 +157,12 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
             return Ok(Some(why));
         }
         prometheus::check(&built.agent).map(|()| None)
+    });
+    steps.run("deploy", || deploy::check().map(|()| None));
+    steps.run("image", || {
+        let Some(built) = &shared.built else { return no("the static release") };
+        let images = [image::agent(&built.agent, image::AGENT)?];
+        image::check(&image::archive(&images)?, &images)
     });
     steps.run("bench", || {
         let Some(built) = &shared.built else { return no("the static release") };

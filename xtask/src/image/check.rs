@@ -81,7 +81,7 @@ fn run(binary: &Path) -> Result<Option<String>> {
         return Ok(Some(format!("{} is mounted nosuid", binary.display())));
     }
     let own = effective(&fs::read_to_string("/proc/self/status").context("/proc/self/status")?)?;
-    if CAPABILITIES_OF_POD.iter().any(|capability| own & (1 << capability.0) == 0) {
+    if CAPABILITIES_OF_POD.iter().any(|capability| own & capability.bit() == 0) {
         return Ok(Some("this very process lacks CAP_BPF or CAP_PERFMON".to_owned()));
     }
     // With no_new_privs an exec gives of the file's capabilities those that were permitted before
@@ -89,16 +89,17 @@ fn run(binary: &Path) -> Result<Option<String>> {
     // bounding and in the permitted set of other users than root too, and makes none ambient
     // (internal/cri/server/container_create.go, 2.1). The first setpriv carries them over the
     // change of the user as ambient ones, which the second takes away.
-    let added = "-all,+bpf,+perfmon";
-    let sets = ["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}={added}"));
+    let added = CAPABILITIES_OF_POD.map(|it| it.name().replace("cap_", ",+")).concat();
+    let sets =
+        ["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}=-all{added}"));
     let mut check = setpriv(&sets.each_ref().map(String::as_str));
     check.args(["setpriv", "--ambient-caps=-all", "--inh-caps=-all", NO_NEW]);
     check.arg(binary).arg("check");
     // What else the machine lacks is in its exit status.
     let output = check.output().context("start setpriv")?;
     let findings = String::from_utf8_lossy(&output.stdout);
-    for name in ["CAP_BPF", "CAP_PERFMON"] {
-        let found = findings.lines().find(|line| line.split_whitespace().next() == Some(name));
+    for name in CAPABILITIES_OF_POD.map(|it| it.name().to_uppercase()) {
+        let found = findings.lines().find(|line| line.split_whitespace().next() == Some(&name));
         if found.is_none_or(|line| line.split_whitespace().nth(1) != Some("ok")) {
             bail!(
                 "as in the Pod, {name} is not effective: {found:?} {}",

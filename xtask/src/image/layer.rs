@@ -11,19 +11,32 @@ const XATTR_RECORD: &str = "SCHILY.xattr.";
 /// `VFS_CAP_REVISION_2` (include/uapi/linux/capability.h).
 const REVISION_2: u32 = 0x0200_0000;
 
-/// A capability's number (include/uapi/linux/capability.h).
+/// A capability that a file can give (include/uapi/linux/capability.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Capability(pub(crate) u32);
+pub(crate) struct Capability {
+    number: u32,
+    name: &'static str,
+}
 
 impl Capability {
     /// Sockets' and cgroups' network programs.
-    pub(crate) const NET_ADMIN: Self = Self(12);
+    pub(crate) const NET_ADMIN: Self = Self { number: 12, name: "cap_net_admin" };
     /// Addresses in `/proc/kallsyms`.
-    pub(crate) const SYSLOG: Self = Self(34);
+    pub(crate) const SYSLOG: Self = Self { number: 34, name: "cap_syslog" };
     /// Tracing programs.
-    pub(crate) const PERFMON: Self = Self(38);
+    pub(crate) const PERFMON: Self = Self { number: 38, name: "cap_perfmon" };
     /// Programs and maps.
-    pub(crate) const BPF: Self = Self(39);
+    pub(crate) const BPF: Self = Self { number: 39, name: "cap_bpf" };
+
+    /// Its bit in a set of 64.
+    pub(crate) const fn bit(self) -> u64 {
+        1 << self.number
+    }
+
+    /// As libcap calls it.
+    pub(crate) const fn name(self) -> &'static str {
+        self.name
+    }
 }
 
 /// A regular file, owned by root: a process of another user cannot change its own program.
@@ -96,14 +109,9 @@ fn header(kind: EntryType, mode: u32, size: u64, mtime: u64) -> Header {
 /// The effective bit of the magic stays clear: with it, an exec where the bounding set lacks one of
 /// the capabilities fails with EPERM (security/commoncap.c, `bprm_caps_from_vfs_caps`).
 pub(crate) fn vfs_cap_data(capabilities: &[Capability]) -> Vec<u8> {
-    let mut permitted = [0_u32; 2];
-    for &Capability(number) in capabilities {
-        let [low, high] = &mut permitted;
-        let half = if number < u32::BITS { low } else { high };
-        *half |= 1 << (number % u32::BITS);
-    }
-    let [low, high] = permitted;
-    [REVISION_2, low, 0, high, 0].into_iter().flat_map(u32::to_le_bytes).collect()
+    let permitted = capabilities.iter().fold(0, |set, capability| set | capability.bit());
+    let [a, b, c, d, e, f, g, h] = permitted.to_le_bytes();
+    [REVISION_2.to_le_bytes(), [a, b, c, d], [0; 4], [e, f, g, h], [0; 4]].concat()
 }
 
 #[cfg(test)]
