@@ -10,18 +10,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{binaries::Binaries, cluster::Cluster, control_plane, interrupt, node, proxy::Proxy};
+use super::{binaries::Binaries, cluster::Cluster, control_plane, interrupt, node};
 use crate::paths;
 
 /// A free port of the loopback.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-/// The agent's Pods, as `deploy/` labels them, and the port that they serve.
-const AGENT: (&str, u16) = ("app.kubernetes.io/name=podvitals", 9550);
-/// How often an agent is looked for that a person may have applied meanwhile.
-const LOOK: Duration = Duration::from_secs(5);
-
 /// Tells how to use the cluster, and waits for Ctrl-C.
-pub(crate) fn run(cluster: &Cluster, binaries: &Binaries) -> Result<()> {
+pub(crate) fn run(cluster: &Cluster, binaries: &Binaries, agent: Option<SocketAddr>) -> Result<()> {
     let api = cluster.forward(ANY_PORT, control_plane::ADDRESS)?;
     let commands = cluster.forward(ANY_PORT, node::EXEC)?;
     let file = address_file()?;
@@ -39,34 +34,16 @@ pub(crate) fn run(cluster: &Cluster, binaries: &Binaries) -> Result<()> {
         binaries.kubernetes.join("kubectl").display(),
         cluster.dir().display()
     );
-    let mut agent: Option<(SocketAddr, Proxy)> = None;
-    let mut rounds = 0_u32;
+    if let Some(agent) = agent {
+        let proxy = cluster.forward(ANY_PORT, agent)?;
+        println!("agent: http://{}/", proxy.address);
+    }
     while !interrupt::asked() {
         cluster.check()?;
-        if rounds.is_multiple_of(25) {
-            let pod = find_agent(cluster);
-            if let Some(pod) = pod
-                && agent.as_ref().is_none_or(|(known, _)| *known != pod)
-            {
-                let proxy = cluster.forward(ANY_PORT, pod)?;
-                println!("the agent {pod}: http://{}/", proxy.address);
-                agent = Some((pod, proxy));
-            }
-        }
-        rounds = rounds.wrapping_add(1);
-        thread::sleep(LOOK / 25);
+        thread::sleep(Duration::from_millis(200));
     }
     let _ = fs::remove_file(&file);
     Ok(())
-}
-
-/// Where the agent's Pod serves, if there is one.
-fn find_agent(cluster: &Cluster) -> Option<SocketAddr> {
-    let (label, port) = AGENT;
-    let address = "jsonpath={.items[0].status.podIP}";
-    let args = ["get", "pods", "--all-namespaces", "--selector", label, "--output", address];
-    let address = cluster.kubectl(&args).ok()?.parse().ok()?;
-    Some(SocketAddr::new(address, port))
 }
 
 /// `cargo xtask e2e --on-node`

@@ -5,6 +5,7 @@
 //! for documentation (RFC 5737): 192.0.2.0/24 the host (.1) and the node (.2), 198.51.100.0/24 the
 //! Pods, 203.0.113.0/24 services, of which there is one, the API's.
 
+mod agent;
 mod binaries;
 mod cluster;
 mod control_plane;
@@ -18,7 +19,7 @@ mod rootfs;
 mod smoke;
 mod steps;
 
-use std::fs;
+use std::{fs, net::SocketAddr};
 
 use anyhow::{Context as _, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
@@ -29,6 +30,7 @@ use self::{
     steps::Steps,
 };
 use crate::{
+    build,
     image::{self, Image},
     paths,
 };
@@ -66,23 +68,27 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     let mut steps = Steps::new();
     steps.begin("programs and images");
     let binaries = binaries::fetch()?;
-    let images = [Archive { name: "pause", bytes: image::archive(&[pause(&binaries)?])? }];
+    let agent = image::agent(&build::static_release()?.agent, image::AGENT)?;
+    let mut images = image::workloads(&build::static_workload()?)?;
+    images.extend([agent, pause(&binaries)?]);
+    let images = [Archive { name: "all", bytes: image::archive(&images)? }];
     interrupt::watch()?;
     let cluster = Cluster::start(&args.options, &binaries, &images, &mut steps)?;
-    let mut result = smoke::run(&cluster, &args.options, &mut steps);
-    if result.is_ok() && !args.keep {
-        result = smoke::shutdown(&cluster, &mut steps);
-    }
+    let result = check(&cluster, args, &mut steps);
     steps.end();
     if result.is_err() && !interrupt::asked() {
         cluster.save_logs();
     }
+    let (agent, result) = match result {
+        Ok(agent) => (Some(agent), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
     match &result {
         Ok(()) => println!("Kubernetes {}, Linux {}", binaries.version, cluster.kernel()),
         Err(error) => println!("FAILED: {error:#}"),
     }
     if args.keep && !interrupt::asked() {
-        keep::run(&cluster, &binaries)?;
+        keep::run(&cluster, &binaries, agent)?;
     }
     let logs = cluster.dir().to_owned();
     steps.begin("end");
@@ -90,6 +96,16 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     steps.end();
     println!("\n{}", steps.report());
     result.with_context(|| format!("the e2e failed (logs: {})", logs.display()))
+}
+
+/// Everything that is checked. Returns where the agent serves.
+fn check(cluster: &Cluster, args: &Args, steps: &mut Steps) -> Result<SocketAddr> {
+    smoke::run(cluster, &args.options, steps)?;
+    let agent = agent::deploy(cluster, steps)?;
+    if !args.keep {
+        smoke::shutdown(cluster, steps)?;
+    }
+    Ok(agent)
 }
 
 /// Two runs at once would share one folder.

@@ -1,0 +1,53 @@
+//! The agent on the node, from the file that everybody applies.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    cluster::{Cluster, text},
+    steps::Steps,
+};
+use crate::paths;
+
+const MANIFEST: &str = "deploy/daemonset.yaml";
+/// Its Pods, as the manifest labels them, and the port that they serve.
+const SELECTOR: &str = "app.kubernetes.io/name=podvitals";
+const PORT: u16 = 9550;
+/// How long the agent may take to be Ready (15 s on an idle machine).
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Applies the manifest, waits until the agent is Ready, and reads a scrape.
+pub(crate) fn deploy(cluster: &Cluster, steps: &mut Steps) -> Result<SocketAddr> {
+    steps.begin("the agent: Ready");
+    let file = paths::root().join(MANIFEST);
+    let yaml = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    cluster.apply(&yaml)?;
+    let address = cluster.wait("the agent is Ready", LIMIT, || {
+        let pods = cluster.get(&["pods", "--all-namespaces", "--selector", SELECTOR])?;
+        let Some(pod) = pods.pointer("/items/0") else { return Ok(None) };
+        let containers = pod.pointer("/status/containerStatuses/0");
+        if let Some(status) = containers
+            && status.pointer("/restartCount").and_then(serde_json::Value::as_u64) > Some(0)
+        {
+            let ended = status.pointer("/lastState/terminated").map(ToString::to_string);
+            bail!("the agent ended and was started again: {}", ended.unwrap_or_default());
+        }
+        let ready = containers.and_then(|it| it.pointer("/ready")?.as_bool()) == Some(true);
+        Ok(text(pod, "/status/podIP").filter(|_| ready).map(str::to_owned))
+    })?;
+    let address: IpAddr = address.parse().with_context(|| format!("the Pod's {address:?}"))?;
+    let address = SocketAddr::new(address, PORT);
+    let scrape = cluster.fetch(address, "/metrics")?;
+    // It sees at least itself.
+    let itself = r#"podvitals_container_info{namespace="podvitals",pod="podvitals-"#;
+    if !scrape.lines().any(|line| line.starts_with(itself)) {
+        bail!("the agent's scrape has no {itself}…");
+    }
+    steps.end();
+    Ok(address)
+}
