@@ -27,6 +27,19 @@ pub(crate) fn deploy(cluster: &Cluster, steps: &mut Steps) -> Result<SocketAddr>
     let file = paths::root().join(MANIFEST);
     let yaml = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     cluster.apply(&yaml)?;
+    let address = ready(cluster)?;
+    let scrape = cluster.fetch(address, "/metrics")?;
+    // It sees at least itself.
+    let itself = r#"podvitals_container_info{namespace="podvitals",pod="podvitals-"#;
+    if !scrape.lines().any(|line| line.starts_with(itself)) {
+        bail!("the agent's scrape has no {itself}…");
+    }
+    steps.end();
+    Ok(address)
+}
+
+/// Waits until the agent's one Pod is Ready; gives where it serves.
+pub(crate) fn ready(cluster: &Cluster) -> Result<SocketAddr> {
     let address = cluster.wait("the agent is Ready", LIMIT, || {
         let pods = cluster.get(&["pods", "--all-namespaces", "--selector", SELECTOR])?;
         let Some(pod) = pods.pointer("/items/0") else { return Ok(None) };
@@ -41,13 +54,5 @@ pub(crate) fn deploy(cluster: &Cluster, steps: &mut Steps) -> Result<SocketAddr>
         Ok(text(pod, "/status/podIP").filter(|_| ready).map(str::to_owned))
     })?;
     let address: IpAddr = address.parse().with_context(|| format!("the Pod's {address:?}"))?;
-    let address = SocketAddr::new(address, PORT);
-    let scrape = cluster.fetch(address, "/metrics")?;
-    // It sees at least itself.
-    let itself = r#"podvitals_container_info{namespace="podvitals",pod="podvitals-"#;
-    if !scrape.lines().any(|line| line.starts_with(itself)) {
-        bail!("the agent's scrape has no {itself}…");
-    }
-    steps.end();
-    Ok(address)
+    Ok(SocketAddr::new(address, PORT))
 }

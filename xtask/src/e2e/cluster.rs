@@ -112,11 +112,7 @@ impl Cluster {
             cluster.wait_boot()?;
         }
         steps.begin("node: Ready");
-        let conditions = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
-        cluster.wait("the node is Ready", READY, || {
-            let status = cluster.kubectl(&["get", "node", node::NAME, "-o", conditions]);
-            Ok(status.is_ok_and(|status| status == "True").then_some(()))
-        })?;
+        cluster.wait_ready()?;
         steps.begin("default service account");
         cluster.wait("the default service account is there", API_START, || {
             Ok(cluster.kubectl(&["get", "serviceaccount", "default"]).ok())
@@ -193,6 +189,15 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Starts `kubectl`, whose output the caller reads.
+    pub(crate) fn kubectl_child(&self, args: &[&str]) -> Result<std::process::Child> {
+        let mut command = Command::new(&self.kubectl);
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let child = self.names.enter(&mut command)?.spawn();
+        child.with_context(|| format!("kubectl {}", args.join(" ")))
+    }
+
     /// Runs a shell's command on the node, as root.
     pub(crate) fn node_exec(&self, command: &str) -> Result<Output> {
         node::exec(&self.names, command, EXEC)
@@ -225,6 +230,15 @@ impl Cluster {
     pub(crate) fn start_api(&self) -> Result<()> {
         self.control_plane().start_api_server(&self.names)?;
         self.wait_api()
+    }
+
+    /// Waits until the node is Ready.
+    pub(crate) fn wait_ready(&self) -> Result<()> {
+        let conditions = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+        self.wait("the node is Ready", READY, || {
+            let status = self.kubectl(&["get", "node", node::NAME, "-o", conditions]);
+            Ok(status.is_ok_and(|status| status == "True").then_some(()))
+        })
     }
 
     fn wait_boot(&self) -> Result<()> {

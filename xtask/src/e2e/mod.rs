@@ -16,6 +16,8 @@ mod node;
 mod pki;
 mod proxy;
 mod rootfs;
+mod scenarios;
+mod scrape;
 mod smoke;
 mod steps;
 
@@ -46,6 +48,9 @@ pub(crate) struct Args {
     /// Leave it running, with the API on loopback, until Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// Only the scenarios whose names contain one of these.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    only: Vec<String>,
     /// Run this on the node of a cluster that --keep has left running, and end with its status.
     #[arg(long, value_name = "COMMAND")]
     on_node: Option<String>,
@@ -102,6 +107,10 @@ pub(crate) fn command(args: &Args) -> Result<()> {
 fn check(cluster: &Cluster, args: &Args, steps: &mut Steps) -> Result<SocketAddr> {
     smoke::run(cluster, &args.options, steps)?;
     let agent = agent::deploy(cluster, steps)?;
+    let report = scenarios::run(cluster, agent, &args.options, &args.only, steps)?;
+    let file = cluster.dir().join("report.md");
+    fs::write(&file, &report).with_context(|| format!("write {}", file.display()))?;
+    println!("{report}");
     if !args.keep {
         smoke::shutdown(cluster, steps)?;
     }

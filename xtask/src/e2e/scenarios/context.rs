@@ -1,0 +1,331 @@
+//! What a scenario works with.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::{
+    e2e::{
+        agent,
+        cluster::{Cluster, text},
+        node::Options,
+        scrape::{Labels, Scrape},
+    },
+    image::WORKLOAD,
+};
+
+/// How long something may take that takes some seconds on an idle machine.
+pub(super) const LIMIT: Duration = Duration::from_secs(180);
+/// How often the agent is asked: each answer takes the emulated node some 50 ms.
+const POLL: Duration = Duration::from_millis(700);
+
+/// A scenario's view of the cluster.
+pub(crate) struct Context<'a> {
+    pub(super) cluster: &'a Cluster,
+    agent: &'a Mutex<SocketAddr>,
+    /// How the node is set up.
+    pub(super) options: &'a Options,
+    /// The scenario's, and its Pod's.
+    pub(super) name: &'static str,
+}
+
+/// An act that a workload logged.
+#[derive(Debug)]
+pub(super) struct Act(Value);
+
+impl Act {
+    /// When, in seconds since the node's boot.
+    pub(super) fn boot_seconds(&self) -> Result<f64> {
+        let ns = self.0.pointer("/boot_ns").and_then(Value::as_u64);
+        ns.map(|ns| ns as f64 / 1e9).with_context(|| format!("no boot_ns in {}", self.0))
+    }
+
+    /// A number that it tells.
+    pub(super) fn number(&self, field: &str) -> Result<f64> {
+        let number = self.0.get(field).and_then(Value::as_f64);
+        number.with_context(|| format!("no {field} in {}", self.0))
+    }
+}
+
+/// All acts of a container, in order.
+#[derive(Debug)]
+pub(super) struct Acts(Vec<Act>);
+
+impl Acts {
+    fn parse(lines: &str) -> Self {
+        // The runtime's own complaints are no JSON.
+        Self(lines.lines().filter_map(|line| serde_json::from_str(line).ok().map(Act)).collect())
+    }
+
+    /// The first act of this kind.
+    pub(super) fn first(&self, act: &str) -> Result<&Act> {
+        let found = self.0.iter().find(|it| text(&it.0, "/act") == Some(act));
+        found.with_context(|| format!("no act {act} in {:?}", self.0))
+    }
+
+    /// The last act of this kind.
+    pub(super) fn last(&self, act: &str) -> Result<&Act> {
+        let found = self.0.iter().rev().find(|it| text(&it.0, "/act") == Some(act));
+        found.with_context(|| format!("no act {act} in {:?}", self.0))
+    }
+
+    /// Seconds from the first `from` to the last `to`.
+    pub(super) fn between(&self, from: &str, to: &str) -> Result<f64> {
+        Ok(self.last(to)?.boot_seconds()? - self.first(from)?.boot_seconds()?)
+    }
+}
+
+/// A container `main` of the workload's image.
+pub(super) fn main_container(args: &[&str]) -> Value {
+    container("main", args)
+}
+
+/// A container of the workload's image.
+pub(super) fn container(name: &str, args: &[&str]) -> Value {
+    json!({ "name": name, "image": WORKLOAD, "args": args })
+}
+
+/// A value with some fields set or changed.
+pub(super) fn with(mut value: Value, fields: &Value) -> Value {
+    if let (Some(value), Some(fields)) = (value.as_object_mut(), fields.as_object()) {
+        value.extend(fields.clone());
+    }
+    value
+}
+
+impl<'a> Context<'a> {
+    pub(super) const fn new(
+        cluster: &'a Cluster,
+        agent: &'a Mutex<SocketAddr>,
+        options: &'a Options,
+        name: &'static str,
+    ) -> Self {
+        Self { cluster, agent, options, name }
+    }
+
+    /// A Pod's template, labelled with the scenario's name.
+    pub(super) fn template(&self, spec: &Value) -> Value {
+        let defaults = json!({
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+        });
+        json!({ "metadata": { "labels": { "scenario": self.name } }, "spec": with(defaults, spec) })
+    }
+
+    /// The scenario's Pod.
+    pub(super) fn pod(&self, spec: &Value) -> Value {
+        let mut pod = self.template(spec);
+        if let Some(metadata) = pod.pointer_mut("/metadata") {
+            *metadata = with(metadata.take(), &json!({ "name": self.name }));
+        }
+        with(pod, &json!({ "apiVersion": "v1", "kind": "Pod" }))
+    }
+
+    /// Makes the scenario's Pod, and waits until it runs.
+    pub(super) fn run_pod(&self, spec: &Value) -> Result<Value> {
+        self.cluster.apply(&self.pod(spec).to_string())?;
+        self.running()
+    }
+
+    /// Waits until the scenario's Pod runs, with all its containers started.
+    pub(super) fn running(&self) -> Result<Value> {
+        self.cluster.wait(&format!("Pod {} runs", self.name), LIMIT, || {
+            let pod = self.cluster.get(&["pod", self.name])?;
+            let phase = text(&pod, "/status/phase").unwrap_or_default();
+            if matches!(phase, "Failed" | "Succeeded") {
+                bail!("it is {phase} already: {}", pod.pointer("/status").unwrap_or(&Value::Null));
+            }
+            let statuses = pod.pointer("/status/containerStatuses").and_then(Value::as_array);
+            let all = statuses.is_some_and(|all| {
+                all.iter().all(|status| status.pointer("/state/running").is_some())
+            });
+            Ok((phase == "Running" && all).then_some(pod))
+        })
+    }
+
+    /// Asks for the Pod's end, and waits until the API has forgotten it.
+    pub(super) fn delete(&self, options: &[&str]) -> Result<()> {
+        let mut args = vec!["delete", "pod", self.name, "--wait=false"];
+        args.extend(options);
+        self.cluster.kubectl(&args)?;
+        self.gone()
+    }
+
+    /// Waits until the API has forgotten the Pod.
+    pub(super) fn gone(&self) -> Result<()> {
+        self.cluster.wait(&format!("Pod {} is gone", self.name), LIMIT, || {
+            let found = self.cluster.kubectl(&[
+                "get",
+                "pod",
+                self.name,
+                "--ignore-not-found",
+                "-o",
+                "name",
+            ])?;
+            Ok(found.trim().is_empty().then_some(()))
+        })
+    }
+
+    /// Waits for something that the API says of the scenario's Pod.
+    pub(super) fn pod_until<T>(
+        &self,
+        what: &str,
+        mut look: impl FnMut(&Value) -> Option<T>,
+    ) -> Result<T> {
+        self.cluster.wait(&format!("Pod {}: {what}", self.name), LIMIT, || {
+            Ok(look(&self.cluster.get(&["pod", self.name])?))
+        })
+    }
+
+    /// Does something that ends a container, and gives what that had logged until its end.
+    pub(super) fn acts_until_end(
+        &self,
+        pod: &str,
+        container: &str,
+        act: impl FnOnce() -> Result<()>,
+    ) -> Result<Acts> {
+        let args = ["logs", "--follow", pod, "--container", container];
+        let mut follower = self.cluster.kubectl_child(&args)?;
+        let output = follower.stdout.take().context("kubectl logs without an output")?;
+        let mut lines = BufReader::new(output);
+        // Only who follows already is sure to see the last line.
+        let mut text = String::new();
+        lines.read_line(&mut text).context("kubectl logs")?;
+        act()?;
+        loop {
+            if lines.read_line(&mut text).context("kubectl logs")? == 0 {
+                break;
+            }
+        }
+        follower.wait().context("kubectl logs")?;
+        Ok(Acts::parse(&text))
+    }
+
+    /// What a container that has ended, and is still known, had logged.
+    pub(super) fn acts(&self, pod: &str, container: &str) -> Result<Acts> {
+        Ok(Acts::parse(&self.cluster.kubectl(&["logs", pod, "--container", container])?))
+    }
+
+    /// Where the agent serves.
+    pub(super) fn agent(&self) -> SocketAddr {
+        *self.agent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a new agent is Ready, for all who ask from now on.
+    pub(super) fn wait_new_agent(&self) -> Result<()> {
+        let address = agent::ready(self.cluster)?;
+        *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = address;
+        Ok(())
+    }
+
+    /// One answer of the agent.
+    pub(super) fn scrape(&self) -> Result<Scrape> {
+        Scrape::parse(&self.cluster.fetch(self.agent(), "/metrics")?)
+    }
+
+    /// Asks the agent until it says what is wanted; then that, else what was wrong at last.
+    pub(super) fn eventually<T>(&self, mut want: impl FnMut(&Scrape) -> Result<T>) -> Result<T> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let error = match self.scrape().and_then(|scrape| want(&scrape)) {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            crate::e2e::interrupt::check()?;
+            self.cluster.check()?;
+            if Instant::now() >= deadline {
+                return Err(error.context(format!("for {} s", LIMIT.as_secs())));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Labels of the scenario's container `main`.
+    pub(super) const fn labels(&self) -> [(&'static str, &'static str); 3] {
+        [("namespace", "default"), ("pod", self.name), ("container", "main")]
+    }
+
+    /// Labels of the same as a workload: a Pod without an owner is its own.
+    pub(super) const fn workload(&self) -> [(&'static str, &'static str); 4] {
+        self.workload_of("Pod")
+    }
+
+    /// Labels of container `main` of a workload with the scenario's name.
+    pub(super) const fn workload_of(
+        &self,
+        kind: &'static str,
+    ) -> [(&'static str, &'static str); 4] {
+        [
+            ("namespace", "default"),
+            ("workload_kind", kind),
+            ("workload", self.name),
+            ("container", "main"),
+        ]
+    }
+
+    /// Waits until the agent has published the end of `main`: how it ended, as labels, and how
+    /// long the shutdown took.
+    pub(super) fn ended(&self) -> Result<End> {
+        let labels = self.labels();
+        self.eventually(|scrape| {
+            let last = scrape.one("container_last_termination_info", &labels)?;
+            let label = |name| last.label(name).to_owned();
+            Ok(End {
+                cause: label("cause"),
+                trigger: label("trigger"),
+                exit_code: label("exit_code"),
+                signal: label("signal"),
+                shutdown: scrape.sum("container_last_shutdown_seconds", &labels),
+                grace: scrape.sum("container_grace_seconds", &labels),
+                grace_used: scrape.sum("container_last_shutdown_grace_used_ratio", &labels),
+            })
+        })
+    }
+}
+
+/// How a container ended, says the agent.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) cause: String,
+    pub(super) trigger: String,
+    pub(super) exit_code: String,
+    pub(super) signal: String,
+    /// Seconds from the stop signal.
+    pub(super) shutdown: Option<f64>,
+    /// Seconds it had.
+    pub(super) grace: Option<f64>,
+    pub(super) grace_used: Option<f64>,
+}
+
+impl End {
+    /// Seconds from the stop signal to the end.
+    pub(super) fn shutdown(&self) -> Result<f64> {
+        self.shutdown.with_context(|| format!("no shutdown time: {self:?}"))
+    }
+
+    /// Cause and trigger in one word.
+    pub(super) fn why(&self) -> String {
+        format!("{}, {}", self.cause, self.trigger)
+    }
+}
+
+/// Fails unless a sum is this.
+pub(super) fn want(scrape: &Scrape, family: &str, labels: Labels<'_>, wanted: f64) -> Result<()> {
+    let found = scrape.value(family, labels)?;
+    ensure!(found == wanted, "{family}{labels:?} is {found}, wanted {wanted}");
+    Ok(())
+}
+
+/// Some labels and some more.
+pub(super) fn and<'a>(
+    labels: &[(&'a str, &'a str)],
+    more: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
+    [labels, more].concat()
+}

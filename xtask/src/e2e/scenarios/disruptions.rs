@@ -1,0 +1,67 @@
+//! Pods that have to go although nobody deleted them.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+
+use super::{
+    Figure, Scenario,
+    context::{Context, main_container},
+};
+use crate::e2e::cluster::text;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::together("evicted-by-the-api", by_the_api),
+    Scenario::alone("evicted-by-node-pressure", by_node_pressure),
+];
+
+fn by_the_api(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let main = main_container(&["--on-signal", "TERM=sleep:0.3,exit:0"]);
+    context.run_pod(&json!({ "containers": [main] }))?;
+    let eviction = json!({
+        "apiVersion": "policy/v1", "kind": "Eviction",
+        "metadata": { "name": context.name, "namespace": "default" },
+    });
+    let path = format!("/api/v1/namespaces/default/pods/{}/eviction", context.name);
+    let acts = context.acts_until_end(context.name, "main", || {
+        let evict = ["create", "--raw", &path, "-f", "-"];
+        context.cluster.kubectl_with(&evict, &eviction.to_string())?;
+        context.gone()
+    })?;
+    let end = context.ended()?;
+    Ok(vec![
+        Figure::seconds("shutdown, s", end.shutdown()?, acts.between("signal", "exit")?)?,
+        Figure::same("why", end.why(), "completed, api_eviction")?,
+    ])
+}
+
+/// Memory is short: the kubelet ends the Pod that has the most of it, as the API tells afterwards.
+fn by_node_pressure(context: &Context<'_>) -> Result<Vec<Figure>> {
+    // Some of the memory is taken outside of Pods, so that the Pod's part can grow slowly.
+    let ballast = "kb=$(awk '/MemAvailable/ {print $2}' /proc/meminfo); \
+        mkdir -p /ballast && mount -t tmpfs -o size=100% none /ballast && \
+        head -c $(( (kb - 420 * 1024) * 1024 )) /dev/zero >/ballast/file";
+    let taken = context.cluster.node_exec(ballast)?;
+    ensure!(taken.status == 0, "taking memory: {}", taken.text);
+    let result = (|| {
+        let args = ["--allocate-mib", "330", "--allocate-rate", "8", "--on-signal", "TERM=exit:0"];
+        let main = main_container(&args);
+        let spec = json!({ "containers": [main], "restartPolicy": "Never" });
+        context.cluster.apply(&context.pod(&spec).to_string())?;
+        let reason = context.pod_until("it has failed", |pod| {
+            let failed = text(pod, "/status/phase") == Some("Failed");
+            failed.then(|| text(pod, "/status/reason").unwrap_or_default().to_owned())
+        })?;
+        let end = context.ended()?;
+        let trigger = if reason == "Evicted" { "node_pressure" } else { &reason };
+        Ok(vec![
+            Figure::same("trigger", &end.trigger, trigger)?,
+            Figure::same("share of a grace that the API does not know", "none", {
+                end.grace_used.map_or("none".to_owned(), |used| used.to_string())
+            })?,
+        ])
+    })();
+    let freed = context.cluster.node_exec("umount /ballast").context("umount /ballast");
+    let _ = context.delete(&[]);
+    freed?;
+    result
+}

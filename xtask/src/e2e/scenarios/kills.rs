@@ -1,0 +1,63 @@
+//! Containers that the kubelet ends and starts again: their probes failed.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::{
+    Figure, Scenario,
+    context::{Context, main_container, want, with},
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::together("kill-by-liveness", by_liveness),
+    Scenario::together("kill-by-startup", by_startup),
+];
+
+fn by_liveness(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let args =
+        ["--health-file", "/healthy", "--fail-after", "5", "--on-signal", "TERM=sleep:0.2,exit:7"];
+    let probe = json!({
+        "exec": { "command": ["/workload", "check", "/healthy"] },
+        "periodSeconds": 2, "failureThreshold": 1, "timeoutSeconds": 30,
+    });
+    killed(context, &args, &json!({ "livenessProbe": probe }), "liveness")
+}
+
+fn by_startup(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let probe = json!({
+        "tcpSocket": { "port": 8080 },
+        "periodSeconds": 2, "failureThreshold": 2, "timeoutSeconds": 30,
+    });
+    let args = ["--on-signal", "TERM=sleep:0.2,exit:7"];
+    killed(context, &args, &json!({ "startupProbe": probe }), "startup")
+}
+
+fn killed(
+    context: &Context<'_>,
+    args: &[&str],
+    probe: &Value,
+    trigger: &str,
+) -> Result<Vec<Figure>> {
+    let main = with(main_container(args), probe);
+    context.cluster.apply(&context.pod(&json!({ "containers": [main] })).to_string())?;
+    let code = context.pod_until("its container was started again", |pod| {
+        let status = pod.pointer("/status/containerStatuses/0")?;
+        status.pointer("/lastState/terminated/exitCode")?.as_i64()
+    })?;
+    let end = context.ended()?;
+    context.eventually(|scrape| {
+        let restarts = scrape.value("container_restarts_total", &context.labels())?;
+        ensure!(restarts >= 1.0, "{restarts} restarts");
+        // A second kill may have come by now.
+        if restarts == 1.0 {
+            want(scrape, "restart_outage_seconds_count", &context.workload(), 1.0)?;
+        }
+        Ok(())
+    })?;
+    context.delete(&[])?;
+    Ok(vec![
+        Figure::same("why", end.why(), format!("error, {trigger}"))?,
+        Figure::same("exit code", &end.exit_code, code)?,
+        Figure::seconds("shutdown, s", end.shutdown()?, 0.2)?,
+    ])
+}

@@ -1,0 +1,248 @@
+//! What happens to Pods on a real node, told by the agent and by a witness.
+//!
+//! Witnesses are what runs in the Pod (it logs each act with the boot-time clock, which the agent's
+//! kernel side uses as well), the API's status, and the kernel's files. Counts are exact. Times may
+//! differ by 50 ms or 5 %, since the node is emulated.
+
+mod context;
+mod disruptions;
+mod kills;
+mod lives;
+mod oom;
+mod outages;
+mod stops;
+
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    sync::Mutex,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use self::context::Context;
+use super::{cluster::Cluster, interrupt, node::Options, steps::Steps};
+
+/// Scenarios that run at once: the node's CPUs are emulated, and its kubelet is what they wait for.
+const AT_ONCE: usize = 5;
+
+/// One scenario.
+pub(crate) struct Scenario {
+    /// Also the name of its Pods.
+    name: &'static str,
+    run: fn(&Context<'_>) -> Result<Vec<Figure>>,
+    when: When,
+}
+
+/// When a scenario may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Beside others.
+    Together,
+    /// By itself, after those: it takes something away that all need.
+    Alone,
+    /// As together, and only where an OOM kills one process.
+    SingleProcessOom,
+}
+
+impl Scenario {
+    const fn together(name: &'static str, run: fn(&Context<'_>) -> Result<Vec<Figure>>) -> Self {
+        Self { name, run, when: When::Together }
+    }
+
+    const fn alone(name: &'static str, run: fn(&Context<'_>) -> Result<Vec<Figure>>) -> Self {
+        Self { name, run, when: When::Alone }
+    }
+}
+
+/// What the agent says, and what the witness says.
+#[derive(Debug)]
+pub(crate) struct Figure {
+    what: String,
+    agent: String,
+    witness: String,
+}
+
+impl Figure {
+    /// The same on both sides.
+    #[expect(clippy::needless_pass_by_value, reason = "callers have numbers and words")]
+    fn same(what: &str, agent: impl ToString, witness: impl ToString) -> Result<Self> {
+        let figure =
+            Self { what: what.into(), agent: agent.to_string(), witness: witness.to_string() };
+        if figure.agent != figure.witness {
+            bail!("{what}: the agent says {}, the witness {}", figure.agent, figure.witness);
+        }
+        Ok(figure)
+    }
+
+    /// Two times in seconds, at most 50 ms or 5 % of the witness apart.
+    fn seconds(what: &str, agent: f64, witness: f64) -> Result<Self> {
+        Self::within(what, agent, witness, (witness * 0.05).max(0.05))
+    }
+
+    /// Two numbers, at most `allowed` apart.
+    fn within(what: &str, agent: f64, witness: f64, allowed: f64) -> Result<Self> {
+        if (agent - witness).abs() > allowed || agent.is_nan() {
+            bail!("{what}: the agent says {agent:.4}, the witness {witness:.4}, ± {allowed:.4}");
+        }
+        let [agent, witness] = [agent, witness].map(|value| format!("{value:.4}"));
+        Ok(Self { what: what.into(), agent, witness })
+    }
+
+    /// A number between two others.
+    fn between(what: &str, agent: f64, from: f64, to: f64) -> Result<Self> {
+        if !(from..=to).contains(&agent) {
+            bail!("{what}: the agent says {agent:.4}, the witness {from:.4} to {to:.4}");
+        }
+        let witness = format!("{from:.4} to {to:.4}");
+        Ok(Self { what: what.into(), agent: format!("{agent:.4}"), witness })
+    }
+}
+
+/// All of them.
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    [
+        stops::SCENARIOS,
+        kills::SCENARIOS,
+        oom::SCENARIOS,
+        lives::SCENARIOS,
+        disruptions::SCENARIOS,
+        outages::SCENARIOS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// How one went.
+struct Outcome {
+    name: &'static str,
+    took: Duration,
+    result: Result<Vec<Figure>>,
+}
+
+/// Runs those whose names contain one of `only`, or all; prints each, and gives the report.
+///
+/// # Errors
+/// If one failed; the report is printed then as well.
+pub(crate) fn run(
+    cluster: &Cluster,
+    agent: SocketAddr,
+    options: &Options,
+    only: &[String],
+    steps: &mut Steps,
+) -> Result<String> {
+    let chosen: Vec<&Scenario> = all()
+        .filter(|it| only.is_empty() || only.iter().any(|only| it.name.contains(only.as_str())))
+        .filter(|it| match it.when {
+            When::SingleProcessOom => options.single_process_oom_kill,
+            // The extra runs are for what is different there.
+            When::Alone => !options.single_process_oom_kill || !only.is_empty(),
+            When::Together => true,
+        })
+        .collect();
+    if chosen.is_empty() {
+        bail!("no scenario is called {}", only.join(", "));
+    }
+    let agent = Mutex::new(agent);
+    let (alone, together): (Vec<_>, Vec<_>) =
+        chosen.into_iter().partition(|it| it.when == When::Alone);
+    let outcomes = Mutex::new(Vec::new());
+    let one = |scenario: &'static Scenario| {
+        let start = Instant::now();
+        let context = Context::new(cluster, &agent, options, scenario.name);
+        let result = interrupt::check().and_then(|()| (scenario.run)(&context));
+        let took = start.elapsed();
+        match &result {
+            Ok(figures) => println!(
+                "    ok      {} ({} figures, {:.0} s)",
+                scenario.name,
+                figures.len(),
+                took.as_secs_f64()
+            ),
+            Err(error) => println!("    FAILED  {}: {error:#}", scenario.name),
+        }
+        if let Ok(mut outcomes) = outcomes.lock() {
+            outcomes.push(Outcome { name: scenario.name, took, result });
+        }
+    };
+    steps.begin(&format!("scenarios: {} at once", AT_ONCE.min(together.len())));
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(scenario) = together.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    one(scenario);
+                }
+            });
+        }
+    });
+    steps.begin("scenarios: one after the other");
+    alone.into_iter().for_each(one);
+    steps.end();
+    let outcomes = outcomes.into_inner().unwrap_or_default();
+    let report = report(&outcomes);
+    let failed: Vec<_> =
+        outcomes.iter().filter(|it| it.result.is_err()).map(|it| it.name).collect();
+    if !failed.is_empty() {
+        println!("{report}");
+        bail!("{} of {} scenarios failed: {}", failed.len(), outcomes.len(), failed.join(", "));
+    }
+    Ok(report)
+}
+
+/// A table in Markdown.
+fn report(outcomes: &[Outcome]) -> String {
+    let mut report = String::from("| scenario | figure | agent | witness |\n|---|---|---|---|\n");
+    for outcome in outcomes {
+        let Outcome { name, took, result } = outcome;
+        match result {
+            Ok(figures) => {
+                for (at, Figure { what, agent, witness }) in figures.iter().enumerate() {
+                    let name = if at == 0 {
+                        format!("{name} ({:.0} s)", took.as_secs_f64())
+                    } else {
+                        String::new()
+                    };
+                    let _ = writeln!(report, "| {name} | {what} | {agent} | {witness} |");
+                }
+            }
+            Err(error) => {
+                let _ = writeln!(report, "| {name} | FAILED | {error:#} | |");
+            }
+        }
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_too_much_fails() {
+        assert!(
+            Figure::seconds("x", 0.349, 0.3).is_ok() && Figure::seconds("x", 0.351, 0.3).is_err()
+        );
+        assert!(
+            Figure::seconds("x", 10.4, 10.0).is_ok() && Figure::seconds("x", 10.6, 10.0).is_err()
+        );
+        assert!(Figure::within("x", f64::NAN, 1.0, 1.0).is_err());
+        assert!(Figure::same("x", 1, "1").is_ok() && Figure::same("x", 1, 2).is_err());
+        assert!(Figure::between("x", 2.0, 1.0, 2.0).is_ok());
+        assert!(Figure::between("x", 2.1, 1.0, 2.0).is_err());
+    }
+
+    #[test]
+    fn names_are_unique_and_names_of_pods() {
+        let mut names: Vec<_> = all().map(|it| it.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(names.iter().all(|name| name.len() < 40
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')));
+    }
+}

@@ -1,0 +1,92 @@
+//! Out of memory: whose limit, and who died.
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::{
+    Figure, Scenario, When,
+    context::{Context, and, main_container, want, with},
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::together("oom-of-the-container", of_the_container),
+    Scenario::together("oom-of-the-pod", of_the_pod),
+    Scenario::together("oom-of-a-child-and-all-others", of_a_child_and_all_others),
+    Scenario { name: "oom-of-a-child-alone", run: of_a_child_alone, when: When::SingleProcessOom },
+];
+
+const LEAK: [&str; 4] = ["--allocate-mib", "400", "--allocate-after", "3"];
+
+fn of_the_container(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let limits = json!({ "resources": { "limits": { "memory": "64Mi" } } });
+    let main = with(main_container(&LEAK), &limits);
+    init_dies(context, &json!({ "containers": [main], "restartPolicy": "Never" }), "container")
+}
+
+fn of_the_pod(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let spec = json!({
+        "containers": [main_container(&LEAK)],
+        "restartPolicy": "Never",
+        "resources": { "limits": { "memory": "64Mi" } },
+    });
+    init_dies(context, &spec, "pod")
+}
+
+/// The kubelet sets `memory.oom.group`: one OOM, and all processes of the container die.
+fn of_a_child_and_all_others(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let limits = json!({ "resources": { "limits": { "memory": "64Mi" } } });
+    let args = [&LEAK[..], &["--allocate-in-child"]].concat();
+    let main = with(main_container(&args), &limits);
+    if context.options.single_process_oom_kill {
+        return Ok(Vec::new());
+    }
+    init_dies(context, &json!({ "containers": [main], "restartPolicy": "Never" }), "container")
+}
+
+fn init_dies(context: &Context<'_>, spec: &Value, scope: &'static str) -> Result<Vec<Figure>> {
+    context.cluster.apply(&context.pod(spec).to_string())?;
+    let reason = context.pod_until("its container has ended", |pod| {
+        let ended = pod.pointer("/status/containerStatuses/0/state/terminated")?;
+        ended.pointer("/reason")?.as_str().map(str::to_owned)
+    })?;
+    let end = context.ended()?;
+    let scrape = context.scrape()?;
+    let oom = |labels| scrape.value("oom_events_total", &and(&context.workload(), labels));
+    let figures = vec![
+        Figure::same("cause", &end.cause, if reason == "OOMKilled" { "oom" } else { &reason })?,
+        Figure::same("signal", &end.signal, "SIGKILL")?,
+        Figure::same("OOMs", oom(&[])?, 1)?,
+        Figure::same(
+            &format!("OOMs of the {scope} that killed init"),
+            oom(&[("scope", scope), ("victim", "init")])?,
+            1,
+        )?,
+    ];
+    context.delete(&[])?;
+    Ok(figures)
+}
+
+/// The container lives on, and the API says nothing.
+fn of_a_child_alone(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let limits = json!({ "resources": { "limits": { "memory": "64Mi" } } });
+    let args = [&LEAK[..], &["--allocate-in-child"]].concat();
+    let main = with(main_container(&args), &limits);
+    context.run_pod(&json!({ "containers": [main], "restartPolicy": "Never" }))?;
+    let child = and(&context.workload(), &[("scope", "container"), ("victim", "child")]);
+    context.eventually(|scrape| {
+        want(scrape, "oom_events_total", &child, 1.0)?;
+        want(scrape, "oom_events_total", &context.workload(), 1.0)
+    })?;
+    let acts = context.acts(context.name, "main")?;
+    let signal = acts.first("child_end")?.number("signal")?;
+    let scrape = context.scrape()?;
+    let deaths = scrape.value("terminations_total", &context.workload())?;
+    let pod = context.cluster.get(&["pod", context.name])?;
+    let phase = pod.pointer("/status/phase").and_then(Value::as_str).context("no phase")?;
+    let figures = vec![
+        Figure::same("OOMs of a child", 1, u8::from(signal == 9.0))?,
+        Figure::same("deaths of the container", deaths, u8::from(phase != "Running"))?,
+    ];
+    context.delete(&[])?;
+    Ok(figures)
+}

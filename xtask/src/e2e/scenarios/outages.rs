@@ -1,0 +1,121 @@
+//! What all rely on goes away for a while: the agent itself, the API server, the kubelet, the
+//! runtime.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::{
+    Figure, Scenario,
+    context::{Context, main_container, want},
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::alone("outage-of-the-kubelet", of_the_kubelet),
+    Scenario::alone("outage-of-containerd", of_containerd),
+    Scenario::alone("outage-of-the-api", of_the_api),
+    Scenario::alone("outage-of-the-agent", of_the_agent),
+];
+
+fn of_the_kubelet(context: &Context<'_>) -> Result<Vec<Figure>> {
+    restarted(context, "kubelet")
+}
+
+fn of_containerd(context: &Context<'_>) -> Result<Vec<Figure>> {
+    restarted(context, "containerd")
+}
+
+/// A unit is started again while a Pod runs: nothing dies, and the shutdown after it is whole.
+fn restarted(context: &Context<'_>, unit: &str) -> Result<Vec<Figure>> {
+    let main = main_container(&["--on-signal", "TERM=sleep:0.3,exit:0"]);
+    context.run_pod(&json!({ "containers": [main] }))?;
+    context.eventually(|scrape| want(scrape, "terminations_total", &context.workload(), 0.0))?;
+    let done = context.cluster.node_exec(&format!("systemctl restart {unit}"))?;
+    ensure!(done.status == 0, "systemctl restart {unit}: {}", done.text);
+    context.cluster.wait_ready()?;
+    let deaths = context.scrape()?.value("terminations_total", &context.workload())?;
+    let acts = context.acts_until_end(context.name, "main", || context.delete(&[]))?;
+    let end = context.ended()?;
+    Ok(vec![
+        Figure::same("deaths meanwhile", deaths, 0)?,
+        Figure::seconds(
+            "shutdown afterwards, s",
+            end.shutdown()?,
+            acts.between("signal", "exit")?,
+        )?,
+        Figure::same("why", end.why(), "completed, pod_deletion")?,
+    ])
+}
+
+/// For a minute nobody can ask the API; a container dies and is started again.
+fn of_the_api(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let main = main_container(&["--exit-after", "20", "--exit-code", "3"]);
+    context.run_pod(&json!({ "containers": [main] }))?;
+    context.eventually(|scrape| {
+        scrape.value("container_start_time_seconds", &context.labels()).map(drop)
+    })?;
+    context.cluster.stop_api()?;
+    std::thread::sleep(Duration::from_secs(60));
+    let away = context.scrape();
+    context.cluster.start_api()?;
+    let away = away?;
+    let age = away.value("pod_metadata_age_seconds", &[])?;
+    let workload = context.workload();
+    let during = away.value("terminations_total", &workload)?;
+    // The kernel told of it; its name was known from before.
+    ensure!(during >= 1.0, "{during} deaths were told while the API was away");
+    let deaths = context.eventually(|scrape| {
+        let pod = context.cluster.get(&["pod", context.name])?;
+        let count = pod.pointer("/status/containerStatuses/0/restartCount");
+        let count = count.and_then(Value::as_f64).unwrap_or_default();
+        ensure!(count >= 1.0, "the API knows of {count} restarts");
+        want(scrape, "container_restarts_total", &context.labels(), count)?;
+        let deaths = scrape.value("terminations_total", &workload)?;
+        ensure!(deaths == count || deaths == count + 1.0, "{deaths} deaths, {count} restarts");
+        Ok(deaths)
+    })?;
+    let age_after = context.eventually(|scrape| {
+        let age = scrape.value("pod_metadata_age_seconds", &[])?;
+        ensure!(age < 30.0, "what is known of Pods is {age} s old");
+        Ok(age)
+    })?;
+    context.delete(&[])?;
+    Ok(vec![
+        Figure::between("age of names when the API was away, s", age, 40.0, 120.0)?,
+        Figure::between("age of names afterwards, s", age_after, 0.0, 30.0)?,
+        Figure::between("deaths told", deaths, 1.0, 20.0)?,
+    ])
+}
+
+/// The agent is replaced in the middle of a shutdown; a container that crashed meanwhile is known
+/// to the new one from the API.
+fn of_the_agent(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let main = main_container(&["--on-signal", "TERM=sleep:60,exit:0"]);
+    context.run_pod(&json!({ "containers": [main], "terminationGracePeriodSeconds": 120 }))?;
+    context.cluster.kubectl(&["delete", "pod", context.name, "--wait=false"])?;
+    context.eventually(|scrape| {
+        scrape.value("container_shutdown_open_seconds", &context.labels()).map(drop)
+    })?;
+    let name = "daemonset/podvitals";
+    context.cluster.kubectl(&["rollout", "restart", "--namespace", "podvitals", name])?;
+    context.cluster.kubectl(&[
+        "rollout",
+        "status",
+        "--namespace",
+        "podvitals",
+        name,
+        "--timeout=180s",
+    ])?;
+    context.wait_new_agent()?;
+    context.gone()?;
+    let end = context.ended()?;
+    let scrape = context.scrape()?;
+    let deaths = scrape.value("terminations_total", &context.workload())?;
+    Ok(vec![
+        Figure::same("deaths, told by the new agent", deaths, 1)?,
+        Figure::same("cause", &end.cause, "completed")?,
+        // The signal came before it: no time is made up.
+        Figure::same("shutdown time", format!("{:?}", end.shutdown), "None")?,
+    ])
+}
