@@ -90,6 +90,12 @@ pub(crate) struct Serve {
     /// Answer HTTP requests for any path.
     #[arg(long, value_name = "PORT")]
     pub(crate) serve_http: Option<u16>,
+    /// The same over TLS, with a certificate of its own.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) serve_https: Option<u16>,
+    /// Answer gRPC's health check, for any service.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) serve_grpc: Option<u16>,
     /// Accept connections and close them.
     #[arg(long, value_name = "PORT")]
     pub(crate) serve_tcp: Option<u16>,

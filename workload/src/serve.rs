@@ -1,13 +1,18 @@
 //! What probes ask.
 
+mod grpc;
+mod tls;
+
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
+use rustls::ServerConfig;
 use serde_json::json;
 
 use crate::{cli::Serve, log::log};
@@ -40,6 +45,15 @@ pub(crate) fn start(serve: &Serve, start: Instant, fails_at: Option<Instant>) ->
         when(listen_at, port, "http", move |listener| {
             each(&listener, move |stream| http(stream, health));
         })?;
+    }
+    if let Some(port) = serve.serve_https {
+        let config = tls::config()?;
+        when(listen_at, port, "https", move |listener| {
+            each(&listener, move |stream| https(stream, config.clone(), health));
+        })?;
+    }
+    if let Some(port) = serve.serve_grpc {
+        when(listen_at, port, "grpc", move |listener| grpc::serve(listener, health))?;
     }
     if let Some(port) = serve.serve_tcp {
         when(listen_at, port, "tcp", move |listener| tcp(&listener, health))?;
@@ -92,6 +106,15 @@ fn http(stream: TcpStream, health: Health) {
     let client = stream.peer_addr().ok();
     let _ = stream.set_read_timeout(Some(READ_LIMIT));
     answer_http(stream, health, "http", client);
+}
+
+fn https(stream: TcpStream, config: Arc<ServerConfig>, health: Health) {
+    let client = stream.peer_addr().ok();
+    let _ = stream.set_read_timeout(Some(READ_LIMIT));
+    match tls::accept(config, stream) {
+        Ok(stream) => answer_http(stream, health, "https", client),
+        Err(error) => log("no_request", &json!({ "error": format!("{error:#}") })),
+    }
 }
 
 /// Reads a request and answers it, over whatever it came.
