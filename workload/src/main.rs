@@ -72,12 +72,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
 
 /// Every act that was asked for, each in a thread of its own, then the end, if there is one.
 fn run(run: Run) -> Result<ExitCode> {
-    let start = Instant::now();
     // Before anything else: a signal that comes early shall find what it was promised.
     for &signal in &run.ignore {
         signals::ignore(signal)?;
     }
     signals::handle(run.on_signal)?;
+    let start = Instant::now();
     log("start", &json!({ "arguments": std::env::args().skip(1).collect::<Vec<_>>() }));
     let fails_at = run.fail_after.map(|after| start + after);
     if let Some(file) = run.health_file {
