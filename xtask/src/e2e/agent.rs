@@ -34,6 +34,11 @@ pub(crate) fn deploy(cluster: &Cluster, steps: &mut Steps) -> Result<SocketAddr>
     if !scrape.lines().any(|line| line.starts_with(itself)) {
         bail!("the agent's scrape has no {itself}…");
     }
+    // What scenarios take as witnesses comes this way: from the node, through the API server.
+    let log = cluster.kubectl(&["logs", "--namespace", "podvitals", "--selector", SELECTOR])?;
+    if log.trim().is_empty() {
+        bail!("the agent logged nothing at its start");
+    }
     steps.end();
     Ok(address)
 }

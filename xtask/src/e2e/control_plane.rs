@@ -118,6 +118,8 @@ impl ControlPlane {
             "--allow-privileged=true",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
+            // Names of nodes are in no DNS here.
+            "--kubelet-preferred-address-types=InternalIP",
             "--etcd-servers=http://127.0.0.1:2379",
             "--secure-port=6443",
             "--service-account-issuer=https://kubernetes.default.svc",

@@ -40,9 +40,11 @@ const UNUSED: [&str; 6] = [
 ];
 /// Units that would only compete for the emulated CPU. Without udev the devices are those that the
 /// kernel itself puts into /dev, which is all there is in this machine.
-const MASKED: [&str; 19] = [
+const MASKED: [&str; 26] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
     "dpkg-db-backup.timer",
     "fstrim.timer",
     "getty.target",
@@ -50,6 +52,10 @@ const MASKED: [&str; 19] = [
     "modprobe@drm.service",
     "modprobe@efi_pstore.service",
     "modprobe@fuse.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "run-lock.mount",
+    "systemd-ask-password-console.path",
+    "systemd-ask-password-wall.path",
     "systemd-hostnamed.socket",
     "systemd-journal-catalog-update.service",
     "systemd-networkd-wait-online.service",
@@ -60,6 +66,7 @@ const MASKED: [&str; 19] = [
     "systemd-udevd-control.socket",
     "systemd-udevd-kernel.socket",
     "systemd-udevd.service",
+    "tmp.mount",
 ];
 /// Sparse: only what is written takes room.
 const DISK: &str = "4G";
@@ -125,8 +132,23 @@ pub(crate) fn debian() -> Result<PathBuf> {
     for unused in UNUSED {
         remove(&dir.join(unused))?;
     }
+    small_initrd(&dir)?;
     fs::write(&stamp_file, stamp).with_context(|| format!("write {}", stamp_file.display()))?;
     Ok(dir)
+}
+
+/// An initrd with the one driver that it is there for, instead of all that a disk may need: a third
+/// of the time until systemd starts.
+fn small_initrd(dir: &Path) -> Result<()> {
+    let settings = dir.join("etc/initramfs-tools");
+    for (file, text) in [("conf.d/node", "MODULES=list\n"), ("modules", "virtio_blk\n")] {
+        let file = settings.join(file);
+        fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+    }
+    let mut update = Command::new("unshare");
+    update.args(["--mount", "--propagation", "private", "chroot"]).arg(dir);
+    shell::run_quiet(update.args(["update-initramfs", "-u"]), "update-initramfs")
+        .context("make the node's initrd")
 }
 
 /// A disk of `debian` with `files`, and with the tree `e2e/node` over it; these units are enabled.
