@@ -8,9 +8,10 @@ use crate::bpf::{
     load::{self, Survey},
     plan::{self, Facts, Sizes},
 };
-use crate::cgroup::figures::Covered;
-use crate::cli::CheckArgs;
+use crate::cgroup::{figures::Covered, walk};
+use crate::cli::{CheckArgs, PodsArgs};
 use crate::kernel::{btf, capabilities, cgroup_mount, host};
+use crate::kube::source::{self, Chosen};
 
 /// How bad a finding is. The order is that of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +71,8 @@ impl Finding {
 /// # Errors
 /// Never; the type is that of the other commands.
 pub fn main(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let findings = look(args.cgroup_root.as_deref());
+    let mut findings = look(args.cgroup_root.as_deref());
+    findings.push(look_at_names(&args.pods, args.cgroup_root.as_deref()));
     print!("{}", render(&findings));
     Ok(ExitCode::from(worst(&findings).exit_status()))
 }
@@ -157,6 +159,27 @@ fn look_at_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
         // Nothing rests on io yet.
         let verdict = if name == "io" { Verdict::Ok } else { Verdict::Degraded };
         findings.push(Finding::bad(&what, verdict, found, lost));
+    }
+}
+
+/// Where names will come from. Nobody is asked.
+fn look_at_names(args: &PodsArgs, root: Option<&Path>) -> Finding {
+    const WHAT: &str = "names";
+    const LOST: &str = "owners, images, requests, grace periods and triggers; in a Pod, give it a \
+                        service account and NODE_NAME";
+    match source::choose(args.source, args.surroundings()) {
+        Ok(chosen @ Chosen::None(_)) => {
+            let unified = || cgroup_mount::find().ok()?.unified;
+            let root = root.map(Path::to_owned).or_else(unified);
+            if root.is_some_and(|root| walk::find_kubepods(&root).is_some()) {
+                Finding::bad(WHAT, Verdict::Degraded, chosen.describe(), LOST)
+            } else {
+                // A plain machine has no Pods, and lacks nothing.
+                Finding::ok(WHAT, chosen.describe())
+            }
+        }
+        Ok(chosen) => Finding::ok(WHAT, chosen.describe()),
+        Err(error) => Finding::bad(WHAT, Verdict::Fatal, error.to_string(), LOST),
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::{DemoArgs, DemoWorkArgs};
+use crate::kube::client::{Reach, Trust};
+use crate::kube::source::{Chosen, PodsSource, Surroundings, parse_kubelet_address};
 use crate::node::Source;
 
 /// How every Pod on this node lives and dies, from the kernel's own record.
@@ -47,6 +49,34 @@ pub struct CheckArgs {
     /// The cgroup v2 directory to watch.
     #[arg(long = "cgroup.root", env = "PODVITALS_CGROUP_ROOT", value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
+    /// Where Pods are asked for.
+    #[command(flatten)]
+    pub pods: PodsArgs,
+}
+
+impl PodsArgs {
+    /// What there is to choose from.
+    #[must_use]
+    pub fn surroundings(&self) -> Surroundings {
+        Surroundings::look(self.node_name.as_deref(), self.api_url.as_ref())
+    }
+
+    /// How the chosen source is reached; `None` if there is nobody to reach.
+    #[must_use]
+    pub fn reach(&self, chosen: &Chosen) -> Option<Reach> {
+        // A proxy that runs as somebody else needs no token.
+        let token_file = Some(self.token_file.clone()).filter(|file| file.exists());
+        let (url, trust) = match chosen {
+            Chosen::Api { url, .. } => (url.clone(), Trust::Authority(self.api_ca_file.clone())),
+            Chosen::Kubelet => {
+                let url = format!("https://{}", self.kubelet_address).parse().ok()?;
+                let authority = || Trust::Authority(self.kubelet_ca_file.clone());
+                (url, if self.kubelet_insecure { Trust::Anyone } else { authority() })
+            }
+            Chosen::None(_) => return None,
+        };
+        Some(Reach { url, trust, token_file })
+    }
 }
 
 /// What the cgroups of this node are.
@@ -60,11 +90,55 @@ pub enum Mode {
     Host,
 }
 
-/// Where Pods' names come from, besides the links of `--pods.log-dir`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PodsSource {
-    /// Nowhere.
-    None,
+/// Where Pods are asked for.
+#[derive(Args, Clone, Debug)]
+pub struct PodsArgs {
+    /// Where Pods are asked for: their names, owners, requests, grace periods.
+    #[arg(long = "pods.source", env = "PODVITALS_PODS_SOURCE", value_enum, default_value = "auto")]
+    pub source: PodsSource,
+    /// The name of this node, whose Pods are watched.
+    #[arg(long = "node.name", env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// The API server [default: the one that every Pod is told of]. `kubectl proxy` is one without
+    /// TLS.
+    #[arg(long = "api.url", env = "PODVITALS_API_URL", value_name = "URL")]
+    pub api_url: Option<http::Uri>,
+    /// The authority that has signed the API server's certificate.
+    #[arg(
+        long = "api.ca-file",
+        env = "PODVITALS_API_CA_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
+    )]
+    pub api_ca_file: PathBuf,
+    /// The token for the API server or the kubelet. It is read again every minute.
+    #[arg(
+        long = "pods.token-file",
+        env = "PODVITALS_PODS_TOKEN_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    )]
+    pub token_file: PathBuf,
+    /// Where this node's kubelet listens: an IP address, with a port if it is not 10250.
+    #[arg(
+        long = "kubelet.address",
+        env = "PODVITALS_KUBELET_ADDRESS",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1",
+        value_parser = parse_kubelet_address
+    )]
+    pub kubelet_address: SocketAddr,
+    /// The authority that has signed the kubelet's certificate.
+    #[arg(
+        long = "kubelet.ca-file",
+        env = "PODVITALS_KUBELET_CA_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
+    )]
+    pub kubelet_ca_file: PathBuf,
+    /// Do not check the kubelet's certificate: whoever answers at its address gets the token.
+    #[arg(long = "kubelet.insecure-skip-verify", env = "PODVITALS_KUBELET_INSECURE_SKIP_VERIFY")]
+    pub kubelet_insecure: bool,
 }
 
 /// Settings of `podvitals agent`.
@@ -84,9 +158,9 @@ pub struct AgentArgs {
         default_value = "auto"
     )]
     pub cgroup_source: Source,
-    /// Where Pods' names come from, besides the links of --pods.log-dir.
-    #[arg(long = "pods.source", env = "PODVITALS_PODS_SOURCE", value_enum, default_value = "none")]
-    pub pods_source: PodsSource,
+    /// Where Pods are asked for.
+    #[command(flatten)]
+    pub pods: PodsArgs,
     /// Where the kubelet leaves a link for each container, named after its Pod.
     #[arg(
         long = "pods.log-dir",

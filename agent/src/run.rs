@@ -18,9 +18,16 @@ use crate::bpf::{
     ring::Ring,
 };
 use crate::cgroup::{figures::Covered, statistics::Elements, tree, walk};
-use crate::cli::{AgentArgs, Mode};
+use crate::cli::{AgentArgs, Mode, PodsArgs};
 use crate::http::{self, Request, Status};
 use crate::kernel::{cgroup_mount, host, snapshot_offsets::SnapshotOffsets};
+use crate::kube::{
+    client::client,
+    kubelet,
+    news::{NEWS_WAITING_MAX, PodNews, Pulse},
+    source::{self, Chosen},
+    watch as pod_watch,
+};
 use crate::metrics::{edition::Edition, store::StoreOptions};
 use crate::node::{Kernel, Node, Options};
 
@@ -44,8 +51,14 @@ pub fn main(args: &AgentArgs) -> anyhow::Result<()> {
 }
 
 fn start_log(level: &str) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(level)
+    let mut filter = tracing_subscriber::EnvFilter::try_new(level)
         .with_context(|| format!("--log.level {level:?}"))?;
+    if !level.contains("kube") {
+        // They log each attempt; what changes is said here, once.
+        for quiet in ["kube_client=off", "kube_runtime=off"] {
+            filter = filter.add_directive(quiet.parse()?);
+        }
+    }
     // A second start in one process, as in tests, keeps the first log.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -92,11 +105,14 @@ pub async fn agent(
     };
     trim_heap();
     let address = listener.local_addr()?;
+    let pods = source::choose(args.pods.source, args.pods.surroundings())?;
+    let pulse = Pulse::default();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         kernel = host::release().unwrap_or_default(),
         mode = ?mode,
         root = %root.display(),
+        names = pods.describe(),
         programs = kernel.as_ref().map_or(0, attached_programs),
         of = SUBJECTS.len(),
         %address,
@@ -106,6 +122,7 @@ pub async fn agent(
         mode,
         cgroup_root: root,
         log_dir: args.pods_log_dir.clone(),
+        pods: (!matches!(pods, Chosen::None(_))).then(|| (pods.describe(), pulse.clone())),
         source: args.cgroup_source,
         store: StoreOptions {
             linger: args.linger,
@@ -123,16 +140,39 @@ pub async fn agent(
         let mut closed = closed;
         let _ = closed.wait_for(|closing| *closing).await;
     }));
-    own(&mut node, inbox, stop, closing).await;
+    let news = watch_pods(pods, &args.pods, &pulse)?;
+    own(&mut node, inbox, news, stop, closing).await;
     server.await.context("the server's task failed")?;
     tracing::info!("podvitals has stopped");
     Ok(())
+}
+
+/// Starts the task that asks for Pods, if there is one. It ends with the receiver.
+fn watch_pods(
+    chosen: Chosen,
+    args: &PodsArgs,
+    pulse: &Pulse,
+) -> anyhow::Result<mpsc::Receiver<PodNews>> {
+    let (news, inbox) = mpsc::channel(NEWS_WAITING_MAX);
+    let Some(reach) = args.reach(&chosen) else { return Ok(inbox) };
+    let client = client(&reach, pulse).with_context(|| format!("the client for {}", reach.url))?;
+    match chosen {
+        Chosen::Api { node, .. } => {
+            tokio::spawn(async move { pod_watch::run(client, &node, news).await });
+        }
+        Chosen::Kubelet => {
+            tokio::spawn(kubelet::run(client, news));
+        }
+        Chosen::None(_) => {}
+    }
+    Ok(inbox)
 }
 
 /// The owner's loop. After `stop` it answers until the server has closed its last connection.
 async fn own(
     node: &mut Node,
     mut inbox: mpsc::Receiver<Request>,
+    mut news: mpsc::Receiver<PodNews>,
     stop: impl Future<Output = ()>,
     closing: watch::Sender<bool>,
 ) {
@@ -149,6 +189,7 @@ async fn own(
                     trim_heap();
                 }
             }
+            Some(news) = news.recv() => node.pod_news(news),
             request = inbox.recv() => match request {
                 Some(request) => {
                     answer(node, request, &mut inbox, stopping);
@@ -326,6 +367,7 @@ mod tests {
             mode: tree::Mode::Host,
             cgroup_root: dir.path().to_owned(),
             log_dir: dir.path().to_owned(),
+            pods: None,
             source: crate::node::Source::Files,
             store: StoreOptions::default(),
             max_fds: 10,

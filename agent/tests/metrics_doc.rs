@@ -21,9 +21,23 @@ formats.
 Times are seconds, amounts of memory bytes. *Series* is how many series a family can have for one
 subject, its buckets included.
 
-Not there without an API source, and why: requests, grace periods and shares of them, preStop,
-triggers (`trigger` is `none` without a stop signal, else `unknown`), probes, startup phases: the
-kernel does not know of them. `role` is `unknown` and `image` empty for the same reason.
+Without a source of Pods (`--pods.source`) there are no requests, grace periods and shares of them,
+preStop hooks, startup phases that the API ends, and mismatches: the kernel does not know of them.
+`trigger` is then `none` without a stop signal, else `unknown`; `role` is `unknown` and `image` empty.
+
+Triggers. `none`: nobody asked the container to stop. `pod_deletion`, `api_eviction`, `preemption`,
+`taint`: the Pod was deleted before the stop signal, and its condition `DisruptionTarget` says by
+whom. `node_pressure`, `node_shutdown`: the reason that the kubelet writes into the Pod's status once
+nothing of it runs. `liveness`, `startup`, `restart_other`: the kubelet stopped the container and
+started it anew; that a probe was the cause is inferred from the Pod having one, since the API does
+not tell. `pod_completion`: a sidecar whose Pod's main containers were done, inferred likewise.
+`unknown`: nothing said why within 5 seconds.
+
+The share of the grace period: from the stop signal to the end, by what was left at the signal. That
+is the grace period that counted (the deletion's, else the failed probe's own, else the Pod's), less
+the whole seconds that a preStop hook and a sidecar's wait had taken, and 2 s at least, as the
+kubelet does it. Ends by the node's pressure or shutdown have none: they have a grace period that the
+API does not tell.
 ";
 
 fn section(scope: Scope) -> (&'static str, &'static str) {
@@ -36,7 +50,10 @@ fn section(scope: Scope) -> (&'static str, &'static str) {
         Scope::Pod => ("Per Pod", "From the Pod's own cgroup."),
         Scope::Workload => (
             "Per workload on this node",
-            "Without an API source the workload is the Pod. Kept an hour after the last container.",
+            "Without a source of Pods the workload is the Pod. Kept an hour after the last container. \
+             Of the series some are there from the first container on (49, and 8 with a preStop \
+             hook); the rest are born at their first event. One that went through everything in the \
+             usual ways has 77.",
         ),
         Scope::Node => ("Per node, and the agent about itself", ""),
         Scope::Process => ("The agent's process", "Under the names that all clients use."),

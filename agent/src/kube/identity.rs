@@ -1,6 +1,7 @@
 //! The labels that a container is shown under.
 
 use super::log_names::LogName;
+use super::pod;
 use crate::cgroup::path::{self, ContainerName, PodName};
 
 /// Digits of a container id that stand for its name, as `crictl ps` shows it.
@@ -15,7 +16,8 @@ pub struct Identity {
     pub pod: String,
     /// Container name, else the first 12 digits of its id.
     pub container: String,
-    /// The Pod's UID, with dashes where it had some; empty in host mode.
+    /// The Pod's UID in the API; without an API source as its cgroup has it, with dashes where it
+    /// had some; empty in host mode.
     pub pod_uid: String,
     /// The whole container id; empty in host mode unless the name holds one.
     pub container_id: String,
@@ -34,6 +36,29 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// A container that the API, or the kubelet, knows.
+    #[must_use]
+    pub fn from_pod(
+        known: &pod::Pod,
+        container: &pod::Container,
+        pod: &PodName,
+        name: &ContainerName,
+    ) -> Self {
+        Self {
+            namespace: known.namespace.clone(),
+            pod: known.name.clone(),
+            container: container.name.clone(),
+            pod_uid: known.uid.clone(),
+            container_id: name.id.clone(),
+            image: container.image.clone(),
+            role: container.role.label(),
+            qos: known.qos.unwrap_or(pod.qos).label(),
+            runtime: name.runtime.label(),
+            workload_kind: known.workload.kind.clone(),
+            workload: known.workload.name.clone(),
+        }
+    }
+
     /// A container whose names come from the kubelet's log link. The Pod is its own workload:
     /// owners are known to the API only.
     #[must_use]

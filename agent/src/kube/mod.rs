@@ -1,5 +1,18 @@
-//! Names: who a container is to the people who run it.
+//! Names: who a container is to the people who run it, and what the API says of its Pod.
 
+pub mod client;
+pub mod convert;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod identity;
+pub mod kubelet;
 pub mod log_names;
 pub mod naming;
+pub mod news;
+pub mod pod;
+pub mod pods;
+pub mod quantity;
+pub mod source;
+mod unverified;
+pub mod watch;
+pub mod wire;

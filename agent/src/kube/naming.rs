@@ -6,15 +6,41 @@ use super::identity::Identity;
 /// rest of its life.
 pub const PATIENCE_NS: u64 = 10_000_000_000;
 
-/// What is known about a container that has no name yet.
+/// What the sources say of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// All that there is to know: its Pod is known, and which of its containers it is.
+    Whole(Box<Identity>),
+    /// The link's names: no image, no role, and the Pod is taken for its own workload.
+    Link(Box<Identity>),
+    /// Nothing.
+    No,
+}
+
+/// What else is known about a container that has no name yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// How long it has been waiting.
     pub waited_ns: u64,
-    /// A source of names exists, so that one may still come.
+    /// A source of Pods exists, so that more than the link may still be said.
+    pub pods_may_come: bool,
+    /// Any source of names exists, so that one may still come.
     pub names_may_come: bool,
     /// Whether its init is the sandbox's `pause`; `None` while init is not known.
     pub is_pause: Option<bool>,
+    /// What its Pod's statuses say.
+    pub listing: Listing,
+}
+
+/// What the statuses of a container's Pod say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// Its Pod is not known, or containers without an id are in its list.
+    Open,
+    /// All containers have an id, and this is none of them. It may be younger than the list.
+    Missing,
+    /// The same, and the list is younger than the container by more than it lags.
+    None,
 }
 
 /// What to do.
@@ -28,20 +54,25 @@ pub enum Decision {
     Wait,
 }
 
-/// Decides about one container. `named` is what a source of names says of it, `unnamed` its ids.
+/// Decides about one container. `unnamed` is its identity by its ids.
 #[must_use]
-pub fn decide(
-    named: Option<Identity>,
-    unnamed: impl FnOnce() -> Identity,
-    known: Known,
-) -> Decision {
-    if let Some(identity) = named {
-        return Decision::Show(Box::new(identity));
-    }
+pub fn decide(named: Named, unnamed: impl FnOnce() -> Identity, known: Known) -> Decision {
     let patience_over = known.waited_ns >= PATIENCE_NS;
+    match named {
+        Named::Whole(identity) => return Decision::Show(identity),
+        // The API tells of a container a second or so after the kubelet has made its link.
+        Named::Link(_) if known.pods_may_come && !patience_over => return Decision::Wait,
+        Named::Link(identity) => return Decision::Show(identity),
+        Named::No => {}
+    }
+    match (known.listing, known.is_pause) {
+        // An application may be called `pause` as well, but it would be in the list.
+        (Listing::None, _) | (Listing::Missing, Some(true)) => return Decision::Hide,
+        _ => {}
+    }
     if known.names_may_come && !patience_over {
-        // The kubelet makes the link when the container is created, for sandboxes never. An
-        // application may be called `pause` as well, so that name alone decides nothing yet.
+        // The kubelet makes the link when the container is created, for sandboxes never. That a
+        // container is called `pause` decides nothing yet.
         return Decision::Wait;
     }
     match known.is_pause {
@@ -56,8 +87,8 @@ pub fn decide(
 mod tests {
     use super::*;
 
-    fn identity(pod: &str) -> Identity {
-        Identity {
+    fn identity(pod: &str) -> Box<Identity> {
+        Box::new(Identity {
             namespace: String::new(),
             pod: pod.into(),
             container: "c".into(),
@@ -69,36 +100,77 @@ mod tests {
             runtime: "unknown",
             workload_kind: "Pod".into(),
             workload: pod.into(),
-        }
+        })
     }
 
-    fn ask(named: bool, waited_ns: u64, names_may_come: bool, is_pause: Option<bool>) -> Decision {
-        let known = Known { waited_ns, names_may_come, is_pause };
-        decide(named.then(|| identity("named")), || identity("unnamed"), known)
+    const EARLY: Known = Known {
+        waited_ns: PATIENCE_NS - 1,
+        pods_may_come: true,
+        names_may_come: true,
+        is_pause: Some(false),
+        listing: Listing::Open,
+    };
+    const LATE: Known = Known { waited_ns: PATIENCE_NS, ..EARLY };
+
+    fn ask(named: Named, known: Known) -> Decision {
+        decide(named, || *identity("unnamed"), known)
+    }
+
+    fn whole() -> Named {
+        Named::Whole(identity("whole"))
+    }
+
+    fn link() -> Named {
+        Named::Link(identity("link"))
+    }
+
+    fn show(name: &str) -> Decision {
+        Decision::Show(identity(name))
     }
 
     #[test]
-    fn a_name_is_used_at_once() {
-        assert_eq!(ask(true, 0, true, None), Decision::Show(Box::new(identity("named"))));
-        assert_eq!(ask(true, 0, true, Some(true)), Decision::Show(Box::new(identity("named"))));
+    fn a_whole_name_is_used_at_once() {
+        for is_pause in [None, Some(true), Some(false)] {
+            for listing in [Listing::Open, Listing::Missing, Listing::None] {
+                let known = Known { is_pause, listing, waited_ns: 0, ..EARLY };
+                assert_eq!(ask(whole(), known), show("whole"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_is_used_at_once_if_nothing_better_may_come() {
+        assert_eq!(ask(link(), Known { pods_may_come: false, ..EARLY }), show("link"));
+        assert_eq!(ask(link(), EARLY), Decision::Wait);
+        assert_eq!(ask(link(), LATE), show("link"));
+        // Sandboxes have no link, whatever their Pod's statuses say.
+        assert_eq!(ask(link(), Known { listing: Listing::None, ..LATE }), show("link"));
     }
 
     #[test]
     fn a_name_is_waited_for_and_then_done_without() {
-        assert_eq!(ask(false, PATIENCE_NS - 1, true, Some(false)), Decision::Wait);
-        let shown = Decision::Show(Box::new(identity("unnamed")));
-        assert_eq!(ask(false, PATIENCE_NS, true, Some(false)), shown);
-        assert_eq!(ask(false, PATIENCE_NS, true, None), shown);
+        assert_eq!(ask(Named::No, EARLY), Decision::Wait);
+        assert_eq!(ask(Named::No, LATE), show("unnamed"));
+        assert_eq!(ask(Named::No, Known { is_pause: None, ..LATE }), show("unnamed"));
     }
 
     #[test]
     fn without_names_init_tells_sandboxes_from_containers() {
-        assert_eq!(ask(false, 0, false, None), Decision::Wait);
-        assert_eq!(ask(false, 0, false, Some(true)), Decision::Hide);
-        assert_eq!(
-            ask(false, 0, false, Some(false)),
-            Decision::Show(Box::new(identity("unnamed")))
-        );
-        assert_eq!(ask(false, PATIENCE_NS, true, Some(true)), Decision::Hide);
+        let alone = Known { names_may_come: false, pods_may_come: false, waited_ns: 0, ..EARLY };
+        assert_eq!(ask(Named::No, Known { is_pause: None, ..alone }), Decision::Wait);
+        assert_eq!(ask(Named::No, Known { is_pause: Some(true), ..alone }), Decision::Hide);
+        assert_eq!(ask(Named::No, alone), show("unnamed"));
+        assert_eq!(ask(Named::No, Known { is_pause: Some(true), ..LATE }), Decision::Hide);
+    }
+
+    #[test]
+    fn a_complete_list_tells_sandboxes_at_once() {
+        let pause = Known { is_pause: Some(true), waited_ns: 0, ..EARLY };
+        assert_eq!(ask(Named::No, pause), Decision::Wait, "it may be an application's name");
+        let missing = Known { listing: Listing::Missing, ..pause };
+        assert_eq!(ask(Named::No, missing), Decision::Hide);
+        let other = Known { is_pause: Some(false), ..missing };
+        assert_eq!(ask(Named::No, other), Decision::Wait, "it may be a restart not listed yet");
+        assert_eq!(ask(Named::No, Known { listing: Listing::None, ..other }), Decision::Hide);
     }
 }

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use super::fact::{EndSource, Fact, FactKind, OomScope, OomVictim, Started, StopSignal};
 use super::init::{Init, Left};
 use super::oom::{Counters, Ooms, Victim};
+use super::session::{Session, Sessions};
 use super::shutdown::News;
-use super::who::{self, Homes, Sessions};
+use super::who::{self, Homes};
 use super::{OpenShutdown, Output, SETTLE_NS};
 use crate::cgroup::CgroupId;
 use crate::event::{Comm, End, Event, EventKind, Exec, Exit, Oom, RunningTask, Signal, TaskKey};
@@ -41,6 +42,8 @@ pub(super) struct Container {
     staged: bool,
     early: VecDeque<Event>,
     sessions: Sessions,
+    /// Its own stop signal, where a source tells it.
+    stop_signal: Option<u32>,
     ooms: Ooms,
     init_oom_killed: bool,
     empty_boot_ns: Option<u64>,
@@ -61,6 +64,7 @@ impl Container {
             staged: false,
             early: VecDeque::new(),
             sessions: Sessions::default(),
+            stop_signal: None,
             ooms: Ooms::default(),
             init_oom_killed: false,
             empty_boot_ns: None,
@@ -71,6 +75,21 @@ impl Container {
 
     pub(super) const fn pod(&self) -> Option<CgroupId> {
         self.pod
+    }
+
+    /// A source tells the container's own stop signal.
+    pub(super) const fn set_stop_signal(&mut self, signal: u32) {
+        self.stop_signal = Some(signal);
+    }
+
+    /// A source tells that the container is to be stopped.
+    pub(super) fn kill_begins(&mut self, since_boot_ns: u64) {
+        self.sessions.kill_begins(since_boot_ns);
+    }
+
+    /// See [`Sessions::hook`].
+    pub(super) fn hook(&self) -> Option<Session> {
+        self.sessions.hook()
     }
 
     pub(super) fn init(&self) -> Option<TaskKey> {
@@ -222,9 +241,7 @@ impl Container {
         }
         let sender = who::sender_of(signal, self.id, homes);
         let left = init.left_boot_ns();
-        // The place for the container's own stop signal, once a source tells it.
-        let known_stop_signal = None;
-        for news in init.signals.take(time_boot_ns, signal, sender, left, known_stop_signal) {
+        for news in init.signals.take(time_boot_ns, signal, sender, left, self.stop_signal) {
             let (time_boot_ns, kind) = match news {
                 News::Stop { time_boot_ns, signal, sender, ignored } => {
                     (time_boot_ns, FactKind::StopSignal(StopSignal { signal, sender, ignored }))

@@ -39,6 +39,20 @@ pub enum Input<'a> {
     /// A kernel record. [`crate::event::EventKind::CgroupMade`] is not for here: the owner, who knows the
     /// paths, makes [`Input::ContainerMade`] or [`Input::NestedMade`] from it.
     Event(&'a Event),
+    /// The API tells a container's own stop signal: it counts from any sender outside.
+    KnownStopSignal {
+        /// The container's own cgroup.
+        container: CgroupId,
+        /// Its number.
+        signal: u32,
+    },
+    /// The API tells that a container is to be stopped: its Pod is being deleted.
+    KillBegins {
+        /// The container's own cgroup.
+        container: CgroupId,
+        /// `CLOCK_BOOTTIME`. A session that began since then, and goes on, is part of it.
+        since_boot_ns: u64,
+    },
     /// Time goes on: what waited for it is settled.
     Tick {
         /// `CLOCK_BOOTTIME`.

@@ -8,14 +8,18 @@
 
 mod container;
 pub mod fact;
+pub mod grace;
 mod init;
 mod input;
 mod oom;
 mod output;
 pub mod restart;
+pub mod session;
 mod shutdown;
+pub mod startup;
 #[cfg(test)]
 mod tests;
+pub mod trigger;
 mod who;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -24,6 +28,7 @@ use self::container::Container;
 pub use self::input::Input;
 use self::oom::Counters;
 pub use self::output::{OpenShutdown, Output};
+use self::session::Session;
 use self::who::Homes;
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind, TaskKey};
@@ -109,6 +114,16 @@ impl Lifecycle {
                 self.latest_boot_ns = self.latest_boot_ns.max(event.time_boot_ns);
                 self.event(event, out);
             }
+            Input::KnownStopSignal { container, signal } => {
+                if let Some(entry) = self.containers.get_mut(&container) {
+                    entry.container.set_stop_signal(signal);
+                }
+            }
+            Input::KillBegins { container, since_boot_ns } => {
+                if let Some(entry) = self.containers.get_mut(&container) {
+                    entry.container.kill_begins(since_boot_ns);
+                }
+            }
             Input::Tick { now_boot_ns } => {
                 self.latest_boot_ns = self.latest_boot_ns.max(now_boot_ns);
                 self.expire_pending();
@@ -157,6 +172,13 @@ impl Lifecycle {
     #[must_use]
     pub fn init_of(&self, container: CgroupId) -> Option<TaskKey> {
         self.containers.get(&container)?.container.init()
+    }
+
+    /// The exec session of a container that is its preStop hook, if it has an exec hook and the
+    /// container is being stopped.
+    #[must_use]
+    pub fn hook_of(&self, container: CgroupId) -> Option<Session> {
+        self.containers.get(&container)?.container.hook()
     }
 
     /// Events dropped because their cgroup belongs to no container, or was told of too late.

@@ -1,11 +1,10 @@
-//! Who is who: runtime stages, exec sessions, and the senders of signals.
+//! Who is who: runtime stages, and the senders of signals.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
-use super::SETTLE_NS;
 use super::fact::Sender;
 use crate::cgroup::CgroupId;
-use crate::event::{Comm, Exec, Signal, SignalOrigin, TaskKey};
+use crate::event::{Comm, Exec, Signal, SignalOrigin};
 
 /// Which container each cgroup belongs to: a container's own and those nested below it.
 #[derive(Debug, Default)]
@@ -110,43 +109,4 @@ fn is_adopter(comm: &Comm) -> bool {
 /// The kernel's name for a program executed through `/proc/self/fd/N`.
 fn is_descriptor(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(u8::is_ascii_digit)
-}
-
-/// Leaders of exec sessions that are kept for one container.
-const SESSIONS_MAX: usize = 256;
-
-/// The leaders of a container's exec sessions: probes, hooks, `kubectl exec`.
-///
-/// One that has ended is kept for the settling time, for records that come late.
-#[derive(Debug, Default)]
-pub(super) struct Sessions(VecDeque<(TaskKey, Option<u64>)>);
-
-impl Sessions {
-    pub(super) fn insert(&mut self, key: TaskKey, time_boot_ns: u64) {
-        if self.contains(key) {
-            return;
-        }
-        self.0.retain(|(_, ended)| {
-            !ended.is_some_and(|end| end.saturating_add(SETTLE_NS) <= time_boot_ns)
-        });
-        if self.0.len() >= SESSIONS_MAX {
-            self.0.pop_front();
-        }
-        self.0.push_back((key, None));
-    }
-
-    pub(super) fn ended(&mut self, key: TaskKey, time_boot_ns: u64) {
-        if let Some((_, ended)) = self.0.iter_mut().find(|(known, _)| *known == key) {
-            *ended = Some(ended.map_or(time_boot_ns, |end| end.max(time_boot_ns)));
-        }
-    }
-
-    pub(super) fn contains(&self, key: TaskKey) -> bool {
-        self.0.iter().any(|(known, _)| *known == key)
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
 }

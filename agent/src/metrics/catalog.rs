@@ -8,8 +8,8 @@ use super::expose::{Exposition, PREFIX};
 use super::subject::{Container, Node, Workload};
 use super::usage::UsageFamily;
 use super::{
-    cpu, info, memory, node, oom, pod, pressure, process, restart, shutdown, signals, tasks,
-    terminations,
+    cpu, ending, info, memory, node, oom, pod, pressure, process, requests, restart, shutdown,
+    signals, startup, tasks, terminations,
 };
 
 /// A metric family.
@@ -155,11 +155,16 @@ pub struct NodeFamily {
 pub static CONTAINER: &[&StateFamily<Container>] = &[
     &info::INFO,
     &info::START_TIME,
+    &startup::PHASES,
     &restart::RESTARTS,
     &restart::LAST_OUTAGE,
     &terminations::LAST,
     &shutdown::LAST,
+    &ending::LAST_RATIO,
+    &ending::GRACE,
     &shutdown::OPEN,
+    &requests::CPU,
+    &requests::MEMORY,
 ];
 
 /// Container families that come from samples of the cgroup.
@@ -193,15 +198,20 @@ pub static POD_USAGE: &[&UsageFamily] =
 /// Workload families.
 pub static WORKLOAD: &[&StateFamily<Workload>] = &[
     &shutdown::DURATION,
+    &ending::RATIO,
+    &ending::PRE_STOP,
     &terminations::TOTAL,
+    &ending::MISMATCH,
     &signals::IGNORED,
     &signals::FATAL,
     &oom::EVENTS,
     &restart::OUTAGE,
+    &startup::DURATION,
 ];
 
 /// Node families; [`node::SERIES`] is the last because it counts the others.
 pub static NODE: &[&NodeFamily] = &[
+    &ending::BY_TRIGGER,
     &oom::NODE_EVENTS,
     &node::BUILD_INFO,
     &node::PROGRAM_ATTACHED,
@@ -214,6 +224,8 @@ pub static NODE: &[&NodeFamily] = &[
     &node::CGROUPS_TRACKED,
     &node::CGROUPS_UNRESOLVED,
     &node::CGROUP_FILES_READ,
+    &node::POD_METADATA_AGE,
+    &node::PODS_DROPPED,
     &process::CPU,
     &process::MEMORY,
     &process::OPEN_FDS,

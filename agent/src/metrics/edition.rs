@@ -62,6 +62,12 @@ impl Round {
 pub struct FirstShown(Option<Round>);
 
 impl FirstShown {
+    /// Whether a scraper has seen it.
+    #[must_use]
+    pub const fn is_shown(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether it is new to this reader, who sees it now.
     pub fn is_new(&mut self, reader: Reader, round: Round) -> bool {
         match reader {

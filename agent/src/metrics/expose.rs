@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::catalog::Family;
 use super::cell::Cell;
-use super::edition::{Edition, Format, Round};
+use super::edition::{Edition, Format, Reader, Round};
 use super::histogram::Histogram;
 use super::pieces::Pieces;
 
@@ -192,6 +192,12 @@ impl Exposition {
         self.name.extend_from_slice(family.name.as_bytes());
         self.family = Some(family);
         self.header_due = true;
+    }
+
+    /// Who will read it, and at which look.
+    #[must_use]
+    pub const fn for_whom(&self) -> (Reader, Round) {
+        (self.edition.reader, self.round)
     }
 
     /// How many series were written.

@@ -29,6 +29,10 @@ pub struct NodeStats {
     pub cgroups_unresolved: u64,
     /// Files of cgroups that were read for samples.
     pub cgroup_files_read: u64,
+    /// Since the source of Pods was last heard; `None` without one, or if it never was.
+    pub pod_metadata_age_ns: Option<u64>,
+    /// Pods that found no room, or were forgotten early.
+    pub pods_dropped: u64,
     /// The agent's own process.
     pub process: ProcessStats,
 }
@@ -229,6 +233,40 @@ pub static CGROUP_FILES_READ: NodeFamily = NodeFamily {
         help: "Files of cgroups that were read for figures that one pass over all did not tell.",
     },
     write: |node, to| to.sample(b"", &NONE, Value::Count(node.stats.cgroup_files_read)),
+};
+
+/// Age of what is known of Pods.
+pub static POD_METADATA_AGE: NodeFamily = NodeFamily {
+    family: Family {
+        name: "pod_metadata_age_seconds",
+        kind: Type::Gauge,
+        unit: Unit::Seconds,
+        scope: Scope::Node,
+        labels: &[],
+        series_max: 1,
+        help: "Time since the source of Pods last answered: the API server with anything on the \
+               watch (at least a bookmark a minute while it is well), the kubelet with its list.",
+    },
+    write: |node, to| {
+        if let Some(age_ns) = node.stats.pod_metadata_age_ns {
+            to.sample(b"", &NONE, Value::Nanos(age_ns));
+        }
+    },
+};
+
+/// Pods that were not kept.
+pub static PODS_DROPPED: NodeFamily = NodeFamily {
+    family: Family {
+        name: "pods_dropped_total",
+        kind: Type::Counter,
+        unit: Unit::None,
+        scope: Scope::Node,
+        labels: &[],
+        series_max: 1,
+        help: "Pods that found no room among the known, or were forgotten less than 10 minutes \
+               after they had gone.",
+    },
+    write: |node, to| to.sample(b"", &NONE, Value::Count(node.stats.pods_dropped)),
 };
 
 /// Series that were not made.

@@ -1,6 +1,7 @@
 //! Restarts: how often, and how long nothing ran.
 
 use super::catalog::{Family, Scope, StateFamily, Type, Unit};
+use super::edition::{FirstShown, Reader, Round};
 use super::expose::{NONE, Value};
 use super::histogram::Bound;
 use super::subject::{Container, Workload};
@@ -14,9 +15,14 @@ pub static RESTARTS: StateFamily<Container> = StateFamily {
         scope: Scope::Container,
         labels: &[],
         series_max: 1,
-        help: "Restarts of the container that the agent saw.",
+        help: "Restarts of the container: the API's restartCount where it is known, added up over \
+               Pods of the same name, else those that the agent saw.",
     },
-    write: |block, container, to| to.cell(block, &NONE, &mut container.restarts),
+    write: |block, container, to| {
+        let (reader, round) = to.for_whom();
+        let restarts = container.restarts.show(reader, round);
+        to.sample(block, &NONE, Value::Count(restarts));
+    },
 };
 
 /// The last outage.
@@ -63,6 +69,59 @@ pub static BOUNDS: &[Bound] = &[
     Bound { ns: 600_000_000_000, le: "600.0" },
 ];
 
+/// Restarts of a container, by name. They never fall.
+#[derive(Debug, Default)]
+pub struct Restarts {
+    seen: u64,
+    api: Option<Api>,
+    /// Those of former Pods of the same name.
+    base: u64,
+    /// What a scraper is shown first: those of before the agent are no increase.
+    born: u64,
+    first_shown: FirstShown,
+}
+
+#[derive(Debug)]
+struct Api {
+    pod_uid: Box<str>,
+    restarts: u64,
+}
+
+impl Restarts {
+    /// The agent saw one.
+    pub const fn add_one(&mut self) {
+        self.seen = self.seen.saturating_add(1);
+    }
+
+    /// The API says how many it were in that Pod.
+    pub fn known(&mut self, pod_uid: &str, restarts: u64) {
+        let before = self.count();
+        match &mut self.api {
+            Some(api) if *api.pod_uid == *pod_uid => api.restarts = api.restarts.max(restarts),
+            Some(api) => {
+                self.base = before;
+                *api = Api { pod_uid: pod_uid.into(), restarts };
+            }
+            None => {
+                self.api = Some(Api { pod_uid: pod_uid.into(), restarts });
+                self.base = before.saturating_sub(restarts);
+                if !self.first_shown.is_shown() {
+                    self.born = restarts.saturating_sub(self.seen);
+                }
+            }
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.base.saturating_add(self.api.as_ref().map_or(self.seen, |api| api.restarts))
+    }
+
+    /// The value to write now.
+    pub fn show(&mut self, reader: Reader, round: Round) -> u64 {
+        if self.first_shown.is_new(reader, round) { self.born } else { self.count() }
+    }
+}
+
 /// A container runs again; `outage_ns` is not known if its end was not seen.
 pub(super) fn restarted(
     container: &mut Container,
@@ -75,5 +134,68 @@ pub(super) fn restarted(
         if let Some(workload) = workload {
             workload.outage.observe_ns(outage_ns);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reader, Restarts, Round};
+
+    fn shown(restarts: &mut Restarts) -> u64 {
+        restarts.show(Reader::Scraper, Round::FIRST.next())
+    }
+
+    fn first(restarts: &mut Restarts) -> u64 {
+        restarts.show(Reader::Scraper, Round::FIRST)
+    }
+
+    #[test]
+    fn without_the_api_those_that_were_seen() {
+        let mut restarts = Restarts::default();
+        restarts.add_one();
+        assert_eq!((first(&mut restarts), shown(&mut restarts)), (0, 1));
+    }
+
+    #[test]
+    fn those_before_the_agent_are_no_increase() {
+        let mut restarts = Restarts::default();
+        restarts.known("a", 5);
+        assert_eq!((first(&mut restarts), shown(&mut restarts)), (5, 5));
+        restarts.add_one();
+        assert_eq!(shown(&mut restarts), 5, "the API will tell");
+        restarts.known("a", 6);
+        restarts.known("a", 6);
+        assert_eq!(shown(&mut restarts), 6);
+    }
+
+    #[test]
+    fn those_that_came_before_the_first_scrape_are_one() {
+        let mut restarts = Restarts::default();
+        restarts.known("a", 0);
+        restarts.known("a", 2);
+        assert_eq!((first(&mut restarts), shown(&mut restarts)), (0, 2));
+        let mut restarts = Restarts::default();
+        restarts.add_one();
+        restarts.known("a", 3);
+        assert_eq!((first(&mut restarts), shown(&mut restarts)), (2, 3));
+    }
+
+    #[test]
+    fn they_never_fall() {
+        let mut restarts = Restarts::default();
+        first(&mut restarts);
+        for _ in 0..3 {
+            restarts.add_one();
+        }
+        restarts.known("a", 1);
+        assert_eq!(shown(&mut restarts), 3, "seen before the API told");
+        restarts.known("a", 2);
+        assert_eq!(shown(&mut restarts), 4);
+        restarts.known("a", 0);
+        assert_eq!(shown(&mut restarts), 4, "old news");
+        restarts.known("b", 0);
+        assert_eq!(shown(&mut restarts), 4, "a new Pod of the same name begins at 0");
+        restarts.known("b", 1);
+        assert_eq!(shown(&mut restarts), 5);
     }
 }

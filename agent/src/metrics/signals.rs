@@ -118,6 +118,23 @@ pub fn name(signal: u32) -> &'static str {
     index.and_then(|index| NAMES.get(index)).copied().unwrap_or(OTHER)
 }
 
+/// The number of a signal by its name, as Kubernetes writes it
+/// (`staging/src/k8s.io/api/core/v1/types.go`, `Signal`, Kubernetes 1.37).
+#[must_use]
+pub fn number(of: &str) -> Option<u32> {
+    const SIGRTMAX: u32 = 64;
+    if let Some(below) = of.strip_prefix("SIGRTMAX") {
+        let below = if below.is_empty() { 0 } else { below.strip_prefix('-')?.parse().ok()? };
+        return SIGRTMAX.checked_sub(below).filter(|signal| *signal >= 34);
+    }
+    match of {
+        "SIGIOT" => Some(6),
+        "SIGCLD" => Some(17),
+        "SIGPOLL" => Some(29),
+        _ => (1..=SIGRTMAX).find(|signal| name(*signal) == of),
+    }
+}
+
 /// The labels `signal` and `sender`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SignalAndSender {
@@ -175,11 +192,24 @@ pub(super) fn terminated(workload: &mut Workload, end: &Termination) {
 
 #[cfg(test)]
 mod tests {
-    use super::{NAMED_MAX, SERIES_MAX, SignalCells, name};
+    use super::{NAMED_MAX, SERIES_MAX, SignalCells, name, number};
     use crate::lifecycle::fact::Sender;
 
     #[test]
     fn signals_have_the_names_that_people_know() {
+        for (text, expected) in [
+            ("SIGTERM", Some(15)),
+            ("SIGRTMIN+3", Some(37)),
+            ("SIGRTMAX", Some(64)),
+            ("SIGRTMAX-14", Some(50)),
+            ("SIGRTMAX-31", None),
+            ("SIGRTMAXx", None),
+            ("SIGPOLL", Some(29)),
+            ("other", None),
+            ("", None),
+        ] {
+            assert_eq!(number(text), expected, "{text}");
+        }
         let known = [(1, "SIGHUP"), (9, "SIGKILL"), (11, "SIGSEGV"), (15, "SIGTERM")];
         for (signal, expected) in known {
             assert_eq!(name(signal), expected);

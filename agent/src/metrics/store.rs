@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::catalog::{self, Scope};
 use super::cell::Cells;
 use super::edition::{Edition, Round};
+use super::ending::{self, CauseAndTrigger, Ending};
 use super::expose::{Block, Exposition};
 use super::info;
 use super::node::NodeStats;
@@ -21,14 +22,16 @@ use super::oom::{self, ScopeLabel};
 use super::restart;
 use super::shutdown::{self, OpenShutdown};
 use super::signals;
+use super::startup;
 use super::subject::{Container, Node, Pod, Workload};
 use super::table::{Id, Table};
 use super::terminations::{self, LastTermination};
 use super::wall::WallOffset;
 use crate::cgroup::CgroupId;
 use crate::cgroup::sample::{Cpu, Sample};
-use crate::kube::identity::Identity;
+use crate::kube::{identity::Identity, pod};
 use crate::lifecycle::fact::{Fact, FactKind, Termination};
+use crate::lifecycle::startup::Start;
 
 /// How long facts may be about a cgroup that was removed.
 const HOLD_NS: u64 = 60_000_000_000;
@@ -79,6 +82,7 @@ pub struct Store {
     refused: HashSet<CgroupId>,
     series_dropped: u64,
     node_oom: Cells<ScopeLabel>,
+    by_trigger: Cells<CauseAndTrigger>,
     /// Series that a container, a workload, a Pod can have.
     costs: [usize; 3],
     series: u64,
@@ -101,6 +105,7 @@ impl Store {
             refused: HashSet::new(),
             series_dropped: 0,
             node_oom: oom::born_node(),
+            by_trigger: ending::born_by_trigger(),
             costs,
             series: 0,
             round: Round::FIRST,
@@ -192,14 +197,53 @@ impl Store {
                     oom::happened(workload, oom);
                 }
             }
-            FactKind::Terminated(end) => {
-                let last =
-                    LastTermination { time_boot_ns: fact.time_boot_ns, time_unix_ns, end: *end };
-                terminated(container, workload, fact.container, last);
-            }
+            FactKind::Terminated(end) => self.terminated(fact, end, Ending::untold(end), wall),
             // The first is seen in `container_shutdown_open_seconds` and then in the outcome. The
             // second is no end of the container's own program, so it has no family.
             FactKind::KilledAfterStopSignal | FactKind::StartFailed => {}
+        }
+    }
+
+    /// A container ended, with what else is known of that.
+    pub fn terminated(&mut self, fact: &Fact, end: &Termination, ending: Ending, wall: WallOffset) {
+        self.by_trigger.add_one(CauseAndTrigger(end.cause, ending.trigger));
+        let Some(member) = self.members.get(&fact.container).copied() else { return };
+        let mut workload = self.workloads.get_mut(member.workload);
+        let Some(container) = self.containers.get_mut(member.container) else { return };
+        let time_boot_ns = fact.time_boot_ns;
+        let last = LastTermination {
+            time_boot_ns,
+            time_unix_ns: wall.unix_ns(time_boot_ns),
+            end: *end,
+            trigger: ending.trigger,
+        };
+        ending::ended(container, workload.as_deref_mut(), &ending);
+        terminated(container, workload, fact.container, last);
+    }
+
+    /// A container's start has got further; `ready` if it is over now.
+    pub fn start(&mut self, container: CgroupId, start: &Start, ready: bool) {
+        let Some(member) = self.members.get(&container) else { return };
+        if let Some(container) = self.containers.get_mut(member.container) {
+            startup::goes_on(container, self.workloads.get_mut(member.workload), start, ready);
+        }
+    }
+
+    /// The runtime reported an end of a container.
+    pub fn reported(&mut self, container: CgroupId, reason: &str, end: &Termination) {
+        if let Some(member) = self.members.get(&container)
+            && let Some(workload) = self.workloads.get_mut(member.workload)
+        {
+            ending::compare(workload, reason, end);
+        }
+    }
+
+    /// A container of a workload has a preStop hook.
+    pub fn has_pre_stop(&mut self, container: CgroupId, handler: pod::PreStop) {
+        if let Some(member) = self.members.get(&container)
+            && let Some(workload) = self.workloads.get_mut(member.workload)
+        {
+            ending::has_pre_stop(workload, handler);
         }
     }
 
@@ -208,6 +252,19 @@ impl Store {
         let Some(member) = self.members.get(&container) else { return };
         if let Some(container) = self.containers.get_mut(member.container) {
             restart::restarted(container, self.workloads.get_mut(member.workload), outage_ns);
+        }
+    }
+
+    /// What the API says of a container, given the names of its namespace, Pod and self. One that
+    /// is not shown is passed over.
+    pub fn pod_says(&mut self, names: [&str; 3], pod_uid: &str, container: &pod::Container) {
+        let [namespace, pod, name] = names.map(info::prefix);
+        let block = Block::new(&[("namespace", namespace), ("pod", pod), ("container", name)]);
+        let Some(id) = self.containers.find(block.bytes()) else { return };
+        let Some(entry) = self.containers.get_mut(id) else { return };
+        entry.requests = container.requests;
+        if let Some(restarts) = container.restarts {
+            entry.restarts.known(pod_uid, restarts);
         }
     }
 
@@ -355,7 +412,12 @@ impl Store {
             to.family(&entry.family);
             self.workloads.each(|block, workload| (entry.write)(block, workload, &mut to));
         }
-        let mut node = Node { stats, oom: &mut self.node_oom, series_dropped: self.series_dropped };
+        let mut node = Node {
+            stats,
+            oom: &mut self.node_oom,
+            by_trigger: &mut self.by_trigger,
+            series_dropped: self.series_dropped,
+        };
         for entry in catalog::NODE {
             to.family(&entry.family);
             (entry.write)(&mut node, &mut to);

@@ -1,17 +1,20 @@
 //! What a series is about, with all that is known of it.
 
 use super::catalog;
-use super::cell::{Cell, Cells};
+use super::cell::Cells;
+use super::ending::{CauseAndTrigger, Mismatch, Ratio};
 use super::expose::Block;
 use super::histogram::Histogram;
 use super::node::NodeStats;
 use super::oom::{self, ScopeAndVictim, ScopeLabel};
-use super::restart;
+use super::restart::{self, Restarts};
 use super::shutdown;
 use super::signals::{self, SignalCells};
 use super::terminations::{self, LastTermination};
 use super::usage::Usage;
+use crate::kube::pod::Resources;
 use crate::lifecycle::fact::Cause;
+use crate::lifecycle::startup::Phase;
 
 /// A container of a Pod, by name.
 #[derive(Debug)]
@@ -20,14 +23,22 @@ pub struct Container {
     pub usage: Usage,
     /// All labels of `container_info`.
     pub info: Block,
-    /// Restarts seen.
-    pub restarts: Cell,
+    /// Restarts.
+    pub restarts: Restarts,
+    /// What it was promised.
+    pub requests: Resources,
     /// From the last end to the start after it.
     pub last_outage_ns: Option<u64>,
     /// The last end.
     pub last_termination: Option<LastTermination>,
     /// When the last stop that began with a stop signal ended (boot time), and how long it took.
     pub last_shutdown: Option<(u64, u64)>,
+    /// The share of its grace that the last stop took.
+    pub last_ratio: Option<Ratio>,
+    /// The grace period that counted then.
+    pub last_grace_s: Option<u64>,
+    /// The phases of the last start.
+    pub startup: [Option<u64>; Phase::ALL.len()],
 }
 
 impl Container {
@@ -37,10 +48,14 @@ impl Container {
         Self {
             usage: Usage::new(catalog::CONTAINER_USAGE),
             info: Block::EMPTY,
-            restarts: Cell::default(),
+            restarts: Restarts::default(),
+            requests: Resources::default(),
             last_outage_ns: None,
             last_termination: None,
             last_shutdown: None,
+            last_ratio: None,
+            last_grace_s: None,
+            startup: [None; Phase::ALL.len()],
         }
     }
 }
@@ -58,6 +73,14 @@ pub struct Workload {
     pub shutdown_exited: Histogram,
     /// Stop signal to end, of those that were killed.
     pub shutdown_killed: Histogram,
+    /// Shares of the grace used, from the first on.
+    pub ratio: Option<Histogram>,
+    /// Scheduled to ready, from the first on.
+    pub startup: Option<Histogram>,
+    /// preStop hooks, by handler.
+    pub pre_stop: Vec<(&'static str, Histogram)>,
+    /// What runtimes reported otherwise.
+    pub mismatches: Cells<Mismatch>,
     /// Ends.
     pub terminations: Cells<Cause>,
     /// Stop signals that init ignores.
@@ -81,6 +104,10 @@ impl Workload {
         Self {
             shutdown_exited: Histogram::new(shutdown::BOUNDS),
             shutdown_killed: Histogram::new(shutdown::BOUNDS),
+            ratio: None,
+            startup: None,
+            pre_stop: Vec::new(),
+            mismatches: Cells::default(),
             terminations: terminations::born(),
             ignored: signals::born_ignored(),
             fatal: SignalCells::default(),
@@ -126,6 +153,8 @@ pub struct Node<'a> {
     pub stats: &'a NodeStats,
     /// OOMs of all containers.
     pub oom: &'a mut Cells<ScopeLabel>,
+    /// Ends of all containers.
+    pub by_trigger: &'a mut Cells<CauseAndTrigger>,
     /// Series that were not made.
     pub series_dropped: u64,
 }

@@ -7,6 +7,7 @@ use super::signals;
 use super::subject::{Container, Workload};
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Cause, Termination};
+use crate::lifecycle::trigger::Trigger;
 
 /// All ends.
 pub static TOTAL: StateFamily<Workload> = StateFamily {
@@ -49,14 +50,14 @@ pub struct LastTermination {
     pub time_unix_ns: u64,
     /// How.
     pub end: Termination,
+    /// Who or what had it stopped.
+    pub trigger: Trigger,
 }
 
 impl Labels for LastTermination {
     fn each(&self, label: &mut dyn FnMut(&str, &str)) {
         label("cause", self.end.cause.label());
-        // Without a stop signal nobody asked for the end; who did is not known here.
-        let asked = self.end.shutdown_ns.is_some();
-        label("trigger", if asked { "unknown" } else { "none" });
+        label("trigger", self.trigger.label());
         let fatal = self.end.fatal.map_or("", |(signal, _)| signals::name(signal));
         match self.end.status {
             Some(ExitStatus::Code(code)) => {

@@ -24,6 +24,15 @@ impl WallOffset {
         Ok(Self { unix_less_boot_ns: ns(unix).saturating_sub(ns(boot)) })
     }
 
+    /// The moment of a Unix time; `None` before the machine booted.
+    #[must_use]
+    pub const fn boot_ns(self, time_unix_ns: u64) -> Option<u64> {
+        match self.unix_less_boot_ns.checked_neg() {
+            Some(boot_less_unix_ns) => time_unix_ns.checked_add_signed(boot_less_unix_ns),
+            None => None,
+        }
+    }
+
     /// Unix time of a moment, not before 1970.
     #[must_use]
     pub const fn unix_ns(self, time_boot_ns: u64) -> u64 {
@@ -40,6 +49,8 @@ mod tests {
         let offset = WallOffset { unix_less_boot_ns: 1_700_000_000_000_000_000 };
         assert_eq!(offset.unix_ns(5), 1_700_000_000_000_000_005);
         assert_eq!(WallOffset { unix_less_boot_ns: -9 }.unix_ns(5), 0);
+        assert_eq!(offset.boot_ns(1_700_000_000_000_000_005), Some(5));
+        assert_eq!(offset.boot_ns(7), None);
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap();
         let boot_ns = boot.tv_sec() as u64 * 1_000_000_000;

@@ -7,11 +7,9 @@ use crate::cgroup::{
     sample::Sample,
 };
 use crate::kernel::host;
-use crate::kube::{
-    identity::Identity,
-    naming::{self, Decision, Known},
-};
+use crate::kube::identity::Identity;
 use crate::lifecycle::fact::{Fact, FactKind};
+use crate::lifecycle::startup::Start;
 use crate::metrics::wall::WallOffset;
 
 /// Facts that a container without a name keeps: it has one life, so it has few.
@@ -20,9 +18,9 @@ const WAITING_FACTS_MAX: usize = 64;
 /// What identifies a container over its restarts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    namespace: String,
-    pod: String,
-    container: String,
+    pub(super) namespace: String,
+    pub(super) pod: String,
+    pub(super) container: String,
 }
 
 /// What the cgroup's path tells.
@@ -40,12 +38,20 @@ pub(super) struct Container {
     pub(super) origin: Origin,
     /// When it was made, or found.
     pub(super) since_boot_ns: u64,
-    is_pause: Option<bool>,
-    naming: Naming,
+    /// It was made while the agent looked.
+    pub(super) birth_seen: bool,
+    /// When its own program was executed, if that was seen.
+    pub(super) running_boot_ns: Option<u64>,
+    /// One of the same name was there before it.
+    pub(super) is_restart: bool,
+    /// How far its start has got.
+    pub(super) start: Start,
+    pub(super) is_pause: Option<bool>,
+    pub(super) naming: Naming,
 }
 
 #[derive(Debug)]
-enum Naming {
+pub(super) enum Naming {
     /// Facts and last figures wait for a name; `gone` if the cgroup does not exist any more.
     Waiting { facts: Vec<Fact>, last: Option<Box<Sample>>, gone: bool },
     /// In the store.
@@ -55,9 +61,17 @@ enum Naming {
 }
 
 impl Container {
-    pub(super) const fn new(origin: Origin, since_boot_ns: u64) -> Self {
-        let naming = Naming::Waiting { facts: Vec::new(), last: None, gone: false };
-        Self { origin, since_boot_ns, is_pause: None, naming }
+    pub(super) fn new(origin: Origin, since_boot_ns: u64, birth_seen: bool) -> Self {
+        Self {
+            origin,
+            since_boot_ns,
+            birth_seen,
+            running_boot_ns: None,
+            is_restart: false,
+            start: Start::default(),
+            is_pause: None,
+            naming: Naming::Waiting { facts: Vec::new(), last: None, gone: false },
+        }
     }
 
     /// Whether it has no name yet.
@@ -78,7 +92,7 @@ impl Container {
         matches!(self.naming, Naming::Shown { .. })
     }
 
-    fn unnamed(&self) -> Identity {
+    pub(super) fn unnamed(&self) -> Identity {
         match &self.origin {
             Origin::Pod(pod, container) => Identity::fallback(pod, container),
             Origin::Unit(path, name) => Identity::host_unit(path, name),
@@ -87,70 +101,13 @@ impl Container {
 }
 
 impl Node {
-    /// Looks for the names of all who wait.
-    pub(super) fn resolve_names(&mut self, now_boot_ns: u64) {
-        if let Err(error) = self.names.refresh() {
-            tracing::debug!(%error, dir = %self.options.log_dir.display(), "names not read");
-        }
-        let waiting: Vec<_> =
-            self.containers.iter().filter(|(_, c)| c.waits()).map(|(id, _)| *id).collect();
-        for id in waiting {
-            self.resolve_name(id, now_boot_ns);
-        }
-    }
-
-    /// Decides about one who waits, and hands on what has been waiting with it.
-    pub(super) fn resolve_name(&mut self, id: CgroupId, now_boot_ns: u64) {
-        let Some(container) = self.containers.get_mut(&id) else { return };
-        if !container.waits() {
-            return;
-        }
-        let named = match &container.origin {
-            Origin::Pod(pod, name) => {
-                self.names.lookup(&name.id).map(|link| Identity::from_log_name(link, pod, name))
-            }
-            Origin::Unit(path, name) => Some(Identity::host_unit(path, name)),
-        };
-        let known = Known {
-            waited_ns: now_boot_ns.saturating_sub(container.since_boot_ns),
-            names_may_come: self.names.available(),
-            is_pause: container.is_pause,
-        };
-        let (naming, identity) = match naming::decide(named, || container.unnamed(), known) {
-            Decision::Wait => return,
-            Decision::Hide => (Naming::Hidden, None),
-            Decision::Show(identity) => {
-                let key = Key {
-                    namespace: identity.namespace.clone(),
-                    pod: identity.pod.clone(),
-                    container: identity.container.clone(),
-                };
-                (Naming::Shown { key }, Some(identity))
-            }
-        };
-        let since = container.since_boot_ns;
-        let waited = std::mem::replace(&mut container.naming, naming);
-        let Naming::Waiting { facts, last, gone } = waited else { return };
-        if let Some(identity) = identity {
-            self.store.appear(id, &identity, since);
-            for fact in facts {
-                self.deliver(&fact);
-            }
-            if let Some(last) = last {
-                self.store.last_sample(id, &last);
-            }
-        }
-        if gone {
-            self.forget(id);
-        }
-    }
-
     /// A fact: to the store if its container is shown, else it waits with it.
     pub(super) fn fact(&mut self, fact: Fact) {
         let id = fact.container;
         let Some(container) = self.containers.get_mut(&id) else { return };
         if let FactKind::Started(started) = &fact.kind {
             container.is_pause = Some(started.is_pause);
+            container.running_boot_ns = Some(fact.time_boot_ns).filter(|_| !started.existing);
         }
         match &mut container.naming {
             Naming::Hidden => {}
@@ -166,7 +123,7 @@ impl Node {
     }
 
     /// Hands a fact of a shown container to the store.
-    fn deliver(&mut self, fact: &Fact) {
+    pub(super) fn deliver(&mut self, fact: &Fact) {
         let Some(Container { naming: Naming::Shown { key }, .. }) =
             self.containers.get(&fact.container)
         else {
@@ -179,11 +136,21 @@ impl Node {
                 let restart = self.history.started(key.clone(), fact.time_boot_ns);
                 if self.history.restarts(key) > before {
                     self.store.restarted(fact.container, restart.map(|r| r.outage_ns));
+                    if let Some(container) = self.containers.get_mut(&fact.container) {
+                        container.is_restart = true;
+                    }
                 }
+                self.start_goes_on(fact.container);
             }
-            FactKind::Terminated(_) => {
+            FactKind::StopSignal(stop) => {
+                let stop = *stop;
+                self.stop_signal(fact, &stop);
+            }
+            FactKind::Terminated(end) => {
                 // A start that overtook the end before it has been counted without its outage.
                 let _ = self.history.ended(key.clone(), fact.time_boot_ns);
+                let (key, end) = (key.clone(), *end);
+                return self.death(&key, fact.clone(), end);
             }
             _ => {}
         }
@@ -238,15 +205,6 @@ fn log(key: &Key, fact: &Fact) {
             victim = oom.victim.label(),
             killed = oom.killed,
             "OOM kill"
-        ),
-        FactKind::Terminated(end) => tracing::info!(
-            ?namespace,
-            ?pod,
-            ?container,
-            cause = end.cause.label(),
-            status = ?end.status,
-            shutdown_ms = end.shutdown_ns.map(|ns| ns / 1_000_000),
-            "the container ended"
         ),
         _ => tracing::debug!(?namespace, ?pod, ?container, fact = ?fact.kind, "fact"),
     }

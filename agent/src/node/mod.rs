@@ -2,9 +2,13 @@
 //! between the rooms. There is one, in one task, so nothing here is locked.
 
 mod containers;
+mod deaths;
 mod events;
+mod names;
+mod pods;
 mod scan;
 mod scrape;
+mod starts;
 mod statistics;
 
 use std::collections::HashMap;
@@ -20,7 +24,7 @@ use crate::cgroup::{
     tree::{self, Tree},
 };
 use crate::kernel::host;
-use crate::kube::log_names::LogNames;
+use crate::kube::{log_names::LogNames, news::Pulse, pods::Pods};
 use crate::lifecycle::{Input, Lifecycle, restart::History};
 use crate::metrics::store::{Store, StoreOptions};
 use containers::{Container, Key};
@@ -51,6 +55,8 @@ pub struct Options {
     pub cgroup_root: PathBuf,
     /// Where the kubelet leaves its links.
     pub log_dir: PathBuf,
+    /// Who tells of Pods, for people, and when it was last heard; `None` if nobody does.
+    pub pods: Option<(String, Pulse)>,
     /// Where figures come from.
     pub source: Source,
     /// What the store keeps.
@@ -82,6 +88,8 @@ pub struct Node {
     containers: HashMap<CgroupId, Container>,
     reader: Reader,
     names: LogNames,
+    pods: Pods,
+    deaths: deaths::Deaths,
     history: History<Key>,
     store: Store,
     /// Processes that the OOM killer ended in containers before the agent came.
@@ -111,6 +119,8 @@ impl Node {
             containers: HashMap::new(),
             reader: Reader::new(options.max_fds),
             names: LogNames::new(options.log_dir.clone()),
+            pods: Pods::new(),
+            deaths: deaths::Deaths::default(),
             history: History::new(),
             store: Store::new(options.store),
             unseen_oom_kills: 0,
@@ -138,6 +148,9 @@ impl Node {
         self.drain();
         let now = host::boot_ns();
         self.apply(Input::Tick { now_boot_ns: now });
+        if self.deaths.deadline().is_some_and(|deadline| deadline <= now) {
+            self.settle_deaths(Some(now));
+        }
         if now >= self.next_names_ns && self.containers.values().any(Container::waits) {
             self.next_names_ns = now + NAMES_NS;
             self.resolve_names(now);
@@ -169,8 +182,8 @@ impl Node {
         if self.containers.values().any(Container::waits) {
             until = until.min(self.next_names_ns);
         }
-        if let Some(deadline) = self.lifecycle.next_deadline() {
-            until = until.min(deadline);
+        for deadline in [self.lifecycle.next_deadline(), self.deaths.deadline()] {
+            until = until.min(deadline.unwrap_or(u64::MAX));
         }
         Duration::from_nanos(until.saturating_sub(now)).max(Duration::from_millis(1))
     }
@@ -189,5 +202,6 @@ impl Node {
     pub fn stop(&mut self) {
         self.drain();
         self.apply(Input::Flush { now_boot_ns: host::boot_ns() });
+        self.settle_deaths(None);
     }
 }

@@ -202,7 +202,7 @@ impl Node {
         {
             self.unseen_oom_kills += own.oom_kill;
         }
-        self.containers.insert(id, Container::new(origin, since));
+        self.containers.insert(id, Container::new(origin, since, made_boot_ns.is_some()));
         self.apply(Input::ContainerMade {
             container: id,
             pod: self.tree.pod_of(id),

@@ -80,6 +80,7 @@ impl Node {
         let fact = |name: &str, value: String| (name.to_owned(), value);
         let mut facts = vec![
             fact("kernel", host::release().unwrap_or_default()),
+            fact("names", self.names_source()),
             fact("mode", format!("{:?}", self.options.mode).to_lowercase()),
             fact("cgroup root", self.options.cgroup_root.display().to_string()),
             fact("cgroups", self.tree.len().to_string()),
@@ -223,10 +224,16 @@ impl Node {
                     success: self.kernel.as_ref().is_some_and(|kernel| kernel.snapshot.is_some()),
                 },
             ],
+            pod_metadata_age_ns: self.pod_metadata_age_ns(host::boot_ns()),
+            pods_dropped: self.pods.dropped(),
             events_unseen: vec![("oom_kill", self.unseen_oom_kills)],
             process: ProcessStats::read(),
             ..NodeStats::default()
         };
+        if self.options.pods.is_some() {
+            let success = self.pods.listed() && self.pods.failed().is_none();
+            stats.collectors.push(CollectorStats { name: "pods", duration_ns: None, success });
+        }
         if let Some(kernel) = &self.kernel {
             let attached = &kernel.programs.attached;
             stats.programs = attached.iter().map(|a| (a.name, a.outcome.is_ok())).collect();

@@ -1,7 +1,8 @@
 //! Who is init, and who is not.
 
 use super::super::fact::Sender;
-use super::super::who::{Sessions, is_runtime, is_stage};
+use super::super::session::Sessions;
+use super::super::who::{is_runtime, is_stage};
 use super::*;
 
 fn is_stage_exec(comm: &str, parent: Task, argv: &[&str]) -> bool {

@@ -132,6 +132,8 @@ pub(super) fn node_stats() -> NodeStats {
         cgroups_tracked: Some(42),
         cgroups_unresolved: 0,
         cgroup_files_read: 17,
+        pod_metadata_age_ns: Some(1_500_000_000),
+        pods_dropped: 0,
         process: ProcessStats {
             cpu_ns: Some(1_230_000_000),
             resident_bytes: Some(8 << 20),

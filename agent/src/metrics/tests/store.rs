@@ -12,11 +12,13 @@ use crate::kube::identity::Identity;
 use crate::lifecycle::fact::{
     Cause, FactKind, OomFact, OomScope, OomVictim, Sender, StopSignal, Termination,
 };
+use crate::metrics::catalog::Scope;
 use crate::metrics::shutdown::OpenShutdown;
 use crate::metrics::store::{Store, StoreOptions};
 
 const A: CgroupId = CgroupId(1);
 const B: CgroupId = CgroupId(2);
+const NOTHING: [f64; 0] = [];
 const CPU: &str = "container_cpu_usage_seconds_total";
 
 fn one() -> Store {
@@ -35,13 +37,13 @@ fn info_ids(shown: &Shown) -> Vec<String> {
 fn what_the_kernel_does_not_say_is_no_series() {
     let mut store = one();
     let shown = scrape(&mut store);
-    assert_eq!(shown.get(CPU, &[]), []);
+    assert_eq!(shown.get(CPU, &[]), NOTHING);
     store.sample(A, poor_sample(1500));
     let shown = scrape(&mut store);
     assert_eq!(shown.get(CPU, &[]), [0.0015]);
     let others = ["container_cpu_limit_cores", "container_memory_usage_bytes", "container_tasks"];
     for name in others.into_iter().chain(["container_memory_events_total"]) {
-        assert_eq!(shown.get(name, &[]), [], "{name}");
+        assert_eq!(shown.get(name, &[]), NOTHING, "{name}");
     }
 }
 
@@ -51,7 +53,7 @@ fn a_limit_with_a_period_of_zero_is_none() {
     let mut sample = full_sample();
     sample.cpu.period_us = Some(0);
     store.sample(A, sample);
-    assert_eq!(scrape(&mut store).get("container_cpu_limit_cores", &[]), []);
+    assert_eq!(scrape(&mut store).get("container_cpu_limit_cores", &[]), NOTHING);
 }
 
 #[test]
@@ -93,8 +95,8 @@ fn one_info_and_the_gauges_of_the_newest() {
     store.appear(B, &next, 20 * SECOND);
     let shown = scrape(&mut store);
     assert_eq!(info_ids(&shown), ["new"]);
-    assert_eq!(shown.get("container_tasks", &[]), [], "the newest has no sample yet");
-    assert_eq!(shown.get("container_start_time_seconds", &[]), []);
+    assert_eq!(shown.get("container_tasks", &[]), NOTHING, "the newest has no sample yet");
+    assert_eq!(shown.get("container_start_time_seconds", &[]), NOTHING);
     assert_eq!(shown.get(CPU, &[]), [12.345678]);
     store.sample(B, full_sample());
     store.gone(A, 21 * SECOND);
@@ -132,8 +134,8 @@ fn gauges_vanish_and_the_rest_lingers() {
     for now in [10, 100, 309] {
         store.expire(now * SECOND);
         let shown = scrape(&mut store);
-        assert_eq!(shown.get("container_tasks", &[]), []);
-        assert_eq!(shown.get("container_start_time_seconds", &[]), []);
+        assert_eq!(shown.get("container_tasks", &[]), NOTHING);
+        assert_eq!(shown.get("container_start_time_seconds", &[]), NOTHING);
         assert_eq!(shown.get(CPU, &[]), [12.345678]);
         assert_eq!(shown.get("container_info", &[]), [1.0]);
         let last = shown.get("container_last_termination_info", &[("exit_code", "0")]);
@@ -141,12 +143,12 @@ fn gauges_vanish_and_the_rest_lingers() {
     }
     store.expire(310 * SECOND);
     let shown = scrape(&mut store);
-    assert_eq!(shown.get("container_info", &[]), []);
+    assert_eq!(shown.get("container_info", &[]), NOTHING);
     assert_eq!(shown.get("terminations_total", &[("cause", "completed")]), [1.0]);
     store.expire(3609 * SECOND);
     assert_eq!(scrape(&mut store).get("terminations_total", &[]).len(), 6);
     store.expire(3610 * SECOND);
-    assert_eq!(scrape(&mut store).get("terminations_total", &[]), []);
+    assert_eq!(scrape(&mut store).get("terminations_total", &[]), NOTHING);
 }
 
 #[test]
@@ -159,9 +161,9 @@ fn a_short_linger_does_not_mix_up_keys() {
     store.sample(A, poor_sample(7_000_000));
     store.expire(90 * SECOND);
     let shown = scrape(&mut store);
-    assert_eq!(shown.get("container_info", &[("pod", "web-1")]), []);
+    assert_eq!(shown.get("container_info", &[("pod", "web-1")]), NOTHING);
     assert_eq!(shown.get("container_info", &[("pod", "web-2")]), [1.0]);
-    assert_eq!(shown.get(CPU, &[]), []);
+    assert_eq!(shown.get(CPU, &[]), NOTHING);
 }
 
 #[test]
@@ -176,7 +178,7 @@ fn events_are_at_zero_before_they_happen() {
     assert_eq!(shown.get("restart_outage_seconds_count", &[]), [0.0]);
     let ignored = [("signal", "SIGTERM"), ("sender", "runtime")];
     assert_eq!(shown.get("stop_signal_ignored_total", &ignored), [0.0]);
-    assert_eq!(shown.get("fatal_signals_total", &[]), []);
+    assert_eq!(shown.get("fatal_signals_total", &[]), NOTHING);
 }
 
 #[test]
@@ -286,10 +288,10 @@ fn a_shutdown_is_open_until_it_is_not() {
     store.set_open_shutdowns([OpenShutdown { killed: true, ..open }]);
     assert_eq!(scrape(&mut store).get(name, &[("killed", "true")]), [31.0]);
     store.fact(&fact(1, 60 * SECOND, FactKind::Terminated(killed_after(SECOND))), WALL);
-    assert_eq!(scrape(&mut store).get(name, &[]), []);
+    assert_eq!(scrape(&mut store).get(name, &[]), NOTHING);
     store.set_open_shutdowns([open]);
     store.set_open_shutdowns([]);
-    assert_eq!(scrape(&mut store).get(name, &[]), []);
+    assert_eq!(scrape(&mut store).get(name, &[]), NOTHING);
 }
 
 #[test]
@@ -307,9 +309,9 @@ fn pods_come_and_go() {
     store.expire(90 * SECOND);
     let shown = scrape(&mut store);
     assert_eq!(shown.get(name, &[("event", "oom_kill")]), [4.0]);
-    assert_eq!(shown.get("pod_cpu_limit_cores", &[]), []);
+    assert_eq!(shown.get("pod_cpu_limit_cores", &[]), NOTHING);
     store.expire(320 * SECOND);
-    assert_eq!(scrape(&mut store).get(name, &[]), []);
+    assert_eq!(scrape(&mut store).get(name, &[]), NOTHING);
 }
 
 #[test]
@@ -330,7 +332,7 @@ fn beyond_the_limit_nothing_is_made_and_all_is_counted() {
     let shown = scrape(&mut store);
     let kept = shown.get("container_info", &[]).len();
     assert!((2..100).contains(&kept));
-    let dropped = (100 - kept) as f64 * 35.0;
+    let dropped = (100 - kept) as f64 * f64::from(Scope::Container.series_max());
     assert_eq!(shown.get("series_dropped_total", &[]), [dropped]);
     assert_eq!(shown.get("node_oom_events_total", &[("scope", "node")]), [100.0]);
     let of_node = crate::metrics::catalog::families()
@@ -362,7 +364,7 @@ fn a_crash_loop_does_not_pile_up() {
     store.expire(2000 * SECOND);
     store.expire(9000 * SECOND);
     assert_eq!(store.containers(), 0);
-    assert_eq!(scrape(&mut store).get("terminations_total", &[]), []);
+    assert_eq!(scrape(&mut store).get("terminations_total", &[]), NOTHING);
 }
 
 #[test]

@@ -1,0 +1,243 @@
+//! The HTTP client for the API server and for the kubelet: TLS, the token, and when the server was
+//! last heard.
+//!
+//! kube-rs can make a client from a kubeconfig as well. With it come a YAML parser, the
+//! credential plugins of cloud providers, a JSONPath interpreter and a regular expression engine
+//! for these: 4 MB of program that no Pod needs. On a developer's machine `kubectl proxy` is such a
+//! server without TLS.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use http::{HeaderValue, Request, Response, Uri, header::AUTHORIZATION};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client as Hyper, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::Body;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::Sleep;
+
+use super::news::Pulse;
+use super::unverified::Unverified;
+
+/// How long a connection, with its TLS, and the head of an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A response that is silent for this long is given up. The API server sends a bookmark on every
+/// watch each minute (`apiserver/pkg/storage/cacher`, `defaultBookmarkFrequency`, Kubernetes 1.37).
+const SILENCE_MAX: Duration = Duration::from_secs(150);
+/// A token is read again after this time: kubelets renew it in good time (client-go does the same).
+const TOKEN_AGE_MAX: Duration = Duration::from_secs(60);
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// `https://192.0.2.1:6443`; a path before that of each request is kept.
+    pub url: Uri,
+    /// How its certificate is checked; means nothing without TLS.
+    pub trust: Trust,
+    /// A file with a token that says who we are.
+    pub token_file: Option<PathBuf>,
+}
+
+/// How a server's certificate is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It has to be signed by one of the certificates in this file, for the address asked.
+    Authority(PathBuf),
+    /// Not at all.
+    Anyone,
+}
+
+/// A client of that server, whose answers let `pulse` beat.
+///
+/// # Errors
+/// The URL or the certificates are not usable.
+pub fn client(reach: &Reach, pulse: &Pulse) -> anyhow::Result<kube::Client> {
+    let Some(scheme) = reach.url.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))
+    else {
+        bail!("{}: no http or https URL", reach.url);
+    };
+    let tls = if scheme == "https" { tls(&reach.trust)? } else { tls_without_servers() };
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(ANSWER_TIMEOUT));
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    let hyper = Hyper::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+    let token = reach.token_file.clone().map(|file| Token { file, header: None });
+    let service = Service { hyper, base: reach.url.clone(), token, pulse: pulse.clone() };
+    Ok(kube::Client::new(service, "default"))
+}
+
+fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    // It fails only if a provider lacks the suites of its own versions, and ring's does not.
+    builder.with_safe_default_protocol_versions().expect("ring has the default versions")
+}
+
+fn tls(trust: &Trust) -> anyhow::Result<ClientConfig> {
+    let config = match trust {
+        Trust::Authority(file) => builder().with_root_certificates(roots(file)?),
+        Trust::Anyone => {
+            builder().dangerous().with_custom_certificate_verifier(Arc::new(Unverified::new()))
+        }
+    };
+    Ok(config.with_no_client_auth())
+}
+
+/// For plain HTTP the connector needs a configuration that nobody uses.
+fn tls_without_servers() -> ClientConfig {
+    builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+}
+
+fn roots(file: &Path) -> anyhow::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(file)
+        .with_context(|| format!("the authority's certificates: {}", file.display()))?;
+    for certificate in certificates {
+        let certificate = certificate.with_context(|| format!("{}", file.display()))?;
+        // One that cannot be read is not trusted; another may still do.
+        let _ = roots.add(certificate);
+    }
+    if roots.is_empty() {
+        bail!("{}: there is no usable certificate in it", file.display());
+    }
+    Ok(roots)
+}
+
+/// A token, and when it was read.
+struct Token {
+    file: PathBuf,
+    header: Option<(HeaderValue, Instant)>,
+}
+
+impl Token {
+    /// The value of `Authorization`. If the file cannot be read now, the last one.
+    fn header(&mut self) -> Result<HeaderValue, Error> {
+        let fresh = |(_, read): &&(HeaderValue, Instant)| read.elapsed() < TOKEN_AGE_MAX;
+        if let Some((header, _)) = self.header.as_ref().filter(fresh) {
+            return Ok(header.clone());
+        }
+        match std::fs::read_to_string(&self.file) {
+            Ok(token) => {
+                let mut header = HeaderValue::try_from(format!("Bearer {}", token.trim()))?;
+                header.set_sensitive(true);
+                self.header = Some((header.clone(), Instant::now()));
+                Ok(header)
+            }
+            Err(error) => match &self.header {
+                Some((header, _)) => Ok(header.clone()),
+                None => Err(format!("the token {}: {error}", self.file.display()).into()),
+            },
+        }
+    }
+}
+
+/// Sends each request to one server.
+struct Service {
+    hyper: Hyper<HttpsConnector<HttpConnector>, Body>,
+    base: Uri,
+    token: Option<Token>,
+    pulse: Pulse,
+}
+
+impl Service {
+    fn address(&mut self, request: &mut Request<Body>) -> Result<(), Error> {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let mut parts = self.base.clone().into_parts();
+        let before = self.base.path().trim_end_matches('/');
+        parts.path_and_query = Some(format!("{before}{path}").parse()?);
+        *request.uri_mut() = Uri::from_parts(parts)?;
+        if let Some(token) = &mut self.token {
+            request.headers_mut().insert(AUTHORIZATION, token.header()?);
+        }
+        Ok(())
+    }
+}
+
+impl tower_service::Service<Request<Body>> for Service {
+    type Response = Response<Heard>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response<Heard>, Error>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let addressed = self.address(&mut request);
+        let (hyper, pulse) = (self.hyper.clone(), self.pulse.clone());
+        let answer = async move {
+            addressed?;
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, hyper.request(request)).await;
+            let answer = answer.map_err(|_| format!("no answer in {ANSWER_TIMEOUT:?}"))??;
+            // A refusal is no news of Pods.
+            let pulse = answer.status().is_success().then_some(pulse);
+            Ok(answer.map(|inner| Heard::new(inner, pulse)))
+        };
+        answer.boxed()
+    }
+}
+
+/// A response whose pieces are heard.
+///
+/// A watch may have nothing to tell for hours and be well: no Pod of the node changed. The watcher
+/// keeps the server's bookmarks to itself, so they are noted here, as bytes.
+struct Heard {
+    inner: Incoming,
+    pulse: Option<Pulse>,
+    silence: Pin<Box<Sleep>>,
+}
+
+impl Heard {
+    fn new(inner: Incoming, pulse: Option<Pulse>) -> Self {
+        Self { inner, pulse, silence: Box::pin(tokio::time::sleep(SILENCE_MAX)) }
+    }
+}
+
+impl http_body::Body for Heard {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
+            let silent = self.silence.as_mut().poll(context);
+            return silent.map(|()| Some(Err(format!("silent for {SILENCE_MAX:?}").into())));
+        };
+        if let (Some(Ok(_)), Some(pulse)) = (&frame, &self.pulse) {
+            pulse.beat();
+        }
+        self.silence.as_mut().reset(tokio::time::Instant::now() + SILENCE_MAX);
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

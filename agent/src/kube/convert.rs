@@ -1,0 +1,277 @@
+//! From the API's Pod to ours: total, and bounded whatever the API sends.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+
+use super::pod::{
+    Container, Deletion, Phase, Pod, PreStop, Probe, Resources, RestartPolicy, Role, State,
+    Terminated, Times, Workload,
+};
+use super::{quantity, wire};
+use crate::cgroup::path::Qos;
+
+/// Names of Kubernetes have 253 bytes at most.
+const NAME_MAX: usize = 253;
+/// References of images have no limit in the API.
+const IMAGE_MAX: usize = 1024;
+/// Reasons are single words.
+const REASON_MAX: usize = 128;
+/// Containers of one Pod that are kept. etcd's limit of 1.5 MiB on an object allows thousands.
+const CONTAINERS_MAX: usize = 256;
+
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// Our Pod, from the API's.
+#[must_use]
+pub fn pod(from: &wire::Pod) -> Pod {
+    let wire::Pod { metadata, spec, status } = from;
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let disruption = condition(conditions, "DisruptionTarget")
+        .map(|condition| text(condition.reason.as_deref(), REASON_MAX));
+    let times = times(metadata, conditions);
+    Pod {
+        uid: text(metadata.uid.as_deref(), NAME_MAX),
+        namespace: text(metadata.namespace.as_deref(), NAME_MAX),
+        name: text(metadata.name.as_deref(), NAME_MAX),
+        config_hash: config_hash(metadata),
+        phase: phase(status.phase.as_deref()),
+        reason: text(status.reason.as_deref(), REASON_MAX),
+        qos: qos(status.qos_class.as_deref()),
+        workload: workload(metadata, times.created_unix_s),
+        deletion: metadata.deletion_timestamp.as_ref().map(|deadline| Deletion {
+            deadline_unix_s: seconds(deadline),
+            grace_s: natural(metadata.deletion_grace_period_seconds),
+        }),
+        grace_s: natural(spec.termination_grace_period_seconds),
+        restart_policy: restart_policy(spec.restart_policy.as_deref()),
+        disruption,
+        times,
+        containers: containers(spec, status),
+    }
+}
+
+/// The beginning of a text, cut at a character.
+fn text(from: Option<&str>, max: usize) -> String {
+    let from = from.unwrap_or_default();
+    let fits = |end: &usize| from.is_char_boundary(*end);
+    let end = (0..=max.min(from.len())).rev().find(fits).unwrap_or(0);
+    from.get(..end).unwrap_or_default().to_owned()
+}
+
+fn some_text(from: Option<&str>, max: usize) -> Option<String> {
+    let from = text(from, max);
+    (!from.is_empty()).then_some(from)
+}
+
+fn natural(from: Option<i64>) -> Option<u64> {
+    from.and_then(|from| u64::try_from(from).ok())
+}
+
+fn seconds(time: &Time) -> i64 {
+    time.0.as_second()
+}
+
+fn phase(from: Option<&str>) -> Phase {
+    match from {
+        Some("Pending") => Phase::Pending,
+        Some("Running") => Phase::Running,
+        Some("Succeeded") => Phase::Succeeded,
+        Some("Failed") => Phase::Failed,
+        _ => Phase::Unknown,
+    }
+}
+
+fn qos(from: Option<&str>) -> Option<Qos> {
+    match from {
+        Some("Guaranteed") => Some(Qos::Guaranteed),
+        Some("Burstable") => Some(Qos::Burstable),
+        Some("BestEffort") => Some(Qos::BestEffort),
+        _ => None,
+    }
+}
+
+fn restart_policy(from: Option<&str>) -> RestartPolicy {
+    match from {
+        Some("Never") => RestartPolicy::Never,
+        Some("OnFailure") => RestartPolicy::OnFailure,
+        _ => RestartPolicy::Always,
+    }
+}
+
+fn config_hash(metadata: &ObjectMeta) -> Option<String> {
+    let hash = metadata.annotations.as_ref()?.get(CONFIG_HASH)?;
+    some_text(Some(hash), NAME_MAX)
+}
+
+/// A condition that holds.
+fn condition<'a>(all: &'a [wire::Condition], name: &str) -> Option<&'a wire::Condition> {
+    all.iter().find(|condition| {
+        condition.kind.as_deref() == Some(name) && condition.status.as_deref() == Some("True")
+    })
+}
+
+fn times(metadata: &ObjectMeta, conditions: &[wire::Condition]) -> Times {
+    let since = |name: &str| {
+        condition(conditions, name)
+            .and_then(|condition| condition.last_transition_time.as_ref())
+            .map(seconds)
+    };
+    Times {
+        created_unix_s: metadata.creation_timestamp.as_ref().map(seconds),
+        scheduled_unix_s: since("PodScheduled"),
+        sandbox_unix_s: since("PodReadyToStartContainers"),
+        initialized_unix_s: since("Initialized"),
+        ready_unix_s: since("Ready"),
+    }
+}
+
+/// What the Pod belongs to.
+///
+/// The owners' own owners are not asked for: their names follow from how their controllers name
+/// what they make. A static Pod's mirror belongs to its Node, which says nothing of how it stops.
+fn workload(metadata: &ObjectMeta, created_unix_s: Option<i64>) -> Workload {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let owner = owners.iter().find(|owner| owner.controller == Some(true));
+    let Some(owner) = owner.filter(|owner| owner.kind != "Node") else {
+        return Workload { kind: "Pod".to_owned(), name: text(metadata.name.as_deref(), NAME_MAX) };
+    };
+    let label = |name: &str| metadata.labels.as_ref().and_then(|labels| labels.get(name));
+    let above = match owner.kind.as_str() {
+        "ReplicaSet" => label(TEMPLATE_HASH)
+            .and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'))
+            .map(|name| ("Deployment", name)),
+        "Job" => cron_job(&owner.name, created_unix_s).map(|name| ("CronJob", name)),
+        _ => None,
+    };
+    let (kind, name) = above
+        .filter(|(_, name)| !name.is_empty())
+        .unwrap_or((owner.kind.as_str(), owner.name.as_str()));
+    Workload { kind: text(Some(kind), NAME_MAX), name: text(Some(name), NAME_MAX) }
+}
+
+/// The CronJob that made a Job of this name.
+///
+/// The controller calls a Job after the minute that it was due in, since 1970
+/// (`pkg/controller/cronjob/cronjob_controllerv2.go`, `getJobName`, Kubernetes 1.37). A Job that
+/// people number or date themselves has no minute near its Pod's birth.
+fn cron_job(job: &str, created_unix_s: Option<i64>) -> Option<&str> {
+    /// A Job may be late, and may try again for long.
+    const NEAR_S: u64 = 90 * 24 * 3600;
+    let (name, minutes) = job.rsplit_once('-')?;
+    let digits = minutes.len() >= 8 && minutes.bytes().all(|digit| digit.is_ascii_digit());
+    let due_unix_s = minutes.parse::<i64>().ok()?.checked_mul(60)?;
+    let near = created_unix_s.is_none_or(|created| created.abs_diff(due_unix_s) <= NEAR_S);
+    (digits && near).then_some(name)
+}
+
+fn containers(spec: &wire::Spec, status: &wire::Status) -> Vec<Container> {
+    let init = spec.init_containers.iter().flatten().map(|container| {
+        let sidecar = container.restart_policy.as_deref() == Some("Always");
+        let role = if sidecar { Role::Sidecar } else { Role::Init };
+        from_spec(container, role, status.init_container_statuses.as_deref())
+    });
+    let app = spec
+        .containers
+        .iter()
+        .flatten()
+        .map(|container| from_spec(container, Role::App, status.container_statuses.as_deref()));
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| {
+        from_spec(container, Role::Ephemeral, status.ephemeral_container_statuses.as_deref())
+    });
+    init.chain(app).chain(ephemeral).take(CONTAINERS_MAX).collect()
+}
+
+fn from_spec(
+    spec: &wire::Container,
+    role: Role,
+    all: Option<&[wire::ContainerStatus]>,
+) -> Container {
+    let all = all.unwrap_or_default();
+    let status = all.iter().find(|status| status.name.is_some() && status.name == spec.name);
+    let lifecycle = spec.lifecycle.as_ref();
+    let resources = status.and_then(|status| status.resources.as_ref()).or(spec.resources.as_ref());
+    let last = status
+        .and_then(|status| status.last_state.as_ref()?.terminated.as_ref())
+        .map(|end| (terminated(end), container_id(end.container_id.as_deref())));
+    let (last, last_id) = last.unzip();
+    let stop_signal = status
+        .and_then(|status| status.stop_signal.as_deref())
+        .or_else(|| lifecycle.and_then(|lifecycle| lifecycle.stop_signal.as_deref()));
+    Container {
+        name: text(spec.name.as_deref(), NAME_MAX),
+        role,
+        image: text(spec.image.as_deref(), IMAGE_MAX),
+        id: status.and_then(|status| container_id(status.container_id.as_deref())),
+        last_id: last_id.flatten(),
+        restarts: status.and_then(|status| natural(status.restart_count)),
+        started: status.and_then(|status| status.started),
+        ready: status.is_some_and(|status| status.ready == Some(true)),
+        state: status.and_then(|status| status.state.as_ref()).map(state).unwrap_or_default(),
+        last,
+        requests: resources.map(|all| amounts(all.requests.as_ref())).unwrap_or_default(),
+        limits: resources.map(|all| amounts(all.limits.as_ref())).unwrap_or_default(),
+        pre_stop: lifecycle.and_then(|lifecycle| pre_stop(lifecycle.pre_stop.as_ref()?)),
+        startup: spec.startup_probe.map(probe),
+        liveness: spec.liveness_probe.map(probe),
+        readiness: spec.readiness_probe.map(probe),
+        stop_signal: some_text(stop_signal, REASON_MAX),
+    }
+}
+
+/// `containerd://3a31…` without the runtime.
+fn container_id(from: Option<&str>) -> Option<String> {
+    let from = from?;
+    let id = from.split_once("://").map_or(from, |(_, id)| id);
+    some_text(Some(id), NAME_MAX)
+}
+
+fn amounts(from: Option<&BTreeMap<String, String>>) -> Resources {
+    let get = |name: &str| from.and_then(|amounts| amounts.get(name));
+    Resources {
+        cpu_millis: get("cpu").and_then(|amount| quantity::millis(amount)),
+        memory_bytes: get("memory").and_then(|amount| quantity::units(amount)),
+    }
+}
+
+fn state(from: &wire::State) -> State {
+    if let Some(end) = &from.terminated {
+        return State::Terminated(terminated(end));
+    }
+    if let Some(running) = &from.running {
+        return State::Running { started_unix_s: running.started_at.as_ref().map(seconds) };
+    }
+    let waiting = from.waiting.as_ref();
+    waiting.map_or(State::Unknown, |waiting| State::Waiting {
+        reason: text(waiting.reason.as_deref(), REASON_MAX),
+    })
+}
+
+fn terminated(from: &wire::Terminated) -> Terminated {
+    Terminated {
+        exit_code: from.exit_code,
+        reason: text(from.reason.as_deref(), REASON_MAX),
+        started_unix_s: from.started_at.as_ref().map(seconds),
+        finished_unix_s: from.finished_at.as_ref().map(seconds),
+    }
+}
+
+fn pre_stop(from: &wire::Handler) -> Option<PreStop> {
+    if from.exec.is_some() {
+        return Some(PreStop::Exec);
+    }
+    if from.http_get.is_some() {
+        return Some(PreStop::Http);
+    }
+    // `tcpSocket` is there for old objects; the kubelet does not run it.
+    Some(PreStop::Sleep { seconds: natural(from.sleep?.seconds)? })
+}
+
+fn probe(from: wire::Probe) -> Probe {
+    Probe { grace_s: natural(from.termination_grace_period_seconds) }
+}
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

@@ -1,0 +1,57 @@
+//! What a source of Pods tells the owner.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::pod::Pod;
+use crate::kernel::host;
+
+/// News of Pods that wait for the owner. A source that is faster waits; nothing is dropped.
+pub const NEWS_WAITING_MAX: usize = 64;
+
+/// One piece of news.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodNews {
+    /// When it arrived, `CLOCK_BOOTTIME`.
+    pub time_boot_ns: u64,
+    /// What.
+    pub kind: NewsKind,
+}
+
+/// The kinds of [`PodNews`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewsKind {
+    /// All Pods of this node: who is not among them is gone.
+    Listed(Vec<Pod>),
+    /// A Pod is new, or not what it was.
+    Applied(Box<Pod>),
+    /// A Pod is gone from the API; this was the last of it.
+    Deleted(Box<Pod>),
+    /// The source does not answer, or not as it should; it is asked again.
+    Failed(String),
+}
+
+impl PodNews {
+    /// News of this moment.
+    #[must_use]
+    pub fn now(kind: NewsKind) -> Self {
+        Self { time_boot_ns: host::boot_ns(), kind }
+    }
+}
+
+/// When a source was last heard of, `CLOCK_BOOTTIME`; shared with what hears it.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// It was heard just now.
+    pub fn beat(&self) {
+        self.0.store(host::boot_ns(), Ordering::Relaxed);
+    }
+
+    /// `None` if it was never heard.
+    #[must_use]
+    pub fn last_boot_ns(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|time| *time != 0)
+    }
+}

@@ -1,0 +1,288 @@
+//! The Pods of this node, those that just went included.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::news::{NewsKind, PodNews};
+use super::pod::{Container, Pod};
+use crate::cgroup::path::{ContainerName, PodName};
+
+/// How long a Pod stays known after it is gone from the API: its last facts may come later.
+const KEEP_NS: u64 = 600_000_000_000;
+/// Pods that are kept. The kubelet runs 110 by default, some hundred at most.
+const PODS_MAX: usize = 2_000;
+/// Pods that are kept after they are gone.
+const GONE_MAX: usize = 1_000;
+/// Ids of former instances that are kept for a Pod.
+const FORMER_IDS_MAX: usize = 64;
+/// A Pod's status tells of a container at most this long after it was made, if it tells of
+/// anything at all: the kubelet looks at its runtime every second, and at once when that tells of
+/// a change.
+const STATUS_LAG_NS: u64 = 5_000_000_000;
+
+/// A Pod, and when its news came.
+#[derive(Debug)]
+pub struct Known {
+    /// As it is, or last was.
+    pub pod: Pod,
+    /// When this state was news.
+    pub news_boot_ns: u64,
+    /// A watch told it as it happened.
+    pub at_once: bool,
+    /// When its deletion was news.
+    pub deletion: Option<Noticed>,
+    /// When it was gone from the API.
+    pub gone_boot_ns: Option<u64>,
+    /// Ids of containers with their names, the newest last.
+    ids: VecDeque<(String, String)>,
+}
+
+impl Known {
+    fn new(pod: Pod, now: Noticed) -> Self {
+        let mut known = Self {
+            pod: Pod::default(),
+            news_boot_ns: now.time_boot_ns,
+            at_once: now.at_once,
+            deletion: None,
+            gone_boot_ns: None,
+            ids: VecDeque::new(),
+        };
+        known.update(pod, now);
+        known
+    }
+
+    fn update(&mut self, pod: Pod, now: Noticed) {
+        self.news_boot_ns = now.time_boot_ns;
+        self.at_once = now.at_once;
+        if pod.deletion.is_some() {
+            self.deletion.get_or_insert(now);
+        }
+        for container in &pod.containers {
+            for id in container.ids() {
+                if !self.ids.iter().any(|(known, _)| known == id) {
+                    self.ids.push_back((id.to_owned(), container.name.clone()));
+                }
+            }
+        }
+        while self.ids.len() > FORMER_IDS_MAX.max(2 * pod.containers.len()) {
+            self.ids.pop_front();
+        }
+        self.pod = pod;
+    }
+
+    /// The container that has or had this id.
+    #[must_use]
+    pub fn container(&self, id: &str) -> Option<&Container> {
+        let former = || {
+            let (_, name) = self.ids.iter().rev().find(|(known, _)| known == id)?;
+            self.pod.container(name)
+        };
+        self.pod.container_by_id(id).or_else(former)
+    }
+
+    /// Whether a container that was made then would be in the statuses by now, if it were one.
+    #[must_use]
+    pub fn would_tell_of(&self, made_boot_ns: u64) -> bool {
+        self.pod.statuses_complete()
+            && self.news_boot_ns >= made_boot_ns.saturating_add(STATUS_LAG_NS)
+    }
+}
+
+/// When something was news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noticed {
+    /// `CLOCK_BOOTTIME`.
+    pub time_boot_ns: u64,
+    /// A watch told it as it happened. A list tells what happened some time before.
+    pub at_once: bool,
+}
+
+/// All Pods that are known.
+#[derive(Debug, Default)]
+pub struct Pods {
+    by_uid: HashMap<String, Known>,
+    /// UIDs of static Pods' mirrors by what the Pods' cgroups are called after.
+    by_hash: HashMap<String, String>,
+    /// By the time that they went.
+    gone: VecDeque<(u64, String)>,
+    listed: bool,
+    failed: Option<String>,
+    dropped: u64,
+}
+
+impl Pods {
+    /// Knows none.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in one piece of news; returns the UIDs of the Pods that it is about.
+    pub fn apply(&mut self, news: PodNews) -> Vec<String> {
+        let PodNews { time_boot_ns: now, kind } = news;
+        let told = Noticed { time_boot_ns: now, at_once: true };
+        let listed = Noticed { at_once: false, ..told };
+        self.forget_gone(now);
+        match kind {
+            NewsKind::Listed(pods) => {
+                self.heard();
+                let there: HashSet<String> = pods.iter().map(|pod| pod.uid.clone()).collect();
+                let left = |(uid, known): (&String, &Known)| {
+                    (known.gone_boot_ns.is_none() && !there.contains(uid)).then(|| uid.clone())
+                };
+                let mut changed: Vec<String> = self.by_uid.iter().filter_map(left).collect();
+                for uid in &changed {
+                    self.went(uid, now);
+                }
+                changed.extend(pods.into_iter().filter_map(|pod| self.put(pod, listed)));
+                self.listed = true;
+                changed
+            }
+            NewsKind::Applied(pod) => {
+                self.heard();
+                self.put(*pod, told).into_iter().collect()
+            }
+            NewsKind::Deleted(pod) => {
+                self.heard();
+                let uid = pod.uid.clone();
+                self.put(*pod, told);
+                self.went(&uid, now);
+                vec![uid]
+            }
+            NewsKind::Failed(why) => {
+                if self.failed.as_ref() != Some(&why) {
+                    tracing::warn!(why, "no news of Pods: the last known names are used");
+                }
+                self.failed = Some(why);
+                Vec::new()
+            }
+        }
+    }
+
+    fn heard(&mut self) {
+        if self.failed.take().is_some() {
+            tracing::info!("there is news of Pods again");
+        }
+    }
+
+    /// Returns the Pod's UID if it was taken in and is not what was known.
+    fn put(&mut self, pod: Pod, now: Noticed) -> Option<String> {
+        let uid = pod.uid.clone();
+        let hash = pod.config_hash.clone();
+        let room = self.len() < PODS_MAX && !uid.is_empty();
+        if let Some(known) = self.by_uid.get_mut(&uid) {
+            if known.gone_boot_ns.take().is_some() {
+                self.gone.retain(|(_, gone)| *gone != uid);
+            } else if known.pod == pod {
+                known.news_boot_ns = now.time_boot_ns;
+                return None;
+            }
+            known.update(pod, now);
+        } else if room {
+            self.by_uid.insert(uid.clone(), Known::new(pod, now));
+        } else {
+            self.dropped = self.dropped.saturating_add(1);
+            return None;
+        }
+        if let Some(hash) = hash {
+            // A mirror that is made anew takes its place.
+            self.by_hash.insert(hash, uid.clone());
+        }
+        Some(uid)
+    }
+
+    fn went(&mut self, uid: &str, now: u64) {
+        let Some(known) = self.by_uid.get_mut(uid) else { return };
+        if known.gone_boot_ns.is_some() {
+            return;
+        }
+        known.gone_boot_ns = Some(now);
+        // Deleted by force: nothing was said before.
+        known.deletion.get_or_insert(Noticed { time_boot_ns: now, at_once: true });
+        self.gone.push_back((now, uid.to_owned()));
+        if self.gone.len() > GONE_MAX
+            && let Some((_, oldest)) = self.gone.pop_front()
+        {
+            self.dropped = self.dropped.saturating_add(1);
+            self.forget(&oldest);
+        }
+    }
+
+    fn forget_gone(&mut self, now: u64) {
+        let over = |(gone, _): &&(u64, String)| gone.saturating_add(KEEP_NS) <= now;
+        while self.gone.front().filter(over).is_some() {
+            if let Some((_, uid)) = self.gone.pop_front() {
+                self.forget(&uid);
+            }
+        }
+    }
+
+    fn forget(&mut self, uid: &str) {
+        if let Some(known) = self.by_uid.remove(uid)
+            && let Some(hash) = &known.pod.config_hash
+            && self.by_hash.get(hash).is_some_and(|newest| newest == uid)
+        {
+            self.by_hash.remove(hash);
+        }
+    }
+
+    /// A Pod by its UID in the API.
+    #[must_use]
+    pub fn get(&self, uid: &str) -> Option<&Known> {
+        self.by_uid.get(uid)
+    }
+
+    /// The Pod that a cgroup belongs to.
+    #[must_use]
+    pub fn of_cgroup(&self, name: &PodName) -> Option<&Known> {
+        // A static Pod's cgroup is called after its manifest's hash, or after the UID that the
+        // manifest gives it; the annotation has the same (pkg/kubelet/config/common.go,
+        // `applyDefaults`, Kubernetes 1.37).
+        let mirror = || self.by_uid.get(self.by_hash.get(&name.uid)?);
+        self.by_uid.get(&name.uid).or_else(mirror)
+    }
+
+    /// The container that a cgroup belongs to, with its Pod.
+    #[must_use]
+    pub fn container(
+        &self,
+        pod: &PodName,
+        container: &ContainerName,
+    ) -> Option<(&Known, &Container)> {
+        let known = self.of_cgroup(pod)?;
+        Some((known, known.container(&container.id)?))
+    }
+
+    /// Pods that are there.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_uid.len() - self.gone.len()
+    }
+
+    /// No Pod is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All Pods of the node were told of once.
+    #[must_use]
+    pub const fn listed(&self) -> bool {
+        self.listed
+    }
+
+    /// Why there is no news now, if so.
+    #[must_use]
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Pods that found no room, or were given up early, in total.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+#[cfg(test)]
+#[path = "pods_tests.rs"]
+mod tests;

@@ -1,0 +1,170 @@
+use super::super::fixtures::{self, CRON_JOB, DEPLOYMENT, JOB, STATIC};
+use super::*;
+use crate::cgroup::path::{Qos, Runtime};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn news(time_boot_ns: u64, kind: NewsKind) -> PodNews {
+    PodNews { time_boot_ns, kind }
+}
+
+fn listed(time: u64, jsons: &[&str]) -> PodNews {
+    news(time, NewsKind::Listed(jsons.iter().map(|json| fixtures::pod(json)).collect()))
+}
+
+fn applied(time: u64, json: &str) -> PodNews {
+    news(time, NewsKind::Applied(Box::new(fixtures::pod(json))))
+}
+
+fn cgroup(uid: &str) -> PodName {
+    PodName { uid: uid.to_owned(), qos: Qos::BestEffort }
+}
+
+fn container(digit: &str) -> ContainerName {
+    ContainerName { id: digit.repeat(64), runtime: Runtime::Containerd }
+}
+
+const WEB: &str = "11111111-2222-3333-4444-555555555555";
+const REPORT: &str = "22222222-2222-3333-4444-555555555555";
+const HASH: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn a_cgroup_finds_its_pod_and_container() {
+    let mut pods = Pods::new();
+    assert!(!pods.listed() && pods.is_empty());
+    let mut changed = pods.apply(listed(1, &[DEPLOYMENT, STATIC]));
+    changed.sort();
+    assert_eq!(changed, [WEB, "99999999-2222-3333-4444-555555555555"]);
+    assert!(pods.listed());
+    let name = |uid: &str, digit: &str| {
+        let (known, found) = pods.container(&cgroup(uid), &container(digit))?;
+        Some(format!("{}/{}", known.pod.name, found.name))
+    };
+    assert_eq!(name(WEB, "c").as_deref(), Some("web-7d4b9c6f5-abcde/web"));
+    assert_eq!(name(WEB, "d").as_deref(), Some("web-7d4b9c6f5-abcde/web"), "the one before");
+    assert_eq!(name(WEB, "a").as_deref(), Some("web-7d4b9c6f5-abcde/migrate"));
+    assert_eq!(name(WEB, "9"), None, "the sandbox");
+    assert_eq!(name(HASH, "e").as_deref(), Some("etcd-n1/etcd"), "a static Pod's cgroup");
+    assert_eq!(name("other", "c"), None);
+}
+
+#[test]
+fn former_ids_are_remembered() {
+    let mut pods = Pods::new();
+    pods.apply(applied(1, DEPLOYMENT));
+    for restart in 0..200 {
+        let json = DEPLOYMENT
+            .replace(&"d".repeat(64), &format!("{restart:064}"))
+            .replace(&"c".repeat(64), &format!("{:064}", restart + 1));
+        pods.apply(applied(2 + restart, &json));
+    }
+    let known = pods.get(WEB).unwrap();
+    for (id, name) in [(200, Some("web")), (199, Some("web")), (150, Some("web")), (1, None)] {
+        let found = known.container(&format!("{id:064}")).map(|container| container.name.as_str());
+        assert_eq!(found, name, "{id}");
+    }
+}
+
+#[test]
+fn a_mirror_that_is_made_anew_takes_its_place() {
+    let mut pods = Pods::new();
+    pods.apply(applied(1, STATIC));
+    let anew = STATIC.replace("99999999", "88888888");
+    pods.apply(applied(2, &anew));
+    pods.apply(news(3, NewsKind::Deleted(Box::new(fixtures::pod(STATIC)))));
+    assert!(pods.of_cgroup(&cgroup(HASH)).unwrap().pod.uid.starts_with("88888888"));
+    // The old one is forgotten, the hash is the new one's.
+    pods.apply(listed(4 + KEEP_NS, &[&anew]));
+    assert!(pods.of_cgroup(&cgroup(HASH)).unwrap().pod.uid.starts_with("88888888"));
+}
+
+#[test]
+fn who_went_is_known_for_a_while() {
+    let mut pods = Pods::new();
+    pods.apply(listed(SECOND, &[DEPLOYMENT, CRON_JOB]));
+    assert_eq!(pods.apply(listed(2 * SECOND, &[DEPLOYMENT])), [REPORT]);
+    assert_eq!(pods.len(), 1);
+    let known = pods.of_cgroup(&cgroup(REPORT)).unwrap();
+    assert_eq!(known.gone_boot_ns, Some(2 * SECOND));
+    pods.apply(listed(3 * SECOND, &[DEPLOYMENT]));
+    assert!(pods.of_cgroup(&cgroup(REPORT)).is_some());
+    pods.apply(listed(2 * SECOND + KEEP_NS, &[DEPLOYMENT]));
+    assert!(pods.of_cgroup(&cgroup(REPORT)).is_none());
+    assert_eq!((pods.len(), pods.dropped()), (1, 0));
+}
+
+#[test]
+fn who_comes_again_is_there() {
+    let mut pods = Pods::new();
+    pods.apply(listed(1, &[CRON_JOB]));
+    pods.apply(listed(2, &[]));
+    assert_eq!(pods.len(), 0);
+    assert_eq!(pods.apply(listed(3, &[CRON_JOB])), [REPORT]);
+    assert_eq!((pods.len(), pods.get(REPORT).unwrap().gone_boot_ns), (1, None));
+    pods.apply(listed(4 + KEEP_NS, &[CRON_JOB]));
+    assert_eq!(pods.len(), 1);
+}
+
+#[test]
+fn only_what_changed_is_told() {
+    let mut pods = Pods::new();
+    assert_eq!(pods.apply(listed(1, &[CRON_JOB])).len(), 1);
+    assert_eq!(pods.apply(listed(5, &[CRON_JOB])).len(), 0);
+    assert_eq!(pods.get(REPORT).unwrap().news_boot_ns, 5);
+    let failed = CRON_JOB.replace("Succeeded", "Failed");
+    assert_eq!(pods.apply(listed(6, &[&failed])), [REPORT]);
+}
+
+#[test]
+fn when_a_deletion_was_news() {
+    let living =
+        DEPLOYMENT.replace("deletionTimestamp", "x").replace("deletionGracePeriodSeconds", "y");
+    let mut pods = Pods::new();
+    pods.apply(listed(1, &[&living]));
+    assert_eq!(pods.get(WEB).unwrap().deletion, None);
+    pods.apply(applied(7, DEPLOYMENT));
+    pods.apply(applied(9, &DEPLOYMENT.replace("Running", "Failed")));
+    let at_once = Noticed { time_boot_ns: 7, at_once: true };
+    assert_eq!(pods.get(WEB).unwrap().deletion, Some(at_once));
+
+    let mut pods = Pods::new();
+    pods.apply(listed(3, &[DEPLOYMENT]));
+    let late = Noticed { time_boot_ns: 3, at_once: false };
+    assert_eq!(pods.get(WEB).unwrap().deletion, Some(late));
+}
+
+#[test]
+fn statuses_tell_of_all_that_is_older_than_their_lag() {
+    let mut pods = Pods::new();
+    pods.apply(applied(10 * SECOND, CRON_JOB));
+    pods.apply(applied(10 * SECOND, JOB));
+    let known = pods.get(REPORT).unwrap();
+    assert!(known.would_tell_of(5 * SECOND) && !known.would_tell_of(6 * SECOND));
+    let pending = pods.get("33333333-2222-3333-4444-555555555555").unwrap();
+    assert!(!pending.would_tell_of(0));
+}
+
+#[test]
+fn the_number_of_pods_is_bounded_and_counted() {
+    let mut pods = Pods::new();
+    let pod = |number: usize| Pod { uid: format!("u{number}"), ..Pod::default() };
+    for number in 0..PODS_MAX + 5 {
+        pods.apply(news(1, NewsKind::Applied(Box::new(pod(number)))));
+    }
+    assert_eq!((pods.len(), pods.dropped()), (PODS_MAX, 5));
+    pods.apply(news(2, NewsKind::Listed(Vec::new())));
+    assert_eq!((pods.len(), pods.dropped()), (0, 5 + (PODS_MAX - GONE_MAX) as u64));
+    assert_eq!(pods.by_uid.len(), GONE_MAX);
+    pods.apply(news(3, NewsKind::Applied(Box::default())));
+    assert_eq!((pods.len(), pods.dropped()), (0, 6 + (PODS_MAX - GONE_MAX) as u64), "no UID");
+}
+
+#[test]
+fn failures_are_no_news_of_pods() {
+    let mut pods = Pods::new();
+    pods.apply(listed(1, &[CRON_JOB]));
+    assert!(pods.apply(news(2, NewsKind::Failed("refused".into()))).is_empty());
+    assert_eq!((pods.failed(), pods.len()), (Some("refused"), 1));
+    pods.apply(listed(3, &[CRON_JOB]));
+    assert_eq!(pods.failed(), None);
+}
