@@ -46,7 +46,7 @@ pub(crate) fn deploy(cluster: &Cluster, steps: &mut Steps) -> Result<SocketAddr>
 /// Waits until the agent's one Pod is Ready; gives where it serves.
 pub(crate) fn ready(cluster: &Cluster) -> Result<SocketAddr> {
     let address = cluster.wait("the agent is Ready", LIMIT, || {
-        let pods = cluster.get(&["pods", "--all-namespaces", "--selector", SELECTOR])?;
+        let pods = cluster.pods("podvitals", SELECTOR)?;
         let Some(pod) = pods.pointer("/items/0") else { return Ok(None) };
         let containers = pod.pointer("/status/containerStatuses/0");
         if let Some(status) = containers

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write as _,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -24,10 +24,12 @@ use super::{
     proxy::Proxy,
     steps::Steps,
 };
-use crate::paths;
+use crate::{child::Child, paths};
 
-/// How often something that is waited for is looked at.
-const POLL: Duration = Duration::from_millis(200);
+/// How often something that is waited for is looked at: a start of kubectl takes a CPU 0.2 s.
+const POLL: Duration = Duration::from_millis(500);
+/// Where `kubectl proxy` serves the API, to who only reads, in the cluster's namespace.
+const READER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8001);
 /// How long the API server may take to answer (5 s on an idle machine).
 const API_START: Duration = Duration::from_secs(120);
 /// How long the node may take to take a command (20 s on an idle machine).
@@ -49,6 +51,7 @@ pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
 pub(crate) struct Cluster {
     // Dropped from the top: the node first, which would miss the API.
     node: Mutex<Node>,
+    _reader: Child,
     control_plane: Mutex<ControlPlane>,
     names: Namespace,
     kubectl: PathBuf,
@@ -90,11 +93,14 @@ impl Cluster {
         let kubeconfig = dir.join("admin.kubeconfig");
         let admin = control_plane.pki().kubeconfig(&control_plane::ADMIN, control_plane::API)?;
         fs::write(&kubeconfig, admin).with_context(|| format!("write {}", kubeconfig.display()))?;
+        let kubectl = binaries.kubernetes.join("kubectl");
+        let reader = start_reader(&kubectl, &kubeconfig, &dir, &names)?;
         let cluster = Self {
             node: Mutex::new(node),
+            _reader: reader,
             control_plane: Mutex::new(control_plane),
             names,
-            kubectl: binaries.kubernetes.join("kubectl"),
+            kubectl,
             kubeconfig,
             dir,
         };
@@ -154,12 +160,25 @@ impl Cluster {
         self.kubectl_with(args, "")
     }
 
-    /// An object, or a list of them, as JSON.
-    pub(crate) fn get(&self, args: &[&str]) -> Result<Value> {
-        let mut all = vec!["get", "-o", "json"];
-        all.extend(args);
-        let text = self.kubectl(&all)?;
-        serde_json::from_str(&text).with_context(|| format!("kubectl {}", all.join(" ")))
+    /// What the API has at `path`; `None` if there is nothing. Costs little: no process is started.
+    pub(crate) fn read(&self, path: &str) -> Result<Option<Value>> {
+        match self.fetch(READER, path) {
+            Ok(text) => serde_json::from_str(&text).with_context(|| path.to_owned()).map(Some),
+            Err(error) if format!("{error:#}").contains(" 404 ") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A Pod of the namespace `default`, if there is one.
+    pub(crate) fn pod(&self, name: &str) -> Result<Option<Value>> {
+        self.read(&format!("/api/v1/namespaces/default/pods/{name}"))
+    }
+
+    /// The Pods of a namespace that have a label.
+    pub(crate) fn pods(&self, namespace: &str, selector: &str) -> Result<Value> {
+        let selector = crate::http::escape(selector);
+        let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}");
+        self.read(&path)?.with_context(|| format!("nothing at {path}"))
     }
 
     /// `kubectl apply` of these documents.
@@ -296,4 +315,15 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Starts `kubectl proxy`.
+fn start_reader(kubectl: &Path, kubeconfig: &Path, dir: &Path, names: &Namespace) -> Result<Child> {
+    let log = dir.join("kubectl-proxy.log");
+    let log = fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
+    let mut command = Command::new(kubectl);
+    command.arg("--kubeconfig").arg(kubeconfig).arg("proxy");
+    command.arg(format!("--address={}", READER.ip())).arg(format!("--port={}", READER.port()));
+    command.stdin(Stdio::null()).stderr(log.try_clone().context("share a log")?).stdout(log);
+    Child::spawn("kubectl proxy", names.enter(&mut command)?)
 }

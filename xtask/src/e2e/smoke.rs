@@ -44,17 +44,14 @@ pub(crate) fn run(cluster: &Cluster, options: &Options, steps: &mut Steps) -> Re
     }
     steps.begin("the API server: away, and back");
     cluster.stop_api()?;
-    if cluster.get(&["pod", NAME]).is_ok() {
+    if cluster.pod(NAME).is_ok() {
         bail!("the API server was ended, and yet it answers");
     }
     cluster.start_api()?;
-    cluster.get(&["pod", NAME])?;
+    cluster.pod(NAME)?.context("the API server has forgotten the Pod")?;
     steps.begin("the Pod: gone");
     cluster.kubectl(&["delete", "pod", NAME, "--wait=false"])?;
-    cluster.wait("the Pod is gone", LIMIT, || {
-        let left = cluster.kubectl(&["get", "pods", "-o", "name"])?;
-        Ok(left.trim().is_empty().then_some(()))
-    })?;
+    cluster.wait("the Pod is gone", LIMIT, || Ok(cluster.pod(NAME)?.is_none().then_some(())))?;
     cluster.wait("the Pod's cgroups are gone", LIMIT, || {
         Ok(cluster.node_exec(&cgroups)?.text.trim().is_empty().then_some(()))
     })?;
@@ -112,7 +109,7 @@ fn run_pod(cluster: &Cluster) -> Result<serde_json::Value> {
          terminationGracePeriodSeconds: 5\n  containers:\n  - name: main\n    image: {PAUSE}\n"
     ))?;
     cluster.wait("the Pod runs", LIMIT, || {
-        let pod = cluster.get(&["pod", NAME])?;
-        Ok((text(&pod, "/status/phase") == Some("Running")).then_some(pod))
+        let pod = cluster.pod(NAME)?;
+        Ok(pod.filter(|pod| text(pod, "/status/phase") == Some("Running")))
     })
 }

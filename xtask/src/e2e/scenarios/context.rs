@@ -23,7 +23,7 @@ use crate::{
 /// How long something may take that takes some seconds on an idle machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(180);
 /// How often the agent is asked: each answer takes the emulated node some 50 ms.
-const POLL: Duration = Duration::from_millis(700);
+const POLL: Duration = Duration::from_millis(1500);
 
 /// A scenario's view of the cluster.
 pub(crate) struct Context<'a> {
@@ -136,7 +136,7 @@ impl<'a> Context<'a> {
     /// Waits until the scenario's Pod runs, with all its containers started.
     pub(super) fn running(&self) -> Result<Value> {
         self.cluster.wait(&format!("Pod {} runs", self.name), LIMIT, || {
-            let pod = self.cluster.get(&["pod", self.name])?;
+            let Some(pod) = self.cluster.pod(self.name)? else { return Ok(None) };
             let phase = text(&pod, "/status/phase").unwrap_or_default();
             if matches!(phase, "Failed" | "Succeeded") {
                 bail!("it is {phase} already: {}", pod.pointer("/status").unwrap_or(&Value::Null));
@@ -160,15 +160,7 @@ impl<'a> Context<'a> {
     /// Waits until the API has forgotten the Pod.
     pub(super) fn gone(&self) -> Result<()> {
         self.cluster.wait(&format!("Pod {} is gone", self.name), LIMIT, || {
-            let found = self.cluster.kubectl(&[
-                "get",
-                "pod",
-                self.name,
-                "--ignore-not-found",
-                "-o",
-                "name",
-            ])?;
-            Ok(found.trim().is_empty().then_some(()))
+            Ok(self.cluster.pod(self.name)?.is_none().then_some(()))
         })
     }
 
@@ -179,7 +171,7 @@ impl<'a> Context<'a> {
         mut look: impl FnMut(&Value) -> Option<T>,
     ) -> Result<T> {
         self.cluster.wait(&format!("Pod {}: {what}", self.name), LIMIT, || {
-            Ok(look(&self.cluster.get(&["pod", self.name])?))
+            Ok(self.cluster.pod(self.name)?.as_ref().and_then(&mut look))
         })
     }
 

@@ -53,7 +53,7 @@ fn of_150_ms(context: &Context<'_>) -> Result<Vec<Figure>> {
 fn pod_of(context: &Context<'_>, look: impl Fn(&Value) -> Option<()>) -> Result<String> {
     let selector = format!("scenario={}", context.name);
     context.cluster.wait(&format!("the Pod of {} is as wanted", context.name), LIMIT, || {
-        let pods = context.cluster.get(&["pods", "--selector", &selector])?;
+        let pods = context.cluster.pods("default", &selector)?;
         let Some(pod) = pods.pointer("/items/0") else { return Ok(None) };
         let name = pod.pointer("/metadata/name").and_then(Value::as_str);
         Ok(look(pod).and(name).map(str::to_owned))
@@ -73,7 +73,7 @@ fn in_a_crash_loop(context: &Context<'_>) -> Result<Vec<Figure>> {
     let errors = and(&context.workload(), &[("cause", "error")]);
     // The next start may come between two questions: until all agree.
     let (restarts, deaths) = context.eventually(|scrape| {
-        let pod = context.cluster.get(&["pod", context.name])?;
+        let pod = context.cluster.pod(context.name)?.context("no Pod")?;
         let count = pod.pointer("/status/containerStatuses/0/restartCount");
         let count = count.and_then(Value::as_f64).context("no restartCount")?;
         want(scrape, "container_restarts_total", &labels, count)?;

@@ -81,7 +81,7 @@ fn of_a_child_alone(context: &Context<'_>) -> Result<Vec<Figure>> {
     let signal = acts.first("child_end")?.number("signal")?;
     let scrape = context.scrape()?;
     let deaths = scrape.value("terminations_total", &context.workload())?;
-    let pod = context.cluster.get(&["pod", context.name])?;
+    let pod = context.cluster.pod(context.name)?.context("no Pod")?;
     let phase = pod.pointer("/status/phase").and_then(Value::as_str).context("no phase")?;
     let figures = vec![
         Figure::same("OOMs of a child", 1, u8::from(signal == 9.0))?,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
@@ -66,7 +66,7 @@ fn of_the_api(context: &Context<'_>) -> Result<Vec<Figure>> {
     // The kernel told of it; its name was known from before.
     ensure!(during >= 1.0, "{during} deaths were told while the API was away");
     let deaths = context.eventually(|scrape| {
-        let pod = context.cluster.get(&["pod", context.name])?;
+        let pod = context.cluster.pod(context.name)?.context("no Pod")?;
         let count = pod.pointer("/status/containerStatuses/0/restartCount");
         let count = count.and_then(Value::as_f64).unwrap_or_default();
         ensure!(count >= 1.0, "the API knows of {count} restarts");
