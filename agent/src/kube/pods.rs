@@ -131,7 +131,7 @@ impl Pods {
                 };
                 let mut changed: Vec<String> = self.by_uid.iter().filter_map(left).collect();
                 for uid in &changed {
-                    self.went(uid, now);
+                    self.went(uid, listed);
                 }
                 changed.extend(pods.into_iter().filter_map(|pod| self.put(pod, listed)));
                 self.listed = true;
@@ -143,9 +143,15 @@ impl Pods {
             }
             NewsKind::Deleted(pod) => {
                 self.heard();
+                let mut pod = *pod;
                 let uid = pod.uid.clone();
-                self.put(*pod, told);
-                self.went(&uid, now);
+                if self.get(&uid).is_some_and(|known| known.pod.deletion.is_none()) {
+                    // Deleted by force, with a grace of 0 that only this last word of it has: the
+                    // kubelet stops it as it knew it before.
+                    pod.deletion = None;
+                }
+                self.put(pod, told);
+                self.went(&uid, told);
                 vec![uid]
             }
             NewsKind::Failed(why) => {
@@ -190,15 +196,15 @@ impl Pods {
         Some(uid)
     }
 
-    fn went(&mut self, uid: &str, now: u64) {
+    fn went(&mut self, uid: &str, now: Noticed) {
         let Some(known) = self.by_uid.get_mut(uid) else { return };
         if known.gone_boot_ns.is_some() {
             return;
         }
-        known.gone_boot_ns = Some(now);
+        known.gone_boot_ns = Some(now.time_boot_ns);
         // Deleted by force: nothing was said before.
-        known.deletion.get_or_insert(Noticed { time_boot_ns: now, at_once: true });
-        self.gone.push_back((now, uid.to_owned()));
+        known.deletion.get_or_insert(now);
+        self.gone.push_back((now.time_boot_ns, uid.to_owned()));
         if self.gone.len() > GONE_MAX
             && let Some((_, oldest)) = self.gone.pop_front()
         {

@@ -318,6 +318,19 @@ async fn a_slow_owner_loses_nothing() {
 }
 
 #[tokio::test]
+async fn the_kubelet_is_asked_again_and_again() {
+    let answers = vec![Answer::List(1, vec![one_line(DEPLOYMENT)]), Answer::Status(403)];
+    let server = Server::start(answers).await;
+    let (news, inbox) = mpsc::channel(1);
+    let pulse = Pulse::default();
+    let client = client(&server.reach, &pulse).unwrap();
+    let task = tokio::spawn(super::super::kubelet::run(client, news));
+    let mut watching = Watching { inbox, pulse, task };
+    watching.expect(&[&format!("listed {WEB}"), "failed kubelet: "]).await;
+    assert!(server.asked().iter().all(|request| request.starts_with("GET /pods ")));
+}
+
+#[tokio::test]
 async fn it_ends_with_the_owner() {
     let server = Server::start(vec![
         Answer::List(100, Vec::new()),

@@ -1,1 +1,226 @@
+//! What is made of a Pod, a stop signal and a death, as data.
 
+use super::*;
+use crate::kube::convert;
+use crate::kube::fixtures::{self, DEPLOYMENT, EVICTED, STATIC};
+use crate::kube::news::{NewsKind, PodNews};
+use crate::kube::pod::{Phase, Terminated};
+use crate::kube::pods::Pods;
+use crate::lifecycle::fact::{Cause, EndSource};
+
+const SECOND: u64 = 1_000_000_000;
+/// The machine booted at this Unix time; the Pod was asked to go an hour later, at `ASKED`.
+const BOOTED_S: u64 = 1_793_527_200;
+const WALL: WallOffset = WallOffset { unix_less_boot_ns: (BOOTED_S * SECOND).cast_signed() };
+const ASKED: u64 = 3600 * SECOND;
+
+fn known(json: &str, listed: bool, time_boot_ns: u64) -> Pods {
+    let mut pods = Pods::new();
+    let pod = fixtures::pod(json);
+    let kind = if listed { NewsKind::Listed(vec![pod]) } else { NewsKind::Applied(Box::new(pod)) };
+    pods.apply(PodNews { time_boot_ns, kind });
+    pods
+}
+
+fn only(pods: &Pods) -> &Known {
+    ["11111111", "99999999", "55555555"]
+        .into_iter()
+        .find_map(|uid| pods.get(&format!("{uid}-2222-3333-4444-555555555555")))
+        .unwrap()
+}
+
+fn web(pod: &Pod) -> Container {
+    pod.container("web").unwrap().clone()
+}
+
+#[test]
+fn a_deletion_came_before_what_followed() {
+    // The watch told it 80 ms after the request.
+    let pods = known(DEPLOYMENT, false, ASKED + 80_000_000);
+    let before = |time| deleted_before(only(&pods), time, WALL);
+    assert!(before(ASKED + 200_000_000), "after the news");
+    assert!(before(ASKED + 50_000_000), "the kubelet was faster");
+    assert!(!before(ASKED - 3 * SECOND), "it was asked to stop before that");
+    // The agent came when it was being deleted already.
+    let pods = known(DEPLOYMENT, true, ASKED + 9 * SECOND);
+    assert!(deleted_before(only(&pods), ASKED + 300_000_000, WALL));
+    assert!(!deleted_before(only(&pods), ASKED - 3 * SECOND, WALL));
+    let pods = known(EVICTED, false, ASKED);
+    assert!(!deleted_before(only(&pods), ASKED + SECOND, WALL));
+}
+
+#[test]
+fn a_mirrors_deletion_stops_nothing() {
+    let deleted = STATIC.replace(
+        "\"annotations\"",
+        "\"deletionTimestamp\": \"2026-11-01T11:00:30Z\", \"deletionGracePeriodSeconds\": 30, \"annotations\"",
+    );
+    let pods = known(&deleted, false, ASKED);
+    assert!(only(&pods).pod.deletion.is_some());
+    assert!(!deleted_before(only(&pods), ASKED + SECOND, WALL));
+}
+
+#[test]
+fn a_deletion_by_force_is_told_by_its_being_gone() {
+    let living =
+        DEPLOYMENT.replace("deletionTimestamp", "x").replace("deletionGracePeriodSeconds", "y");
+    let mut pods = known(&living, false, ASKED);
+    let kind = NewsKind::Deleted(Box::new(fixtures::pod(&living)));
+    pods.apply(PodNews { time_boot_ns: ASKED + SECOND, kind });
+    assert!(deleted_before(only(&pods), ASKED + 2 * SECOND, WALL));
+    assert!(!deleted_before(only(&pods), ASKED, WALL));
+}
+
+#[test]
+fn when_the_kill_began() {
+    let pods = known(DEPLOYMENT, false, ASKED + 80_000_000);
+    let begin = |pods: &Pods, trigger| kill_begin(only(pods), trigger, WALL);
+    assert_eq!(begin(&pods, Trigger::ApiEviction), Some(ASKED + 80_000_000));
+    assert_eq!(begin(&pods, Trigger::Liveness), None);
+    let pods = known(DEPLOYMENT, true, ASKED + 9 * SECOND);
+    assert_eq!(begin(&pods, Trigger::PodDeletion), Some(ASKED), "as the API says, to the second");
+}
+
+#[test]
+fn what_the_pod_says_of_an_end() {
+    let pod = fixtures::pod(DEPLOYMENT);
+    let container = web(&pod);
+    let (now, before) = ("c".repeat(64), "d".repeat(64));
+    let of = |id: &str, started| said(&pod, Some(&container), id, started);
+    let running = of(&now, Some(true));
+    assert_eq!(running.disruption, Some(Disruption::Eviction));
+    assert_eq!((running.over, running.replaced, running.mains_over), (None, false, false));
+    assert_eq!(running.probe, Some(Failing::Liveness));
+    assert!(of(&before, Some(true)).replaced, "there is a newer one");
+    let none = said(&pod, None, &now, None);
+    assert_eq!((none.probe, none.role), (None, Role::App));
+
+    let evicted = fixtures::pod(EVICTED);
+    let main = evicted.container("main");
+    let said = said(&evicted, main, &"3".repeat(64), None);
+    assert_eq!((said.over, said.mains_over), (Some(Over::Evicted), true));
+}
+
+#[test]
+fn the_probe_that_can_have_failed() {
+    let pod = fixtures::pod(DEPLOYMENT);
+    let proxy = pod.container("proxy").unwrap();
+    assert_eq!(failing(proxy, None), Some(Failing::Startup));
+    assert_eq!(failing(proxy, Some(false)), Some(Failing::Startup));
+    assert_eq!(failing(proxy, Some(true)), None, "it has no liveness probe");
+    assert_eq!(failing(&web(&pod), Some(true)), Some(Failing::Liveness));
+    assert_eq!(failing(pod.container("metrics").unwrap(), None), None);
+}
+
+#[test]
+fn a_container_that_waits_to_be_started_anew_is_replaced() {
+    let mut container = web(&fixtures::pod(DEPLOYMENT));
+    let id = "d".repeat(64);
+    container.id = Some(id.clone());
+    container.state = State::Terminated(Terminated::default());
+    container.last_id = None;
+    assert!(!replaced(&container, &id), "it has ended, and no more is said");
+    container.state = State::Waiting { reason: "CrashLoopBackOff".into() };
+    assert!(!replaced(&container, &id));
+    container.last_id = Some(id.clone());
+    assert!(replaced(&container, &id));
+}
+
+const END: Termination = Termination {
+    cause: Cause::Completed,
+    status: None,
+    shutdown_ns: Some(SECOND),
+    killed: false,
+    fatal: None,
+    end_source: EndSource::ParentTold,
+    init_cpu_ns: None,
+};
+
+fn stop(sender: Sender) -> Stop {
+    Stop {
+        container: CgroupId(1),
+        pod: "p".into(),
+        time_boot_ns: ASKED,
+        sender,
+        hook: None,
+        started: None,
+    }
+}
+
+#[test]
+fn who_asked() {
+    let by = |sender| asked(&END, Some(&stop(sender)));
+    assert_eq!(by(Sender::Runtime), Asked::ByRuntime);
+    assert_eq!(by(Sender::Host), Asked::ByOther);
+    let alone = Termination { shutdown_ns: None, ..END };
+    assert_eq!(asked(&alone, None), Asked::No);
+    let killed = |sender| Termination { fatal: Some((9, sender)), ..alone };
+    assert_eq!(asked(&killed(Sender::Runtime), None), Asked::ByRuntime);
+    assert_eq!(asked(&killed(Sender::Kernel), None), Asked::No);
+    assert_eq!(
+        asked(&Termination { fatal: Some((11, Sender::Runtime)), ..alone }, None),
+        Asked::No
+    );
+}
+
+fn kill(begin: Option<u64>, session: Option<(u64, Option<u64>)>) -> Kill {
+    let session =
+        session.map(|(begin_boot_ns, end_boot_ns)| Session { begin_boot_ns, end_boot_ns });
+    Kill { begin_boot_ns: begin, signal_boot_ns: 20 * SECOND, session }
+}
+
+fn with(handler: Option<PreStop>) -> Container {
+    Container { pre_stop: handler, ..Container::default() }
+}
+
+fn took(container: &Container, kill: &Kill) -> Option<u64> {
+    hook(container, kill).and_then(|hook| hook.duration_ns)
+}
+
+#[test]
+fn an_exec_hook_is_measured() {
+    let exec = with(Some(PreStop::Exec));
+    let deleted = kill(Some(10 * SECOND), Some((11 * SECOND, Some(13 * SECOND))));
+    assert_eq!(took(&exec, &deleted), Some(2 * SECOND));
+    let open = kill(Some(10 * SECOND), Some((11 * SECOND, None)));
+    assert_eq!(took(&exec, &open), Some(9 * SECOND), "the kubelet waits no longer");
+    assert_eq!(took(&exec, &kill(Some(10 * SECOND), None)), None);
+    // A failed probe's kill has no news: only a session that the signal follows was the hook.
+    let near = kill(None, Some((11 * SECOND, Some(20 * SECOND - 40_000_000))));
+    assert_eq!(took(&exec, &near), Some(9 * SECOND - 40_000_000));
+    assert_eq!(took(&exec, &kill(None, Some((11 * SECOND, Some(13 * SECOND))))), None);
+    assert_eq!(hook(&with(None), &deleted), None);
+}
+
+#[test]
+fn other_hooks_are_inferred() {
+    let sleep = with(Some(PreStop::Sleep { seconds: 5 }));
+    assert_eq!(took(&sleep, &kill(Some(10 * SECOND), None)), Some(5 * SECOND));
+    assert_eq!(took(&sleep, &kill(Some(18 * SECOND), None)), Some(2 * SECOND), "cut short");
+    assert_eq!(took(&sleep, &kill(None, None)), Some(5 * SECOND));
+    let http = with(Some(PreStop::Http));
+    assert_eq!(took(&http, &kill(Some(18 * SECOND), None)), Some(2 * SECOND));
+    assert_eq!(took(&http, &kill(None, None)), None);
+    let sidecar = Container { role: Role::Sidecar, ..http };
+    assert_eq!(took(&sidecar, &kill(Some(18 * SECOND), None)), None, "it waited as well");
+}
+
+#[test]
+fn what_is_taken_off_the_grace() {
+    let off = |container: &Container, kill: &Kill| before(container, kill, hook(container, kill));
+    let deleted = kill(Some(10 * SECOND), None);
+    assert_eq!(off(&with(None), &deleted), Before::Nothing);
+    let sleep = with(Some(PreStop::Sleep { seconds: 5 }));
+    assert_eq!(off(&sleep, &deleted), Before::Took { ns: 5 * SECOND });
+    assert_eq!(off(&with(Some(PreStop::Exec)), &deleted), Before::Unknown);
+    let sidecar = Container { role: Role::Sidecar, ..with(None) };
+    assert_eq!(off(&sidecar, &deleted), Before::Took { ns: 10 * SECOND });
+    assert_eq!(off(&sidecar, &kill(None, None)), Before::Unknown);
+}
+
+#[test]
+fn pods_that_say_little_are_survived() {
+    let pod = convert::pod(&crate::kube::wire::Pod::default());
+    let said = said(&pod, None, "", None);
+    assert_eq!((said.mains_over, said.over, pod.phase), (false, None, Phase::Unknown));
+}

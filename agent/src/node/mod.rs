@@ -10,6 +10,8 @@ mod scan;
 mod scrape;
 mod starts;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,0 +1,371 @@
+//! The owner, told by the kernel's records and by news of Pods, and what it then shows.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::event::{End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult};
+use crate::event::{Task, TaskKey};
+use crate::kube::convert;
+use crate::kube::news::{NewsKind, PodNews};
+use crate::metrics::edition::{Edition, Format, Reader};
+use crate::metrics::wall::WallOffset;
+
+const UID: &str = "11111111-2222-3333-4444-555555555555";
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MS;
+const HOST: CgroupId = CgroupId(1);
+const KILLED: ExitStatus = ExitStatus::Signal { signal: 9, core: false };
+
+fn id(digit: char) -> String {
+    String::from(digit).repeat(64)
+}
+
+fn task(tgid: u32, cgroup: CgroupId, comm: &str) -> Task {
+    let key = TaskKey { tgid, start_boot_ns: u64::from(tgid) };
+    Task { key, tid: tgid, cgroup, comm: comm.into() }
+}
+
+fn shim() -> Task {
+    task(50, HOST, "containerd-shim")
+}
+
+/// A node with one Pod's cgroup, and a Pod in the API that is told by whoever tests.
+struct World {
+    node: Node,
+    pod_cgroup: CgroupId,
+    now: u64,
+    pod: Value,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new(with_source: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pod_dir = dir.path().join(format!(
+            "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice",
+            UID.replace('-', "_")
+        ));
+        std::fs::create_dir_all(&pod_dir).unwrap();
+        let pod_cgroup = CgroupId(std::fs::metadata(&pod_dir).unwrap().ino());
+        let options = Options {
+            mode: tree::Mode::Kubernetes,
+            cgroup_root: dir.path().to_owned(),
+            log_dir: dir.path().join("logs"),
+            pods: with_source.then(|| ("a test".to_owned(), Pulse::default())),
+            source: Source::Files,
+            store: StoreOptions::default(),
+            max_fds: 10,
+        };
+        let mut node = Node::new(options, None);
+        node.begin();
+        let pod = json!({
+            "metadata": {
+                "name": "web-7d4b9c6f5-abcde", "namespace": "shop", "uid": UID,
+                "labels": {"pod-template-hash": "7d4b9c6f5"},
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7d4b9c6f5",
+                    "uid": "u", "controller": true
+                }]
+            },
+            "spec": {
+                "terminationGracePeriodSeconds": 30,
+                "containers": [{
+                    "name": "web", "image": "web:1",
+                    "livenessProbe": {"terminationGracePeriodSeconds": 4}
+                }]
+            },
+            "status": {"phase": "Pending"}
+        });
+        Self { node, pod_cgroup, now: host::boot_ns(), pod, _dir: dir }
+    }
+
+    /// Moments are told before or after the beginning of the test.
+    fn at(&self, ms: i64) -> u64 {
+        self.now.saturating_add_signed(ms * 1_000_000)
+    }
+
+    fn made(&mut self, cgroup: u64, digit: char, ms: i64) {
+        let name = format!("cri-containerd-{}.scope", id(digit));
+        let made = Some(self.at(ms));
+        self.node.insert(CgroupId(cgroup), self.pod_cgroup, name.as_bytes(), false, made);
+    }
+
+    fn event(&mut self, ms: i64, kind: EventKind) {
+        let event = Event { time_boot_ns: self.at(ms), kind };
+        self.node.event(&event);
+    }
+
+    fn exec(&mut self, cgroup: u64, tgid: u32, comm: &str, ms: i64) {
+        let task = task(tgid, CgroupId(cgroup), comm);
+        let exec = Exec { task, parent: shim(), argv: vec![b'x', 0] };
+        self.event(ms, EventKind::Exec(exec));
+    }
+
+    fn terminate(&mut self, cgroup: u64, tgid: u32, sender: &str, ms: i64) {
+        let signal = Signal {
+            target: task(tgid, CgroupId(cgroup), "web"),
+            sender: task(60, HOST, sender),
+            signal: 15,
+            result: SignalResult::Delivered,
+            origin: SignalOrigin::User,
+            target_dying: false,
+            sender_dying: false,
+        };
+        self.event(ms, EventKind::Signal(signal));
+    }
+
+    fn end(&mut self, cgroup: u64, tgid: u32, status: ExitStatus, ms: i64) {
+        let task = task(tgid, CgroupId(cgroup), "web");
+        let end = End { task, status, parent_cgroup: HOST, cpu_runtime_ns: 1 };
+        self.event(ms, EventKind::End(end));
+    }
+
+    /// The container runs: its sandbox is older, its status is told.
+    fn runs(&mut self) {
+        self.made(1001, '0', -9000);
+        self.exec(1001, 100, "pause", -8900);
+        self.made(1002, 'a', -8500);
+        self.exec(1002, 200, "web", -8250);
+        self.status("a", &json!({"running": {}}), None);
+        self.news(-7000);
+    }
+
+    /// What the status says of the container's newest instance and the one before.
+    fn status(&mut self, digit: &str, state: &Value, last: Option<(&str, &str)>) {
+        let last = last.map(|(digit, reason)| {
+            json!({"terminated": {
+                "containerID": format!("containerd://{}", digit.repeat(64)),
+                "exitCode": 137, "reason": reason
+            }})
+        });
+        self.pod["status"]["phase"] = "Running".into();
+        self.pod["status"]["containerStatuses"] = json!([{
+            "name": "web", "containerID": format!("containerd://{}", digit.repeat(64)),
+            "restartCount": 0, "ready": true, "started": true, "state": state, "lastState": last
+        }]);
+    }
+
+    fn deleted(&mut self, ms: i64) {
+        let wall = WallOffset::now().unwrap();
+        let deadline = wall.unix_ns(self.at(ms)) / SECOND + 10;
+        let deadline = k8s_openapi::jiff::Timestamp::from_second(deadline.cast_signed()).unwrap();
+        self.pod["metadata"]["deletionTimestamp"] = deadline.to_string().into();
+        self.pod["metadata"]["deletionGracePeriodSeconds"] = 10.into();
+    }
+
+    fn news(&mut self, ms: i64) {
+        let pod = convert::pod(&serde_json::from_value(self.pod.clone()).unwrap());
+        let kind = NewsKind::Applied(Box::new(pod));
+        self.node.pod_news(PodNews { time_boot_ns: self.at(ms), kind });
+    }
+
+    /// The lines of a family, without its prefix.
+    fn shown(&mut self, family: &str) -> Vec<String> {
+        let look = self.node.look();
+        let edition = Edition { reader: Reader::Person, format: Format::Text };
+        let pieces = self.node.expose(&look, edition);
+        let text = String::from_utf8(pieces.concat()).unwrap();
+        let name = format!("podvitals_{family}");
+        let of_family = |line: &&str| line.split(['{', ' ']).next() == Some(&name);
+        text.lines().filter(of_family).map(str::to_owned).collect()
+    }
+
+    fn value(&mut self, family: &str, labels: &str) -> Option<f64> {
+        let lines = self.shown(family);
+        let line = lines.iter().find(|line| line.contains(labels))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    }
+
+    /// The trigger of the last end, if one was published.
+    fn trigger(&mut self) -> Option<String> {
+        let lines = self.shown("container_last_termination_info");
+        let (_, rest) = lines.first()?.split_once("trigger=\"")?;
+        Some(rest.split_once('"')?.0.to_owned())
+    }
+}
+
+#[test]
+fn a_container_has_its_names_from_the_api_and_its_sandbox_none() {
+    let mut world = World::new(true);
+    world.runs();
+    let info = world.shown("container_info");
+    assert_eq!(info.len(), 1, "{info:?}");
+    for label in [
+        "namespace=\"shop\",pod=\"web-7d4b9c6f5-abcde\",container=\"web\"",
+        "workload_kind=\"Deployment\",workload=\"web\"",
+        "role=\"app\"",
+        "image=\"web:1\"",
+    ] {
+        assert!(info[0].contains(label), "{info:?}");
+    }
+    assert_eq!(world.value("cgroups_unresolved", ""), Some(0.0));
+    assert_eq!(world.value("container_startup_seconds", "sandbox_to_created"), Some(0.5));
+    assert_eq!(world.value("container_startup_seconds", "created_to_running"), Some(0.25));
+    assert_eq!(world.value("container_startup_seconds", "running_to_ready"), Some(1.25));
+    assert_eq!(world.value("container_startup_seconds", "running_to_started"), None);
+}
+
+#[test]
+fn a_deletion_is_told_at_once_with_its_grace() {
+    let mut world = World::new(true);
+    world.runs();
+    world.deleted(-4000);
+    world.news(-4000);
+    world.terminate(1002, 200, "runc", -3900);
+    world.end(1002, 200, ExitStatus::Code(0), -1400);
+    assert_eq!(world.trigger().as_deref(), Some("pod_deletion"));
+    assert_eq!(world.value("container_grace_seconds", ""), Some(10.0));
+    assert_eq!(world.value("container_last_shutdown_grace_used_ratio", ""), Some(0.25));
+    assert_eq!(world.value("shutdown_grace_used_ratio_count", "Deployment"), Some(1.0));
+    let labels = "cause=\"completed\",trigger=\"pod_deletion\"";
+    assert_eq!(world.value("terminations_by_trigger_total", labels), Some(1.0));
+}
+
+#[test]
+fn an_exec_hook_is_measured_and_taken_off() {
+    let mut world = World::new(true);
+    world.pod["spec"]["containers"][0]["lifecycle"] = json!({"preStop": {"exec": {}}});
+    world.runs();
+    assert_eq!(world.value("prestop_duration_seconds_count", "handler=\"exec\""), Some(0.0));
+    // A probe's session, before the deletion.
+    world.exec(1002, 201, "probe", -6500);
+    world.end(1002, 201, ExitStatus::Code(0), -6400);
+    world.deleted(-6000);
+    world.news(-6000);
+    world.exec(1002, 202, "drain", -5900);
+    world.end(1002, 202, ExitStatus::Code(0), -3850);
+    world.terminate(1002, 200, "runc", -3800);
+    world.end(1002, 200, ExitStatus::Code(0), -1800);
+    assert_eq!(world.trigger().as_deref(), Some("pod_deletion"));
+    assert_eq!(world.value("prestop_duration_seconds_sum", "handler=\"exec\""), Some(2.05));
+    // 2 s of 10 less 2.
+    assert_eq!(world.value("container_last_shutdown_grace_used_ratio", ""), Some(0.25));
+}
+
+#[test]
+fn a_failed_probe_is_inferred_when_the_container_is_there_again() {
+    let mut world = World::new(true);
+    world.runs();
+    world.terminate(1002, 200, "runc", -3000);
+    world.end(1002, 200, KILLED, -2000);
+    assert_eq!(world.trigger(), None, "it waits for the API");
+    world.made(1003, 'b', -1500);
+    world.exec(1003, 300, "web", -1400);
+    assert_eq!(world.shown("container_restarts_total").len(), 1);
+    world.status("b", &json!({"running": {}}), Some(("a", "Error")));
+    world.pod["status"]["containerStatuses"][0]["restartCount"] = 1.into();
+    world.news(-1000);
+    assert_eq!(world.trigger().as_deref(), Some("liveness"));
+    assert_eq!(world.value("container_grace_seconds", ""), Some(4.0), "the probe's own");
+    assert_eq!(world.value("container_restarts_total", ""), Some(1.0));
+    assert_eq!(world.value("container_last_restart_outage_seconds", ""), Some(0.6));
+    assert_eq!(world.shown("termination_reason_mismatch_total").len(), 0);
+}
+
+#[test]
+fn the_kubelets_eviction_is_told_by_the_reason_that_comes_last() {
+    let mut world = World::new(true);
+    world.runs();
+    world.terminate(1002, 200, "runc", -3000);
+    world.end(1002, 200, KILLED, -2000);
+    assert_eq!(world.trigger(), None);
+    let id = format!("containerd://{}", id('a'));
+    let ended = json!({"terminated": {"containerID": id, "exitCode": 137, "reason": "OOMKilled"}});
+    world.status("a", &ended, None);
+    world.pod["status"]["phase"] = "Failed".into();
+    world.pod["status"]["reason"] = "Evicted".into();
+    world.news(-1500);
+    assert_eq!(world.trigger().as_deref(), Some("node_pressure"));
+    assert_eq!(world.value("container_grace_seconds", ""), None);
+    assert_eq!(world.shown("shutdown_grace_used_ratio_count").len(), 0);
+    // The runtime says OOMKilled, and the kernel saw none.
+    let mismatch = "reported=\"OOMKilled\",observed=\"";
+    assert_eq!(world.value("termination_reason_mismatch_total", mismatch), Some(1.0));
+}
+
+#[test]
+fn what_nobody_explains_is_unknown_after_five_seconds_or_when_the_agent_stops() {
+    let mut world = World::new(true);
+    world.runs();
+    world.terminate(1002, 200, "runc", -6500);
+    world.end(1002, 200, KILLED, -5500);
+    assert_eq!(world.trigger().as_deref(), Some("unknown"));
+
+    let mut world = World::new(true);
+    world.runs();
+    world.terminate(1002, 200, "runc", -2500);
+    world.end(1002, 200, KILLED, -1500);
+    assert_eq!(world.trigger(), None);
+    assert!(world.node.rest() <= Duration::from_millis(3500));
+    world.node.stop();
+    assert_eq!(world.trigger().as_deref(), Some("unknown"));
+}
+
+#[test]
+fn without_a_source_nothing_waits() {
+    let mut world = World::new(false);
+    world.made(1002, 'a', -8500);
+    world.exec(1002, 200, "web", -8250);
+    world.terminate(1002, 200, "runc", -600);
+    world.end(1002, 200, KILLED, -500);
+    assert_eq!(world.trigger().as_deref(), Some("unknown"));
+    let mut world = World::new(false);
+    world.made(1002, 'a', -8500);
+    world.exec(1002, 200, "web", -8250);
+    world.end(1002, 200, ExitStatus::Code(3), -500);
+    assert_eq!(world.trigger().as_deref(), Some("none"));
+}
+
+#[test]
+fn an_end_that_nobody_asked_for_is_told_at_once() {
+    let mut world = World::new(true);
+    world.runs();
+    world.end(1002, 200, ExitStatus::Code(3), -500);
+    assert_eq!(world.trigger().as_deref(), Some("none"));
+    let mut world = World::new(true);
+    world.runs();
+    // A hand on the host: not Kubernetes.
+    world.terminate(1002, 200, "bash", -800);
+    world.end(1002, 200, ExitStatus::Code(0), -500);
+    assert_eq!(world.trigger().as_deref(), Some("none"));
+}
+
+#[test]
+fn the_apis_stop_signal_counts_from_anybody_outside() {
+    for (told, open) in [(false, 0), (true, 1)] {
+        let mut world = World::new(true);
+        if told {
+            world.pod["spec"]["containers"][0]["lifecycle"] = json!({"stopSignal": "SIGUSR1"});
+        }
+        world.runs();
+        let signal = Signal {
+            target: task(200, CgroupId(1002), "web"),
+            sender: task(60, HOST, "bash"),
+            signal: 10,
+            result: SignalResult::Delivered,
+            origin: SignalOrigin::User,
+            target_dying: false,
+            sender_dying: false,
+        };
+        world.event(-500, EventKind::Signal(signal));
+        assert_eq!(world.shown("container_shutdown_open_seconds").len(), open);
+    }
+}
+
+#[test]
+fn the_api_down_leaves_the_last_known_names() {
+    let mut world = World::new(true);
+    world.runs();
+    let failed = NewsKind::Failed("connection refused".into());
+    world.node.pod_news(PodNews { time_boot_ns: world.at(-6000), kind: failed });
+    assert_eq!(world.shown("container_info").len(), 1);
+    assert_eq!(world.value("collector_success", "collector=\"pods\""), Some(0.0));
+    // A container that starts meanwhile is shown in the end, under its ids.
+    world.made(1009, 'f', -10_500);
+    world.exec(1009, 900, "web", -10_400);
+    let info = world.shown("container_info");
+    assert_eq!(info.len(), 2);
+    assert!(info.iter().any(|line| line.contains("container=\"ffffffffffff\"")), "{info:?}");
+}
