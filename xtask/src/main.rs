@@ -44,6 +44,7 @@ Examples:
   cargo xtask test --quick              before a commit
   cargo xtask test                      what CI runs
   cargo xtask vm --kernel all           every supported kernel under QEMU
+  cargo xtask e2e --keep                a real Kubernetes node to try the agent on
   cargo xtask build --static            the binary that is shipped";
 
 /// Podvitals' own tasks: set-up, build, run, test, kernels, benchmarks.
