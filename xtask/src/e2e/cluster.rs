@@ -22,6 +22,7 @@ use super::{
     node::{self, Archive, Node, Options, Output},
     pki::Pki,
     proxy::Proxy,
+    rootfs::Disk,
     steps::Steps,
 };
 use crate::{child::Child, paths};
@@ -104,27 +105,35 @@ impl Cluster {
             kubeconfig,
             dir,
         };
+        let result = cluster.bring_up(&disk, options, steps);
+        if result.is_err() && !interrupt::asked() {
+            cluster.save_logs();
+        }
+        result.map(|()| cluster)
+    }
+
+    fn bring_up(&self, disk: &Disk, options: &Options, steps: &mut Steps) -> Result<()> {
         steps.begin("API server: ready");
-        cluster.wait_api()?;
+        self.wait_api()?;
         steps.begin("node: boots, and takes a command");
-        if let Err(error) = cluster.wait_boot() {
+        if let Err(error) = self.wait_boot() {
             interrupt::check()?;
             // Software emulation loses a boot now and then: repeated, once.
             println!("{error:#}: once more");
-            let mut node = cluster.node();
+            let mut node = self.node();
             node.stop()?;
-            *node = Node::start(&cluster.dir, &disk, options, &cluster.names)?;
+            *node = Node::start(&self.dir, disk, options, &self.names)?;
             drop(node);
-            cluster.wait_boot()?;
+            self.wait_boot()?;
         }
         steps.begin("node: Ready");
-        cluster.wait_ready()?;
+        self.wait_ready()?;
         steps.begin("default service account");
-        cluster.wait("the default service account is there", API_START, || {
-            Ok(cluster.kubectl(&["get", "serviceaccount", "default"]).ok())
+        self.wait("the default service account is there", API_START, || {
+            Ok(self.kubectl(&["get", "serviceaccount", "default"]).ok())
         })?;
         steps.end();
-        Ok(cluster)
+        Ok(())
     }
 
     /// Waits for what `look` returns; `Ok(None)` is "not yet". Ends early when the cluster is
