@@ -16,6 +16,8 @@ const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
 impl Node {
     /// There is news of Pods.
     pub fn pod_news(&mut self, news: PodNews) {
+        // What the kernel recorded before comes before.
+        self.drain();
         let changed = self.pods.apply(news);
         if changed.is_empty() {
             return;
