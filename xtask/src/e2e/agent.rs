@@ -28,12 +28,13 @@ pub(crate) fn deploy(cluster: &Cluster, steps: &mut Steps) -> Result<SocketAddr>
     let yaml = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     cluster.apply(&yaml)?;
     let address = ready(cluster)?;
-    let scrape = cluster.fetch(address, "/metrics")?;
-    // It sees at least itself.
+    // It sees at least itself, by the name that the API has.
     let itself = r#"podvitals_container_info{namespace="podvitals",pod="podvitals-"#;
-    if !scrape.lines().any(|line| line.starts_with(itself)) {
-        bail!("the agent's scrape has no {itself}…");
-    }
+    cluster.wait(&format!("the agent's scrape has {itself}…"), LIMIT, || {
+        let scrape = cluster.fetch(address, "/metrics")?;
+        let line = scrape.lines().find(|line| line.starts_with(itself));
+        Ok(line.filter(|line| line.contains(r#"workload_kind="DaemonSet""#)).map(drop))
+    })?;
     // What scenarios take as witnesses comes this way: from the node, through the API server.
     let log = cluster.kubectl(&["logs", "--namespace", "podvitals", "--selector", SELECTOR])?;
     if log.trim().is_empty() {
