@@ -95,7 +95,7 @@ fn by_sigquit(context: &Context<'_>) -> Result<Vec<Figure>> {
 fn after_prestop_exec(context: &Context<'_>) -> Result<Vec<Figure>> {
     let main = main_container(&["--on-signal", "TERM=exit:0"]);
     let hook =
-        json!({ "exec": { "command": ["/workload", "--log", "/proc/1/fd/1", "sleep", "2"] } });
+        json!({ "exec": { "command": ["/workload", "sleep", "2", "--log", "/proc/1/fd/1"] } });
     let main = with(main, &json!({ "lifecycle": { "preStop": hook } }));
     context.run_pod(&json!({ "containers": [main] }))?;
     let acts = context.acts_until_end(context.name, "main", || context.delete(&[]))?;
