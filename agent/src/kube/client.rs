@@ -188,6 +188,9 @@ impl tower_service::Service<Request<Body>> for Service {
             let answer = answer.map_err(|_| format!("no answer in {ANSWER_TIMEOUT:?}"))??;
             // A refusal is no news of Pods.
             let pulse = answer.status().is_success().then_some(pulse);
+            if let Some(pulse) = &pulse {
+                pulse.beat();
+            }
             Ok(answer.map(|inner| Heard::new(inner, pulse)))
         };
         answer.boxed()

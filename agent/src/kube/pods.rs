@@ -105,7 +105,8 @@ pub struct Pods {
     /// By the time that they went.
     gone: VecDeque<(u64, String)>,
     listed: bool,
-    failed: Option<String>,
+    /// When there was no news last, and why.
+    failed: Option<(u64, String)>,
     dropped: u64,
 }
 
@@ -155,10 +156,10 @@ impl Pods {
                 vec![uid]
             }
             NewsKind::Failed(why) => {
-                if self.failed.as_ref() != Some(&why) {
+                if self.failed.as_ref().is_none_or(|(_, before)| *before != why) {
                     tracing::warn!(why, "no news of Pods: the last known names are used");
                 }
-                self.failed = Some(why);
+                self.failed = Some((now, why));
                 Vec::new()
             }
         }
@@ -276,10 +277,12 @@ impl Pods {
         self.listed
     }
 
-    /// Why there is no news now, if so.
+    /// Why there is no news now, if so. `heard_boot_ns` is when the source was last heard: a watch
+    /// that goes on need not have news at once.
     #[must_use]
-    pub fn failed(&self) -> Option<&str> {
-        self.failed.as_deref()
+    pub fn failing(&self, heard_boot_ns: Option<u64>) -> Option<&str> {
+        let (time_boot_ns, why) = self.failed.as_ref()?;
+        (heard_boot_ns < Some(*time_boot_ns)).then_some(why)
     }
 
     /// Pods that found no room, or were given up early, in total.

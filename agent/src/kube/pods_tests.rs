@@ -164,7 +164,9 @@ fn failures_are_no_news_of_pods() {
     let mut pods = Pods::new();
     pods.apply(listed(1, &[CRON_JOB]));
     assert!(pods.apply(news(2, NewsKind::Failed("refused".into()))).is_empty());
-    assert_eq!((pods.failed(), pods.len()), (Some("refused"), 1));
+    for (heard, failing) in [(None, Some("refused")), (Some(1), Some("refused")), (Some(2), None)] {
+        assert_eq!((pods.failing(heard), pods.len()), (failing, 1));
+    }
     pods.apply(listed(3, &[CRON_JOB]));
-    assert_eq!(pods.failed(), None);
+    assert_eq!(pods.failing(None), None);
 }

@@ -341,3 +341,17 @@ async fn it_ends_with_the_owner() {
     watching.inbox.close();
     timeout(WAIT, &mut watching.task).await.expect("it ends").unwrap();
 }
+
+#[test]
+fn delays_grow_to_a_bound_and_begin_again_after_a_calm() {
+    let mut delays = Delays::default();
+    let mut next = || delays.next().unwrap().as_secs_f64();
+    for expected in [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0] {
+        let delay = next();
+        assert!((0.5 * expected..1.5 * expected).contains(&delay), "{delay} for {expected}");
+    }
+    delays.reset();
+    assert!(delays.next().unwrap() >= DELAY_MAX / 2, "a step that is no failure is no calm");
+    delays.last = Instant::now().checked_sub(2 * CALM);
+    assert!(delays.next().unwrap() < 2 * DELAY_MIN);
+}

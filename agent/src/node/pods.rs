@@ -101,7 +101,7 @@ impl Node {
         let Some((source, pulse)) = &self.options.pods else {
             return format!("links in {}", self.options.log_dir.display());
         };
-        match (self.pods.failed(), pulse.last_boot_ns()) {
+        match (self.pods.failing(pulse.last_boot_ns()), pulse.last_boot_ns()) {
             (Some(why), _) => format!("{source}; it does not answer: {why}"),
             (None, None) => format!("{source}; it was not heard yet"),
             (None, Some(last)) => {

@@ -230,8 +230,9 @@ impl Node {
             process: ProcessStats::read(),
             ..NodeStats::default()
         };
-        if self.options.pods.is_some() {
-            let success = self.pods.listed() && self.pods.failed().is_none();
+        if let Some((_, pulse)) = &self.options.pods {
+            let failing = self.pods.failing(pulse.last_boot_ns());
+            let success = self.pods.listed() && failing.is_none();
             stats.collectors.push(CollectorStats { name: "pods", duration_ns: None, success });
         }
         if let Some(kernel) = &self.kernel {
