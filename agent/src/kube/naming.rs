@@ -20,8 +20,11 @@ pub enum Named {
 /// What else is known about a container that has no name yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// How long it has been waiting.
+    /// How long it has been waiting: since it began to run, if that was seen.
     pub waited_ns: u64,
+    /// Its own program has not begun to run, and that will be seen: so far there is no more to
+    /// show of it than of a sandbox.
+    pub init_may_come: bool,
     /// A source of Pods exists, so that more than the link may still be said.
     pub pods_may_come: bool,
     /// Any source of names exists, so that one may still come.
@@ -78,6 +81,7 @@ pub fn decide(named: Named, unnamed: impl FnOnce() -> Identity, known: Known) ->
     match known.is_pause {
         Some(true) => Decision::Hide,
         Some(false) => Decision::Show(Box::new(unnamed())),
+        None if known.init_may_come => Decision::Wait,
         None if patience_over => Decision::Show(Box::new(unnamed())),
         None => Decision::Wait,
     }
@@ -105,6 +109,7 @@ mod tests {
 
     const EARLY: Known = Known {
         waited_ns: PATIENCE_NS - 1,
+        init_may_come: false,
         pods_may_come: true,
         names_may_come: true,
         is_pause: Some(false),
@@ -152,6 +157,9 @@ mod tests {
         assert_eq!(ask(Named::No, EARLY), Decision::Wait);
         assert_eq!(ask(Named::No, LATE), show("unnamed"));
         assert_eq!(ask(Named::No, Known { is_pause: None, ..LATE }), show("unnamed"));
+        // A slow runtime has not even started it.
+        let early = Known { is_pause: None, init_may_come: true, ..LATE };
+        assert_eq!(ask(Named::No, early), Decision::Wait);
     }
 
     #[test]

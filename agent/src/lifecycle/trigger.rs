@@ -139,6 +139,8 @@ pub struct Said {
     pub probe: Option<Failing>,
     /// The kubelet has started it anew, or means to.
     pub replaced: bool,
+    /// The kubelet has told its end while no container of the Pod ran: nothing held a reason back.
+    pub told_last: bool,
     /// Other containers of the Pod were asked to stop as well, not much before or after.
     pub others_asked: bool,
 }
@@ -244,7 +246,7 @@ pub fn decide(asked: Asked, said: Option<&Said>, more_may_come: bool) -> Answer 
     if said.role == Role::Sidecar && said.mains_over && !said.others_asked {
         return Answer::Is(Trigger::PodCompletion, Source::Inferred);
     }
-    if said.over.is_none() && !said.replaced {
+    if said.over.is_none() && !said.replaced && !said.told_last {
         return open();
     }
     // The Pod goes on, or has ended without the kubelet's reason: this one container was meant.
@@ -277,6 +279,7 @@ mod tests {
         mains_over: false,
         probe: None,
         replaced: false,
+        told_last: false,
         others_asked: false,
     };
     const DELETED: Said = Said { deleted: true, ..NOTHING };
@@ -347,6 +350,9 @@ mod tests {
             assert_eq!(decide(Asked::ByRuntime, Some(&said), true), Answer::Wait);
             let again = Said { replaced: true, ..said };
             assert_eq!(decide(Asked::ByRuntime, Some(&again), true), inferred(trigger));
+            // Its end was told, and with it a reason of the kubelet's would have been.
+            let told = Said { told_last: true, ..said };
+            assert_eq!(decide(Asked::ByRuntime, Some(&told), true), inferred(trigger));
             // Its Pod never restarts it.
             let over = Said { over: Some(Over::ByItself), ..said };
             assert_eq!(decide(Asked::ByRuntime, Some(&over), true), inferred(trigger));

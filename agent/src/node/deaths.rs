@@ -19,7 +19,10 @@ use crate::metrics::ending::{Ending, Hook, Ratio};
 use crate::metrics::wall::WallOffset;
 
 /// How long after its end a death waits for the API.
-const PATIENCE_NS: u64 = 5_000_000_000;
+///
+/// The API server of a well cluster answers within a second or two; what takes longer is a kubelet
+/// under load, and then the late truth is worth more than an early `unknown`.
+const PATIENCE_NS: u64 = 15_000_000_000;
 /// Deaths that wait; of more, the oldest are published as they are.
 const WAITING_MAX: usize = 512;
 /// Stop signals that are remembered.
@@ -351,6 +354,8 @@ fn said(pod: &Pod, container: Option<&Container>, id: &str, started: Option<bool
         mains_over: some_main && mains.all(|main| matches!(main.state, State::Terminated(_))),
         probe: container.and_then(|container| failing(container, started)),
         replaced: container.is_some_and(|container| replaced(container, id)),
+        told_last: container.is_some_and(|container| container.terminated(id).is_some())
+            && !pod.containers.iter().any(|other| matches!(other.state, State::Running { .. })),
         ..Said::default()
     }
 }

@@ -95,6 +95,15 @@ fn what_the_pod_says_of_an_end() {
     let none = said(&pod, None, &now, None);
     assert_eq!((none.probe, none.role), (None, Role::App));
 
+    // Another container of the Pod still runs: the kubelet holds back why.
+    assert!(!of(&before, Some(true)).told_last);
+    let mut last = pod.clone();
+    for container in &mut last.containers {
+        container.state = State::Terminated(Terminated::default());
+    }
+    let last = said(&last, last.container("web"), &now, Some(true));
+    assert!(last.told_last && last.over.is_none());
+
     let evicted = fixtures::pod(EVICTED);
     let main = evicted.container("main");
     let said = said(&evicted, main, &"3".repeat(64), None);

@@ -40,8 +40,11 @@ impl Node {
             }
         };
         let pods_may_come = self.options.pods.is_some();
+        let since = container.running_boot_ns.unwrap_or(0).max(container.since_boot_ns);
+        let gone = matches!(container.naming, Naming::Waiting { gone: true, .. });
         let known = Known {
-            waited_ns: now_boot_ns.saturating_sub(container.since_boot_ns),
+            waited_ns: now_boot_ns.saturating_sub(since),
+            init_may_come: self.kernel.is_some() && container.birth_seen && !gone,
             pods_may_come,
             names_may_come: pods_may_come || self.names.available(),
             is_pause: container.is_pause,

@@ -124,12 +124,17 @@ impl World {
 
     /// The container runs: its sandbox is older, its status is told.
     fn runs(&mut self) {
-        self.made(1001, '0', -9000);
-        self.exec(1001, 100, "pause", -8900);
-        self.made(1002, 'a', -8500);
-        self.exec(1002, 200, "web", -8250);
+        self.runs_since(-9000);
+    }
+
+    /// A sandbox is made at that time, and the rest follows.
+    fn runs_since(&mut self, ms: i64) {
+        self.made(1001, '0', ms);
+        self.exec(1001, 100, "pause", ms + 100);
+        self.made(1002, 'a', ms + 500);
+        self.exec(1002, 200, "web", ms + 750);
         self.status("a", &json!({"running": {}}), None);
-        self.news(-7000);
+        self.news(ms + 2000);
     }
 
     /// What the status says of the container's newest instance and the one before.
@@ -286,11 +291,11 @@ fn the_kubelets_eviction_is_told_by_the_reason_that_comes_last() {
 }
 
 #[test]
-fn what_nobody_explains_is_unknown_after_five_seconds_or_when_the_agent_stops() {
+fn what_nobody_explains_is_unknown_after_a_while_or_when_the_agent_stops() {
     let mut world = World::new(true);
-    world.runs();
-    world.terminate(1002, 200, "runc", -6500);
-    world.end(1002, 200, KILLED, -5500);
+    world.runs_since(-30_000);
+    world.terminate(1002, 200, "runc", -16_500);
+    world.end(1002, 200, KILLED, -15_500);
     assert_eq!(world.trigger().as_deref(), Some("unknown"));
 
     let mut world = World::new(true);
@@ -298,7 +303,7 @@ fn what_nobody_explains_is_unknown_after_five_seconds_or_when_the_agent_stops() 
     world.terminate(1002, 200, "runc", -2500);
     world.end(1002, 200, KILLED, -1500);
     assert_eq!(world.trigger(), None);
-    assert!(world.node.rest() <= Duration::from_millis(3500));
+    assert!(world.node.rest() <= Duration::from_millis(13_500));
     world.node.stop();
     assert_eq!(world.trigger().as_deref(), Some("unknown"));
 }

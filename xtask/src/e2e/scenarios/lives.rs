@@ -21,7 +21,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 /// A Job's container lives shorter than any scrape interval: its last CPU time is known.
 fn of_150_ms(context: &Context<'_>) -> Result<Vec<Figure>> {
-    let main = main_container(&["--burn-cpu", "0.15"]);
+    let main = main_container(&["--burn-cpu", "0.15", "--exit-after", "0"]);
     let template = context.template(&json!({ "containers": [main], "restartPolicy": "Never" }));
     let job = json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": context.name },

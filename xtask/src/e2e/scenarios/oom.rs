@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::{
     Figure, Scenario, When,
-    context::{Context, and, main_container, want, with},
+    context::{Context, and, container, main_container, want, with},
 };
+use crate::e2e::cluster::text;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("oom-of-the-container", of_the_container),
@@ -15,12 +16,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "oom-of-a-child-alone", run: of_a_child_alone, when: When::SingleProcessOom },
 ];
 
+/// Two containers with a limit, so that the Pod's, which is their sum, is not met first: it also
+/// counts the sandbox.
+fn limited(main: Value) -> Value {
+    let limits = json!({ "resources": { "limits": { "memory": "64Mi" } } });
+    let other = container("other", &["--on-signal", "TERM=exit:0"]);
+    json!({ "containers": [with(main, &limits), with(other, &limits)], "restartPolicy": "Never" })
+}
+
 const LEAK: [&str; 4] = ["--allocate-mib", "400", "--allocate-after", "3"];
 
 fn of_the_container(context: &Context<'_>) -> Result<Vec<Figure>> {
-    let limits = json!({ "resources": { "limits": { "memory": "64Mi" } } });
-    let main = with(main_container(&LEAK), &limits);
-    init_dies(context, &json!({ "containers": [main], "restartPolicy": "Never" }), "container")
+    init_dies(context, &limited(main_container(&LEAK)), "container")
 }
 
 fn of_the_pod(context: &Context<'_>) -> Result<Vec<Figure>> {
@@ -34,19 +41,19 @@ fn of_the_pod(context: &Context<'_>) -> Result<Vec<Figure>> {
 
 /// The kubelet sets `memory.oom.group`: one OOM, and all processes of the container die.
 fn of_a_child_and_all_others(context: &Context<'_>) -> Result<Vec<Figure>> {
-    let limits = json!({ "resources": { "limits": { "memory": "64Mi" } } });
-    let args = [&LEAK[..], &["--allocate-in-child"]].concat();
-    let main = with(main_container(&args), &limits);
     if context.options.single_process_oom_kill {
         return Ok(Vec::new());
     }
-    init_dies(context, &json!({ "containers": [main], "restartPolicy": "Never" }), "container")
+    let args = [&LEAK[..], &["--allocate-in-child"]].concat();
+    init_dies(context, &limited(main_container(&args)), "container")
 }
 
 fn init_dies(context: &Context<'_>, spec: &Value, scope: &'static str) -> Result<Vec<Figure>> {
     context.cluster.apply(&context.pod(spec).to_string())?;
     let reason = context.pod_until("its container has ended", |pod| {
-        let ended = pod.pointer("/status/containerStatuses/0/state/terminated")?;
+        let statuses = pod.pointer("/status/containerStatuses")?.as_array()?;
+        let main = statuses.iter().find(|it| text(it, "/name") == Some("main"))?;
+        let ended = main.pointer("/state/terminated")?;
         ended.pointer("/reason")?.as_str().map(str::to_owned)
     })?;
     let end = context.ended()?;
@@ -68,10 +75,8 @@ fn init_dies(context: &Context<'_>, spec: &Value, scope: &'static str) -> Result
 
 /// The container lives on, and the API says nothing.
 fn of_a_child_alone(context: &Context<'_>) -> Result<Vec<Figure>> {
-    let limits = json!({ "resources": { "limits": { "memory": "64Mi" } } });
     let args = [&LEAK[..], &["--allocate-in-child"]].concat();
-    let main = with(main_container(&args), &limits);
-    context.run_pod(&json!({ "containers": [main], "restartPolicy": "Never" }))?;
+    context.run_pod(&limited(main_container(&args)))?;
     let child = and(&context.workload(), &[("scope", "container"), ("victim", "child")]);
     context.eventually(|scrape| {
         want(scrape, "oom_events_total", &child, 1.0)?;
