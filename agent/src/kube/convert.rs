@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::pod::{
-    Container, Deletion, Phase, Pod, PreStop, Probe, Resources, RestartPolicy, Role, State,
-    Terminated, Times, Workload,
+    Announcement, Container, Deletion, Phase, Pod, PreStop, Probe, Resources, RestartPolicy, Role,
+    State, Terminated, Times, Workload,
 };
 use super::{quantity, wire};
 use crate::cgroup::path::Qos;
@@ -17,6 +17,8 @@ const NAME_MAX: usize = 253;
 const IMAGE_MAX: usize = 1024;
 /// Reasons are single words.
 const REASON_MAX: usize = 128;
+/// Bytes of a sentence of which the beginning is looked at.
+const MESSAGE_MAX: usize = 256;
 /// Containers of one Pod that are kept. etcd's limit of 1.5 MiB on an object allows thousands.
 const CONTAINERS_MAX: usize = 256;
 
@@ -28,8 +30,10 @@ const TEMPLATE_HASH: &str = "pod-template-hash";
 pub fn pod(from: &wire::Pod) -> Pod {
     let wire::Pod { metadata, spec, status } = from;
     let conditions = status.conditions.as_deref().unwrap_or_default();
-    let disruption = condition(conditions, "DisruptionTarget")
-        .map(|condition| text(condition.reason.as_deref(), REASON_MAX));
+    let disruption = condition(conditions, "DisruptionTarget").map(|condition| Announcement {
+        reason: text(condition.reason.as_deref(), REASON_MAX),
+        message: text(condition.message.as_deref(), MESSAGE_MAX),
+    });
     let times = times(metadata, conditions);
     Pod {
         uid: text(metadata.uid.as_deref(), NAME_MAX),

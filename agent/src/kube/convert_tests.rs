@@ -53,6 +53,10 @@ fn an_owner_is_cut_only_by_what_its_controller_added() {
     assert_eq!(with("Job", "web-99999999999999999999", ""), of("Job", "web-99999999999999999999"));
 }
 
+fn reason(pod: &Pod) -> Option<&str> {
+    pod.disruption.as_ref().map(|announcement| announcement.reason.as_str())
+}
+
 #[test]
 fn all_of_a_pod() {
     let pod = fixtures::pod(DEPLOYMENT);
@@ -63,7 +67,7 @@ fn all_of_a_pod() {
     let asked = 1_793_527_200 + 3600;
     let deletion = Deletion { deadline_unix_s: asked + 45, grace_s: Some(45) };
     assert_eq!((pod.deletion, pod.grace_s), (Some(deletion), Some(45)));
-    assert_eq!(pod.disruption.as_deref(), Some("EvictionByEvictionAPI"));
+    assert_eq!(reason(&pod), Some("EvictionByEvictionAPI"));
     let times = Times {
         created_unix_s: Some(1_793_527_200),
         scheduled_unix_s: Some(1_793_527_200),
@@ -128,7 +132,7 @@ fn static_ephemeral_evicted() {
 
     let pod = fixtures::pod(EVICTED);
     assert_eq!((pod.phase, pod.reason.as_str()), (Phase::Failed, "Evicted"));
-    assert_eq!(pod.disruption.as_deref(), Some("TerminationByKubelet"));
+    assert_eq!(reason(&pod), Some("TerminationByKubelet"));
     assert_eq!(pod.grace_s, Some(0));
 
     let pod = fixtures::pod(JOB);

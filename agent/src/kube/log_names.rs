@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 /// Where the kubelet puts the links.
 pub const DEFAULT_DIR: &str = "/var/log/containers";
 
-/// A name is kept this long after its link has gone: the container's last facts may come later.
-const KEEP: Duration = Duration::from_secs(600);
+/// A name is kept this long after its link has gone: the container's last facts may come later, but
+/// they do not wait longer than this for anything.
+const KEEP: Duration = Duration::from_secs(60);
 
 /// More names than this are not kept. A node runs some hundred containers.
 const MAX_NAMES: usize = 20_000;

@@ -30,8 +30,8 @@ pub struct Pod {
     pub grace_s: Option<u64>,
     /// `spec.restartPolicy`.
     pub restart_policy: RestartPolicy,
-    /// The reason of the condition `DisruptionTarget`, if it is true.
-    pub disruption: Option<String>,
+    /// The condition `DisruptionTarget`, if it is true.
+    pub disruption: Option<Announcement>,
     /// When it got how far.
     pub times: Times,
     /// Its containers: init (sidecars among them), then app, then ephemeral, each in the order of
@@ -198,6 +198,15 @@ impl Container {
         };
         now.or_else(|| self.last.as_ref().filter(|_| self.last_id.as_deref() == Some(id)))
     }
+}
+
+/// Why somebody says that the Pod has to go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Announcement {
+    /// In one word.
+    pub reason: String,
+    /// In a sentence: the kubelet has one reason for all that it does.
+    pub message: String,
 }
 
 /// What kind of container it is.

@@ -201,6 +201,7 @@ pub struct Status {
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Condition {
     pub last_transition_time: Option<Time>,
+    pub message: Option<String>,
     pub reason: Option<String>,
     pub status: Option<String>,
     #[serde(rename = "type")]

@@ -1,7 +1,7 @@
 //! How long a container had to stop. Pure.
 //!
 //! What the kubelet does, and in which order (`pkg/kubelet/kuberuntime/kuberuntime_container.go`,
-//! `setTerminationGracePeriod` and `killContainer`; Kubernetes 1.36 and 1.37):
+//! `setTerminationGracePeriod` and `killContainer`; Kubernetes 1.37):
 //!
 //! 1. `deletionGracePeriodSeconds` of a Pod that is being deleted, else that of the probe which
 //!    failed, else `terminationGracePeriodSeconds` of the Pod;

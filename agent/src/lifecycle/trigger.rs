@@ -1,7 +1,7 @@
 //! Why a container was stopped, as far as the API tells. Pure.
 //!
 //! The kubelet sends no signal and writes no reason for most of what it does. What is relied on,
-//! with Kubernetes 1.36 and 1.37:
+//! with Kubernetes 1.37:
 //!
 //! - A deletion is in the Pod (`deletionTimestamp`) before the kubelet hears of it. Who evicts,
 //!   preempts or taints says so in the condition `DisruptionTarget` before deleting
@@ -127,7 +127,7 @@ pub struct Said {
     /// The Pod's deletion was asked for before the container was asked to stop, or if it was not
     /// asked, before it ended.
     pub deleted: bool,
-    /// The reason of the condition `DisruptionTarget`.
+    /// What the condition `DisruptionTarget` says.
     pub disruption: Option<Disruption>,
     /// The Pod has succeeded or failed.
     pub over: Option<Over>,
@@ -150,22 +150,35 @@ pub struct Said {
 pub enum Disruption {
     /// `EvictionByEvictionAPI`.
     Eviction,
-    /// `PreemptionByScheduler`.
+    /// `PreemptionByScheduler`, or `TerminationByKubelet` to make room for a critical Pod.
     Preemption,
     /// `DeletionByTaintManager`.
     Taint,
-    /// `TerminationByKubelet`, `DeletionByPodGC`, or one that is not known here.
+    /// `TerminationByKubelet`, the node being short of something.
+    NodePressure,
+    /// `TerminationByKubelet`, the node being shut down.
+    NodeShutdown,
+    /// `DeletionByPodGC`, or one that is not known here.
     Other,
 }
 
 impl Disruption {
-    /// From the condition's reason.
+    /// From the condition's reason and message.
+    ///
+    /// A Pod whose containers exit with 0 is `Succeeded` and has no `status.reason`, so for what the
+    /// kubelet does there may be nothing but its sentence (1.37: `nodeshutdown_manager.go`,
+    /// `nodeShutdownMessage`; `eviction/helpers.go`, `nodeLowMessageFmt`; `preemption.go`).
     #[must_use]
-    pub fn from_reason(reason: &str) -> Self {
+    pub fn announced(reason: &str, message: &str) -> Self {
         match reason {
             "EvictionByEvictionAPI" => Self::Eviction,
             "PreemptionByScheduler" => Self::Preemption,
             "DeletionByTaintManager" => Self::Taint,
+            "TerminationByKubelet" if message.contains("node shutdown") => Self::NodeShutdown,
+            "TerminationByKubelet" if message.starts_with("The node was low on") => {
+                Self::NodePressure
+            }
+            "TerminationByKubelet" if message.contains("preempted by Kubelet") => Self::Preemption,
             _ => Self::Other,
         }
     }
@@ -242,6 +255,12 @@ pub fn decide(asked: Asked, said: Option<&Said>, more_may_come: bool) -> Answer 
         Some(Over::Other) => return Answer::Is(Trigger::Unknown, Source::No),
         Some(Over::ByItself) | None => {}
     }
+    match said.disruption {
+        Some(Disruption::NodePressure) => return Answer::Is(Trigger::NodePressure, Source::Api),
+        Some(Disruption::NodeShutdown) => return Answer::Is(Trigger::NodeShutdown, Source::Api),
+        Some(Disruption::Preemption) => return Answer::Is(Trigger::Preemption, Source::Api),
+        Some(Disruption::Eviction | Disruption::Taint | Disruption::Other) | None => {}
+    }
     // If the mains were asked as well, they were not done: the whole Pod is being stopped.
     if said.role == Role::Sidecar && said.mains_over && !said.others_asked {
         return Answer::Is(Trigger::PodCompletion, Source::Inferred);
@@ -263,7 +282,9 @@ const fn deletion(disruption: Option<Disruption>) -> Trigger {
         Some(Disruption::Eviction) => Trigger::ApiEviction,
         Some(Disruption::Preemption) => Trigger::Preemption,
         Some(Disruption::Taint) => Trigger::Taint,
-        Some(Disruption::Other) | None => Trigger::PodDeletion,
+        Some(Disruption::NodePressure | Disruption::NodeShutdown | Disruption::Other) | None => {
+            Trigger::PodDeletion
+        }
     }
 }
 
@@ -318,7 +339,7 @@ mod tests {
             (Some("DeletionByPodGC"), Trigger::PodDeletion),
             (Some("something new"), Trigger::PodDeletion),
         ] {
-            let disruption = disruption.map(Disruption::from_reason);
+            let disruption = disruption.map(|reason| Disruption::announced(reason, ""));
             let said = Said { disruption, probe: Some(Failing::Liveness), ..DELETED };
             assert_eq!(decide(Asked::ByRuntime, Some(&said), true), api(trigger));
         }
@@ -339,6 +360,26 @@ mod tests {
             let said = Said { over: Some(Over::from_reason(reason)), ..LIVENESS };
             assert_eq!(decide(Asked::ByRuntime, Some(&said), true), answer, "{reason}");
         }
+    }
+
+    #[test]
+    fn the_kubelet_says_why_in_a_sentence() {
+        // A Pod that exits with 0 is `Succeeded`, without a reason.
+        for (message, trigger) in [
+            ("Pod was terminated in response to imminent node shutdown.", Trigger::NodeShutdown),
+            ("The node was low on resource: memory. Threshold …", Trigger::NodePressure),
+            ("Pod was preempted by Kubelet to accommodate a critical pod.", Trigger::Preemption),
+        ] {
+            let disruption = Some(Disruption::announced("TerminationByKubelet", message));
+            let said = Said { disruption, over: Some(Over::ByItself), ..LIVENESS };
+            assert_eq!(decide(Asked::ByRuntime, Some(&said), true), api(trigger));
+            assert_eq!(
+                decide(Asked::No, Some(&said), true),
+                Answer::Is(Trigger::None, Source::Kernel)
+            );
+        }
+        let other = Disruption::announced("TerminationByKubelet", "x");
+        assert_eq!(other, Disruption::Other);
     }
 
     #[test]

@@ -348,7 +348,10 @@ fn said(pod: &Pod, container: Option<&Container>, id: &str, started: Option<bool
     let mut mains = pod.containers.iter().filter(|other| other.role == Role::App).peekable();
     let some_main = mains.peek().is_some();
     Said {
-        disruption: pod.disruption.as_deref().map(Disruption::from_reason),
+        disruption: pod
+            .disruption
+            .as_ref()
+            .map(|it| Disruption::announced(&it.reason, &it.message)),
         over: pod.is_terminal().then(|| Over::from_reason(&pod.reason)),
         role: container.map_or(Role::App, |container| container.role),
         mains_over: some_main && mains.all(|main| matches!(main.state, State::Terminated(_))),

@@ -48,7 +48,10 @@ pub(crate) fn deploy(cluster: &Cluster, steps: &mut Steps) -> Result<SocketAddr>
 pub(crate) fn ready(cluster: &Cluster) -> Result<SocketAddr> {
     let address = cluster.wait("the agent is Ready", LIMIT, || {
         let pods = cluster.pods("podvitals", SELECTOR)?;
-        let Some(pod) = pods.pointer("/items/0") else { return Ok(None) };
+        // One that is being replaced may still be there.
+        let pods = pods.pointer("/items").and_then(serde_json::Value::as_array);
+        let stays = |pod: &&serde_json::Value| pod.pointer("/metadata/deletionTimestamp").is_none();
+        let Some(pod) = pods.and_then(|pods| pods.iter().find(stays)) else { return Ok(None) };
         let containers = pod.pointer("/status/containerStatuses/0");
         if let Some(status) = containers
             && status.pointer("/restartCount").and_then(serde_json::Value::as_u64) > Some(0)

@@ -112,7 +112,7 @@ fn check(cluster: &Cluster, args: &Args, steps: &mut Steps) -> Result<SocketAddr
     fs::write(&file, &report).with_context(|| format!("write {}", file.display()))?;
     println!("{report}");
     if !args.keep {
-        smoke::shutdown(cluster, steps)?;
+        smoke::shutdown(cluster, agent::ready(cluster)?, steps)?;
     }
     Ok(agent)
 }

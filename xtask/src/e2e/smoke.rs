@@ -12,8 +12,10 @@ use super::{
     PAUSE,
     cluster::{Cluster, text},
     node::{self, Options},
+    scrape::Scrape,
     steps::Steps,
 };
+use crate::image::WORKLOAD;
 
 /// How long a Pod may take to run, and to go.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -82,19 +84,34 @@ fn check_cgroups(cluster: &Cluster, uid: &str, options: &Options) -> Result<Stri
 }
 
 /// Switches the node off with a Pod on it: the kubelet holds that up until the Pod has ended and
-/// the API knows.
-pub(crate) fn shutdown(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
+/// the API knows, and the agent, which is stopped after all others, knows why.
+pub(crate) fn shutdown(cluster: &Cluster, agent: SocketAddr, steps: &mut Steps) -> Result<()> {
     steps.begin("a Pod on a node that is switched off");
+    // It is what the kubelet waits for before it stops the agent.
+    cluster.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: slow\nspec:\n  containers:\n  \
+         - name: main\n    image: {WORKLOAD}\n    args: [--on-signal, 'TERM=sleep:12,exit:0']\n"
+    ))?;
     run_pod(cluster)?;
+    cluster.wait("the other Pod runs", LIMIT, || {
+        let pod = cluster.pod("slow")?;
+        Ok(pod.filter(|pod| text(pod, "/status/phase") == Some("Running")))
+    })?;
     let asked = cluster.node_exec("systemctl poweroff")?;
     if asked.status != 0 {
         bail!("systemctl poweroff: {}: {}", asked.status, asked.text);
     }
+    let labels = [("trigger", "node_shutdown")];
+    cluster.wait("the agent knows that the Pod was ended by the shutdown", LIMIT, || {
+        let scrape = Scrape::parse(&cluster.fetch(agent, "/metrics")?)?;
+        let ends = scrape.sum("terminations_by_trigger_total", &labels);
+        Ok(ends.is_some_and(|ends| ends >= 1.0).then_some(()))
+    })?;
     // Not the status's reason: a Pod whose containers exit with 0 is `Succeeded`, and has none.
-    let condition = "jsonpath={.status.conditions[?(@.type=='DisruptionTarget')].message}";
     cluster.wait("the API knows that the Pod was ended by the shutdown", LIMIT, || {
-        let message = cluster.kubectl(&["get", "pod", NAME, "-o", condition])?;
-        Ok(message.contains("imminent node shutdown").then_some(()))
+        let pod = cluster.pod(NAME)?.context("the Pod is gone")?;
+        let conditions = pod.pointer("/status/conditions").map(ToString::to_string);
+        Ok(conditions.is_some_and(|all| all.contains("imminent node shutdown")).then_some(()))
     })?;
     if !cluster.wait_power_off(LIMIT)? {
         bail!("the node is not off {LIMIT:?} later");

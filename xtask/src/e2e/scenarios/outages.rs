@@ -82,7 +82,7 @@ fn of_the_api(context: &Context<'_>) -> Result<Vec<Figure>> {
     })?;
     context.delete(&[])?;
     Ok(vec![
-        Figure::between("age of names when the API was away, s", age, 40.0, 120.0)?,
+        Figure::between("age of names when the API was away, s", age, 50.0, 135.0)?,
         Figure::between("age of names afterwards, s", age_after, 0.0, 30.0)?,
         Figure::between("deaths told", deaths, 1.0, 20.0)?,
     ])
