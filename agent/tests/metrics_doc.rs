@@ -31,7 +31,7 @@ whom. `node_pressure`, `node_shutdown`: the reason that the kubelet writes into 
 nothing of it runs. `liveness`, `startup`, `restart_other`: the kubelet stopped the container and
 started it anew; that a probe was the cause is inferred from the Pod having one, since the API does
 not tell. `pod_completion`: a sidecar whose Pod's main containers were done, inferred likewise.
-`unknown`: nothing said why within 15 seconds.
+`unknown`: nothing said why within 30 seconds.
 
 The share of the grace period: from the stop signal to the end, by what was left at the signal. That
 is the grace period that counted (the deletion's, else the failed probe's own, else the Pod's), less

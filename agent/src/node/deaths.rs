@@ -20,9 +20,10 @@ use crate::metrics::wall::WallOffset;
 
 /// How long after its end a death waits for the API.
 ///
-/// The API server of a well cluster answers within a second or two; what takes longer is a kubelet
-/// under load, and then the late truth is worth more than an early `unknown`.
-const PATIENCE_NS: u64 = 15_000_000_000;
+/// In a well cluster the API tells within a second or two; what takes longer is a kubelet under load
+/// (15 s were seen on an emulated node), and then the late truth is worth more than an early
+/// `unknown`.
+const PATIENCE_NS: u64 = 30_000_000_000;
 /// Deaths that wait; of more, the oldest are published as they are.
 const WAITING_MAX: usize = 512;
 /// Stop signals that are remembered.

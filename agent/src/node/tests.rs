@@ -293,9 +293,9 @@ fn the_kubelets_eviction_is_told_by_the_reason_that_comes_last() {
 #[test]
 fn what_nobody_explains_is_unknown_after_a_while_or_when_the_agent_stops() {
     let mut world = World::new(true);
-    world.runs_since(-30_000);
-    world.terminate(1002, 200, "runc", -16_500);
-    world.end(1002, 200, KILLED, -15_500);
+    world.runs_since(-45_000);
+    world.terminate(1002, 200, "runc", -31_500);
+    world.end(1002, 200, KILLED, -30_500);
     assert_eq!(world.trigger().as_deref(), Some("unknown"));
 
     let mut world = World::new(true);
@@ -303,7 +303,7 @@ fn what_nobody_explains_is_unknown_after_a_while_or_when_the_agent_stops() {
     world.terminate(1002, 200, "runc", -2500);
     world.end(1002, 200, KILLED, -1500);
     assert_eq!(world.trigger(), None);
-    assert!(world.node.rest() <= Duration::from_millis(13_500));
+    assert!(world.node.rest() <= Duration::from_millis(28_500));
     world.node.stop();
     assert_eq!(world.trigger().as_deref(), Some("unknown"));
 }

@@ -1,6 +1,6 @@
 //! Out of memory: whose limit, and who died.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
@@ -50,27 +50,54 @@ fn of_a_child_and_all_others(context: &Context<'_>) -> Result<Vec<Figure>> {
 
 fn init_dies(context: &Context<'_>, spec: &Value, scope: &'static str) -> Result<Vec<Figure>> {
     context.cluster.apply(&context.pod(spec).to_string())?;
-    let reason = context.pod_until("its container has ended", |pod| {
+    let (uid, reason) = context.pod_until("its container has ended", |pod| {
         let statuses = pod.pointer("/status/containerStatuses")?.as_array()?;
         let main = statuses.iter().find(|it| text(it, "/name") == Some("main"))?;
-        let ended = main.pointer("/state/terminated")?;
-        ended.pointer("/reason")?.as_str().map(str::to_owned)
+        let reason = text(main, "/state/terminated/reason")?;
+        Some((text(pod, "/metadata/uid")?.to_owned(), reason.to_owned()))
     })?;
     let end = context.ended()?;
+    let witness = kernel_log(context, &uid)?;
+    // What the runtime reported is another witness, and not always right: the agent counts it.
+    let observed = and(&context.workload(), &[("observed", "oom")]);
+    let mismatches = f64::from(u8::from(reason != "OOMKilled"));
+    context.eventually(|scrape| {
+        let counted = scrape.sum("termination_reason_mismatch_total", &observed).unwrap_or(0.0);
+        ensure!(counted == mismatches, "{counted} mismatches, and the runtime says {reason}");
+        Ok(())
+    })?;
     let scrape = context.scrape()?;
     let oom = |labels| scrape.value("oom_events_total", &and(&context.workload(), labels));
     let figures = vec![
-        Figure::same("cause", &end.cause, if reason == "OOMKilled" { "oom" } else { &reason })?,
+        Figure::same("cause", &end.cause, "oom")?,
         Figure::same("signal", &end.signal, "SIGKILL")?,
-        Figure::same("OOMs", oom(&[])?, 1)?,
+        Figure::same("OOMs", oom(&[])?, witness.len())?,
+        Figure::same("whose limit", scope, witness.join(", "))?,
         Figure::same(
             &format!("OOMs of the {scope} that killed init"),
             oom(&[("scope", scope), ("victim", "init")])?,
             1,
         )?,
+        Figure::same("mismatches with the runtime's reason", mismatches, mismatches)?,
     ];
     context.delete(&[])?;
     Ok(figures)
+}
+
+/// The OOMs of a Pod, by the kernel's log: whose limit each was about.
+fn kernel_log(context: &Context<'_>, uid: &str) -> Result<Vec<&'static str>> {
+    // The name of the Pod's cgroup has its UID, with systemd's driver with underscores.
+    let pattern = uid.replace('-', "[-_]");
+    let found = context.cluster.node_exec(&format!("dmesg | grep oom-kill: | grep '{pattern}'"))?;
+    let limited = found.text.lines().filter_map(|line| {
+        line.split(',').find_map(|field| field.trim().strip_prefix("oom_memcg="))
+    });
+    // The container's is one level below the Pod's.
+    let below_pod = |path: &str| {
+        let pod = path.split('/').position(|part| part.contains("pod") && part.len() > 36);
+        pod.is_some_and(|at| path.split('/').count() > at + 1)
+    };
+    Ok(limited.map(|path| if below_pod(path) { "container" } else { "pod" }).collect())
 }
 
 /// The container lives on, and the API says nothing.

@@ -77,7 +77,7 @@ fn ignored(context: &Context<'_>) -> Result<Vec<Figure>> {
         Figure::same("why", end.why(), "killed_after_grace, pod_deletion")?,
         Figure::same("signal", &end.signal, "SIGKILL")?,
         // From the signal to the kill is the kubelet's clock; the kill has to pass the runtime.
-        Figure::between("shutdown, s", end.shutdown()?, 7.0, 10.0)?,
+        Figure::between("shutdown, s", end.shutdown()?, 7.5, 13.0)?,
     ])
 }
 
