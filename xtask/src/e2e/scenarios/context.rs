@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long something may take that takes some seconds on an idle machine.
-pub(super) const LIMIT: Duration = Duration::from_secs(180);
+pub(super) const LIMIT: Duration = Duration::from_secs(300);
 /// How often the agent is asked: each answer takes the emulated node some 50 ms.
 const POLL: Duration = Duration::from_millis(1500);
 

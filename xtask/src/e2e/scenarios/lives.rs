@@ -210,7 +210,7 @@ fn of_a_deployment(context: &Context<'_>) -> Result<Vec<Figure>> {
     context.cluster.kubectl(&["delete", "deployment", context.name, "--wait=false"])?;
     Ok(vec![
         Figure::same("deaths", 5, 5)?,
-        Figure::seconds("shutdowns together, s", sum, 1.0)?,
+        Figure::within("shutdowns together, s", sum, 1.0, 5.0 * 0.05)?,
         // The old ones linger for five minutes.
         Figure::between("Pods of the Deployment", pods as f64, 5.0, 10.0)?,
     ])
