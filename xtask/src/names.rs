@@ -47,7 +47,7 @@ const BY_CONTROLLER: [(&str, &[&str]); 3] = [
 ];
 
 /// The families that cannot be shown here, each with the reason.
-fn excused(offered: &[String]) -> Vec<(&'static str, String)> {
+fn excused<'a>(offered: &[String]) -> Vec<(&'a str, String)> {
     BY_CONTROLLER
         .iter()
         .filter(|(controller, _)| !offered.iter().any(|offered| offered == controller))
@@ -62,9 +62,16 @@ fn excused(offered: &[String]) -> Vec<(&'static str, String)> {
 pub(crate) fn check(agent: &Path, scrape: &str) -> Result<()> {
     // One family a line, its name first.
     let catalogue = shell::output(Command::new(agent).arg("catalogue"))?;
-    let excused = excused(&cgroup::controllers()?);
+    let words = |line| str::split_whitespace(line).collect::<Vec<_>>();
+    let families: Vec<Vec<&str>> = catalogue.lines().map(words).collect();
     let listed: BTreeSet<&str> =
-        catalogue.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        families.iter().filter_map(|words| words.first()).copied().collect();
+    let mut excused = excused(&cgroup::controllers()?);
+    for words in &families {
+        if let [family, _, "pods"] = words[..] {
+            excused.push((family, "the demo has no source of Pods".to_owned()));
+        }
+    }
     let problems = compare(&listed, &exported(scrape), &excused);
     if !problems.is_empty() {
         bail!("{}", problems.join("\n"));

@@ -236,11 +236,27 @@ pub static NODE: &[&NodeFamily] = &[
     &node::SERIES,
 ];
 
-/// All families as text, a line each: name and type.
+/// Families that no node shows without a source of Pods: the kernel does not know of them.
+pub const NEED_PODS: [&str; 9] = [
+    "container_cpu_request_cores",
+    "container_grace_seconds",
+    "container_last_shutdown_grace_used_ratio",
+    "container_memory_request_bytes",
+    "pod_metadata_age_seconds",
+    "prestop_duration_seconds",
+    "shutdown_grace_used_ratio",
+    "startup_duration_seconds",
+    "termination_reason_mismatch_total",
+];
+
+/// All families as text, a line each: name and type, and `pods` if it needs a source of Pods.
 #[must_use]
 pub fn list() -> String {
     families()
-        .map(|family| format!("{}{} {}\n", family.prefix(), family.name, family.kind.name()))
+        .map(|family| {
+            let pods = if NEED_PODS.contains(&family.name) { " pods" } else { "" };
+            format!("{}{} {}{pods}\n", family.prefix(), family.name, family.kind.name())
+        })
         .collect()
 }
 

@@ -130,6 +130,14 @@ fn golden(file: &str, text: &str) {
 }
 
 #[test]
+fn families_that_need_pods_are_in_the_catalogue() {
+    for name in catalog::NEED_PODS {
+        assert!(catalog::families().any(|family| family.name == name), "{name}");
+    }
+    assert!(catalog::list().contains("podvitals_container_grace_seconds gauge pods\n"));
+}
+
+#[test]
 fn the_whole_exposition_is_as_in_the_golden_files() {
     let [text, open_metrics] = encode_as(&mut node(), [Format::Text, Format::OpenMetrics]);
     golden("exposition.prom", &text);
