@@ -39,11 +39,11 @@ fn by_node_pressure(context: &Context<'_>) -> Result<Vec<Figure>> {
     // Some of the memory is taken outside of Pods, so that the Pod's part can grow slowly.
     let ballast = "kb=$(awk '/MemAvailable/ {print $2}' /proc/meminfo); \
         mkdir -p /ballast && mount -t tmpfs -o size=100% none /ballast && \
-        head -c $(( (kb - 420 * 1024) * 1024 )) /dev/zero >/ballast/file";
+        head -c $(( (kb - 900 * 1024) * 1024 )) /dev/zero >/ballast/file";
     let taken = context.cluster.node_exec(ballast)?;
     ensure!(taken.status == 0, "taking memory: {}", taken.text);
     let result = (|| {
-        let args = ["--allocate-mib", "330", "--allocate-rate", "8", "--on-signal", "TERM=exit:0"];
+        let args = ["--allocate-mib", "800", "--allocate-rate", "20", "--on-signal", "TERM=exit:0"];
         let main = main_container(&args);
         let spec = json!({ "containers": [main], "restartPolicy": "Never" });
         context.cluster.apply(&context.pod(&spec).to_string())?;
