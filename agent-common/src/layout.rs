@@ -28,6 +28,8 @@ pub struct Layout {
     pub task_exit_state: u32,
     /// `task_struct.exit_code`.
     pub task_exit_code: u32,
+    /// `task_struct.tasks`: the list of all processes.
+    pub task_tasks: u32,
     /// `task_struct.mm`.
     pub task_mm: u32,
     /// `task_struct.se.sum_exec_runtime`.
@@ -70,8 +72,6 @@ pub struct Layout {
     pub memcg_local_oom: u32,
     /// `mem_cgroup.memory_events_local[MEMCG_OOM_KILL]`.
     pub memcg_local_oom_kill: u32,
-    /// Always 0: keeps the size a multiple of 8.
-    pub padding: u32,
 }
 
 const _: () = assert!(size_of::<Layout>() == 128);

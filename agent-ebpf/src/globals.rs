@@ -15,6 +15,7 @@ static LAYOUT: Layout = Layout {
     task_signal: 0,
     task_exit_state: 0,
     task_exit_code: 0,
+    task_tasks: 0,
     task_mm: 0,
     task_sum_exec_runtime: 0,
     mm_arg_start: 0,
@@ -36,7 +37,6 @@ static LAYOUT: Layout = Layout {
     css_parent: 0,
     memcg_local_oom: 0,
     memcg_local_oom_kill: 0,
-    padding: 0,
 };
 
 /// Reads one offset of [`LAYOUT`]. Volatile, or the compiler would take the zeros for the truth.

@@ -19,6 +19,7 @@ mod read;
 mod sched;
 mod signal;
 mod snapshot;
+mod tasks;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -73,6 +73,12 @@ impl<const TYPED: bool> Ptr<TYPED> {
     pub(crate) const fn address(self) -> *const u8 {
         self.0
     }
+
+    /// The same without its type.
+    #[inline(always)]
+    pub(crate) const fn untyped(self) -> Ptr<false> {
+        Ptr(self.0)
+    }
 }
 
 /// Argument `n` of a typed tracepoint.

@@ -1,17 +1,13 @@
-//! `sched:sched_process_exec`, `sched:sched_process_exit` and the task iterator: processes that
-//! come into a tracked cgroup from outside, which are inits and exec sessions.
+//! `sched:sched_process_exec` and `sched:sched_process_exit`: processes that come into a tracked
+//! cgroup from outside, which are inits and exec sessions.
 //!
 //! A container's own children are not told: their parent is in the same cgroup.
 
-use agent_common::event::{
-    ARGV_BYTES, ExecRecord, ExitRecord, Header, KIND_EXEC, KIND_EXIT, KIND_TASK, Task, TaskRecord,
-};
+use agent_common::event::{ARGV_BYTES, ExecRecord, ExitRecord, KIND_EXEC, KIND_EXIT};
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::seq_file,
     helpers::{
-        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns,
-        generated::{bpf_probe_read_user, bpf_seq_write},
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, generated::bpf_probe_read_user,
     },
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
@@ -137,49 +133,4 @@ unsafe fn exiting(ctx: *const c_void) {
         let urgent = init_tgid == 0 || init_tgid == (*record).task.tgid;
         submit(entry, Wake::now_if(urgent));
     }
-}
-
-/// Iterator over tasks: writes a [`TaskRecord`] for each process in a tracked cgroup whose parent
-/// is outside, and for the reader itself, which checks that the offsets are right.
-#[unsafe(no_mangle)]
-#[unsafe(link_section = "iter/task")]
-pub(crate) extern "C" fn running_tasks(ctx: *mut c_void) -> i32 {
-    // SAFETY: the context of a task iterator is `{ meta, task }`
-    // (kernel/bpf/task_iter.c, `bpf_iter__task`); `task` is null after the last one.
-    unsafe {
-        let meta = argument_ptr(ctx, 0);
-        let task = argument_ptr(ctx, 1);
-        if task.is_null() {
-            return 0;
-        }
-        let tgid: u32 = task.load(offset!(task_tgid));
-        if tgid != task.load::<u32>(offset!(task_pid)) {
-            return 0;
-        }
-        let own_cgroup_id = cgroup_id(task_cgroup(task));
-        let helper_tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-        let is_reader = tgid == helper_tgid;
-        let parent_cgroup_id = cgroup_id(task_cgroup(task.follow(offset!(task_real_parent))));
-        let wanted = parent_cgroup_id != own_cgroup_id && watched(own_cgroup_id).is_some();
-        if !wanted && !is_reader {
-            return 0;
-        }
-        let mut record = TaskRecord {
-            header: Header {
-                kind: KIND_TASK,
-                size_bytes: size_of::<TaskRecord>() as u32,
-                time_boot_ns: bpf_ktime_get_boot_ns(),
-            },
-            task: Task { cgroup_id: 0, start_boot_ns: 0, tgid: 0, tid: 0, comm: [0; 16] },
-            parent_cgroup_id,
-            helper_tgid,
-            is_reader: u32::from(is_reader),
-            helper_cgroup_id: bpf_get_current_cgroup_id(),
-        };
-        describe(task, &raw mut record.task);
-        // `meta->seq` is the first field (include/linux/bpf.h, `bpf_iter_meta`).
-        let seq = meta.follow(0).address().cast_mut().cast::<seq_file>();
-        bpf_seq_write(seq, (&raw const record).cast::<c_void>(), size_of::<TaskRecord>() as u32);
-    }
-    0
 }

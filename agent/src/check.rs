@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::bpf::{
     load::{self, Survey},
     plan::{self, Facts, Sizes},
+    tasks::self_check,
 };
 use crate::cgroup::{figures::Covered, walk};
 use crate::cli::{CheckArgs, PodsArgs};
@@ -287,7 +288,7 @@ fn look_at_programs(findings: &mut Vec<Finding>) {
                 findings.push(Finding::bad(&what, verdict, found, attached.lost));
             }
             if capabilities.can_trace() {
-                let checked = programs.running_tasks().and_then(|tasks| load::self_check(&tasks));
+                let checked = programs.running_tasks().and_then(|found| self_check(&found.tasks));
                 findings.push(match checked {
                     Ok(()) => Finding::ok("self-check", "the offsets give this process's own data"),
                     Err(error) => {

@@ -11,8 +11,9 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use agent::bpf::{
-    load::{self, Programs, Survey, check_object, self_check},
+    load::{self, Programs, Survey, check_object},
     ring::Ring,
+    tasks::self_check,
 };
 use agent::cgroup::CgroupId;
 use agent::event::{Event, EventKind, ExitStatus, SignalOrigin, SignalResult};
@@ -65,7 +66,7 @@ async fn every_program_loads_attaches_and_checks_itself() {
         assert!(attached.outcome.is_ok(), "{attached:?}");
         assert_eq!(attached.lost, "", "{attached:?}");
     }
-    self_check(&programs.running_tasks().unwrap()).unwrap();
+    self_check(&programs.running_tasks().unwrap().tasks).unwrap();
 }
 
 /// A root of our own; `None`, with the reason printed, where none can be made.
@@ -134,8 +135,9 @@ async fn the_life_of_a_process_is_told_in_order() {
     let mut child = sleeper(&container);
     let tgid = child.id();
 
-    let tasks = programs.running_tasks().unwrap();
-    let found = tasks.iter().find(|t| t.running.task.cgroup == id).expect("iterated");
+    let found = programs.running_tasks().unwrap();
+    assert!(found.complete, "the walk over all processes is not loaded");
+    let found = found.tasks.iter().find(|t| t.running.task.cgroup == id).expect("iterated");
     assert_eq!(found.running.task.key.tgid, tgid);
     assert_eq!(found.running.task.comm.bytes(), b"sleep");
     programs.set_init(id, tgid).unwrap();

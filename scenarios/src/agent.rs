@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) dir: PathBuf,
     /// How much memory it may lock, KiB.
     pub(crate) memlock_kib: Option<u64>,
+    /// In a PID namespace of its own, as in a Pod without hostPID.
+    pub(crate) pid_namespace: bool,
 }
 
 /// What it is to watch.
@@ -97,7 +100,7 @@ impl Plan {
         if let Some(kib) = self.memlock_kib {
             command.args(["--memlock-kib", &kib.to_string()]);
         }
-        let child = command
+        command
             .arg("--")
             .arg(&self.path)
             .args(["agent", "--mode", mode, "--cgroup.source", source])
@@ -109,11 +112,25 @@ impl Plan {
             .args(["--web.listen-address", &address.to_string()])
             .stdin(Stdio::null())
             .stdout(out.try_clone().context("duplicating the log")?)
-            .stderr(out)
-            .spawn()
-            .context("starting the agent")?;
+            .stderr(out);
+        let child = if self.pid_namespace {
+            in_pid_namespace(|| command.spawn())?
+        } else {
+            command.spawn()
+        };
+        let child = child.context("starting the agent")?;
         Ok(Agent { child, address, log, ready_after: Duration::ZERO })
     }
+}
+
+/// Calls `spawn` so that its child is the first process of a new PID namespace.
+fn in_pid_namespace<T>(spawn: impl FnOnce() -> T) -> Result<T> {
+    let own = File::open("/proc/self/ns/pid").context("opening the PID namespace")?;
+    // It is for the children of this thread alone.
+    unshare(CloneFlags::CLONE_NEWPID).context("making a PID namespace")?;
+    let spawned = spawn();
+    setns(own, CloneFlags::CLONE_NEWPID).context("returning to the PID namespace")?;
+    Ok(spawned)
 }
 
 impl Agent {

@@ -51,6 +51,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<bool> {
         capabilities: true,
         dir: scratch.0.clone(),
         memlock_kib: None,
+        pid_namespace: false,
     };
     println!("|agent - pidfd| of the time from the stop signal to the end");
     println!("{:<13} {:>6} {:>9} {:>9} {:>9}", "shape", "rounds", "p50_us", "p99_us", "max_us");

@@ -167,6 +167,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<bool> {
         capabilities: true,
         dir: scratch.0.clone(),
         memlock_kib: None,
+        pid_namespace: false,
     };
     let timeout = Duration::from_secs(10) * args.patience;
 

@@ -1,13 +1,10 @@
 //! Loading and attaching the programs, each on its own: one that the kernel refuses does not take
 //! the others with it.
 
-use std::io::Read as _;
 use std::os::fd::AsFd as _;
-
 use std::path::Path;
 
 use agent_common::{
-    event::TaskRecord,
     layout::Layout,
     map,
     snapshot::{self as raw, SnapshotLayout},
@@ -15,14 +12,15 @@ use agent_common::{
 use anyhow::{Context as _, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Iter, ProgramError},
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Iter},
 };
 
 use super::{
-    decode::{self, IteratedTask},
+    decode::IteratedTask,
     plan::{self, Choice, Facts, Hook, SUBJECTS, Subject},
     snapshot::Snapshot,
+    tasks,
 };
 use crate::cgroup::CgroupId;
 use crate::kernel::{
@@ -112,6 +110,7 @@ pub struct Programs {
     ebpf: Ebpf,
     tracked: HashMap<MapData, u64, [u32; 2]>,
     counters: PerCpuArray<MapData, u64>,
+    task_walk: Array<MapData, tasks::Words>,
     figures: aya::maps::Map,
     /// Each subject's fate, in the order of [`SUBJECTS`].
     pub attached: Vec<Attached>,
@@ -181,6 +180,7 @@ pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, RingBuf<
     let tracked = HashMap::try_from(take(&mut ebpf, map::TRACKED)?)?;
     let counters = PerCpuArray::try_from(take(&mut ebpf, map::COUNTERS)?)?;
     let ring = RingBuf::try_from(take(&mut ebpf, map::EVENTS)?)?;
+    let task_walk = Array::try_from(take(&mut ebpf, map::TASK_WALK)?)?;
     let figures = take(&mut ebpf, raw::SNAPSHOT)?;
 
     let subjects = SUBJECTS.iter().zip(&survey.parameters);
@@ -189,7 +189,7 @@ pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, RingBuf<
             attach(&mut ebpf, &types, &survey.facts, subject, parameter.as_ref())
         })
         .collect();
-    Ok((Programs { ebpf, tracked, counters, figures, attached }, ring))
+    Ok((Programs { ebpf, tracked, counters, task_walk, figures, attached }, ring))
 }
 
 fn attach(
@@ -334,49 +334,33 @@ impl Programs {
     ///
     /// # Errors
     /// If the iterator is not loaded or cannot be read.
-    pub fn running_tasks(&mut self) -> anyhow::Result<Vec<IteratedTask>> {
-        let program = self.ebpf.program_mut("running_tasks").context("no program running_tasks")?;
-        let program: &mut Iter = program.try_into()?;
-        let link = match program.attach() {
-            Err(ProgramError::NotLoaded) => bail!("the task iterator is not loaded"),
-            other => other?,
+    pub fn running_tasks(&mut self) -> anyhow::Result<RunningTasks> {
+        const WALK: &str = "running_tasks";
+        let attached = self.attached.iter().find(|attached| attached.name == WALK);
+        let name = match attached.map(|attached| &attached.outcome) {
+            Some(Ok(program)) => *program,
+            Some(Err(why)) => bail!("the task iterator is not loaded: {why}"),
+            None => bail!("no subject {WALK}"),
         };
-        let mut bytes = Vec::new();
-        program.take_link(link)?.into_file()?.read_to_end(&mut bytes)?;
-        let records = bytes.chunks_exact(size_of::<TaskRecord>());
-        records.map(|record| decode::task(record).map_err(Into::into)).collect()
+        let program = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+        let program: &mut Iter = program.try_into()?;
+        if name == WALK {
+            let tasks = tasks::walk(program, &mut self.task_walk)?;
+            return Ok(RunningTasks { tasks, complete: true });
+        }
+        Ok(RunningTasks {
+            tasks: tasks::visible(program)?,
+            complete: host::is_in_first_pid_namespace(),
+        })
     }
 }
 
-/// Compares what was read at the resolved offsets with what the kernel's helper functions say, for
-/// this very process.
-///
-/// # Errors
-/// If they differ: no figure of the programs can be trusted then.
-pub fn self_check(tasks: &[IteratedTask]) -> anyhow::Result<()> {
-    let own = tasks
-        .iter()
-        .find(|task| task.is_reader)
-        .context("self-check: the task iterator did not show this process")?;
-    let task = own.running.task;
-    if task.key.tgid != own.helper_tgid {
-        bail!("self-check: tgid {} read, {} expected", task.key.tgid, own.helper_tgid);
-    }
-    if task.cgroup != own.helper_cgroup {
-        bail!("self-check: cgroup {} read, {} expected", task.cgroup, own.helper_cgroup);
-    }
-    let comm = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
-    if !comm.is_empty() && task.comm.bytes() != comm.trim_end_matches('\n').as_bytes() {
-        bail!("self-check: comm {:?} read, {:?} expected", task.comm, comm.trim_end());
-    }
-    // /proc tells the start in ticks of a hundredth of a second, rounded down.
-    let stat = procfs::process::Process::myself()?.stat()?;
-    let ticks = procfs::ticks_per_second();
-    let read = task.key.start_boot_ns / (1_000_000_000 / ticks.max(1));
-    if read.abs_diff(stat.starttime) > 1 {
-        bail!("self-check: start {read} ticks read, {} expected", stat.starttime);
-    }
-    Ok(())
+/// What the task iterator found.
+pub struct RunningTasks {
+    /// The processes; one may be there twice.
+    pub tasks: Vec<IteratedTask>,
+    /// They are all that there are, not only those of this process's PID namespace.
+    pub complete: bool,
 }
 
 #[cfg(test)]

@@ -8,3 +8,4 @@ pub mod load;
 pub mod plan;
 pub mod ring;
 pub mod snapshot;
+pub mod tasks;

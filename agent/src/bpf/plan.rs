@@ -136,13 +136,13 @@ pub const SUBJECTS: [Subject; 10] = [
     Subject {
         name: "running_tasks",
         hook: Hook::TaskIterator,
-        untyped: None,
-        typed: "running_tasks",
+        untyped: Some("running_tasks"),
+        typed: "visible_tasks",
         fallback: None,
         parameter: None,
         lost: "the inits of containers older than the agent are not known, and offsets are not \
                checked against the kernel's own answers",
-        lost_typed: "",
+        lost_typed: "in a Pod without hostPID, the inits of containers older than the agent",
     },
     Subject {
         name: "cgroup_figures",

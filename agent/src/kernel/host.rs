@@ -46,6 +46,15 @@ pub fn boot_ns() -> u64 {
         .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// Whether this process is in the node's own PID namespace, in which a task iterator shows all
+/// processes.
+#[must_use]
+pub fn is_in_first_pid_namespace() -> bool {
+    /// `PID_NS_INIT_INO` (include/uapi/linux/nsfs.h; before 6.18 `PROC_PID_INIT_INO`).
+    const FIRST: &str = "pid:[4026531836]";
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST)
+}
+
 /// The size of a page, in which the kernel counts memory.
 #[must_use]
 pub fn page_bytes() -> u64 {

@@ -35,6 +35,7 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
         task_signal: at("task_struct", "signal")?,
         task_exit_state: at("task_struct", "exit_state")?,
         task_exit_code: at("task_struct", "exit_code")?,
+        task_tasks: at("task_struct", "tasks")?,
         task_mm: at("task_struct", "mm")?,
         task_sum_exec_runtime: at("task_struct", "se.sum_exec_runtime")?,
         mm_arg_start: at("mm_struct", "arg_start")?,
@@ -56,7 +57,6 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
         css_parent: at("cgroup_subsys_state", "parent")?,
         memcg_local_oom: 0,
         memcg_local_oom_kill: 0,
-        padding: 0,
     };
     let memory = resolve_memory(btf, &mut layout);
     Ok(Offsets { layout, memory })

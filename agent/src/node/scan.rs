@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::containers::{Container, Origin};
 use super::{Kernel, Node, Source};
-use crate::bpf::load::self_check;
+use crate::bpf::load::RunningTasks;
+use crate::bpf::tasks::self_check;
 use crate::cgroup::{
     CgroupId,
     reader::Reader,
@@ -136,7 +137,7 @@ impl Node {
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "inits of older containers unknown");
             }
-            Ok(tasks) => {
+            Ok(RunningTasks { tasks, complete }) => {
                 if let Err(error) = self_check(&tasks) {
                     tracing::error!(
                         error = format!("{error:#}"),
@@ -145,7 +146,7 @@ impl Node {
                     self.kernel = None;
                     return;
                 }
-                tasks_read = true;
+                tasks_read = complete;
                 for task in &tasks {
                     self.apply(Input::Running(&task.running));
                 }

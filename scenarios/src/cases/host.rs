@@ -47,12 +47,14 @@ fn same_port(context: &Context) -> Result<String> {
     Ok(clear.trim().to_owned())
 }
 
-/// Two agents see the same.
+/// Two agents see the same, also the second, which comes to the container later, and from a PID
+/// namespace that shows it nobody.
 fn other_port(context: &Context) -> Result<String> {
     let pod = context.node.pod("second-agent-other-port")?;
     let mut container = pod.container("app")?;
     container.start(&["--on-term", "handle", "--term-ms", "100"], context.timeout())?;
-    let mut second = context.plan.start(&context.node, context.timeout() * 2)?;
+    let plan = Plan { pid_namespace: true, ..context.plan.clone() };
+    let mut second = plan.start(&context.node, context.timeout() * 2)?;
     let both = |check: &dyn Fn(&crate::scrape::Scrape) -> Result<f64>| -> Result<[f64; 2]> {
         Ok([
             context.eventually(check)?,

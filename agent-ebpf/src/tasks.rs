@@ -1,0 +1,207 @@
+//! The task iterator: the processes that are in tracked cgroups already, with parents outside.
+
+use agent_common::{
+    event::{Header, KIND_TASK, Task, TaskRecord},
+    map::{TaskWalk, WALK_DONE, WALK_LOST, WALK_MORE, WALK_NO_BEGIN, WALK_NONE, WALK_STRETCH},
+};
+use aya_ebpf::{
+    bindings::seq_file,
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns,
+        generated::bpf_seq_write,
+    },
+    macros::map,
+    maps::Array,
+};
+use core::ffi::c_void;
+
+use crate::{
+    globals::offset,
+    maps::watched,
+    read::{Ptr, argument_ptr, cgroup_id, describe, task_cgroup},
+};
+
+/// See [`TaskWalk`].
+#[map]
+static TASK_WALK: Array<TaskWalk> = Array::with_max_entries(1, 0);
+
+/// Iterator over tasks that writes a [`TaskRecord`] for each process the reader can see, and for
+/// the reader itself, which checks that the offsets are right.
+///
+/// The kernel shows a task iterator the reader's PID namespace only (kernel/bpf/task_iter.c,
+/// `init_seq_private`, 5.10 to 7.3): in a Pod, that is nothing but the agent.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub(crate) extern "C" fn visible_tasks(ctx: *mut c_void) -> i32 {
+    // SAFETY: `iterated` gives what the kernel gave.
+    unsafe {
+        if let Some((seq, task)) = iterated(ctx) {
+            // Where it does not fit, the kernel comes to the process again.
+            let _ = tell(seq, task);
+        }
+    }
+    0
+}
+
+/// The same for all processes of the node, whatever the reader's PID namespace: for each process
+/// that the iterator comes to, the next stretch of the kernel's own list of them.
+///
+/// The list is read under RCU, as an iterator's program runs under it (kernel/bpf/bpf_iter.c,
+/// `bpf_iter_run_prog`): a process that leaves it meanwhile still leads on (include/linux/sched.h,
+/// `for_each_process`).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub(crate) extern "C" fn running_tasks(ctx: *mut c_void) -> i32 {
+    // SAFETY: `iterated` gives what the kernel gave; addresses are read by a helper that refuses
+    // bad ones.
+    unsafe {
+        let Some((seq, task)) = iterated(ctx) else { return 0 };
+        let Some(walk) = TASK_WALK.get_ptr_mut(0) else { return 0 };
+        if (*walk).outcome == WALK_NONE || (*walk).outcome == WALK_MORE {
+            (*walk).outcome = stretch(seq, task.untyped(), walk);
+        }
+    }
+    0
+}
+
+/// The iterator's buffer and the process it has come to; `None` for a thread that does not lead its
+/// process, and after the last task.
+///
+/// # Safety
+/// `ctx` is the context of a task iterator.
+#[inline(always)]
+unsafe fn iterated(ctx: *const c_void) -> Option<(*mut seq_file, Ptr)> {
+    // SAFETY: the context is `{ meta, task }` (kernel/bpf/task_iter.c, `bpf_iter__task`); `task`
+    // is null after the last one. `meta->seq` is the first field (include/linux/bpf.h,
+    // `bpf_iter_meta`).
+    unsafe {
+        let meta = argument_ptr(ctx, 0);
+        let task = argument_ptr(ctx, 1);
+        if task.is_null() || task.load::<u32>(offset!(task_tgid)) != task.load(offset!(task_pid)) {
+            return None;
+        }
+        Some((meta.follow(0).address().cast_mut().cast(), task))
+    }
+}
+
+/// Looks at the next stretch of the list of processes.
+///
+/// # Safety
+/// `task` is a task, `walk` the map's element.
+#[inline(always)]
+unsafe fn stretch(seq: *mut seq_file, task: Ptr<false>, walk: *mut TaskWalk) -> u32 {
+    // SAFETY: the caller's word. What is at the address of a process that has gone may be anything;
+    // the helper reads it all the same.
+    unsafe {
+        let Some(idle) = idle_task(task) else { return WALK_NO_BEGIN };
+        let mut at = idle;
+        if (*walk).address != 0 {
+            at = Ptr::new(core::ptr::with_exposed_provenance((*walk).address as usize));
+            if !is_listed(at, &*walk) {
+                return WALK_LOST;
+            }
+        }
+        for _ in 0..WALK_STRETCH {
+            let link = at.follow(offset!(task_tasks));
+            if link.is_null() {
+                return WALK_LOST;
+            }
+            // A link points to the link in the next one.
+            at = Ptr::new(link.address().wrapping_sub(offset!(task_tasks)));
+            if at.address() == idle.address() {
+                return WALK_DONE;
+            }
+            if tell(seq, at).is_err() {
+                // The buffer is full. The kernel empties it, and comes to this process again.
+                return (*walk).outcome;
+            }
+        }
+        (*walk).address = at.address().expose_provenance() as u64;
+        (*walk).start_boot_ns = at.load(offset!(task_start_boottime));
+        (*walk).tgid = at.load(offset!(task_tgid));
+        WALK_MORE
+    }
+}
+
+/// Whether the process that the walk has come to is still in the list. It leaves it as the last
+/// thing before it is freed, and is dead by then (kernel/exit.c, `release_task`), so its link leads
+/// on as long as this program runs.
+///
+/// # Safety
+/// `task` is an address where a task was.
+#[inline(always)]
+unsafe fn is_listed(task: Ptr<false>, walk: &TaskWalk) -> bool {
+    /// `EXIT_DEAD` (include/linux/sched.h, 5.10 to 7.3).
+    const EXIT_DEAD: u32 = 0x10;
+    // SAFETY: the caller's word.
+    unsafe {
+        task.load::<u32>(offset!(task_tgid)) == walk.tgid
+            && task.load::<u64>(offset!(task_start_boottime)) == walk.start_boot_ns
+            && task.load::<u32>(offset!(task_exit_state)) & EXIT_DEAD == 0
+    }
+}
+
+/// The first CPU's idle task, which heads the list: the parent of the first process, and the
+/// ancestor of all (init/main.c, `rest_init`).
+///
+/// # Safety
+/// `task` is a task.
+#[inline(always)]
+unsafe fn idle_task(task: Ptr<false>) -> Option<Ptr<false>> {
+    /// A container's process has five ancestors or so, one in a container's container ten.
+    const ANCESTORS_MAX: u32 = 64;
+    let mut ancestor = task;
+    for _ in 0..ANCESTORS_MAX {
+        // SAFETY: the caller's word.
+        unsafe {
+            if ancestor.is_null() {
+                return None;
+            }
+            if ancestor.load::<u32>(offset!(task_pid)) == 0 {
+                return Some(ancestor);
+            }
+            ancestor = ancestor.follow(offset!(task_real_parent));
+        }
+    }
+    None
+}
+
+/// Writes a process's record, if it is wanted.
+///
+/// # Safety
+/// `seq` is the iterator's buffer, `task` the leader of a process.
+#[inline(always)]
+unsafe fn tell<const TYPED: bool>(seq: *mut seq_file, task: Ptr<TYPED>) -> Result<(), ()> {
+    // SAFETY: the caller's word.
+    unsafe {
+        let own_cgroup_id = cgroup_id(task_cgroup(task));
+        let helper_tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        let is_reader = task.load::<u32>(offset!(task_tgid)) == helper_tgid;
+        if !is_reader && watched(own_cgroup_id).is_none() {
+            return Ok(());
+        }
+        let parent_cgroup_id = cgroup_id(task_cgroup(task.follow(offset!(task_real_parent))));
+        if parent_cgroup_id == own_cgroup_id && !is_reader {
+            return Ok(());
+        }
+        let mut record = TaskRecord {
+            header: Header {
+                kind: KIND_TASK,
+                size_bytes: size_of::<TaskRecord>() as u32,
+                time_boot_ns: bpf_ktime_get_boot_ns(),
+            },
+            task: Task { cgroup_id: 0, start_boot_ns: 0, tgid: 0, tid: 0, comm: [0; 16] },
+            parent_cgroup_id,
+            helper_tgid,
+            is_reader: u32::from(is_reader),
+            helper_cgroup_id: bpf_get_current_cgroup_id(),
+        };
+        describe(task, &raw mut record.task);
+        let bytes = (&raw const record).cast::<c_void>();
+        if bpf_seq_write(seq, bytes, size_of::<TaskRecord>() as u32) == 0 {
+            Ok(())
+        } else {
+            Err(())
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Running the task iterator: the processes that are in tracked cgroups already.
+//!
+//! The kernel's list of processes is walked in stretches, since a program may only run for so
+//! long. Should the process at the end of a stretch be gone when the next begins, the walk begins
+//! anew.
+
+use std::io::Read as _;
+
+use agent_common::event::TaskRecord;
+use agent_common::map::{
+    TaskWalk, WALK_DONE, WALK_LOST, WALK_MORE, WALK_NO_BEGIN, WALK_NONE, WALK_STRETCH,
+};
+use anyhow::{Context as _, bail};
+use aya::maps::{Array, MapData};
+use aya::programs::{Iter, ProgramError};
+
+use super::decode::{self, IteratedTask};
+
+/// [`TaskWalk`] is nothing but words.
+pub type Words = [u32; size_of::<TaskWalk>() / 4];
+
+/// Where a stretch says how it went.
+const OUTCOME: usize = std::mem::offset_of!(TaskWalk, outcome) / 4;
+/// How often the walk begins anew.
+const ATTEMPTS: u32 = 8;
+/// As many stretches as there can be processes (`PID_MAX_LIMIT`, include/linux/threads.h).
+const STRETCHES_MAX: u32 = (4 << 20) / WALK_STRETCH;
+
+/// Runs `running_tasks` until it has seen all processes of the node.
+///
+/// # Errors
+/// If the program is not loaded or cannot be read, or the list cannot be walked to its end.
+pub fn walk(
+    program: &mut Iter,
+    state: &mut Array<MapData, Words>,
+) -> anyhow::Result<Vec<IteratedTask>> {
+    stretches(|first| {
+        if first {
+            state.set(0, Words::default(), 0).context("beginning the walk")?;
+        }
+        let tasks = visible(program)?;
+        Ok((state.get(&0, 0).context("asking how the walk went")?[OUTCOME], tasks))
+    })
+}
+
+/// Runs an iterator's program once, and reads what it writes.
+///
+/// # Errors
+/// If it is not loaded or cannot be read.
+pub fn visible(program: &mut Iter) -> anyhow::Result<Vec<IteratedTask>> {
+    let link = match program.attach() {
+        Err(ProgramError::NotLoaded) => bail!("the task iterator is not loaded"),
+        other => other?,
+    };
+    let mut bytes = Vec::new();
+    program.take_link(link)?.into_file()?.read_to_end(&mut bytes)?;
+    let records = bytes.chunks_exact(size_of::<TaskRecord>());
+    records.map(|record| decode::task(record).map_err(Into::into)).collect()
+}
+
+/// Puts the stretches together; `stretch` is told whether it is the first. One process may be there
+/// twice.
+fn stretches<T>(
+    mut stretch: impl FnMut(bool) -> anyhow::Result<(u32, Vec<T>)>,
+) -> anyhow::Result<Vec<T>> {
+    'attempts: for _ in 0..ATTEMPTS {
+        let mut found = Vec::new();
+        for number in 0..STRETCHES_MAX {
+            let (outcome, tasks) = stretch(number == 0)?;
+            found.extend(tasks);
+            match outcome {
+                WALK_DONE => return Ok(found),
+                WALK_MORE => {}
+                WALK_LOST => continue 'attempts,
+                WALK_NONE => bail!("the task iterator did not come to this process"),
+                WALK_NO_BEGIN => bail!("the kernel's list of processes was not found"),
+                other => bail!("the task iterator says {other}, which means nothing"),
+            }
+        }
+        bail!("the kernel's list of processes has no end");
+    }
+    bail!("processes come and go too fast: {ATTEMPTS} walks over them lost their way")
+}
+
+/// Compares what was read at the resolved offsets with what the kernel's helper functions say, for
+/// this very process.
+///
+/// # Errors
+/// If they differ: no figure of the programs can be trusted then.
+pub fn self_check(tasks: &[IteratedTask]) -> anyhow::Result<()> {
+    let own = tasks
+        .iter()
+        .find(|task| task.is_reader)
+        .context("self-check: the task iterator did not show this process")?;
+    let task = own.running.task;
+    if task.key.tgid != own.helper_tgid {
+        bail!("self-check: tgid {} read, {} expected", task.key.tgid, own.helper_tgid);
+    }
+    if task.cgroup != own.helper_cgroup {
+        bail!("self-check: cgroup {} read, {} expected", task.cgroup, own.helper_cgroup);
+    }
+    let comm = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    if !comm.is_empty() && task.comm.bytes() != comm.trim_end_matches('\n').as_bytes() {
+        bail!("self-check: comm {:?} read, {:?} expected", task.comm, comm.trim_end());
+    }
+    // /proc tells the start in ticks of a hundredth of a second, rounded down.
+    let stat = procfs::process::Process::myself()?.stat()?;
+    let ticks = procfs::ticks_per_second();
+    let read = task.key.start_boot_ns / (1_000_000_000 / ticks.max(1));
+    if read.abs_diff(stat.starttime) > 1 {
+        bail!("self-check: start {read} ticks read, {} expected", stat.starttime);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel side that says these outcomes one after the other, and each time has seen a process
+    /// of that number.
+    fn walked(outcomes: &[u32]) -> (anyhow::Result<Vec<usize>>, Vec<bool>) {
+        let mut begun = Vec::new();
+        let found = stretches(|first| {
+            let number = begun.len();
+            begun.push(first);
+            Ok((outcomes.get(number).copied().unwrap_or(WALK_MORE), vec![number]))
+        });
+        (found, begun)
+    }
+
+    #[test]
+    fn stretches_are_put_together() {
+        let (found, begun) = walked(&[WALK_MORE, WALK_MORE, WALK_DONE]);
+        assert_eq!(found.unwrap(), [0, 1, 2]);
+        assert_eq!(begun, [true, false, false]);
+        assert_eq!(walked(&[WALK_DONE]).0.unwrap(), [0]);
+    }
+
+    #[test]
+    fn a_walk_that_lost_its_way_begins_anew() {
+        let (found, begun) = walked(&[WALK_MORE, WALK_LOST, WALK_MORE, WALK_DONE]);
+        assert_eq!(found.unwrap(), [2, 3]);
+        assert_eq!(begun, [true, false, true, false]);
+        let (found, begun) = walked(&[WALK_LOST; 20]);
+        assert!(found.unwrap_err().to_string().contains("too fast"));
+        assert_eq!(begun, [true; ATTEMPTS as usize]);
+    }
+
+    #[test]
+    fn what_goes_wrong_is_said() {
+        for (outcome, word) in [(WALK_NONE, "come"), (WALK_NO_BEGIN, "found"), (9, "nothing")] {
+            let error = walked(&[outcome]).0.unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        assert!(walked(&[]).0.unwrap_err().to_string().contains("no end"));
+    }
+}
