@@ -13,7 +13,7 @@ use crate::{
     build::{self, Built},
     cgroup,
     child::Child,
-    deploy, image, kernels, licences, object, paths, prometheus, shell, vm,
+    deploy, e2e, image, kernels, licences, object, paths, prometheus, shell, vm,
 };
 
 /// How long the scenarios may take on the machine's own kernel.
@@ -176,6 +176,19 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
         None => no("the static release"),
         Some(built) => vm::check(&kernels::DEFAULT, built).map(|()| None),
     });
+    steps.run("a Kubernetes node", || node(shared, e2e::check_usual));
+    steps.run("a node with cgroupfs", || node(shared, e2e::check_unusual));
+}
+
+/// A check on a Kubernetes node, where one can be made.
+fn node(shared: &Shared, check: fn() -> Result<()>) -> Result<Option<String>> {
+    if shared.built.is_none() {
+        return no("the static release");
+    }
+    if let Some(why) = e2e::unfit() {
+        return Ok(Some(why));
+    }
+    check().map(|()| None)
 }
 
 /// Skips a step whose input an earlier step, counted as failed or skipped itself, did not give.

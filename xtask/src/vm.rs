@@ -190,6 +190,8 @@ struct Boot {
     hello: Option<Duration>,
     exit: Option<i32>,
     counts: Option<String>,
+    /// The scenarios' own lines of what failed.
+    failed: Vec<String>,
     /// Why it was ended, if not by itself.
     trouble: Option<String>,
     table: Vec<(String, String)>,
@@ -319,6 +321,8 @@ impl Boot {
             self.trouble.get_or_insert(line.trim().to_owned());
         } else if line.contains(" passed, ") && line.contains(" failed") {
             self.counts = Some(line.trim().to_owned());
+        } else if line.starts_with("FAILED ") {
+            self.failed.push(line.trim().to_owned());
         } else if let Some(cell) = table::cell(line) {
             self.table.push(cell);
         }
@@ -332,7 +336,8 @@ impl Boot {
             (Some(_), Some(0), None) => Ok(self.counts.unwrap_or_else(|| "exit 0".to_owned())),
             (Some(_), Some(code), None) => {
                 let counts = self.counts.map_or_else(String::new, |counts| format!(": {counts}"));
-                Err(format!("exit {code}{counts}"))
+                let failed = self.failed.iter().map(|line| format!("; {line}")).collect::<String>();
+                Err(format!("exit {code}{counts}{failed}"))
             }
         }
     }
@@ -358,8 +363,9 @@ mod tests {
             "9 passed, 0 failed"
         );
         assert_eq!(
-            after(&[hello, "8 passed, 1 failed, 0 skipped", "SCENARIOS-EXIT 1"]).unwrap_err(),
-            "exit 1: 8 passed, 1 failed, 0 skipped"
+            after(&[hello, "FAILED a: b", "8 passed, 1 failed, 0 skipped", "SCENARIOS-EXIT 1"])
+                .unwrap_err(),
+            "exit 1: 8 passed, 1 failed, 0 skipped; FAILED a: b"
         );
         assert_eq!(after(&[hello]).unwrap_err(), "no SCENARIOS-EXIT");
         assert_eq!(after(&["SCENARIOS-EXIT 0"]).unwrap_err(), "no SCENARIOS-HELLO");

@@ -122,7 +122,7 @@ fn the_pod_has_no_right_too_many() {
         assert_eq!(volume["hostPath"]["type"], "Directory");
         paths.push(mount["mountPath"].as_str().unwrap());
     }
-    assert_eq!(paths, ["/sys/fs/cgroup", "/sys/kernel/btf", "/var/log/containers"]);
+    assert_eq!(paths, ["/sys/fs/cgroup", "/var/log/containers"]);
     assert_eq!(pod["volumes"].as_array().unwrap().len(), paths.len());
 }
 

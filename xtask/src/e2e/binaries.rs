@@ -1,11 +1,8 @@
 //! Kubernetes, containerd and etcd. The first two are built from their Go modules, as `go.mod` and
-//! `go.sum` in `e2e/` pin them, and kept in the cache until these change; etcd is Debian's.
+//! `go.sum` in `e2e/` pin them, and kept in the cache until these change; etcd is Debian's. The
+//! definition of a PodMonitor comes from a Go module as well.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -25,6 +22,8 @@ pub(crate) struct Binaries {
     pub(crate) containerd: PathBuf,
     pub(crate) etcd: PathBuf,
     pub(crate) pause: PathBuf,
+    /// The Prometheus operator's definition of a PodMonitor, for the API server.
+    pub(crate) pod_monitor: PathBuf,
 }
 
 /// All of them, from the cache or made.
@@ -43,7 +42,14 @@ pub(crate) fn fetch() -> Result<Binaries> {
     let containerd_version = required(&module("containerd")?, package)?;
     let ldflags = format!("-s -w -X {package}/version.Version={containerd_version}");
     let containerd = build("containerd", &containerd_version, &ldflags)?;
-    Ok(Binaries { etcd: etcd()?, pause: pause()?, version, kubernetes, containerd })
+    Ok(Binaries {
+        etcd: etcd()?,
+        pause: pause()?,
+        pod_monitor: pod_monitor()?,
+        version,
+        kubernetes,
+        containerd,
+    })
 }
 
 fn module(name: &str) -> Result<String> {
@@ -136,20 +142,38 @@ fn etcd() -> Result<PathBuf> {
 /// Kubernetes' own pause program, which is one C file of its module.
 fn pause() -> Result<PathBuf> {
     let path = paths::cache("e2e/pause")?.join("pause");
-    let mut list = Command::new("go");
-    list.current_dir(folder("kubernetes")).args(["list", "-m", "-f", "{{.Dir}}"]);
     // Where the programs come from the cache, the module need not be there yet.
     if !path.is_file() {
-        let mut download = Command::new("go");
-        download.current_dir(folder("kubernetes")).args(["mod", "download", "k8s.io/kubernetes"]);
-        shell::run_quiet(&mut download, "go-mod-download")?;
-        let dir = shell::output(list.arg("k8s.io/kubernetes"))?;
-        let source = Path::new(dir.trim()).join("build/pause/linux/pause.c");
+        let source = source("kubernetes", "k8s.io/kubernetes")?.join("build/pause/linux/pause.c");
         let mut cc = Command::new("cc");
         cc.args(["-Os", "-static", "-s", "-o"]).arg(&path).arg(source);
         shell::run_quiet(&mut cc, "cc-pause").context("compile the pause program")?;
     }
     Ok(path)
+}
+
+fn pod_monitor() -> Result<PathBuf> {
+    const OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator";
+    const FILE: &str = "monitoring.coreos.com_podmonitors.yaml";
+    let version = required(&module("crds")?, OPERATOR)?;
+    let path = paths::cache("e2e/crds")?.join(format!("{version}-{FILE}"));
+    if !path.is_file() {
+        let file = source("crds", OPERATOR)?.join("example/prometheus-operator-crd").join(FILE);
+        // The module's cache is read-only, and may be cleared.
+        let text = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(path)
+}
+
+/// Where the source of `package` is, as the module `e2e/<name>` pins it.
+fn source(name: &str, package: &str) -> Result<PathBuf> {
+    let mut download = Command::new("go");
+    download.current_dir(folder(name)).args(["mod", "download", package]);
+    shell::run_quiet(&mut download, "go-mod-download")?;
+    let mut list = Command::new("go");
+    list.current_dir(folder(name)).args(["list", "-m", "-f", "{{.Dir}}", package]);
+    Ok(PathBuf::from(shell::output(&mut list)?.trim()))
 }
 
 #[cfg(test)]

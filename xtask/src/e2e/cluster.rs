@@ -217,6 +217,13 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Removes what a scenario of this name has left.
+    pub(crate) fn clear(&self, name: &str) -> Result<()> {
+        let kinds = "pod,job,cronjob,deployment";
+        let at_once = ["--ignore-not-found", "--wait=false", "--force", "--grace-period=0"];
+        self.kubectl(&[["delete", kinds, name].as_slice(), &at_once].concat()).map(drop)
+    }
+
     /// Starts `kubectl`, whose output the caller reads.
     pub(crate) fn kubectl_child(&self, args: &[&str]) -> Result<std::process::Child> {
         let mut command = Command::new(&self.kubectl);

@@ -11,6 +11,7 @@ mod cluster;
 mod control_plane;
 mod interrupt;
 mod keep;
+mod manifests;
 mod netns;
 mod node;
 mod pki;
@@ -27,6 +28,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
 use self::{
+    binaries::Binaries,
     cluster::Cluster,
     node::{Archive, Options},
     steps::Steps,
@@ -61,14 +63,42 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     if let Some(command) = &args.on_node {
         return keep::on_node(command);
     }
+    if let Some(why) = unfit() {
+        bail!("{why}");
+    }
+    run(args)
+}
+
+/// Why no node can be made on this machine, if so.
+pub(crate) fn unfit() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
-        bail!(
-            "a network namespace and debootstrap need root: sudo env \"PATH=$PATH\" cargo xtask e2e"
+        return Some(
+            "a network namespace and debootstrap need root: sudo env \"PATH=$PATH\" cargo xtask …"
+                .to_owned(),
         );
     }
-    if std::env::consts::ARCH != "x86_64" {
-        bail!("the node is x86_64, and this machine is {}", std::env::consts::ARCH);
-    }
+    let arch = std::env::consts::ARCH;
+    (arch != "x86_64").then(|| format!("the node is x86_64, and this machine is {arch}"))
+}
+
+/// All scenarios on a usual node, for `cargo xtask test`.
+pub(crate) fn check_usual() -> Result<()> {
+    run(&Args { options: Options::default(), keep: false, only: Vec::new(), on_node: None })
+}
+
+/// What may differ on a node whose kubelet makes the cgroups itself and lets an OOM kill one process.
+pub(crate) fn check_unusual() -> Result<()> {
+    let options = Options {
+        cgroup_driver: "cgroupfs".to_owned(),
+        single_process_oom_kill: true,
+        ..Options::default()
+    };
+    let only = ["oom-of-", "stop-clean", "life-with-init", "life-of-a-static-pod"];
+    let only = only.map(str::to_owned).to_vec();
+    run(&Args { options, keep: false, only, on_node: None })
+}
+
+fn run(args: &Args) -> Result<()> {
     let _lock = lock()?;
     let mut steps = Steps::new();
     steps.begin("programs and images");
@@ -79,7 +109,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     let images = [Archive { name: "all", bytes: image::archive(&images)? }];
     interrupt::watch()?;
     let cluster = Cluster::start(&args.options, &binaries, &images, &mut steps)?;
-    let result = check(&cluster, args, &mut steps);
+    let result = checks(&cluster, &binaries, args, &mut steps);
     steps.end();
     if result.is_err() && !interrupt::asked() {
         cluster.save_logs();
@@ -104,11 +134,18 @@ pub(crate) fn command(args: &Args) -> Result<()> {
 }
 
 /// Everything that is checked. Returns where the agent serves.
-fn check(cluster: &Cluster, args: &Args, steps: &mut Steps) -> Result<SocketAddr> {
+fn checks(
+    cluster: &Cluster,
+    binaries: &Binaries,
+    args: &Args,
+    steps: &mut Steps,
+) -> Result<SocketAddr> {
     smoke::run(cluster, &args.options, steps)?;
     let agent = agent::deploy(cluster, steps)?;
+    steps.begin("deploy/, by dry run");
+    manifests::check(cluster, binaries)?;
     let report = scenarios::run(cluster, agent, &args.options, &args.only, steps)?;
-    let file = cluster.dir().join("report.md");
+    let file = cluster.dir().join(format!("report-{}.md", args.options.cgroup_driver));
     fs::write(&file, &report).with_context(|| format!("write {}", file.display()))?;
     println!("{report}");
     if !args.keep {
@@ -126,7 +163,7 @@ fn lock() -> Result<Flock<fs::File>> {
     )
 }
 
-fn pause(binaries: &binaries::Binaries) -> Result<Image> {
+fn pause(binaries: &Binaries) -> Result<Image> {
     let program = &binaries.pause;
     let bytes = fs::read(program).with_context(|| format!("read {}", program.display()))?;
     Ok(Image {

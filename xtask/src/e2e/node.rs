@@ -43,17 +43,28 @@ const UNITS: [(&str, &str); 5] = [
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Who makes the cgroups of Pods.
-    #[arg(long, value_name = "DRIVER", default_value = "systemd", value_parser = ["systemd", "cgroupfs"])]
+    #[arg(long, value_name = "DRIVER", default_value_t = Self::default().cgroup_driver, value_parser = ["systemd", "cgroupfs"])]
     pub(crate) cgroup_driver: String,
     /// An OOM kills one process of a container, not all of them.
     #[arg(long)]
     pub(crate) single_process_oom_kill: bool,
     /// The node's CPUs; one thread emulates all of them.
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = Self::default().cpus)]
     pub(crate) cpus: u32,
     /// The node's memory.
-    #[arg(long, value_name = "MIB", default_value_t = 3072)]
+    #[arg(long, value_name = "MIB", default_value_t = Self::default().memory)]
     pub(crate) memory: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cgroup_driver: "systemd".to_owned(),
+            single_process_oom_kill: false,
+            cpus: 2,
+            memory: 3072,
+        }
+    }
 }
 
 /// An image archive that the node imports at boot.

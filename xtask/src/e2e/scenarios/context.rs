@@ -14,7 +14,7 @@ use crate::{
     e2e::{
         agent,
         cluster::{Cluster, text},
-        node::Options,
+        node::{self, Options},
         scrape::{Labels, Scrape},
     },
     image::WORKLOAD,
@@ -32,7 +32,7 @@ pub(crate) struct Context<'a> {
     /// How the node is set up.
     pub(super) options: &'a Options,
     /// The scenario's, and its Pod's.
-    pub(super) name: &'static str,
+    pub(super) name: &'a str,
 }
 
 /// An act that a workload logged.
@@ -104,7 +104,7 @@ impl<'a> Context<'a> {
         cluster: &'a Cluster,
         agent: &'a Mutex<SocketAddr>,
         options: &'a Options,
-        name: &'static str,
+        name: &'a str,
     ) -> Self {
         Self { cluster, agent, options, name }
     }
@@ -161,6 +161,18 @@ impl<'a> Context<'a> {
     pub(super) fn gone(&self) -> Result<()> {
         self.cluster.wait(&format!("Pod {} is gone", self.name), LIMIT, || {
             Ok(self.cluster.pod(self.name)?.is_none().then_some(()))
+        })
+    }
+
+    /// Waits for something that the API says of the node.
+    pub(super) fn node_until<T>(
+        &self,
+        what: &str,
+        mut look: impl FnMut(&Value) -> Option<T>,
+    ) -> Result<T> {
+        self.cluster.wait(&format!("the node: {what}"), LIMIT, || {
+            let node = self.cluster.read(&format!("/api/v1/nodes/{}", node::NAME))?;
+            Ok(node.as_ref().and_then(&mut look))
         })
     }
 
@@ -239,20 +251,17 @@ impl<'a> Context<'a> {
     }
 
     /// Labels of the scenario's container `main`.
-    pub(super) const fn labels(&self) -> [(&'static str, &'static str); 3] {
+    pub(super) const fn labels(&self) -> [(&'static str, &'a str); 3] {
         [("namespace", "default"), ("pod", self.name), ("container", "main")]
     }
 
     /// Labels of the same as a workload: a Pod without an owner is its own.
-    pub(super) const fn workload(&self) -> [(&'static str, &'static str); 4] {
+    pub(super) const fn workload(&self) -> [(&'static str, &'a str); 4] {
         self.workload_of("Pod")
     }
 
     /// Labels of container `main` of a workload with the scenario's name.
-    pub(super) const fn workload_of(
-        &self,
-        kind: &'static str,
-    ) -> [(&'static str, &'static str); 4] {
+    pub(super) const fn workload_of(&self, kind: &'static str) -> [(&'static str, &'a str); 4] {
         [
             ("namespace", "default"),
             ("workload_kind", kind),

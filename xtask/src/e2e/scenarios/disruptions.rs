@@ -1,7 +1,7 @@
 //! Pods that have to go although nobody deleted them.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Figure, Scenario,
@@ -39,7 +39,7 @@ fn by_node_pressure(context: &Context<'_>) -> Result<Vec<Figure>> {
     // Some of the memory is taken outside of Pods, so that the Pod's part can grow slowly.
     let ballast = "kb=$(awk '/MemAvailable/ {print $2}' /proc/meminfo); \
         mkdir -p /ballast && mount -t tmpfs -o size=100% none /ballast && \
-        head -c $(( (kb - 900 * 1024) * 1024 )) /dev/zero >/ballast/file";
+        fallocate -l $(( kb - 900 * 1024 ))KiB /ballast/file";
     let taken = context.cluster.node_exec(ballast)?;
     ensure!(taken.status == 0, "taking memory: {}", taken.text);
     let result = (|| {
@@ -63,5 +63,15 @@ fn by_node_pressure(context: &Context<'_>) -> Result<Vec<Figure>> {
     let freed = context.cluster.node_exec("umount /ballast").context("umount /ballast");
     let _ = context.delete(&[]);
     freed?;
+    // Until then the node takes no Pod.
+    context.node_until("it has memory again", |node| {
+        let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+        let fits = |c: &Value| {
+            text(c, "/type") == Some("MemoryPressure") && text(c, "/status") == Some("False")
+        };
+        let taints = node.pointer("/spec/taints").and_then(Value::as_array);
+        (conditions.is_some_and(|all| all.iter().any(fits)) && taints.is_none_or(Vec::is_empty))
+            .then_some(())
+    })?;
     result
 }

@@ -1,0 +1,49 @@
+//! Everything in `deploy/`, as an API server takes it.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{binaries::Binaries, cluster::Cluster};
+use crate::paths;
+
+/// Files for `kubectl apply -f`, the one that makes the namespace first.
+const FILES: [&str; 2] = ["deploy/daemonset.yaml", "deploy/podmonitor.yaml"];
+
+/// Asks the API server for a dry run of each manifest, in a cluster that has the namespace. A field
+/// that it does not know is an error.
+pub(crate) fn check(cluster: &Cluster, binaries: &Binaries) -> Result<()> {
+    let definition = &binaries.pod_monitor;
+    let definition =
+        fs::read_to_string(definition).with_context(|| format!("read {}", definition.display()))?;
+    // Too large for the annotation in which a plain apply keeps what it was given.
+    cluster.kubectl_with(&["apply", "--server-side", "-f", "-"], &definition)?;
+    let established = ["wait", "--for=condition=Established", "--timeout=60s"];
+    cluster
+        .kubectl(&[established.as_slice(), &["crd/podmonitors.monitoring.coreos.com"]].concat())?;
+    let root = paths::root();
+    let overlays = root.join("deploy/overlays");
+    let mut overlays: Vec<_> = fs::read_dir(&overlays)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .with_context(|| format!("list {}", overlays.display()))?;
+    overlays.sort();
+    let files = FILES.map(|file| ("-f", root.join(file)));
+    let folders = overlays.into_iter().chain([root.join("deploy/base")]);
+    for (how, path) in files.into_iter().chain(folders.map(|folder| ("-k", folder))) {
+        let accepted = dry_run(cluster, how, &path)?;
+        println!(
+            "    ok      {} ({accepted} objects)",
+            path.strip_prefix(&root).unwrap_or(&path).display()
+        );
+    }
+    Ok(())
+}
+
+/// How many objects the API server would have taken.
+fn dry_run(cluster: &Cluster, how: &str, path: &Path) -> Result<usize> {
+    let path = path.to_str().context("a path that is no text")?;
+    let said = cluster.kubectl(&["apply", "--dry-run=server", "--validate=strict", how, path])?;
+    let accepted = said.lines().filter(|line| line.ends_with("(server dry run)")).count();
+    ensure!(accepted > 0, "{path}: no object in {said:?}");
+    Ok(accepted)
+}
