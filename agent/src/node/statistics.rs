@@ -6,7 +6,7 @@ use super::Node;
 use crate::bpf::snapshot::Figures;
 use crate::cgroup::{CgroupId, files::MemoryStat, reader::Reader, statistics::Elements};
 
-/// Cgroups that are compared at a look while the elements are not settled.
+/// Cgroups that are compared in a round at the start; of those that are unclear, as many at a look.
 pub(super) const LEARN_MAX: usize = 16;
 /// Rounds of comparing at the start.
 const ROUNDS: usize = 4;
@@ -25,7 +25,7 @@ impl Node {
             if self.kernel.as_ref().is_none_or(|kernel| kernel.elements.settled()) {
                 return;
             }
-            let compared = self.begin_comparing();
+            let compared = self.begin_comparing(LEARN_MAX);
             let page_bytes = self.page_bytes;
             let Some(kernel) = &mut self.kernel else { return };
             let Some(snapshot) = &mut kernel.snapshot else { return };
@@ -37,23 +37,24 @@ impl Node {
         }
     }
 
-    /// Reads the files of those that are to be compared: one of all in turn, or several as long
-    /// as there is something to learn.
-    pub(super) fn begin_comparing(&mut self) -> Vec<Compared> {
+    /// Reads the files of those that are to be compared: those in which the last look found that
+    /// the elements that are left differ, since they are the ones to learn from, and some of all,
+    /// whose turn it is.
+    pub(super) fn begin_comparing(&mut self, in_turn: usize) -> Vec<Compared> {
         let Some(kernel) = &self.kernel else { return Vec::new() };
         if kernel.snapshot.is_none() || !kernel.elements.usable() {
             return Vec::new();
         }
-        let wanted = if kernel.elements.settled() { 1 } else { LEARN_MAX };
-        // Those in which the elements that are left differ are the ones to learn from.
         let mut chosen = std::mem::take(&mut self.unclear);
-        chosen.truncate(wanted);
-        while chosen.len() < wanted.min(self.tree.len()) {
+        for _ in 0..in_turn.min(self.tree.len()) {
             let ids = || self.tree.iter().map(|(id, _)| id);
             let next = ids().filter(|id| *id > self.compared_last).min().or_else(|| ids().min());
             let Some(next) = next else { break };
             self.compared_last = next;
-            chosen.push(next);
+            // Twice in a look would count as two looks.
+            if !chosen.contains(&next) {
+                chosen.push(next);
+            }
         }
         let read = |id| {
             let dir = self.tree.path(id)?;

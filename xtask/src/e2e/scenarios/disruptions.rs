@@ -36,6 +36,9 @@ fn by_the_api(context: &Context<'_>) -> Result<Vec<Figure>> {
 
 /// Memory is short: the kubelet ends the Pod that has the most of it, as the API tells afterwards.
 fn by_node_pressure(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let calm_since = context.node_until("it has memory", |node| {
+        memory_pressure(node).map(|(_, since)| since.to_owned())
+    })?;
     // Some of the memory is taken outside of Pods, so that the Pod's part can grow slowly.
     let ballast = "kb=$(awk '/MemAvailable/ {print $2}' /proc/meminfo); \
         mkdir -p /ballast && mount -t tmpfs -o size=100% none /ballast && \
@@ -63,15 +66,22 @@ fn by_node_pressure(context: &Context<'_>) -> Result<Vec<Figure>> {
     let freed = context.cluster.node_exec("umount /ballast").context("umount /ballast");
     let _ = context.delete(&[]);
     freed?;
-    // Until then the node takes no Pod.
+    // Until then the node takes no Pod. What the API says of it may still be what was before.
     context.node_until("it has memory again", |node| {
-        let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
-        let fits = |c: &Value| {
-            text(c, "/type") == Some("MemoryPressure") && text(c, "/status") == Some("False")
-        };
-        let taints = node.pointer("/spec/taints").and_then(Value::as_array);
-        (conditions.is_some_and(|all| all.iter().any(fits)) && taints.is_none_or(Vec::is_empty))
-            .then_some(())
+        let (status, since) = memory_pressure(node)?;
+        (status == "False" && since != calm_since && !is_tainted(node)).then_some(())
     })?;
     result
+}
+
+/// The node's condition: its status, and since when.
+fn memory_pressure(node: &Value) -> Option<(&str, &str)> {
+    let conditions = node.pointer("/status/conditions")?.as_array()?;
+    let condition = conditions.iter().find(|it| text(it, "/type") == Some("MemoryPressure"))?;
+    Some((text(condition, "/status")?, text(condition, "/lastTransitionTime")?))
+}
+
+fn is_tainted(node: &Value) -> bool {
+    let taints = node.pointer("/spec/taints").and_then(Value::as_array);
+    taints.is_some_and(|taints| !taints.is_empty())
 }
