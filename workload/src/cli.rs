@@ -40,8 +40,6 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
         delay: Duration,
     },
-    /// Reap children until SIGTERM or SIGINT, then exit with 0. The same if called `pause`.
-    Pause,
     /// Allocate memory and keep it: the child of --allocate-in-child.
     #[command(hide = true)]
     Allocate(Allocate),

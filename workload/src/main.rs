@@ -8,13 +8,11 @@ mod cli;
 mod exit;
 mod log;
 mod memory;
-mod pause;
 mod serve;
 mod signals;
 
 use std::{
     fs::{self, File},
-    path::Path,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
@@ -30,12 +28,8 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    let result = if called_pause() {
-        pause::main()
-    } else {
-        let cli = Cli::parse();
-        log::to(cli.log.as_deref()).and_then(|()| dispatch(cli))
-    };
+    let cli = Cli::parse();
+    let result = log::to(cli.log.as_deref()).and_then(|()| dispatch(cli));
     result.unwrap_or_else(|error| {
         log("failed", &json!({ "error": format!("{error:#}") }));
         eprintln!("workload: {error:#}");
@@ -43,15 +37,9 @@ fn main() -> ExitCode {
     })
 }
 
-/// Whether the file that runs is called `pause`, as the sandbox's process is.
-fn called_pause() -> bool {
-    std::env::args_os().next().is_some_and(|name| Path::new(&name).ends_with("pause"))
-}
-
 fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         None => run(cli.run),
-        Some(Command::Pause) => pause::main(),
         Some(Command::Sleep { seconds }) => {
             log("sleep", &json!({ "seconds": seconds.as_secs_f64() }));
             thread::sleep(seconds);

@@ -31,8 +31,6 @@ const CAPABILITIES: [Capability; 4] =
 pub(crate) const WORKLOAD: &str = "podvitals.test/workload:v1";
 /// The same, but stopped by SIGQUIT.
 pub(crate) const WORKLOAD_SIGQUIT: &str = "podvitals.test/workload-sigquit:v1";
-/// A sandbox's image.
-pub(crate) const PAUSE: &str = "podvitals.test/pause:3.10";
 
 /// Arguments of `cargo xtask image`.
 #[derive(clap::Args)]
@@ -43,7 +41,7 @@ pub(crate) struct Args {
     /// The image's whole name.
     #[arg(long, value_name = "NAME:TAG", default_value = AGENT)]
     tag: String,
-    /// Write the images of the end-to-end tests instead: workloads and a pause, in one archive.
+    /// Write the images that run in the Pods of the end-to-end tests instead, in one archive.
     #[arg(long, conflicts_with = "tag")]
     workload: bool,
 }
@@ -107,19 +105,13 @@ pub(crate) fn agent(binary: &Path, name: &str) -> Result<Image> {
 /// The images of the end-to-end tests, all of the one static program `binary`.
 pub(crate) fn workloads(binary: &Path) -> Result<Vec<Image>> {
     let bytes = read(binary)?;
-    let image = |name: &str, program: &str, config: Config| Image {
+    let image = |name: &str, config: Config| Image {
         name: name.to_owned(),
-        files: vec![File::program(program, bytes.clone())],
-        config: Config { entrypoint: vec![format!("/{program}")], ..config },
+        files: vec![File::program("workload", bytes.clone())],
+        config: Config { entrypoint: vec!["/workload".to_owned()], ..config },
     };
     let sigquit = Config { stop_signal: Some("SIGQUIT".to_owned()), ..Config::default() };
-    // The user of Kubernetes' own pause image.
-    let pause = Config { user: "65535:65535".to_owned(), ..Config::default() };
-    Ok(vec![
-        image(WORKLOAD, "workload", Config::default()),
-        image(WORKLOAD_SIGQUIT, "workload", sigquit),
-        image(PAUSE, "pause", pause),
-    ])
+    Ok(vec![image(WORKLOAD, Config::default()), image(WORKLOAD_SIGQUIT, sigquit)])
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

@@ -1,11 +1,6 @@
 //! Its acts, its log and its end.
 
-use std::{
-    fs,
-    os::unix::{fs::symlink, process::ExitStatusExt as _},
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::process::ExitStatusExt as _, process::Command, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -126,30 +121,4 @@ fn hooks_and_probes_say_what_they_did() {
     let output = run(&["sleep", "0", "--log", "/nowhere/log"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("open /nowhere/log"));
     assert_eq!(output.status.code(), Some(1));
-}
-
-#[test]
-fn called_pause_it_pauses_and_exits_in_order() {
-    let dir = tempfile::tempdir().unwrap();
-    let pause = dir.path().join("pause");
-    symlink(PROGRAM, &pause).unwrap();
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut child = Command::new(&pause).spawn().unwrap();
-        let pid = Pid::from_raw(child.id().cast_signed());
-        let status = format!("/proc/{pid}/status");
-        let bit = 1 << (signal as i32 - 1);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        loop {
-            let status = fs::read_to_string(&status).unwrap();
-            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-            if u64::from_str_radix(caught.trim(), 16).unwrap() & bit != 0 {
-                assert!(status.starts_with("Name:\tpause\n"), "{status}");
-                break;
-            }
-            assert!(Instant::now() < deadline, "{signal} is not handled");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        kill(pid, signal).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(0));
-    }
 }

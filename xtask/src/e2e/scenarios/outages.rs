@@ -88,34 +88,46 @@ fn of_the_api(context: &Context<'_>) -> Result<Vec<Figure>> {
     ])
 }
 
-/// The agent is replaced in the middle of a shutdown; a container that crashed meanwhile is known
-/// to the new one from the API.
+/// The agent is replaced in the middle of a shutdown, and while another container crashes: the new
+/// one tells the death that it sees, and has the restarts from the API.
 fn of_the_agent(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let crashing = format!("{}-crashing", context.name);
+    let crash = main_container(&["--exit-after", "15", "--exit-code", "3"]);
+    let mut crash = context.pod(&json!({ "containers": [crash] }));
+    if let Some(metadata) = crash.pointer_mut("/metadata/name") {
+        *metadata = json!(crashing);
+    }
     let main = main_container(&["--on-signal", "TERM=sleep:60,exit:0"]);
     context.run_pod(&json!({ "containers": [main], "terminationGracePeriodSeconds": 120 }))?;
+    context.cluster.apply(&crash.to_string())?;
     context.cluster.kubectl(&["delete", "pod", context.name, "--wait=false"])?;
     context.eventually(|scrape| {
         scrape.value("container_shutdown_open_seconds", &context.labels()).map(drop)
     })?;
-    let name = "daemonset/podvitals";
-    context.cluster.kubectl(&["rollout", "restart", "--namespace", "podvitals", name])?;
-    context.cluster.kubectl(&[
-        "rollout",
-        "status",
-        "--namespace",
-        "podvitals",
-        name,
-        "--timeout=180s",
-    ])?;
+    let daemon_set = ["--namespace", "podvitals", "daemonset/podvitals"];
+    context.cluster.kubectl(&[["rollout", "restart"].as_slice(), &daemon_set].concat())?;
+    let status = ["rollout", "status", "--timeout=180s"];
+    context.cluster.kubectl(&[status.as_slice(), &daemon_set].concat())?;
     context.wait_new_agent()?;
     context.gone()?;
     let end = context.ended()?;
-    let scrape = context.scrape()?;
-    let deaths = scrape.value("terminations_total", &context.workload())?;
+    let deaths = context.scrape()?.value("terminations_total", &context.workload())?;
+    let labels = [("namespace", "default"), ("pod", crashing.as_str()), ("container", "main")];
+    let (told, restarts) = context.eventually(|scrape| {
+        let pod = context.cluster.pod(&crashing)?.context("no Pod")?;
+        let count = pod.pointer("/status/containerStatuses/0/restartCount");
+        let count = count.and_then(Value::as_f64).unwrap_or_default();
+        ensure!(count >= 1.0, "the API knows of {count} restarts");
+        want(scrape, "container_restarts_total", &labels, count)?;
+        Ok((scrape.value("container_restarts_total", &labels)?, count))
+    })?;
+    let now = ["--wait=false", "--grace-period=0", "--force"];
+    context.cluster.kubectl(&[["delete", "pod", &crashing].as_slice(), &now].concat())?;
     Ok(vec![
         Figure::same("deaths, told by the new agent", deaths, 1)?,
         Figure::same("cause", &end.cause, "completed")?,
         // The signal came before it: no time is made up.
         Figure::same("shutdown time", format!("{:?}", end.shutdown), "None")?,
+        Figure::same("restarts of the other", told, restarts)?,
     ])
 }
