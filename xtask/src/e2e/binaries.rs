@@ -28,12 +28,6 @@ pub(crate) struct Binaries {
 
 /// All of them, from the cache or made.
 pub(crate) fn fetch() -> Result<Binaries> {
-    if shell::find("go").is_none() {
-        bail!(
-            "Kubernetes and containerd are built with Go, which is not installed here; the version \
-             that they need is in e2e/kubernetes/go.mod and e2e/containerd/go.mod"
-        );
-    }
     let kubernetes = module("kubernetes")?;
     let version = required(&kubernetes, "k8s.io/kubernetes")?;
     let ldflags = kubernetes_ldflags(&version)?;

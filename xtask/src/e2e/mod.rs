@@ -36,7 +36,7 @@ use self::{
 use crate::{
     build,
     image::{self, Image},
-    paths,
+    paths, shell,
 };
 
 /// The image of each Pod's sandbox, as `e2e/node/etc/containerd/config.toml` has it.
@@ -74,6 +74,13 @@ pub(crate) fn unfit() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some(
             "a network namespace and debootstrap need root: sudo env \"PATH=$PATH\" cargo xtask …"
+                .to_owned(),
+        );
+    }
+    if shell::find("go").is_none() {
+        return Some(
+            "Kubernetes and containerd are built with Go, which is not installed here; the version \
+             that they need is in e2e/kubernetes/go.mod and e2e/containerd/go.mod"
                 .to_owned(),
         );
     }
