@@ -14,7 +14,7 @@ use crate::{
     e2e::{
         agent,
         cluster::{Cluster, text},
-        node::{self, Options},
+        node,
         scrape::{Labels, Scrape},
     },
     image::WORKLOAD,
@@ -29,8 +29,6 @@ const POLL: Duration = Duration::from_millis(1500);
 pub(crate) struct Context<'a> {
     pub(super) cluster: &'a Cluster,
     agent: &'a Mutex<SocketAddr>,
-    /// How the node is set up.
-    pub(super) options: &'a Options,
     /// The scenario's, and its Pod's.
     pub(super) name: &'a str,
 }
@@ -103,10 +101,9 @@ impl<'a> Context<'a> {
     pub(super) const fn new(
         cluster: &'a Cluster,
         agent: &'a Mutex<SocketAddr>,
-        options: &'a Options,
         name: &'a str,
     ) -> Self {
-        Self { cluster, agent, options, name }
+        Self { cluster, agent, name }
     }
 
     /// A Pod's template, labelled with the scenario's name.

@@ -35,18 +35,17 @@ fn of_150_ms(context: &Context<'_>) -> Result<Vec<Figure>> {
     let witness = acts.first("exit")?.number("cpu_us")? / 1e6;
     let labels = [("namespace", "default"), ("pod", pod.as_str()), ("container", "main")];
     let workload = context.workload_of("Job");
-    let (cpu, last) = context.eventually(|scrape| {
-        want(scrape, "terminations_total", &workload, 1.0)?;
+    context.eventually(|scrape| {
         let last = scrape.one("container_last_termination_info", &labels)?;
+        let why = format!("{}, {}", last.label("cause"), last.label("trigger"));
         let cpu = scrape.value("container_cpu_usage_seconds_total", &labels)?;
-        Ok((cpu, format!("{}, {}", last.label("cause"), last.label("trigger"))))
-    })?;
-    Ok(vec![
-        Figure::same("why", last, "completed, none")?,
-        // The runtime's own stages ran in the same cgroup before.
-        Figure::between("CPU time, s", cpu, witness, witness + 0.5)?,
-        Figure::same("deaths of the Job", 1, 1)?,
-    ])
+        Ok(vec![
+            Figure::same("why", why, "completed, none")?,
+            // The runtime's own stages ran in the same cgroup before.
+            Figure::between("CPU time, s", cpu, witness, witness + 0.5)?,
+            Figure::same("deaths of the Job", scrape.value("terminations_total", &workload)?, 1)?,
+        ])
+    })
 }
 
 /// The one Pod of the scenario, once `look` finds something in it.
@@ -72,21 +71,23 @@ fn in_a_crash_loop(context: &Context<'_>) -> Result<Vec<Figure>> {
     let labels = context.labels();
     let errors = and(&context.workload(), &[("cause", "error")]);
     // The next start may come between two questions: until all agree.
-    let (restarts, deaths) = context.eventually(|scrape| {
+    let mut figures = context.eventually(|scrape| {
         let pod = context.cluster.pod(context.name)?.context("no Pod")?;
         let count = pod.pointer("/status/containerStatuses/0/restartCount");
         let count = count.and_then(Value::as_f64).context("no restartCount")?;
-        want(scrape, "container_restarts_total", &labels, count)?;
-        want(scrape, "terminations_total", &errors, count + 1.0)?;
-        Ok((count, count + 1.0))
+        let restarts = scrape.value("container_restarts_total", &labels)?;
+        let deaths = scrape.value("terminations_total", &errors)?;
+        Ok(vec![
+            Figure::same("restarts", restarts, count)?,
+            Figure::same("deaths", deaths, count + 1.0)?,
+        ])
     })?;
     context.delete(&[])?;
-    Ok(vec![
-        Figure::same("restarts", restarts, restarts)?,
-        Figure::same("deaths", deaths, deaths)?,
+    figures.extend([
         Figure::same("why", end.why(), "error, none")?,
         Figure::same("exit code", &end.exit_code, 3)?,
-    ])
+    ]);
+    Ok(figures)
 }
 
 fn of_a_cronjob(context: &Context<'_>) -> Result<Vec<Figure>> {
@@ -105,8 +106,10 @@ fn of_a_cronjob(context: &Context<'_>) -> Result<Vec<Figure>> {
     let from = format!("cronjob/{}", context.name);
     context.cluster.kubectl(&["create", "job", &job, "--from", &from])?;
     let workload = context.workload_of("CronJob");
-    context.eventually(|scrape| want(scrape, "terminations_total", &workload, 1.0))?;
-    Ok(vec![Figure::same("deaths of the CronJob", 1, 1)?])
+    context.eventually(|scrape| {
+        let deaths = scrape.value("terminations_total", &workload)?;
+        Ok(vec![Figure::same("deaths of the CronJob", deaths, 1)?])
+    })
 }
 
 fn with_init_and_sidecar(context: &Context<'_>) -> Result<Vec<Figure>> {
@@ -199,9 +202,9 @@ fn of_a_deployment(context: &Context<'_>) -> Result<Vec<Figure>> {
     let workload = context.workload_of("Deployment");
     let exited = and(&workload, &[("outcome", "exited")]);
     let completed = and(&workload, &[("cause", "completed")]);
-    context.eventually(|scrape| {
-        want(scrape, "terminations_total", &completed, 5.0)?;
-        want(scrape, "shutdown_duration_seconds_count", &exited, 5.0)
+    let deaths = context.eventually(|scrape| {
+        want(scrape, "shutdown_duration_seconds_count", &exited, 5.0)?;
+        Figure::same("deaths", scrape.value("terminations_total", &completed)?, 5)
     })?;
     let scrape = context.scrape()?;
     let sum = scrape.value("shutdown_duration_seconds_sum", &exited)?;
@@ -209,7 +212,7 @@ fn of_a_deployment(context: &Context<'_>) -> Result<Vec<Figure>> {
     let pods = scrape.count("container_info", &labels);
     context.cluster.kubectl(&["delete", "deployment", context.name, "--wait=false"])?;
     Ok(vec![
-        Figure::same("deaths", 5, 5)?,
+        deaths,
         Figure::within("shutdowns together, s", sum, 1.0, 5.0 * 0.05)?,
         // The old ones linger for five minutes.
         Figure::between("Pods of the Deployment", pods as f64, 5.0, 10.0)?,

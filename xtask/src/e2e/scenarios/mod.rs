@@ -49,8 +49,8 @@ enum When {
     Together,
     /// By itself, after those: it takes something away that all need.
     Alone,
-    /// As together, and only where an OOM kills one process.
-    SingleProcessOom,
+    /// As together, and only where an OOM kills one process, or all of a container.
+    Oom { single_process: bool },
 }
 
 impl Scenario {
@@ -144,7 +144,7 @@ pub(crate) fn run(
     let chosen: Vec<&Scenario> = all()
         .filter(|it| only.is_empty() || only.iter().any(|only| it.name.contains(only.as_str())))
         .filter(|it| match it.when {
-            When::SingleProcessOom => options.single_process_oom_kill,
+            When::Oom { single_process } => options.single_process_oom_kill == single_process,
             // The extra runs are for what is different there.
             When::Alone => !options.single_process_oom_kill || !only.is_empty(),
             When::Together => true,
@@ -159,7 +159,7 @@ pub(crate) fn run(
     let outcomes = Mutex::new(Vec::new());
     let attempt = |scenario: &'static Scenario, name: &str| {
         let start = Instant::now();
-        let context = Context::new(cluster, &agent, options, name);
+        let context = Context::new(cluster, &agent, name);
         let result = interrupt::check().and_then(|()| (scenario.run)(&context));
         let took = start.elapsed();
         match &result {
