@@ -12,6 +12,8 @@
 //!
 //! Pure.
 
+use std::collections::VecDeque;
+
 use agent_common::snapshot::{CgroupFigures, HAS_STATISTICS, STATE_MAX, VM_EVENTS_MAX};
 
 use super::files::MemoryStat;
@@ -23,14 +25,27 @@ const STATE_LINES: usize = 5;
 /// After as many lines that no element fitted, the arrays are not what they are taken for.
 const CONTRADICTIONS_MAX: u32 = 3;
 
+/// As many cgroups' doubts are kept.
+const DOUBTS_MAX: usize = 64;
+
 /// One line's elements that have not been refuted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Line {
     /// One bit for each.
     left: u64,
-    /// Those that differed the last time. A value may have changed twice between two readings of
-    /// the file that are equal, so once is not enough.
-    doubted: u64,
+    /// All of them differed the last time, in whichever cgroup.
+    none_fitted: bool,
+}
+
+/// The elements of each line, one bit for each, that differed when a cgroup was last compared.
+///
+/// A value may have changed twice between two readings of the file that are equal, so once is not
+/// enough. The second time has to be in the same cgroup: others, in which all elements are 0, have
+/// nothing to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Doubt {
+    cgroup_id: u64,
+    lines: [u64; LINES],
 }
 
 /// What is known of the arrays.
@@ -38,6 +53,8 @@ struct Line {
 pub struct Elements {
     lines: [Line; LINES],
     begin: [u64; LINES],
+    /// The newest is the last.
+    doubts: VecDeque<Doubt>,
     contradictions: u32,
 }
 
@@ -58,7 +75,7 @@ impl Elements {
             *bits = known.map_or(states, |bit| bit & states);
         }
         let contradictions = if begin.contains(&0) { CONTRADICTIONS_MAX } else { 0 };
-        Self { lines: begin.map(Line::all), begin, contradictions }
+        Self { lines: begin.map(Line::all), begin, doubts: VecDeque::new(), contradictions }
     }
 
     /// Nothing is known, and nothing will be.
@@ -91,22 +108,32 @@ impl Elements {
         if !self.usable() || figures.has & HAS_STATISTICS == 0 {
             return;
         }
+        let known = self.doubts.iter().position(|doubt| doubt.cgroup_id == figures.cgroup_id);
+        let known = known.and_then(|at| self.doubts.remove(at));
+        let mut doubted = known.map_or([0; LINES], |doubt| doubt.lines);
         let pairs = values(before).into_iter().zip(values(after));
-        for (line, (one, other)) in pairs.enumerate() {
+        let lines = self.lines.iter_mut().zip(self.begin).zip(&mut doubted);
+        for (number, (((line, begin), doubted), (one, other))) in lines.zip(pairs).enumerate() {
             let (Some(one), true) = (one, one == other) else { continue };
-            let fits = |element| value(figures, line, element, page_bytes) == Some(one);
-            let (Some(known), Some(begin)) = (self.lines.get_mut(line), self.begin.get(line))
-            else {
-                continue;
-            };
-            let differ = bits(known.left).filter(|element| !fits(*element));
+            let fits = |element| value(figures, number, element, page_bytes) == Some(one);
+            let differ = bits(line.left).filter(|element| !fits(*element));
             let differ = differ.fold(0, |bits, element| bits | 1 << element);
-            known.left &= !(differ & known.doubted);
-            known.doubted = differ & known.left;
-            if known.left == 0 {
-                *known = Line::all(*begin);
+            if differ != line.left {
+                line.left &= !(differ & *doubted);
+                line.none_fitted = false;
+            } else if line.none_fitted {
+                *line = Line::all(begin);
                 self.contradictions += 1;
+            } else {
+                line.none_fitted = true;
             }
+            *doubted = differ & line.left;
+        }
+        if doubted != [0; LINES] {
+            if self.doubts.len() == DOUBTS_MAX {
+                self.doubts.pop_front();
+            }
+            self.doubts.push_back(Doubt { cgroup_id: figures.cgroup_id, lines: doubted });
         }
     }
 
@@ -136,7 +163,7 @@ impl Elements {
 
 impl Line {
     const fn all(left: u64) -> Self {
-        Self { left, doubted: 0 }
+        Self { left, none_fitted: false }
     }
 }
 

@@ -102,6 +102,31 @@ fn one_coincidence_does_not_refute_the_truth() {
 }
 
 #[test]
+fn others_in_between_do_not_hide_a_difference() {
+    let mut elements = Elements::new(STATES, EVENTS, None);
+    let [mut busy, mut quiet] = [distinct(), arrays(&[0; STATES as usize], &[0; EVENTS as usize])];
+    (busy.cgroup_id, quiet.cgroup_id) = (1, 2);
+    for _ in 0..2 {
+        learn(&mut elements, &busy);
+        learn(&mut elements, &quiet);
+    }
+    assert!(elements.settled());
+}
+
+#[test]
+fn a_difference_in_two_cgroups_may_be_two_coincidences() {
+    let mut elements = Elements::new(STATES, EVENTS, None);
+    let quiet = arrays(&[0; STATES as usize], &[0; EVENTS as usize]);
+    for cgroup_id in 1..200 {
+        let mut moved = CgroupFigures { cgroup_id, ..quiet };
+        moved.state[TRUTH[3] as usize] = 1;
+        elements.learn(&moved, &file(&quiet), &file(&quiet), PAGE);
+    }
+    assert_ne!(elements.lines[3].left & 1 << TRUTH[3], 0);
+    assert!(elements.doubts.len() <= DOUBTS_MAX);
+}
+
+#[test]
 fn arrays_that_contradict_the_files_are_given_up() {
     let mut elements = Elements::new(STATES, EVENTS, None);
     let busy = distinct();

@@ -119,7 +119,7 @@ impl Node {
     /// not cover.
     fn sample(&mut self) {
         let begin = host::boot_ns();
-        let compared = self.begin_comparing(1);
+        let compared = self.begin_comparing();
         self.flush();
         let Self { tree, containers, reader, store, kernel, unclear, page_bytes, .. } = self;
         let page_bytes = *page_bytes;

@@ -21,11 +21,16 @@ pub(super) struct Compared {
 impl Node {
     /// Learns from the cgroups that are there, so that the first scrape need not.
     pub(super) fn learn_statistics(&mut self) {
-        for _ in 0..ROUNDS {
+        let mut chosen = Vec::new();
+        for round in 0..ROUNDS {
             if self.kernel.as_ref().is_none_or(|kernel| kernel.elements.settled()) {
                 return;
             }
-            let compared = self.begin_comparing(LEARN_MAX);
+            // What differs has to differ twice in the same cgroup.
+            if round % 2 == 0 {
+                chosen = self.in_turn(LEARN_MAX);
+            }
+            let compared = self.read_statistics(&chosen);
             let page_bytes = self.page_bytes;
             let Some(kernel) = &mut self.kernel else { return };
             let Some(snapshot) = &mut kernel.snapshot else { return };
@@ -37,31 +42,42 @@ impl Node {
         }
     }
 
-    /// Reads the files of those that are to be compared: those in which the last look found that
-    /// the elements that are left differ, since they are the ones to learn from, and some of all,
-    /// whose turn it is.
-    pub(super) fn begin_comparing(&mut self, in_turn: usize) -> Vec<Compared> {
-        let Some(kernel) = &self.kernel else { return Vec::new() };
-        if kernel.snapshot.is_none() || !kernel.elements.usable() {
-            return Vec::new();
-        }
+    /// Reads the files of those that are to be compared at a look: those in which the last look
+    /// found that the elements that are left differ, since they are the ones to learn from, and
+    /// one of all, whose turn it is.
+    pub(super) fn begin_comparing(&mut self) -> Vec<Compared> {
         let mut chosen = std::mem::take(&mut self.unclear);
-        for _ in 0..in_turn.min(self.tree.len()) {
+        let mut next = self.in_turn(1);
+        // Twice in a look would count as two looks.
+        next.retain(|next| !chosen.contains(next));
+        chosen.append(&mut next);
+        self.read_statistics(&chosen)
+    }
+
+    /// The next cgroups in the order of their ids, and so by and by all.
+    fn in_turn(&mut self, count: usize) -> Vec<CgroupId> {
+        let mut chosen = Vec::new();
+        for _ in 0..count.min(self.tree.len()) {
             let ids = || self.tree.iter().map(|(id, _)| id);
             let next = ids().filter(|id| *id > self.compared_last).min().or_else(|| ids().min());
             let Some(next) = next else { break };
             self.compared_last = next;
-            // Twice in a look would count as two looks.
-            if !chosen.contains(&next) {
-                chosen.push(next);
-            }
+            chosen.push(next);
         }
-        let read = |id| {
+        chosen
+    }
+
+    fn read_statistics(&self, cgroups: &[CgroupId]) -> Vec<Compared> {
+        let Some(kernel) = &self.kernel else { return Vec::new() };
+        if kernel.snapshot.is_none() || !kernel.elements.usable() {
+            return Vec::new();
+        }
+        let read = |&id: &CgroupId| {
             let dir = self.tree.path(id)?;
             let before = Reader::read_statistics(&dir)?;
             Some(Compared { id, dir, before })
         };
-        chosen.into_iter().filter_map(read).collect()
+        cgroups.iter().filter_map(read).collect()
     }
 }
 
