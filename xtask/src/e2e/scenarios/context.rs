@@ -191,13 +191,21 @@ impl<'a> Context<'a> {
         container: &str,
         act: impl FnOnce() -> Result<()>,
     ) -> Result<Acts> {
-        let args = ["logs", "--follow", pod, "--container", container];
-        let mut follower = self.cluster.kubectl_child(&args)?;
-        let output = follower.stdout.take().context("kubectl logs without an output")?;
-        let mut lines = BufReader::new(output);
-        // Only who follows already is sure to see the last line.
-        let mut text = String::new();
-        lines.read_line(&mut text).context("kubectl logs")?;
+        // Only who follows already is sure to see the last line. Just after a restart of the runtime
+        // the kubelet may have no log to give.
+        let (mut follower, mut lines, mut text) =
+            self.cluster.wait(&format!("{pod}'s log has a line"), LIMIT, || {
+                let args = ["logs", "--follow", pod, "--container", container];
+                let mut follower = self.cluster.kubectl_child(&args)?;
+                let output = follower.stdout.take().context("kubectl logs without an output")?;
+                let mut lines = BufReader::new(output);
+                let mut text = String::new();
+                if lines.read_line(&mut text).context("kubectl logs")? > 0 {
+                    return Ok(Some((follower, lines, text)));
+                }
+                follower.wait().context("kubectl logs")?;
+                Ok(None)
+            })?;
         act()?;
         loop {
             if lines.read_line(&mut text).context("kubectl logs")? == 0 {
