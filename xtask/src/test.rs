@@ -22,7 +22,7 @@ const SCENARIOS_LIMIT: Duration = Duration::from_secs(600);
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only what takes seconds: format, lints, licences, unit tests.
+    /// Only format, licences, lints and unit tests.
     #[arg(long)]
     quick: bool,
 }

@@ -77,13 +77,13 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
         let line = Line::new(format!("{name}, {} KiB", bytes / 1024), cpu.ms());
         lines.push(if *name == "text" { line } else { line.ratio(cpu.median() / text.median()) });
     }
-    let what = "gzip alone, against zlib level 1";
+    // What gzip itself takes cannot be had by subtraction: a small body spares the socket more.
+    let what = "all of a scrape with gzip, against zlib level 1 alone";
     lines.push(match zlib(&body) {
         Err(why) => Line::skipped(what, format!("{why:#}")),
         Ok(zlib) => {
-            let ours = gzip.median() - text.median();
-            let ratio = ours / zlib;
-            Line::new(what, format!("{} ms", three(ours * 1e3)))
+            let ratio = gzip.median() / zlib;
+            Line::new(what, format!("{} ms", three(gzip.median() * 1e3)))
                 .peer(format!("{} ms", three(zlib * 1e3)))
                 .ratio(ratio)
                 .goal("≤ 1.2", Verdict::goal(ratio <= 1.2))
@@ -92,7 +92,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// CPU time that zlib takes for a body, the shortest of some, seconds.
+/// CPU time that zlib takes for a body, the median of some, seconds.
 fn zlib(body: &str) -> Result<f64> {
     const PROGRAM: &str = "import sys, time, zlib\n\
         body = sys.stdin.buffer.read()\n\
