@@ -192,16 +192,18 @@ impl<'a> Context<'a> {
         act: impl FnOnce() -> Result<()>,
     ) -> Result<Acts> {
         // Only who follows already is sure to see the last line. Just after a restart of the runtime
-        // the kubelet may have no log to give.
+        // the kubelet has nothing but a complaint to give.
         let (mut follower, mut lines, mut text) =
-            self.cluster.wait(&format!("{pod}'s log has a line"), LIMIT, || {
+            self.cluster.wait(&format!("{pod}'s log has an act"), LIMIT, || {
                 let args = ["logs", "--follow", pod, "--container", container];
                 let mut follower = self.cluster.kubectl_child(&args)?;
                 let output = follower.stdout.take().context("kubectl logs without an output")?;
                 let mut lines = BufReader::new(output);
                 let mut text = String::new();
-                if lines.read_line(&mut text).context("kubectl logs")? > 0 {
-                    return Ok(Some((follower, lines, text)));
+                while lines.read_line(&mut text).context("kubectl logs")? > 0 {
+                    if !Acts::parse(&text).0.is_empty() {
+                        return Ok(Some((follower, lines, text)));
+                    }
                 }
                 follower.wait().context("kubectl logs")?;
                 Ok(None)
