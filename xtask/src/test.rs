@@ -19,6 +19,10 @@ use crate::{
 /// How long the scenarios may take on the machine's own kernel.
 const SCENARIOS_LIMIT: Duration = Duration::from_secs(600);
 
+/// As many scenarios that failed on an emulated machine are tried once more: it is late now and then,
+/// but what is wrong fails twice. The results say so.
+pub(crate) const SECOND_TRIES: usize = 3;
+
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -181,14 +185,12 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
 }
 
 /// A check on a Kubernetes node, where one can be made.
-fn node(shared: &Shared, check: fn() -> Result<()>) -> Result<Option<String>> {
-    if shared.built.is_none() {
-        return no("the static release");
-    }
+fn node(shared: &Shared, check: fn(&Built) -> Result<()>) -> Result<Option<String>> {
+    let Some(built) = &shared.built else { return no("the static release") };
     if let Some(why) = e2e::unfit() {
         return Ok(Some(why));
     }
-    check().map(|()| None)
+    check(built).map(|()| None)
 }
 
 /// Skips a step whose input an earlier step, counted as failed or skipped itself, did not give.

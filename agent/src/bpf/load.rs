@@ -349,7 +349,7 @@ impl Programs {
             return Ok(RunningTasks { tasks, complete: true });
         }
         Ok(RunningTasks {
-            tasks: tasks::visible(program)?,
+            tasks: tasks::run(program)?,
             complete: host::is_in_first_pid_namespace(),
         })
     }

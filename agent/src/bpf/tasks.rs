@@ -12,7 +12,7 @@ use agent_common::map::{
 };
 use anyhow::{Context as _, bail};
 use aya::maps::{Array, MapData};
-use aya::programs::{Iter, ProgramError};
+use aya::programs::Iter;
 
 use super::decode::{self, IteratedTask};
 
@@ -38,7 +38,7 @@ pub fn walk(
         if first {
             state.set(0, Words::default(), 0).context("beginning the walk")?;
         }
-        let tasks = visible(program)?;
+        let tasks = run(program)?;
         Ok((state.get(&0, 0).context("asking how the walk went")?[OUTCOME], tasks))
     })
 }
@@ -47,11 +47,8 @@ pub fn walk(
 ///
 /// # Errors
 /// If it is not loaded or cannot be read.
-pub fn visible(program: &mut Iter) -> anyhow::Result<Vec<IteratedTask>> {
-    let link = match program.attach() {
-        Err(ProgramError::NotLoaded) => bail!("the task iterator is not loaded"),
-        other => other?,
-    };
+pub fn run(program: &mut Iter) -> anyhow::Result<Vec<IteratedTask>> {
+    let link = program.attach().context("attaching the task iterator")?;
     let mut bytes = Vec::new();
     program.take_link(link)?.into_file()?.read_to_end(&mut bytes)?;
     let records = bytes.chunks_exact(size_of::<TaskRecord>());

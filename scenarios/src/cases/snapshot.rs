@@ -112,12 +112,9 @@ fn equals_files(context: &Context) -> Result<String> {
         let release = &context.host.release;
         ensure!(passes == wanted, "snapshots: {passes}, wanted {wanted} on {release}");
         let read = reads(&by_pass)? - before;
-        if !has_pass {
-            result = Some(format!("{compared} series equal, all by files"));
-            break;
-        }
-        if read == 0.0 {
-            result = Some(format!("{compared} series equal, all by the pass, look {attempt}"));
+        if read == 0.0 || !has_pass {
+            let source = if has_pass { "the pass" } else { "files" };
+            result = Some(format!("{compared} series equal, all by {source}, look {attempt}"));
             break;
         }
     }

@@ -34,7 +34,7 @@ use self::{
     steps::Steps,
 };
 use crate::{
-    build,
+    build::{self, Built},
     image::{self, Image},
     paths, shell,
 };
@@ -66,7 +66,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     if let Some(why) = unfit() {
         bail!("{why}");
     }
-    run(args)
+    run(args, &build::static_release()?)
 }
 
 /// Why no node can be made on this machine, if so.
@@ -89,12 +89,12 @@ pub(crate) fn unfit() -> Option<String> {
 }
 
 /// All scenarios on a usual node, for `cargo xtask test`.
-pub(crate) fn check_usual() -> Result<()> {
-    run(&Args { options: Options::default(), keep: false, only: Vec::new(), on_node: None })
+pub(crate) fn check_usual(built: &Built) -> Result<()> {
+    run(&Args { options: Options::default(), keep: false, only: Vec::new(), on_node: None }, built)
 }
 
 /// What may differ on a node whose kubelet makes the cgroups itself and lets an OOM kill one process.
-pub(crate) fn check_unusual() -> Result<()> {
+pub(crate) fn check_unusual(built: &Built) -> Result<()> {
     let options = Options {
         cgroup_driver: "cgroupfs".to_owned(),
         single_process_oom_kill: true,
@@ -102,15 +102,15 @@ pub(crate) fn check_unusual() -> Result<()> {
     };
     let only = ["oom-of-", "stop-clean", "life-with-init", "life-of-a-static-pod"];
     let only = only.map(str::to_owned).to_vec();
-    run(&Args { options, keep: false, only, on_node: None })
+    run(&Args { options, keep: false, only, on_node: None }, built)
 }
 
-fn run(args: &Args) -> Result<()> {
+fn run(args: &Args, built: &Built) -> Result<()> {
     let _lock = lock()?;
     let mut steps = Steps::new();
     steps.begin("programs and images");
     let binaries = binaries::fetch()?;
-    let agent = image::agent(&build::static_release()?.agent, image::AGENT)?;
+    let agent = image::agent(&built.agent, image::AGENT)?;
     let mut images = image::workloads(&build::static_workload()?)?;
     images.extend([agent, pause(&binaries)?]);
     let images = [Archive { name: "all", bytes: image::archive(&images)? }];

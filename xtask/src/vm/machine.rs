@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::Report;
-use crate::{child::Child, shell, table};
+use crate::{child::Child, shell, table, test::SECOND_TRIES};
 
 /// How long a kernel may take to start init (2 to 4 s on an idle machine).
 const BOOT: Duration = Duration::from_secs(90);
@@ -23,8 +23,6 @@ const WHOLE: Duration = Duration::from_secs(600);
 const POWER_OFF: Duration = Duration::from_secs(10);
 /// How a scenario's line begins that failed; its name follows, and a colon.
 const FAILED: &str = "FAILED ";
-/// How many that failed are tried a second time; more have a cause.
-const SECOND_TRIES: usize = 3;
 /// How many lines of a failed VM are shown again.
 const TAIL_LINES: usize = 40;
 
@@ -89,8 +87,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Runs the few scenarios that failed once more: an emulated machine is late now and then, but
-    /// what is wrong fails twice. The result says so.
+    /// Runs the few scenarios that failed once more.
     fn second_try(&self, first: &Boot) -> Option<Result<String, String>> {
         let names = first.to_try_again()?;
         println!("[{}] once more: {}", self.version, names.join(", "));

@@ -27,12 +27,10 @@ use anyhow::{Result, bail};
 
 use self::context::Context;
 use super::{cluster::Cluster, interrupt, node::Options, steps::Steps};
+use crate::test::SECOND_TRIES;
 
 /// Scenarios that run at once: the node's CPUs are emulated, and its kubelet is what they wait for.
 const AT_ONCE: usize = 5;
-/// As many that failed are tried once more: an emulated node is late now and then, but what is wrong
-/// fails twice. The report says so.
-const SECOND_TRIES: usize = 3;
 
 /// One scenario.
 pub(crate) struct Scenario {
