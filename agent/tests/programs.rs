@@ -142,10 +142,10 @@ async fn the_life_of_a_process_is_told_in_order() {
     assert_eq!(found.running.task.comm.bytes(), b"sleep");
     programs.set_init(id, tgid).unwrap();
 
-    let before = host::boot_ns();
+    let before = clock::boot_ns();
     kill(Pid::from_raw(tgid.cast_signed()), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(15));
-    let after = host::boot_ns();
+    let after = clock::boot_ns();
     drop(container);
 
     let mut events: Vec<Event> = Vec::new();

@@ -1,6 +1,4 @@
-//! The kernel's release, lockdown, and the boot clock.
-
-use std::time::Duration;
+//! The kernel's release, lockdown and page size.
 
 /// `uname -r`.
 ///
@@ -37,15 +35,6 @@ fn parse_lockdown(text: &str) -> Lockdown {
     }
 }
 
-/// Nanoseconds of `CLOCK_BOOTTIME`: the clock of every event.
-#[must_use]
-pub fn boot_ns() -> u64 {
-    // The clock exists on every Linux that runs this program.
-    nix::time::ClockId::CLOCK_BOOTTIME
-        .now()
-        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
-}
-
 /// Whether this process is in the node's own PID namespace, in which a task iterator shows all
 /// processes.
 #[must_use]
@@ -73,12 +62,5 @@ mod tests {
         assert_eq!(parse_lockdown("none [integrity] confidentiality\n"), Lockdown::Integrity);
         assert_eq!(parse_lockdown("none integrity [confidentiality]\n"), Lockdown::Confidentiality);
         assert_eq!(parse_lockdown(""), Lockdown::None);
-    }
-
-    #[test]
-    fn the_boot_clock_runs() {
-        let first = boot_ns();
-        assert!(first > 0);
-        assert!(boot_ns() >= first);
     }
 }

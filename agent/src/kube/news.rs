@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::pod::Pod;
-use crate::kernel::host;
+use crate::clock;
 
 /// News of Pods that wait for the owner. A source that is faster waits; nothing is dropped.
 pub const NEWS_WAITING_MAX: usize = 64;
@@ -35,7 +35,7 @@ impl PodNews {
     /// News of this moment.
     #[must_use]
     pub fn now(kind: NewsKind) -> Self {
-        Self { time_boot_ns: host::boot_ns(), kind }
+        Self { time_boot_ns: clock::boot_ns(), kind }
     }
 }
 
@@ -46,7 +46,7 @@ pub struct Pulse(Arc<AtomicU64>);
 impl Pulse {
     /// It was heard just now.
     pub fn beat(&self) {
-        self.0.store(host::boot_ns(), Ordering::Relaxed);
+        self.0.store(clock::boot_ns(), Ordering::Relaxed);
     }
 
     /// `None` if it was never heard.

@@ -7,6 +7,7 @@ use super::init::{Init, Left};
 use super::oom::{Counters, Ooms, Victim};
 use super::session::{Session, Sessions};
 use super::shutdown::News;
+use super::subject::Birth;
 use super::who::{self, Homes};
 use super::{OpenShutdown, Output, SETTLE_NS};
 use crate::cgroup::CgroupId;
@@ -31,7 +32,7 @@ enum Source {
 pub(super) struct Container {
     id: CgroupId,
     pod: Option<CgroupId>,
-    existing: bool,
+    birth: Birth,
     source: Source,
     /// The oldest running process from outside.
     candidate: Option<(TaskKey, Comm)>,
@@ -52,12 +53,12 @@ pub(super) struct Container {
 }
 
 impl Container {
-    pub(super) fn new(id: CgroupId, pod: Option<CgroupId>, existing: bool) -> Self {
+    pub(super) fn new(id: CgroupId, pod: Option<CgroupId>, birth: Birth) -> Self {
         Self {
             id,
             pod,
-            existing,
-            source: if existing { Source::Walk } else { Source::Exec },
+            birth,
+            source: if birth.is_seen() { Source::Exec } else { Source::Walk },
             candidate: None,
             init: None,
             inhabited: false,
@@ -100,14 +101,14 @@ impl Container {
     pub(super) fn told_again(
         &mut self,
         pod: Option<CgroupId>,
-        existing: bool,
+        birth: Birth,
         homes: &Homes,
         out: &mut Vec<Output>,
     ) {
         self.pod = self.pod.or(pod);
-        if !existing && self.existing && self.init.is_none() {
+        if birth.is_seen() && !self.birth.is_seen() && self.init.is_none() {
             // Its birth was seen after all, and so were all its execs.
-            self.existing = false;
+            self.birth = birth;
             self.accept_execs(homes, out);
         }
     }
@@ -131,7 +132,7 @@ impl Container {
 
     /// All running processes have been told.
     pub(super) fn walk_done(&mut self, tasks_read: bool, homes: &Homes, out: &mut Vec<Output>) {
-        if self.init.is_some() || !self.existing {
+        if self.init.is_some() || self.birth.is_seen() {
             return;
         }
         if self.candidate.is_some() {
@@ -162,14 +163,14 @@ impl Container {
         key: TaskKey,
         comm: &Comm,
         since_boot_ns: u64,
-        existing: bool,
+        before_agent: bool,
         homes: &Homes,
         out: &mut Vec<Output>,
     ) {
         self.init = Some(Init::new(key, since_boot_ns));
         out.push(Output::SetInit { container: self.id, tgid: key.tgid });
         let is_pause = comm.bytes() == b"pause";
-        let started = Started { init: key, existing, is_pause };
+        let started = Started { init: key, before_agent, is_pause };
         self.fact(since_boot_ns, FactKind::Started(started), out);
         self.replay_early(homes, out);
     }
@@ -248,7 +249,7 @@ impl Container {
                 }
                 News::Killed { time_boot_ns } => (time_boot_ns, FactKind::KilledAfterStopSignal),
             };
-            out.push(Output::Fact(Fact { container: self.id, time_boot_ns, kind }));
+            out.push(Output::Fact { container: self.id, fact: Fact { time_boot_ns, kind } });
         }
     }
 
@@ -340,7 +341,7 @@ impl Container {
     fn death(&self) -> Option<(u64, EndSource)> {
         let init = self.init.as_ref()?;
         if let Some(end) = init.end_boot_ns() {
-            return Some((end, EndSource::ParentTold));
+            return Some((end, EndSource::ParentNotified));
         }
         let empty = self.empty_boot_ns.filter(|time| *time >= init.since_boot_ns);
         let empty = empty.map(|time| (time, EndSource::CgroupEmpty));
@@ -382,7 +383,7 @@ impl Container {
         self.settle_ooms(None, out);
         // An existing container without init may just have been over before the agent began, and
         // one that nobody was ever in is a sandbox's whose processes are elsewhere (gVisor).
-        let start_seen = self.inhabited && (!self.existing || self.staged);
+        let start_seen = self.inhabited && (self.birth.is_seen() || self.staged);
         if let (None, true, Some(time)) = (&self.init, start_seen, self.removed_boot_ns) {
             self.fact(time, FactKind::StartFailed, out);
         }
@@ -394,7 +395,7 @@ impl Container {
         let termination = init.termination(time_boot_ns, end_source, self.init_oom_killed);
         self.terminated = true;
         self.early.clear();
-        self.fact(time_boot_ns, FactKind::Terminated(termination), out);
+        self.fact(time_boot_ns, FactKind::Ended(termination), out);
     }
 
     /// The shutdown that has begun and has not ended.
@@ -407,6 +408,6 @@ impl Container {
     }
 
     fn fact(&self, time_boot_ns: u64, kind: FactKind, out: &mut Vec<Output>) {
-        out.push(Output::Fact(Fact { container: self.id, time_boot_ns, kind }));
+        out.push(Output::Fact { container: self.id, fact: Fact { time_boot_ns, kind } });
     }
 }

@@ -87,8 +87,9 @@ impl Init {
         Termination {
             cause: conclusion.cause,
             status,
-            shutdown_ns: conclusion.shutdown_ns,
-            killed: conclusion.killed,
+            stop_boot_ns: conclusion.stop_boot_ns,
+            end_boot_ns: time_boot_ns,
+            outcome: conclusion.outcome,
             fatal: conclusion.fatal,
             end_source,
             init_cpu_ns: left.map(|left| left.cpu_runtime_ns),

@@ -1,6 +1,7 @@
 //! What the lifecycle is told.
 
 use crate::cgroup::CgroupId;
+use super::subject::Birth;
 use crate::event::{Event, OomLevel, RunningTask};
 
 /// One thing that the lifecycle is told.
@@ -12,10 +13,8 @@ pub enum Input<'a> {
         container: CgroupId,
         /// Its Pod's cgroup.
         pod: Option<CgroupId>,
-        /// When.
-        time_boot_ns: u64,
-        /// Found by the walk: older than the agent. Its init comes with [`Input::Running`].
-        existing: bool,
+        /// Its birth. The init of one that is older than the agent comes with [`Input::Running`].
+        birth: Birth,
         /// The counters of the container and of its ancestors, as read then. What is missing here
         /// is taken to begin at 0.
         oom_seen: &'a [OomLevel],

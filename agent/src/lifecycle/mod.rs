@@ -16,7 +16,8 @@ mod output;
 pub mod restart;
 pub mod session;
 mod shutdown;
-pub mod startup;
+pub mod start;
+pub mod subject;
 #[cfg(test)]
 mod tests;
 pub mod trigger;
@@ -29,6 +30,7 @@ pub use self::input::Input;
 use self::oom::Counters;
 pub use self::output::{OpenShutdown, Output};
 use self::session::Session;
+use self::subject::Birth;
 use self::who::Homes;
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind, TaskKey};
@@ -62,7 +64,7 @@ struct Entry {
 ///
 /// For a container that is older than the agent, signals sent before the agent began are not
 /// known: killed while the agent restarted in the middle of its shutdown, it is
-/// [`fact::Cause::KilledWithoutStopSignal`] and has no `shutdown_ns`. [`fact::Started::existing`]
+/// [`fact::Cause::KilledWithoutStopSignal`] and has no stop signal. [`fact::Started::before_agent`]
 /// tells the owner to be careful.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
@@ -89,10 +91,10 @@ impl Lifecycle {
     /// Takes in one input and appends to `out` what follows from it.
     pub fn apply(&mut self, input: Input<'_>, out: &mut Vec<Output>) {
         match input {
-            Input::ContainerMade { container, pod, time_boot_ns, existing, oom_seen } => {
-                self.latest_boot_ns = self.latest_boot_ns.max(time_boot_ns);
+            Input::ContainerMade { container, pod, birth, oom_seen } => {
+                self.latest_boot_ns = self.latest_boot_ns.max(birth.since_boot_ns());
                 self.counters.seed(oom_seen);
-                self.container_made(container, pod, existing, out);
+                self.container_made(container, pod, birth, out);
             }
             Input::NestedMade { cgroup, container } => self.nested_made(cgroup, container, out),
             Input::Running(running) => {
@@ -191,13 +193,13 @@ impl Lifecycle {
         &mut self,
         id: CgroupId,
         pod: Option<CgroupId>,
-        existing: bool,
+        birth: Birth,
         out: &mut Vec<Output>,
     ) {
         if self.containers.contains_key(&id) {
             let had_pod = self.containers.get(&id).and_then(|entry| entry.container.pod());
             self.with(id, out, |container, homes, out| {
-                container.told_again(pod, existing, homes, out);
+                container.told_again(pod, birth, homes, out);
             });
             if let (None, Some(pod)) = (had_pod, pod) {
                 *self.pods.entry(pod).or_default() += 1;
@@ -205,7 +207,7 @@ impl Lifecycle {
             return;
         }
         let entry = Entry {
-            container: Container::new(id, pod, existing),
+            container: Container::new(id, pod, birth),
             deadline: None,
             nested: BTreeSet::new(),
             nested_gone: VecDeque::new(),

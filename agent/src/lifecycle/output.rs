@@ -6,8 +6,13 @@ use crate::cgroup::CgroupId;
 /// What the owner is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Publish it.
-    Fact(Fact),
+    /// A conclusion: name its subject and publish it.
+    Fact {
+        /// The container's own cgroup.
+        container: CgroupId,
+        /// The conclusion.
+        fact: Fact,
+    },
     /// Tell the kernel side whose signals matter.
     SetInit {
         /// The container's own cgroup.

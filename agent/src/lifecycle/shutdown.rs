@@ -1,6 +1,6 @@
 //! Signals to a container's init: the stop signal, the kill after it, and who ended it.
 
-use super::fact::{Cause, Sender};
+use super::fact::{Cause, FatalSignal, Outcome, Sender};
 use crate::event::{ExitStatus, Signal, SignalResult};
 
 pub(super) const SIGKILL: u32 = 9;
@@ -279,9 +279,16 @@ impl Signals {
         };
         Conclusion {
             cause,
-            shutdown_ns: stop.map(|stop| end_boot_ns - stop.time_boot_ns),
-            killed: stop.is_some() && ended_by == Some(SIGKILL),
-            fatal: ended_by.map(|signal| (signal, self.sender_of_fatal(signal, oom))),
+            stop_boot_ns: stop.map(|stop| stop.time_boot_ns),
+            outcome: if stop.is_some() && ended_by == Some(SIGKILL) {
+                Outcome::Killed
+            } else {
+                Outcome::Exited
+            },
+            fatal: ended_by.map(|signal| FatalSignal {
+                signal,
+                sender: self.sender_of_fatal(signal, oom),
+            }),
         }
     }
 }
@@ -290,7 +297,7 @@ impl Signals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Conclusion {
     pub(super) cause: Cause,
-    pub(super) shutdown_ns: Option<u64>,
-    pub(super) killed: bool,
-    pub(super) fatal: Option<(u32, Sender)>,
+    pub(super) stop_boot_ns: Option<u64>,
+    pub(super) outcome: Outcome,
+    pub(super) fatal: Option<FatalSignal>,
 }

@@ -6,35 +6,8 @@ use super::expose::{Labels, NONE, Value};
 use super::histogram::{Bound, Histogram};
 use super::subject::{Container, Workload};
 use crate::kube::pod::PreStop;
-use crate::lifecycle::fact::{Cause, Termination};
-use crate::lifecycle::trigger::{Source, Trigger};
-
-/// Why a container ended, and what it had been given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// Why.
-    pub trigger: Trigger,
-    /// How that is known.
-    pub source: Source,
-    /// The grace period that counted.
-    pub grace_s: Option<u64>,
-    /// How much was used of what was left of it at the stop signal.
-    pub ratio: Option<Ratio>,
-    /// Its preStop hook, if it has one and was stopped.
-    pub hook: Option<Hook>,
-}
-
-impl Ending {
-    /// Nobody tells more than the kernel.
-    #[must_use]
-    pub fn untold(end: &Termination) -> Self {
-        // Without a stop signal nobody asked for the end; who did is not known here.
-        let asked = end.shutdown_ns.is_some();
-        let (trigger, source) =
-            if asked { (Trigger::Unknown, Source::No) } else { (Trigger::None, Source::Kernel) };
-        Self { trigger, source, grace_s: None, ratio: None, hook: None }
-    }
-}
+use crate::lifecycle::fact::{Cause, Death, Misreport};
+use crate::lifecycle::trigger::Trigger;
 
 /// A share of a time. It can be more than 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +16,6 @@ pub struct Ratio {
     pub used_ns: u64,
     /// What was left at the stop signal.
     pub budget_ns: u64,
-}
-
-/// A preStop hook that ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hook {
-    /// Which kind.
-    pub handler: PreStop,
-    /// How long; `None` if nobody saw.
-    pub duration_ns: Option<u64>,
 }
 
 /// The last share.
@@ -235,25 +199,9 @@ fn reported(reason: &str) -> &'static str {
     KNOWN.into_iter().find(|known| *known == reason).unwrap_or("other")
 }
 
-/// What a runtime is expected to report.
-const fn expected(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Oom => "OOMKilled",
-        Cause::Completed => "Completed",
-        Cause::Error | Cause::Signal | Cause::KilledAfterGrace | Cause::KilledWithoutStopSignal => {
-            "Error"
-        }
-    }
-}
-
-/// The runtime has reported an end.
-pub(super) fn compare(workload: &mut Workload, reason: &str, end: &Termination) {
-    let reported = reported(reason);
-    // An end whose status nobody saw is no witness.
-    if end.status.is_none() || reported == expected(end.cause) {
-        return;
-    }
-    let mismatch = Mismatch { reported, observed: end.cause };
+/// The runtime has reported another reason.
+pub(super) fn misreported(workload: &mut Workload, report: &Misreport) {
+    let mismatch = Mismatch { reported: reported(&report.reported), observed: report.observed };
     if workload.mismatches.len() < MISMATCHES_MAX || workload.mismatches.contains(&mismatch) {
         workload.mismatches.add_one(mismatch);
     }
@@ -269,20 +217,23 @@ pub(super) fn has_pre_stop(workload: &mut Workload, handler: PreStop) {
 }
 
 /// A container ended.
-pub(super) fn ended(container: &mut Container, workload: Option<&mut Workload>, ending: &Ending) {
-    container.last_grace_s = ending.grace_s.or(container.last_grace_s);
-    container.last_ratio = ending.ratio.or(container.last_ratio);
+pub(super) fn ended(container: &mut Container, workload: Option<&mut Workload>, death: &Death) {
+    let ratio = death.grace_used_ns().map(|(used_ns, budget_ns)| Ratio { used_ns, budget_ns });
+    container.last_grace_s = death.grace_s.or(container.last_grace_s);
+    container.last_ratio = ratio.or(container.last_ratio);
     let Some(workload) = workload else { return };
-    if let Some(Ratio { used_ns, budget_ns }) = ending.ratio
+    if let Some(Ratio { used_ns, budget_ns }) = ratio
         && budget_ns != 0
     {
         let ratio = u128::from(used_ns) * 1_000_000_000 / u128::from(budget_ns);
         let shares = workload.ratio.get_or_insert_with(|| Histogram::new(RATIO_BOUNDS));
         shares.observe_ns(u64::try_from(ratio).unwrap_or(u64::MAX));
     }
-    if let Some(Hook { handler, duration_ns: Some(duration_ns) }) = ending.hook {
-        has_pre_stop(workload, handler);
-        let label = handler.label();
+    if let Some(run) = death.pre_stop
+        && let Some(duration_ns) = run.duration_ns()
+    {
+        has_pre_stop(workload, run.handler);
+        let label = run.handler.label();
         if let Some((_, histogram)) =
             workload.pre_stop.iter_mut().find(|(known, _)| *known == label)
         {

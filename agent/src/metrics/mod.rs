@@ -35,4 +35,3 @@ pub mod terminations;
 #[cfg(test)]
 mod tests;
 pub mod usage;
-pub mod wall;

@@ -5,6 +5,7 @@ use super::edition::{FirstShown, Reader, Round};
 use super::expose::{NONE, Value};
 use super::histogram::Bound;
 use super::subject::{Container, Workload};
+use crate::lifecycle::fact::Restart;
 
 /// Restarts seen.
 pub static RESTARTS: StateFamily<Container> = StateFamily {
@@ -122,17 +123,17 @@ impl Restarts {
     }
 }
 
-/// A container runs again; `outage_ns` is not known if its end was not seen.
+/// A container runs again.
 pub(super) fn restarted(
     container: &mut Container,
     workload: Option<&mut Workload>,
-    outage_ns: Option<u64>,
+    restart: Restart,
 ) {
     container.restarts.add_one();
-    if let Some(outage_ns) = outage_ns {
-        container.last_outage_ns = Some(outage_ns);
+    if let Some(downtime_ns) = restart.downtime_ns() {
+        container.last_outage_ns = Some(downtime_ns);
         if let Some(workload) = workload {
-            workload.outage.observe_ns(outage_ns);
+            workload.outage.observe_ns(downtime_ns);
         }
     }
 }

@@ -4,19 +4,8 @@ use super::catalog::{Family, Scope, StateFamily, Type, Unit};
 use super::expose::{NONE, Value};
 use super::histogram::Bound;
 use super::subject::{Container, Workload};
-use crate::cgroup::CgroupId;
-use crate::lifecycle::fact::Termination;
-
-/// A container that got its stop signal and has not ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenShutdown {
-    /// Its cgroup.
-    pub container: CgroupId,
-    /// Time since the stop signal.
-    pub open_ns: u64,
-    /// SIGKILL came as well.
-    pub killed: bool,
-}
+use super::usage::Terminating;
+use crate::lifecycle::fact::{Outcome, Termination};
 
 /// The last shutdown.
 pub static LAST: StateFamily<Container> = StateFamily {
@@ -49,10 +38,10 @@ pub static OPEN: StateFamily<Container> = StateFamily {
                and did not help yet.",
     },
     write: |block, container, to| {
-        let open = container.usage.live().find_map(|instance| instance.open_shutdown);
-        if let Some((open_ns, killed)) = open {
+        let terminating = container.usage.live().find_map(|instance| instance.terminating);
+        if let Some(Terminating { for_ns, killed }) = terminating {
             let killed = if killed { "true" } else { "false" };
-            to.sample(block, &[("killed", killed)].as_slice(), Value::Nanos(open_ns));
+            to.sample(block, &[("killed", killed)].as_slice(), Value::Nanos(for_ns));
         }
     },
 };
@@ -94,14 +83,16 @@ pub(super) fn terminated(
     time_boot_ns: u64,
     end: &Termination,
 ) {
-    let Some(shutdown_ns) = end.shutdown_ns else { return };
+    let Some(shutdown_ns) = end.shutdown_ns() else { return };
     // Two instances may overlap: the last is the one that ended last.
     if container.last_shutdown.is_none_or(|(time, _)| time <= time_boot_ns) {
         container.last_shutdown = Some((time_boot_ns, shutdown_ns));
     }
     if let Some(workload) = workload {
-        let histogram =
-            if end.killed { &mut workload.shutdown_killed } else { &mut workload.shutdown_exited };
+        let histogram = match end.outcome {
+            Outcome::Killed => &mut workload.shutdown_killed,
+            Outcome::Exited => &mut workload.shutdown_exited,
+        };
         histogram.observe_ns(shutdown_ns);
     }
 }

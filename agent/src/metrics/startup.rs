@@ -4,7 +4,7 @@ use super::catalog::{Family, Scope, StateFamily, Type, Unit};
 use super::expose::{NONE, Value};
 use super::histogram::{Bound, Histogram};
 use super::subject::{Container, Workload};
-use crate::lifecycle::startup::{Phase, Start};
+use crate::lifecycle::start::{Phase, Start};
 
 /// Phases of the last start.
 pub static PHASES: StateFamily<Container> = StateFamily {
@@ -55,15 +55,14 @@ pub static BOUNDS: &[Bound] = &[
     Bound { ns: 300_000_000_000, le: "300.0" },
 ];
 
-/// A start has got further; `ready` if it is over now.
-pub(super) fn goes_on(
+/// A start has got further.
+pub(super) fn progressed(
     container: &mut Container,
     workload: Option<&mut Workload>,
     start: &Start,
-    ready: bool,
 ) {
     container.startup = Phase::ALL.map(|phase| start.phase_ns(phase));
-    if let (Some(workload), Some(whole_ns), true) = (workload, start.whole_ns(), ready) {
+    if let (Some(workload), Some(whole_ns), true) = (workload, start.whole_ns(), start.just_ready) {
         let startup = workload.startup.get_or_insert_with(|| Histogram::new(BOUNDS));
         startup.observe_ns(whole_ns);
     }

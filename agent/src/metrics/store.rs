@@ -6,7 +6,7 @@
 //! counters may come after the removal of their cgroup, so an instance is held for another
 //! minute and only then added to the key's base.
 
-mod told;
+mod read;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -16,21 +16,15 @@ use bytes::Bytes;
 use super::catalog::{self, Scope};
 use super::cell::Cells;
 use super::edition::{Edition, Round};
-use super::ending::{self, CauseAndTrigger, Ending};
-use super::expose::{Block, Exposition};
-use super::info;
+use super::ending::{self, CauseAndTrigger};
+use super::expose::Exposition;
 use super::node::NodeStats;
 use super::oom::{self, ScopeLabel};
-use super::restart;
-use super::shutdown::OpenShutdown;
-use super::signals;
 use super::subject::{Container, Node, Pod, Workload};
 use super::table::{Id, Table};
-use super::wall::WallOffset;
+use super::usage::Terminating;
 use crate::cgroup::CgroupId;
-use crate::cgroup::sample::Sample;
-use crate::kube::identity::Identity;
-use crate::lifecycle::fact::{Fact, FactKind};
+use crate::lifecycle::OpenShutdown;
 
 /// How long facts may be about a cgroup that was removed.
 const HOLD_NS: u64 = 60_000_000_000;
@@ -111,51 +105,6 @@ impl Store {
         }
     }
 
-    /// A container becomes visible. `since_boot_ns` is when its cgroup was made or first seen: of
-    /// two with the same key, the later is the newest. A container that is known already keeps
-    /// its identity. One that finds no room is not shown; the owner may try again later.
-    pub fn appear(&mut self, container: CgroupId, identity: &Identity, since_boot_ns: u64) {
-        if self.members.contains_key(&container) {
-            return;
-        }
-        let identity = info::cut(identity);
-        let block = Block::new(&[
-            ("namespace", &identity.namespace),
-            ("pod", &identity.pod),
-            ("container", &identity.container),
-        ]);
-        let workload_block = Block::new(&[
-            ("namespace", &identity.namespace),
-            ("workload_kind", &identity.workload_kind),
-            ("workload", &identity.workload),
-            ("container", &identity.container),
-        ]);
-        let (key, workload) =
-            (self.containers.find(block.bytes()), self.workloads.find(workload_block.bytes()));
-        let [container_cost, workload_cost, _] = self.costs;
-        let cost = if key.is_none() { container_cost } else { 0 }
-            + if workload.is_none() { workload_cost } else { 0 };
-        if !self.has_room(container, cost) {
-            return;
-        }
-        let key = key.unwrap_or_else(|| self.containers.insert(block.bytes(), Container::new()));
-        let workload = workload
-            .unwrap_or_else(|| self.workloads.insert(workload_block.bytes(), Workload::new()));
-        if let Some(entry) = self.containers.get_mut(key) {
-            let (newest, forgotten) = entry.usage.appear(container, since_boot_ns);
-            if newest {
-                entry.info = info::labels(&identity);
-            }
-            if let Some(forgotten) = forgotten {
-                release(&mut self.members, &mut self.workloads, forgotten);
-            }
-        }
-        if let Some(workload) = self.workloads.get_mut(workload) {
-            workload.members += 1;
-        }
-        self.members.insert(container, Member { container: key, workload });
-    }
-
     /// Whether `cost` more series may be made; if not, it is counted.
     fn has_room(&mut self, cgroup: CgroupId, cost: usize) -> bool {
         let [container, workload, pod] = self.costs;
@@ -171,129 +120,25 @@ impl Store {
         room
     }
 
-    /// A fact. One about a container that is not shown counts for the node only.
-    pub fn fact(&mut self, fact: &Fact, wall: WallOffset) {
-        if let FactKind::Oom(oom) = &fact.kind {
-            self.node_oom.add_one(ScopeLabel(oom.scope));
-        }
-        let Some(member) = self.members.get(&fact.container).copied() else { return };
-        let workload = self.workloads.get_mut(member.workload);
-        let Some(container) = self.containers.get_mut(member.container) else { return };
-        let time_unix_ns = wall.unix_ns(fact.time_boot_ns);
-        match &fact.kind {
-            FactKind::Started(_) => {
-                if let Some(instance) = container.usage.instance_mut(fact.container) {
-                    instance.start_unix_ns = Some(time_unix_ns);
-                }
-            }
-            FactKind::StopSignal(stop) => {
-                if let Some(workload) = workload {
-                    signals::stop_signal(workload, stop);
-                }
-            }
-            FactKind::Oom(oom) => {
-                if let Some(workload) = workload {
-                    oom::happened(workload, oom);
-                }
-            }
-            FactKind::Terminated(end) => self.terminated(fact, end, Ending::untold(end), wall),
-            // The first is seen in `container_shutdown_open_seconds` and then in the outcome. The
-            // second is no end of the container's own program, so it has no family.
-            FactKind::KilledAfterStopSignal | FactKind::StartFailed => {}
-        }
-    }
-
-    /// A container runs that is a restart; `outage_ns` from the end before it, if that was seen.
-    pub fn restarted(&mut self, container: CgroupId, outage_ns: Option<u64>) {
-        let Some(member) = self.members.get(&container) else { return };
-        if let Some(container) = self.containers.get_mut(member.container) {
-            restart::restarted(container, self.workloads.get_mut(member.workload), outage_ns);
-        }
-    }
-
-    /// New figures of a container.
-    pub fn sample(&mut self, container: CgroupId, sample: Sample) {
-        if let Some(key) = self.container_mut(container) {
-            key.usage.sample(container, sample);
-        }
-    }
-
-    /// Counters of a container read at its end, before or after its removal. Only counters are
-    /// taken, so it need not be whole.
-    pub fn last_sample(&mut self, container: CgroupId, sample: &Sample) {
-        if let Some(key) = self.container_mut(container) {
-            key.usage.last_sample(container, sample);
-        }
-    }
-
-    /// New figures of a Pod's own cgroup, known or not.
-    pub fn pod_sample(&mut self, pod: CgroupId, namespace: &str, name: &str, sample: Sample) {
-        let id = match self.pod_members.get(&pod) {
-            Some(id) => *id,
-            None => match self.pod_appears(pod, namespace, name) {
-                Some(id) => id,
-                None => return,
-            },
-        };
-        if let Some(entry) = self.pods.get_mut(id) {
-            entry.usage.sample(pod, sample);
-        }
-    }
-
-    fn pod_appears(&mut self, pod: CgroupId, namespace: &str, name: &str) -> Option<Id> {
-        let block =
-            Block::new(&[("namespace", info::prefix(namespace)), ("pod", info::prefix(name))]);
-        let known = self.pods.find(block.bytes());
-        let [.., cost] = self.costs;
-        if !self.has_room(pod, if known.is_none() { cost } else { 0 }) {
-            return None;
-        }
-        let id = known.unwrap_or_else(|| self.pods.insert(block.bytes(), Pod::new()));
-        if let Some(entry) = self.pods.get_mut(id) {
-            // The order of appearance is the order of age here: a Pod's name is taken until it is
-            // gone from the API.
-            let (_, forgotten) = entry.usage.appear(pod, 0);
-            forgotten.map(|forgotten| self.pod_members.remove(&forgotten));
-        }
-        self.pod_members.insert(pod, id);
-        Some(id)
-    }
-
-    /// A Pod's cgroup was removed.
-    pub fn pod_gone(&mut self, pod: CgroupId, now_boot_ns: u64) {
-        self.refused.remove(&pod);
-        if let Some(id) = self.pod_members.get(&pod)
-            && let Some(entry) = self.pods.get_mut(*id)
-        {
-            entry.usage.gone(pod, now_boot_ns);
-        }
-    }
-
-    /// All shutdowns that are open now; what is not among them is not open.
-    pub fn set_open_shutdowns(&mut self, open: impl IntoIterator<Item = OpenShutdown>) {
+    /// All containers that are terminating now, with the moment of their stop signal; what is not
+    /// among them is not.
+    pub fn set_terminating(
+        &mut self,
+        now_boot_ns: u64,
+        open: impl IntoIterator<Item = (CgroupId, OpenShutdown)>,
+    ) {
         self.containers.each(|_, container| {
             for instance in container.usage.live_mut() {
-                instance.open_shutdown = None;
+                instance.terminating = None;
             }
         });
-        for shutdown in open {
-            if let Some(container) = self.container_mut(shutdown.container)
-                && let Some(instance) = container.usage.instance_mut(shutdown.container)
+        for (cgroup, shutdown) in open {
+            if let Some(container) = self.container_mut(cgroup)
+                && let Some(instance) = container.usage.instance_mut(cgroup)
             {
-                instance.open_shutdown = Some((shutdown.open_ns, shutdown.killed));
+                let for_ns = now_boot_ns.saturating_sub(shutdown.since_boot_ns);
+                instance.terminating = Some(Terminating { for_ns, killed: shutdown.killed });
             }
-        }
-    }
-
-    /// A container's cgroup was removed.
-    pub fn gone(&mut self, container: CgroupId, now_boot_ns: u64) {
-        self.refused.remove(&container);
-        let Some(member) = self.members.get(&container).copied() else { return };
-        if let Some(key) = self.containers.get_mut(member.container) {
-            key.usage.gone(container, now_boot_ns);
-        }
-        if let Some(workload) = self.workloads.get_mut(member.workload) {
-            workload.gone_boot_ns = workload.gone_boot_ns.max(now_boot_ns);
         }
     }
 
@@ -322,6 +167,10 @@ impl Store {
         });
         workloads.retain(|workload| {
             workload.members > 0 || !passed(workload.gone_boot_ns, options.workload_linger)
+        });
+        // Ids are used again: one whose workload is gone must not lead to another workload.
+        containers.each(|_, container| {
+            container.workload = container.workload.filter(|id| workloads.contains(*id));
         });
     }
 

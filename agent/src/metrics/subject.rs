@@ -10,11 +10,12 @@ use super::oom::{self, ScopeAndVictim, ScopeLabel};
 use super::restart::{self, Restarts};
 use super::shutdown;
 use super::signals::{self, SignalCells};
+use super::table::Id;
 use super::terminations::{self, LastTermination};
 use super::usage::Usage;
 use crate::kube::pod::Resources;
 use crate::lifecycle::fact::Cause;
-use crate::lifecycle::startup::Phase;
+use crate::lifecycle::start::Phase;
 
 /// A container of a Pod, by name.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Container {
     pub usage: Usage,
     /// All labels of `container_info`.
     pub info: Block,
+    /// The workload of the newest instance.
+    pub workload: Option<Id>,
     /// Restarts.
     pub restarts: Restarts,
     /// What it was promised.
@@ -48,6 +51,7 @@ impl Container {
         Self {
             usage: Usage::new(catalog::CONTAINER_USAGE),
             info: Block::EMPTY,
+            workload: None,
             restarts: Restarts::default(),
             requests: Resources::default(),
             last_outage_ns: None,

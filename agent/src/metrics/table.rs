@@ -36,6 +36,10 @@ impl<T> Table<T> {
         self.slots.get_mut(id.0)?.as_mut().map(|(_, subject)| subject)
     }
 
+    pub(super) fn contains(&self, id: Id) -> bool {
+        self.slots.get(id.0).is_some_and(Option::is_some)
+    }
+
     /// Adds a subject whose block is not in the table.
     pub(super) fn insert(&mut self, block: &[u8], subject: T) -> Id {
         let block: Arc<[u8]> = Arc::from(block);

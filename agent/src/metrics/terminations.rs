@@ -3,11 +3,11 @@
 use super::catalog::{Family, Scope, StateFamily, Type, Unit};
 use super::cell::Cells;
 use super::expose::{Labels, Value};
-use super::signals;
 use super::subject::{Container, Workload};
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Cause, Termination};
 use crate::lifecycle::trigger::Trigger;
+use crate::signal;
 
 /// All ends.
 pub static TOTAL: StateFamily<Workload> = StateFamily {
@@ -58,7 +58,7 @@ impl Labels for LastTermination {
     fn each(&self, label: &mut dyn FnMut(&str, &str)) {
         label("cause", self.end.cause.label());
         label("trigger", self.trigger.label());
-        let fatal = self.end.fatal.map_or("", |(signal, _)| signals::name(signal));
+        let fatal = self.end.fatal.map_or("", |fatal| signal::name(fatal.signal));
         match self.end.status {
             Some(ExitStatus::Code(code)) => {
                 label("exit_code", itoa::Buffer::new().format(code));
@@ -66,7 +66,7 @@ impl Labels for LastTermination {
             }
             Some(ExitStatus::Signal { signal, .. }) => {
                 label("exit_code", "");
-                label("signal", signals::name(signal));
+                label("signal", signal::name(signal));
             }
             None => {
                 label("exit_code", "");

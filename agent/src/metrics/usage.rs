@@ -76,6 +76,15 @@ fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     a.zip(b).map(|(a, b)| a.saturating_add(b)).or(a).or(b)
 }
 
+/// A container that got its stop signal and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminating {
+    /// The time since the stop signal.
+    pub for_ns: u64,
+    /// SIGKILL was sent as well.
+    pub killed: bool,
+}
+
 /// One cgroup under a key: a container is one instance, its restart another.
 #[derive(Debug)]
 pub struct Instance {
@@ -87,8 +96,8 @@ pub struct Instance {
     sample: Option<Sample>,
     /// When its init started.
     pub start_unix_ns: Option<u64>,
-    /// Its stop signal came that long ago; `true`: SIGKILL came as well.
-    pub open_shutdown: Option<(u64, bool)>,
+    /// Its shutdown, while it has not ended.
+    pub terminating: Option<Terminating>,
 }
 
 /// Instances of a key that are held. More than one lives only while one replaces another.
@@ -127,7 +136,7 @@ impl Usage {
                 totals,
                 sample: None,
                 start_unix_ns: None,
-                open_shutdown: None,
+                terminating: None,
             },
         );
         let oldest = self.instances.iter().position(|instance| instance.gone_boot_ns.is_some());
@@ -165,7 +174,7 @@ impl Usage {
         if let Some(instance) = self.instance_mut(cgroup) {
             instance.gone_boot_ns.get_or_insert(now_boot_ns);
             instance.sample = None;
-            instance.open_shutdown = None;
+            instance.terminating = None;
             self.gone_boot_ns = self.gone_boot_ns.max(now_boot_ns);
         }
     }

@@ -6,11 +6,11 @@ use crate::cgroup::{
     path::{ContainerName, PodName},
     sample::Sample,
 };
-use crate::kernel::host;
+use crate::clock;
 use crate::kube::identity::Identity;
 use crate::lifecycle::fact::{Fact, FactKind};
 use crate::lifecycle::startup::Start;
-use crate::metrics::wall::WallOffset;
+use crate::clock::WallOffset;
 
 /// Facts that a container without a name keeps: it has one life, so it has few.
 const WAITING_FACTS_MAX: usize = 64;
@@ -117,7 +117,7 @@ impl Node {
                     facts.push(fact);
                 }
                 // Without a source of names, init's name may decide.
-                self.resolve_name(id, host::boot_ns());
+                self.resolve_name(id, clock::boot_ns());
             }
         }
     }
@@ -178,7 +178,7 @@ impl Node {
         match &mut container.naming {
             Naming::Waiting { gone, .. } => *gone = true,
             Naming::Shown { .. } | Naming::Hidden => {
-                self.store.gone(id, host::boot_ns());
+                self.store.gone(id, clock::boot_ns());
                 self.containers.remove(&id);
             }
         }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use super::Node;
 use super::containers::{Key, Origin};
 use crate::cgroup::CgroupId;
-use crate::kernel::host;
+use crate::clock;
 use crate::kube::pod::{Container, Pod, PreStop, Role, State};
 use crate::kube::pods::Known;
 use crate::lifecycle::fact::{Fact, Sender, StopSignal, Termination};
@@ -16,7 +16,7 @@ use crate::lifecycle::grace::{self, Before, Periods};
 use crate::lifecycle::session::Session;
 use crate::lifecycle::trigger::{self, Answer, Asked, Disruption, Failing, Over, Said, Trigger};
 use crate::metrics::ending::{Ending, Hook, Ratio};
-use crate::metrics::wall::WallOffset;
+use crate::clock::WallOffset;
 
 /// How long after its end a death waits for the API.
 ///
@@ -128,7 +128,7 @@ impl Node {
             let oldest = self.deaths.waiting.remove(0);
             self.decide(oldest, Some(0));
         }
-        self.settle_deaths(Some(host::boot_ns()));
+        self.settle_deaths(Some(clock::boot_ns()));
     }
 
     /// Publishes those who wait for nothing any more; with `None` all.
@@ -224,7 +224,7 @@ impl Node {
     /// Holds what the runtime reported against what the kernel saw.
     pub(super) fn compare_reports(&mut self) {
         let Self { deaths, pods, store, .. } = self;
-        let now = host::boot_ns();
+        let now = clock::boot_ns();
         deaths.unreported.retain(|death| {
             let (pod, name) = &death.names;
             let report =

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirEntryExt as _;
 use super::Node;
 use crate::cgroup::CgroupId;
 use crate::event::{CgroupMade, Event, EventKind};
-use crate::kernel::host;
+use crate::clock;
 use crate::lifecycle::{Input, Output};
 
 impl Node {
@@ -52,7 +52,7 @@ impl Node {
     /// A cgroup was removed: its files are closed and the kernel side forgets it. Its container
     /// stays until the lifecycle has published all about it.
     pub(super) fn cgroup_removed(&mut self, id: CgroupId) {
-        let now = host::boot_ns();
+        let now = clock::boot_ns();
         for (id, _) in self.tree.remove_subtree(id) {
             self.reader.forget(id);
             self.store.pod_gone(id, now);

@@ -148,7 +148,7 @@ impl Node {
     /// What has to be done now: records, settled facts, names, a look around.
     pub fn turn(&mut self) {
         self.drain();
-        let now = host::boot_ns();
+        let now = clock::boot_ns();
         self.apply(Input::Tick { now_boot_ns: now });
         if self.deaths.deadline().is_some_and(|deadline| deadline <= now) {
             self.settle_deaths(Some(now));
@@ -176,7 +176,7 @@ impl Node {
         /// The same while a new container has no init: who that is, is one of those records, and
         /// until the kernel side is told, signals from inside the container are not.
         const DRAIN_SOON_NS: u64 = 50_000_000;
-        let now = host::boot_ns();
+        let now = clock::boot_ns();
         let mut until = self.next_rescan_ns;
         if self.kernel.is_some() {
             until = until.min(now + if self.awaits_init(now) { DRAIN_SOON_NS } else { DRAIN_NS });
@@ -203,7 +203,7 @@ impl Node {
     /// The agent stops: what is not settled is published as it is.
     pub fn stop(&mut self) {
         self.drain();
-        self.apply(Input::Flush { now_boot_ns: host::boot_ns() });
+        self.apply(Input::Flush { now_boot_ns: clock::boot_ns() });
         self.settle_deaths(None);
     }
 }

@@ -3,12 +3,12 @@
 use super::Node;
 use super::containers::Origin;
 use crate::cgroup::CgroupId;
-use crate::kernel::host;
+use crate::clock;
 use crate::kube::news::PodNews;
 use crate::kube::pod::Container;
 use crate::kube::pods::Known;
 use crate::lifecycle::Input;
-use crate::metrics::signals;
+use crate::signal;
 
 /// The kubelet may hear of a deletion that much before us.
 const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
@@ -22,7 +22,7 @@ impl Node {
         if changed.is_empty() {
             return;
         }
-        let now = host::boot_ns();
+        let now = clock::boot_ns();
         for uid in &changed {
             self.pod_changed(uid, now);
         }
@@ -79,7 +79,7 @@ impl Node {
     /// being deleted.
     fn tell_lifecycle_of(&mut self, id: CgroupId) {
         let Some((known, container)) = self.said_of(id) else { return };
-        let signal = container.stop_signal.as_deref().and_then(signals::number);
+        let signal = container.stop_signal.as_deref().and_then(signal::number);
         let deletion = known.deletion.filter(|_| !known.pod.is_mirror());
         if let Some(signal) = signal {
             self.apply(Input::KnownStopSignal { container: id, signal });
@@ -105,7 +105,7 @@ impl Node {
             (Some(why), _) => format!("{source}; it does not answer: {why}"),
             (None, None) => format!("{source}; it was not heard yet"),
             (None, Some(last)) => {
-                let age_s = host::boot_ns().saturating_sub(last) / 1_000_000_000;
+                let age_s = clock::boot_ns().saturating_sub(last) / 1_000_000_000;
                 format!("{source}: {} Pods, last heard {age_s} s ago", self.pods.len())
             }
         }

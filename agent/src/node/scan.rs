@@ -14,7 +14,7 @@ use crate::cgroup::{
     walk::{self, Found},
 };
 use crate::event::{Event, EventKind, OomLevel};
-use crate::kernel::host;
+use crate::clock;
 use crate::lifecycle::Input;
 
 impl Node {
@@ -28,7 +28,7 @@ impl Node {
                 "no kubepods cgroup yet: waiting for the kubelet to make one"
             ),
         }
-        self.next_rescan_ns = host::boot_ns() + super::RESCAN_NS;
+        self.next_rescan_ns = clock::boot_ns() + super::RESCAN_NS;
         tracing::info!(
             cgroups = self.tree.len(),
             containers = self.containers.len(),
@@ -45,7 +45,7 @@ impl Node {
     }
 
     fn scan(&mut self, root: &Path) {
-        let now = host::boot_ns();
+        let now = clock::boot_ns();
         let Some(id) = self.track_root(root) else { return };
         self.tree.insert_root(id, root.to_owned());
         self.begin_snapshots(root);
@@ -195,7 +195,7 @@ impl Node {
     }
 
     fn container_made(&mut self, id: CgroupId, origin: Origin, made_boot_ns: Option<u64>) {
-        let now = host::boot_ns();
+        let now = clock::boot_ns();
         let since = made_boot_ns.unwrap_or(now);
         let oom_seen = self.oom_seen(id);
         if made_boot_ns.is_none()

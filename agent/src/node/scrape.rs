@@ -58,7 +58,7 @@ impl Node {
     pub fn look(&mut self) -> Look {
         self.turn();
         self.sample();
-        let now = host::boot_ns();
+        let now = clock::boot_ns();
         let open = self.lifecycle.open_shutdowns().map(|(container, open)| OpenShutdown {
             container,
             open_ns: now.saturating_sub(open.since_boot_ns),
@@ -118,13 +118,13 @@ impl Node {
     /// Brings the store up to date: one pass over all cgroups, then the files that the pass does
     /// not cover.
     fn sample(&mut self) {
-        let begin = host::boot_ns();
+        let begin = clock::boot_ns();
         let compared = self.begin_comparing();
         self.flush();
         let Self { tree, containers, reader, store, kernel, unclear, page_bytes, .. } = self;
         let page_bytes = *page_bytes;
         let (figures, covered, elements) = pass(kernel);
-        let passed = host::boot_ns();
+        let passed = clock::boot_ns();
         let mut success = true;
         let mut pods: HashMap<CgroupId, CgroupId> = HashMap::new();
         unclear.clear();
@@ -174,7 +174,7 @@ impl Node {
         if let Some(elements) = elements {
             finish_comparing(elements, compared, &figures, page_bytes);
         }
-        let end = host::boot_ns();
+        let end = clock::boot_ns();
         self.runs.files = Some((end.saturating_sub(passed), success));
         if !figures.is_empty() {
             self.runs.snapshot = Some(passed.saturating_sub(begin));
@@ -224,7 +224,7 @@ impl Node {
                     success: self.kernel.as_ref().is_some_and(|kernel| kernel.snapshot.is_some()),
                 },
             ],
-            pod_metadata_age_ns: self.pod_metadata_age_ns(host::boot_ns()),
+            pod_metadata_age_ns: self.pod_metadata_age_ns(clock::boot_ns()),
             pods_dropped: self.pods.dropped(),
             events_unseen: vec![("oom_kill", self.unseen_oom_kills)],
             process: ProcessStats::read(),

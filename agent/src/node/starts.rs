@@ -6,7 +6,7 @@ use crate::cgroup::CgroupId;
 use crate::kube::pod::{Pod, Role};
 use crate::kube::pods::Known;
 use crate::lifecycle::startup::Start;
-use crate::metrics::wall::WallOffset;
+use crate::clock::WallOffset;
 
 const SECOND_NS: u64 = 1_000_000_000;
 

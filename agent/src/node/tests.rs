@@ -10,7 +10,7 @@ use crate::event::{Task, TaskKey};
 use crate::kube::convert;
 use crate::kube::news::{NewsKind, PodNews};
 use crate::metrics::edition::{Edition, Format, Reader};
-use crate::metrics::wall::WallOffset;
+use crate::clock::WallOffset;
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
 const MS: u64 = 1_000_000;
@@ -78,7 +78,7 @@ impl World {
             },
             "status": {"phase": "Pending"}
         });
-        Self { node, pod_cgroup, now: host::boot_ns(), pod, _dir: dir }
+        Self { node, pod_cgroup, now: clock::boot_ns(), pod, _dir: dir }
     }
 
     /// Moments are told before or after the beginning of the test.

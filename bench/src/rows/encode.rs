@@ -10,7 +10,7 @@ use agent::lifecycle::fact::{Cause, EndSource, Fact, FactKind, Started, Terminat
 use agent::metrics::edition::{Edition, Format, Reader};
 use agent::metrics::node::NodeStats;
 use agent::metrics::store::{Store, StoreOptions};
-use agent::metrics::wall::WallOffset;
+use agent::clock::WallOffset;
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use prometheus::{Encoder as _, TextEncoder};

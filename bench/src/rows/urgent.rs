@@ -67,7 +67,7 @@ async fn rounds(node: &Node, rounds: u32) -> Result<Series> {
             ring.drain(&mut events);
         }
         let at = times_of(&events).context("no record")?;
-        times.push(host::boot_ns().saturating_sub(at) as f64 / 1e9);
+        times.push(clock::boot_ns().saturating_sub(at) as f64 / 1e9);
     }
     Ok(times)
 }

@@ -27,7 +27,7 @@ fn process_stuck_after_its_exit_stays_an_open_shutdown() {
     node.event(&end(95 * SEC, init(), KILLED));
     assert_eq!(node.lifecycle.open_shutdowns().count(), 0);
     node.run_to(96 * SEC);
-    assert_eq!(node.death().1.shutdown_ns, Some(85 * SEC));
+    assert_eq!(node.death().1.shutdown_ns(), Some(85 * SEC));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn without_a_status_the_signals_tell() {
     let (_, death) = death_of(&[kill.clone(), empty(3 * SEC + MS, WEB)]);
     assert_eq!((death.cause, death.status), (Cause::KilledWithoutStopSignal, None));
     let (_, death) = death_of(&[signal(2 * SEC, term()), kill, empty(3 * SEC + MS, WEB)]);
-    assert_eq!((death.cause, death.killed), (Cause::KilledAfterGrace, true));
+    assert_eq!((death.cause, death.outcome), (Cause::KilledAfterGrace, Outcome::Killed));
     let died = [deadly(2 * SEC, TERM, runc(), init()), empty(3 * SEC, WEB)];
     assert_eq!(death_of(&died).1.cause, Cause::Signal);
 }
@@ -97,7 +97,7 @@ fn flush_settles_what_has_ended_and_only_that() {
     node.event(&exit(2 * SEC, side, EXITED));
     node.apply(Input::Flush { now_boot_ns: 2 * SEC });
     assert_eq!(node.death().0, 2 * SEC);
-    assert_eq!(node.facts().last().map(|fact| fact.container), Some(WEB));
+    assert_eq!(node.last_subject(), Some(WEB));
     node.run_to(9 * SEC);
     assert_eq!(node.deaths().len(), 1, "once");
 }
@@ -118,13 +118,13 @@ fn containers_of_a_pod_stop_each_for_itself() {
     let deaths = node.deaths();
     assert_eq!(deaths[0].1.cause, Cause::Completed);
     assert_eq!(deaths[1].1.cause, Cause::KilledAfterGrace);
-    assert_eq!(deaths[1].1.shutdown_ns, Some(2 * SEC - MS));
+    assert_eq!(deaths[1].1.shutdown_ns(), Some(2 * SEC - MS));
 }
 
 #[test]
 fn stop_signal_before_the_agent_began_is_not_known() {
     // The agent restarted in the middle of a shutdown: nothing tells this kill from one without
-    // a stop signal but that the container is `existing`.
+    // a stop signal but that the container is older than the agent.
     let mut node = Node::new();
     node.made(WEB, true);
     node.found(init(), HOST);
@@ -134,8 +134,8 @@ fn stop_signal_before_the_agent_began_is_not_known() {
     node.run_to(11 * SEC);
     let (_, death) = node.death();
     assert_eq!(death.cause, Cause::KilledWithoutStopSignal);
-    assert_eq!(death.shutdown_ns, None);
-    assert!(node.starts()[0].existing);
+    assert_eq!(death.shutdown_ns(), None);
+    assert!(node.starts()[0].before_agent);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn last_thread_seen_twice_gives_the_cpu_time_of_the_later() {
 #[test]
 fn stop_signal_after_the_end_is_no_shutdown() {
     let (_, death) = death_of(&[empty(2 * SEC, WEB), signal(2 * SEC + MS, term())]);
-    assert_eq!(death.shutdown_ns, None);
+    assert_eq!(death.shutdown_ns(), None);
 }
 
 #[test]

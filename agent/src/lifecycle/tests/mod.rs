@@ -6,7 +6,10 @@ mod orders;
 mod shutdowns;
 mod starts;
 
-use super::fact::{Cause, EndSource, Fact, FactKind, OomFact, Started, StopSignal, Termination};
+use super::fact::{
+    Cause, EndSource, Fact, FactKind, FatalSignal, OomFact, Outcome, Sender, Started, StopSignal, Termination,
+};
+use super::subject::Birth;
 use super::{Input, Lifecycle, Output, SETTLE_NS};
 use crate::cgroup::CgroupId;
 use crate::event::{
@@ -108,6 +111,10 @@ fn removed(at: u64, cgroup: CgroupId) -> Event {
     kernel_event(at, EventKind::CgroupRemoved(cgroup))
 }
 
+fn fatal(signal: u32, sender: Sender) -> Option<FatalSignal> {
+    Some(FatalSignal { signal, sender })
+}
+
 const KILLED: ExitStatus = ExitStatus::Signal { signal: KILL, core: false };
 
 struct Node {
@@ -139,8 +146,8 @@ impl Node {
 
     fn made_seen(&mut self, container: CgroupId, existing: bool, oom_seen: &[OomLevel]) {
         let pod = Some(POD);
-        let time_boot_ns = SEC / 2;
-        self.apply(Input::ContainerMade { container, pod, time_boot_ns, existing, oom_seen });
+        let birth = Birth::new((!existing).then_some(SEC / 2), SEC / 2);
+        self.apply(Input::ContainerMade { container, pod, birth, oom_seen });
     }
 
     fn event(&mut self, event: &Event) {
@@ -176,11 +183,19 @@ impl Node {
         self.lifecycle.next_deadline().is_none()
     }
 
+    /// The container that the last fact is about.
+    fn last_subject(&self) -> Option<CgroupId> {
+        self.out.iter().rev().find_map(|output| match output {
+            Output::Fact { container, .. } => Some(*container),
+            _ => None,
+        })
+    }
+
     fn facts(&self) -> Vec<Fact> {
         self.out
             .iter()
             .filter_map(|output| match output {
-                Output::Fact(fact) => Some(fact.clone()),
+                Output::Fact { fact, .. } => Some(fact.clone()),
                 _ => None,
             })
             .collect()
@@ -218,7 +233,7 @@ impl Node {
         self.facts()
             .into_iter()
             .filter_map(|fact| match fact.kind {
-                FactKind::Terminated(termination) => Some((fact.time_boot_ns, termination)),
+                FactKind::Ended(termination) => Some((fact.time_boot_ns, termination)),
                 _ => None,
             })
             .collect()

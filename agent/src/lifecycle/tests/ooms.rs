@@ -50,7 +50,7 @@ fn init_killed_at_its_own_limit() {
     assert_eq!(kinds.len(), 2, "the OOM first");
     let (_, death) = node.death();
     assert_eq!(death.cause, Cause::Oom);
-    assert_eq!(death.fatal, Some((KILL, Sender::Kernel)));
+    assert_eq!(death.fatal, fatal(KILL, Sender::Kernel));
 }
 
 #[test]
@@ -64,8 +64,8 @@ fn oom_comes_before_every_other_cause() {
     node.run_to(4 * SEC);
     let (_, death) = node.death();
     assert_eq!(death.cause, Cause::Oom);
-    assert_eq!((death.shutdown_ns, death.killed), (Some(SEC), true));
-    assert_eq!(death.fatal, Some((KILL, Sender::Kernel)), "its record is lost");
+    assert_eq!((death.shutdown_ns(), death.outcome), (Some(SEC), Outcome::Killed));
+    assert_eq!(death.fatal, fatal(KILL, Sender::Kernel), "its record is lost");
 }
 
 #[test]
@@ -231,9 +231,12 @@ fn oom_of_a_pod_in_another_containers_context_belongs_to_the_victims_container()
     node.event(&oom(2 * SEC, init(), side, (0, 1), [1, 0, 0]));
     node.event(&end(2 * SEC, init(), KILLED));
     node.run_to(3 * SEC);
-    let facts = node.facts();
     assert_eq!(node.ooms(), [fact(OomScope::Pod, OomVictim::Init, 1)]);
-    assert_eq!(facts[1].container, WEB);
+    let about_oom = node.out.iter().find_map(|output| match output {
+        Output::Fact { container, fact: Fact { kind: FactKind::Oom(_), .. } } => Some(*container),
+        _ => None,
+    });
+    assert_eq!(about_oom, Some(WEB));
     // The Pod's counter is shared: only the next rise is the next OOM.
     node.event(&oom(9 * SEC, task(111, SIDE, "child"), side, (1, 1), [1, 0, 0]));
     node.event(&oom(20 * SEC, task(112, SIDE, "child"), side, (1, 2), [2, 0, 0]));

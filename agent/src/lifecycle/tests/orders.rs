@@ -72,10 +72,11 @@ proptest! {
         let expected = Termination {
             cause: Cause::Oom,
             status: Some(KILLED),
-            shutdown_ns: Some(16 * MS),
-            killed: true,
-            fatal: Some((KILL, Sender::Kernel)),
-            end_source: EndSource::ParentTold,
+            stop_boot_ns: Some(SEC + 10 * MS),
+            end_boot_ns: SEC + 26 * MS,
+            outcome: Outcome::Killed,
+            fatal: fatal(KILL, Sender::Kernel),
+            end_source: EndSource::ParentNotified,
             init_cpu_ns: Some(7),
         };
         prop_assert_eq!(node.death(), (SEC + 26 * MS, expected));
@@ -95,8 +96,8 @@ proptest! {
         let (time, death) = node.death();
         prop_assert_eq!(time, SEC + 25 * MS);
         prop_assert_eq!(death.cause, Cause::KilledAfterGrace);
-        prop_assert_eq!(death.shutdown_ns, Some(15 * MS));
-        prop_assert_eq!(death.fatal, Some((KILL, Sender::Runtime)));
+        prop_assert_eq!(death.shutdown_ns(), Some(15 * MS));
+        prop_assert_eq!(death.fatal, fatal(KILL, Sender::Runtime));
         prop_assert_eq!(node.kinds().len(), 4, "{:?}", node.kinds());
         prop_assert!(node.lifecycle.is_empty() && node.idle());
     }
@@ -119,13 +120,13 @@ proptest! {
             .collect();
         let (time, death) = play(&events).death();
         let expected = match keep {
-            1 | 3 | 5 | 7 => (SEC + 25 * MS, EndSource::ParentTold),
+            1 | 3 | 5 | 7 => (SEC + 25 * MS, EndSource::ParentNotified),
             2 | 6 => (SEC + 26 * MS, EndSource::CgroupEmpty),
             _ => (SEC + 30 * MS, EndSource::CgroupRemoved),
         };
         prop_assert_eq!((time, death.end_source), expected);
         prop_assert_eq!(death.cause, Cause::KilledAfterGrace);
-        prop_assert_eq!(death.fatal, Some((KILL, Sender::Runtime)));
+        prop_assert_eq!(death.fatal, fatal(KILL, Sender::Runtime));
         prop_assert_eq!(death.status.is_some(), with_exit || keep & 1 != 0);
     }
 }
@@ -293,7 +294,7 @@ proptest! {
                         FactKind::Started(_) => 0,
                         FactKind::StopSignal(_) => 1,
                         FactKind::KilledAfterStopSignal => 2,
-                        FactKind::Terminated(_) => 3,
+                        FactKind::Ended(_) => 3,
                         FactKind::StartFailed => 4,
                         FactKind::Oom(_) => continue,
                     };

@@ -27,10 +27,11 @@ fn container_that_stops_in_time() {
     let termination = Termination {
         cause: Cause::Completed,
         status: Some(EXITED),
-        shutdown_ns: Some(2 * SEC + MS),
-        killed: false,
+        stop_boot_ns: Some(10 * SEC),
+        end_boot_ns: 12 * SEC + MS,
+        outcome: Outcome::Exited,
         fatal: None,
-        end_source: EndSource::ParentTold,
+        end_source: EndSource::ParentNotified,
         init_cpu_ns: Some(7),
     };
     assert_eq!(node.death(), (12 * SEC + MS, termination));
@@ -64,9 +65,9 @@ fn container_that_is_killed_after_its_grace() {
     let (time, death) = node.death();
     assert_eq!(time, 40 * SEC + 5 * MS);
     assert_eq!(death.cause, Cause::KilledAfterGrace);
-    assert_eq!(death.shutdown_ns, Some(30 * SEC + 5 * MS));
-    assert!(death.killed);
-    assert_eq!(death.fatal, Some((KILL, Sender::Runtime)));
+    assert_eq!(death.shutdown_ns(), Some(30 * SEC + 5 * MS));
+    assert_eq!(death.outcome, Outcome::Killed);
+    assert_eq!(death.fatal, fatal(KILL, Sender::Runtime));
     let kills = node.kinds().iter().filter(|k| **k == FactKind::KilledAfterStopSignal).count();
     assert_eq!(kills, 1);
 }
@@ -89,7 +90,7 @@ fn signal_to_a_dying_or_zombie_init_is_no_stop_signal() {
     assert_eq!(stop_of(&[exits, late.clone()]), []);
     assert_eq!(stop_of(&[deadly(2 * SEC, KILL, runc(), init()), late.clone()])[..], []);
     let (_, death) = death_of(&[late, end(4 * SEC, init(), EXITED)]);
-    assert_eq!((death.cause, death.shutdown_ns), (Cause::Completed, None), "it exited by itself");
+    assert_eq!((death.cause, death.shutdown_ns()), (Cause::Completed, None), "it exited by itself");
 }
 
 #[test]
@@ -101,9 +102,9 @@ fn stop_signal_without_a_handler_kills_and_counts() {
     node.run_to(3 * SEC);
     let (_, death) = node.death();
     assert_eq!(death.cause, Cause::Signal);
-    assert_eq!(death.shutdown_ns, Some(MS));
-    assert!(!death.killed);
-    assert_eq!(death.fatal, Some((TERM, Sender::Runtime)));
+    assert_eq!(death.shutdown_ns(), Some(MS));
+    assert_eq!(death.outcome, Outcome::Exited);
+    assert_eq!(death.fatal, fatal(TERM, Sender::Runtime));
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn first_stop_signal_counts_and_later_ones_do_not() {
     assert_eq!(stop_of(&events).len(), 1);
     let end = end(20 * SEC, init(), EXITED);
     let events: Vec<Event> = events.into_iter().chain([end]).collect();
-    assert_eq!(death_of(&events).1.shutdown_ns, Some(10 * SEC));
+    assert_eq!(death_of(&events).1.shutdown_ns(), Some(10 * SEC));
 }
 
 #[test]
@@ -176,8 +177,8 @@ fn sigkill_by_hand_without_a_stop_signal() {
     let hand = task(70, HOST, "bash");
     let (_, death) = death_of(&[deadly(2 * SEC, KILL, hand, init()), end(2 * SEC, init(), KILLED)]);
     assert_eq!(death.cause, Cause::KilledWithoutStopSignal);
-    assert_eq!((death.shutdown_ns, death.killed), (None, false));
-    assert_eq!(death.fatal, Some((KILL, Sender::Host)));
+    assert_eq!((death.shutdown_ns(), death.outcome), (None, Outcome::Exited));
+    assert_eq!(death.fatal, fatal(KILL, Sender::Host));
 }
 
 #[test]
@@ -227,7 +228,7 @@ fn fatal_signal_has_the_sender_of_its_last_record() {
         deadly(3 * SEC, HUP, task(101, WEB, "sh"), init()),
         end(3 * SEC + MS, init(), ExitStatus::Signal { signal: HUP, core: false }),
     ];
-    assert_eq!(death_of(&events).1.fatal, Some((HUP, Sender::SameContainer)));
+    assert_eq!(death_of(&events).1.fatal, fatal(HUP, Sender::SameContainer));
 }
 
 #[test]
@@ -237,11 +238,11 @@ fn fatal_signal_without_a_record_is_the_kernels_or_the_containers() {
         death_of(&[end(2 * SEC, init(), status)]).1
     };
     for signal in [4, 5, 7, 8, SEGV, 24, 25, 31] {
-        assert_eq!(ended(signal).fatal, Some((signal, Sender::Kernel)));
+        assert_eq!(ended(signal).fatal, fatal(signal, Sender::Kernel));
         assert_eq!(ended(signal).cause, Cause::Signal);
     }
-    assert_eq!(ended(ABRT).fatal, Some((ABRT, Sender::SameContainer)));
-    assert_eq!(ended(KILL).fatal, Some((KILL, Sender::Host)));
+    assert_eq!(ended(ABRT).fatal, fatal(ABRT, Sender::SameContainer));
+    assert_eq!(ended(KILL).fatal, fatal(KILL, Sender::Host));
 }
 
 #[test]
@@ -260,7 +261,7 @@ fn end_of_a_shared_pid_namespace_is_the_kernels_kill() {
     assert_eq!(node.kinds().len(), 1, "nobody sent it to init");
     node.event(&end(3 * SEC, init(), KILLED));
     node.run_to(4 * SEC);
-    assert_eq!(node.death().1.fatal, Some((KILL, Sender::Kernel)));
+    assert_eq!(node.death().1.fatal, fatal(KILL, Sender::Kernel));
 }
 
 #[test]
@@ -270,7 +271,7 @@ fn signal_that_a_handler_took_is_not_the_one_that_dumped_core() {
         signal(3 * SEC, plain(QUIT, task(101, WEB, "sh"), init())),
         end(3 * SEC + MS, init(), ExitStatus::Signal { signal: QUIT, core: true }),
     ];
-    assert_eq!(death_of(&events).1.fatal, Some((QUIT, Sender::SameContainer)));
+    assert_eq!(death_of(&events).1.fatal, fatal(QUIT, Sender::SameContainer));
 }
 
 #[test]
@@ -300,6 +301,6 @@ fn nothing_reaches_a_killed_process() {
         let ended = end(2 * SEC + 2 * MS, init(), KILLED);
         let (_, death) = death_of(&[order[0].clone(), order[1].clone(), ended]);
         assert_eq!(death.cause, Cause::KilledWithoutStopSignal);
-        assert_eq!(death.shutdown_ns, None);
+        assert_eq!(death.shutdown_ns(), None);
     }
 }

@@ -17,7 +17,7 @@ fn first_exec_from_outside_is_init() {
     let mut node = Node::new();
     node.made(WEB, false);
     node.event(&exec(SEC, init(), shim(), &["/web"]));
-    let started = Started { init: init().key, existing: false, is_pause: false };
+    let started = Started { init: init().key, before_agent: false, is_pause: false };
     let fact = Fact { container: WEB, time_boot_ns: SEC, kind: FactKind::Started(started) };
     assert_eq!(node.out, [Output::SetInit { container: WEB, tgid: 100 }, Output::Fact(fact)]);
     assert_eq!(node.lifecycle.init_of(WEB), Some(init().key));
@@ -94,7 +94,7 @@ fn stages_before_init_are_neither_init_nor_deaths() {
     // The stage becomes the container's program in the same process.
     let web = Task { comm: "web".into(), ..pid1 };
     node.event(&exec(4 * SEC, web, shim(), &["/web"]));
-    assert_eq!(node.starts(), [Started { init: web.key, existing: false, is_pause: false }]);
+    assert_eq!(node.starts(), [Started { init: web.key, before_agent: false, is_pause: false }]);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn events_of_an_existing_container_wait_for_the_walk() {
     node.run_to(3 * SEC);
     assert_eq!(node.starts()[0].init, init().key);
     assert_eq!(node.stops().len(), 1);
-    assert_eq!(node.death().1.shutdown_ns, Some(SEC));
+    assert_eq!(node.death().1.shutdown_ns(), Some(SEC));
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn existing_container_without_processes_is_not_started_yet() {
     node.apply(Input::WalkDone { tasks_read: true });
     node.event(&exec(SEC, task(90, WEB, "6"), runc(), &["runc", "init"]));
     node.event(&exec(SEC, init(), shim(), &["/web"]));
-    assert_eq!(node.starts(), [Started { init: init().key, existing: false, is_pause: false }]);
+    assert_eq!(node.starts(), [Started { init: init().key, before_agent: false, is_pause: false }]);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn exec_in_the_race_with_the_walk_becomes_init_after_it() {
     node.made(WEB, true);
     node.event(&exec(SEC, init(), shim(), &["/web"]));
     node.apply(Input::WalkDone { tasks_read: true });
-    assert_eq!(node.starts(), [Started { init: init().key, existing: false, is_pause: false }]);
+    assert_eq!(node.starts(), [Started { init: init().key, before_agent: false, is_pause: false }]);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn birth_told_after_the_walk_found_it_makes_it_new() {
     node.made(WEB, true);
     node.event(&exec(SEC, init(), shim(), &["/web"]));
     node.made(WEB, false);
-    assert_eq!(node.starts(), [Started { init: init().key, existing: false, is_pause: false }]);
+    assert_eq!(node.starts(), [Started { init: init().key, before_agent: false, is_pause: false }]);
     assert_eq!(node.lifecycle.len(), 1);
 }
 
@@ -329,7 +329,7 @@ fn senders_are_told_by_cgroup_first() {
         node.event(&deadly(2 * SEC, ABRT, sender, init()));
         node.event(&end(2 * SEC, init(), ExitStatus::Signal { signal: ABRT, core: true }));
         node.run_to(3 * SEC);
-        assert_eq!(node.death().1.fatal, Some((ABRT, expected)), "{sender:?}");
+        assert_eq!(node.death().1.fatal, fatal(ABRT, expected), "{sender:?}");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::metrics::edition::{Edition, Format, Reader};
 use crate::metrics::node::{CollectorStats, NodeStats};
 use crate::metrics::process::ProcessStats;
 use crate::metrics::store::{Store, StoreOptions};
-use crate::metrics::wall::WallOffset;
+use crate::clock::WallOffset;
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const WALL: WallOffset = WallOffset { unix_less_boot_ns: 1_700_000_000_000_000_000 };

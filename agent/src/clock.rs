@@ -1,9 +1,42 @@
-//! From the kernel's clock to the calendar's.
+//! Clocks: the kernel's boot time, Unix time, and what lies between them.
+
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// What to add to a `CLOCK_BOOTTIME` to get Unix time. It changes when the clock is set, so the
-/// owner reads it anew for each batch of facts.
+/// Nanoseconds in a second.
+pub const SECOND_NS: u64 = 1_000_000_000;
+
+/// Nanoseconds of `CLOCK_BOOTTIME`: the clock of every kernel event.
+#[must_use]
+pub fn boot_ns() -> u64 {
+    // The clock exists on every Linux that runs this program.
+    ClockId::CLOCK_BOOTTIME
+        .now()
+        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// One reading of the clocks. The owner takes one for each tick and passes it on, so that all that
+/// is decided in a tick is decided at the same moment, and tests choose the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// `CLOCK_BOOTTIME`.
+    pub boot_ns: u64,
+    /// From there to Unix time.
+    pub wall: WallOffset,
+}
+
+impl Now {
+    /// Reads both clocks.
+    #[must_use]
+    pub fn read() -> Self {
+        // Linux has both clocks; without the calendar's, boot time is shown in its place.
+        Self { boot_ns: boot_ns(), wall: WallOffset::now().unwrap_or_default() }
+    }
+}
+
+/// The offset that makes Unix time of a `CLOCK_BOOTTIME`. It changes when the clock is set, so the
+/// owner reads it again in each tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WallOffset {
     /// Unix time less boot time.
@@ -24,7 +57,7 @@ impl WallOffset {
         Ok(Self { unix_less_boot_ns: ns(unix).saturating_sub(ns(boot)) })
     }
 
-    /// The moment of a Unix time; `None` before the machine booted.
+    /// The boot time of a Unix time; `None` before the machine booted.
     #[must_use]
     pub const fn boot_ns(self, time_unix_ns: u64) -> Option<u64> {
         match self.unix_less_boot_ns.checked_neg() {
@@ -33,7 +66,7 @@ impl WallOffset {
         }
     }
 
-    /// Unix time of a moment, not before 1970.
+    /// The Unix time of a boot time, not before 1970.
     #[must_use]
     pub const fn unix_ns(self, time_boot_ns: u64) -> u64 {
         time_boot_ns.saturating_add_signed(self.unix_less_boot_ns)
@@ -42,7 +75,14 @@ impl WallOffset {
 
 #[cfg(test)]
 mod tests {
-    use super::WallOffset;
+    use super::{Now, WallOffset, boot_ns};
+
+    #[test]
+    fn the_boot_clock_runs() {
+        let first = Now::read();
+        assert!(first.boot_ns > 0);
+        assert!(boot_ns() >= first.boot_ns);
+    }
 
     #[test]
     fn boot_time_and_offset_make_unix_time() {

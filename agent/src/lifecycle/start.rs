@@ -66,6 +66,8 @@ pub struct Start {
     pub started_boot_ns: Option<u64>,
     /// It is ready.
     pub ready_boot_ns: Option<u64>,
+    /// It has become ready with this very progress: said once for each start.
+    pub just_ready: bool,
 }
 
 impl Start {
@@ -105,6 +107,7 @@ mod tests {
         running_boot_ns: Some(60),
         started_boot_ns: Some(90),
         ready_boot_ns: Some(100),
+        just_ready: true,
     };
 
     fn phases(start: &Start) -> [Option<u64>; 6] {

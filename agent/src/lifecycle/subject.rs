@@ -1,0 +1,112 @@
+//! Subjects: the container instance or the Pod that a fact is about, with its identity.
+
+use std::sync::Arc;
+
+use crate::cgroup::CgroupId;
+use crate::kube::identity::Identity;
+
+/// The birth of a cgroup, as far as the agent saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Birth {
+    /// The agent saw it being made.
+    Seen {
+        /// `CLOCK_BOOTTIME` of `cgroup_mkdir`.
+        boot_ns: u64,
+    },
+    /// It was there when the agent looked: older than the agent, or made while records were lost.
+    BeforeAgent {
+        /// `CLOCK_BOOTTIME` at which it was found.
+        found_boot_ns: u64,
+    },
+}
+
+impl Birth {
+    /// The birth of a cgroup that was made at `made_boot_ns`, or else found at `found_boot_ns`.
+    #[must_use]
+    pub const fn new(made_boot_ns: Option<u64>, found_boot_ns: u64) -> Self {
+        match made_boot_ns {
+            Some(boot_ns) => Self::Seen { boot_ns },
+            None => Self::BeforeAgent { found_boot_ns },
+        }
+    }
+
+    /// The moment since when the agent knows the cgroup, `CLOCK_BOOTTIME`.
+    #[must_use]
+    pub const fn since_boot_ns(self) -> u64 {
+        match self {
+            Self::Seen { boot_ns } => boot_ns,
+            Self::BeforeAgent { found_boot_ns } => found_boot_ns,
+        }
+    }
+
+    /// The moment at which the cgroup was made, `CLOCK_BOOTTIME`; `None` if nobody saw it.
+    #[must_use]
+    pub const fn made_boot_ns(self) -> Option<u64> {
+        match self {
+            Self::Seen { boot_ns } => Some(boot_ns),
+            Self::BeforeAgent { .. } => None,
+        }
+    }
+
+    /// Whether the agent saw the cgroup being made.
+    #[must_use]
+    pub const fn is_seen(self) -> bool {
+        matches!(self, Self::Seen { .. })
+    }
+}
+
+/// A container instance with its identity. Made once, when the container gets its name, and shared
+/// by all that keep something about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The container's own cgroup: neither a nested one nor the Pod's.
+    pub cgroup: CgroupId,
+    /// The cgroup of its Pod; `None` in host mode.
+    pub pod_cgroup: Option<CgroupId>,
+    /// Namespace, Pod, UID, container, container id, image, role, QoS class, runtime, workload.
+    pub identity: Identity,
+    /// The birth of its cgroup.
+    pub birth: Birth,
+}
+
+/// A Pod that has a container which is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodWho {
+    /// The Pod's own cgroup.
+    pub cgroup: CgroupId,
+    /// Namespace; empty when not known.
+    pub namespace: String,
+    /// Pod name, else its UID.
+    pub pod: String,
+    /// UID, as in [`Identity::pod_uid`].
+    pub uid: String,
+}
+
+/// The subject of a fact or of a sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A container instance.
+    Container(Arc<Who>),
+    /// A Pod.
+    Pod(Arc<PodWho>),
+}
+
+impl Subject {
+    /// The cgroup of the subject: the container's own, or the Pod's.
+    #[must_use]
+    pub fn cgroup(&self) -> CgroupId {
+        match self {
+            Self::Container(who) => who.cgroup,
+            Self::Pod(who) => who.cgroup,
+        }
+    }
+
+    /// The container instance, if the subject is one.
+    #[must_use]
+    pub const fn container(&self) -> Option<&Arc<Who>> {
+        match self {
+            Self::Container(who) => Some(who),
+            Self::Pod(_) => None,
+        }
+    }
+}
