@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::demo::{DemoArgs, DemoWorkArgs};
 use crate::kube::client::{Reach, Trust};
 use crate::kube::source::{Chosen, PodsSource, Surroundings, parse_kubelet_address};
+use crate::log::Format;
 use crate::node::Source;
 
 /// How every Pod on this node lives and dies, from the kernel's own record.
@@ -195,7 +196,8 @@ pub struct AgentArgs {
         default_value = "200000"
     )]
     pub max_series: usize,
-    /// What to log: error, warn, info, debug, trace, or a filter of the tracing crate.
+    /// Level of the log: error, warn, info, debug or trace; or a list of them by part, such as
+    /// info,agent::kube=debug.
     #[arg(
         long = "log.level",
         env = "PODVITALS_LOG_LEVEL",
@@ -203,6 +205,10 @@ pub struct AgentArgs {
         default_value = "info"
     )]
     pub log_level: String,
+
+    /// Format of the log: text for people, json for log pipelines (an object in each line).
+    #[arg(long = "log.format", value_name = "FORMAT", env = "PODVITALS_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: Format,
 }
 
 /// Settings from defaults and the environment alone.

@@ -14,6 +14,7 @@ pub mod http;
 pub mod kernel;
 pub mod kube;
 pub mod lifecycle;
+pub mod log;
 pub mod metrics;
 pub mod node;
 pub mod reader;

@@ -1,13 +1,11 @@
 //! Starting the agent: the only place that knows every room, and the only one that starts tasks.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent_common::{map::EVENTS_BYTES, snapshot::HAS_STATISTICS};
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -16,11 +14,13 @@ use crate::bpf::{
     load::{self, Survey},
     plan::{self, SUBJECTS, Sizes},
     ring::Ring,
+    start::Kernel,
 };
 use crate::cgroup::{figures::Covered, statistics::Elements, tree, walk};
 use crate::cli::{AgentArgs, Mode, PodsArgs};
-use crate::http::{self, Request, Status};
-use crate::kernel::{cgroup_mount, host, snapshot_offsets::SnapshotOffsets};
+use crate::clock::Now;
+use crate::http;
+use crate::kernel::{cgroup_mount, heap, host, snapshot_offsets::SnapshotOffsets};
 use crate::kube::{
     client::client,
     kubelet,
@@ -28,8 +28,9 @@ use crate::kube::{
     source::{self, Chosen},
     watch as pod_watch,
 };
-use crate::metrics::{edition::Edition, store::StoreOptions};
-use crate::node::{Kernel, Node, Options};
+use crate::log;
+use crate::metrics::store::StoreOptions;
+use crate::node::{Node, Options, owner};
 
 /// File descriptors that are left for everything but cgroup files.
 const FDS_RESERVED: u64 = 160;
@@ -42,30 +43,12 @@ const WORKLOAD_LINGER: Duration = Duration::from_secs(3600);
 /// If it cannot begin: no cgroup v2, a port that is in use, an unusable setting. What is only
 /// missing in part is said in the log and in the metrics.
 pub fn main(args: &AgentArgs) -> anyhow::Result<()> {
-    start_log(&args.log_level)?;
+    log::start(&args.log_level, args.log_format)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = http::bind(args.listen_address).await?;
         agent(args, listener, stop_signal()?).await
     })
-}
-
-fn start_log(level: &str) -> anyhow::Result<()> {
-    let mut filter = tracing_subscriber::EnvFilter::try_new(level)
-        .with_context(|| format!("--log.level {level:?}"))?;
-    if !level.contains("kube") {
-        // They log each attempt; what changes is said here, once.
-        for quiet in ["kube_client=off", "kube_runtime=off"] {
-            filter = filter.add_directive(quiet.parse()?);
-        }
-    }
-    // A second start in one process, as in tests, keeps the first log.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .try_init();
-    Ok(())
 }
 
 /// Ends with the first SIGTERM or SIGINT.
@@ -103,7 +86,7 @@ pub async fn agent(
             None
         }
     };
-    trim_heap();
+    heap::trim();
     let address = listener.local_addr()?;
     let pods = source::choose(args.pods.source, args.pods.surroundings())?;
     let pulse = Pulse::default();
@@ -132,7 +115,7 @@ pub async fn agent(
         max_fds: raise_file_limit(),
     };
     let mut node = Node::new(options, kernel);
-    node.begin();
+    node.start(Now::read());
 
     let (handle, inbox) = http::channel();
     let (closing, closed) = watch::channel(false);
@@ -141,7 +124,7 @@ pub async fn agent(
         let _ = closed.wait_for(|closing| *closing).await;
     }));
     let news = watch_pods(pods, &args.pods, &pulse)?;
-    own(&mut node, inbox, news, stop, closing).await;
+    owner::own(&mut node, inbox, news, stop, closing).await;
     server.await.context("the server's task failed")?;
     tracing::info!("podvitals has stopped");
     Ok(())
@@ -166,83 +149,6 @@ fn watch_pods(
         Chosen::None(_) => {}
     }
     Ok(inbox)
-}
-
-/// The owner's loop. After `stop` it answers until the server has closed its last connection.
-async fn own(
-    node: &mut Node,
-    mut inbox: mpsc::Receiver<Request>,
-    mut news: mpsc::Receiver<PodNews>,
-    stop: impl Future<Output = ()>,
-    closing: watch::Sender<bool>,
-) {
-    let mut stop = std::pin::pin!(stop);
-    let mut stopping = false;
-    let mut answered = false;
-    loop {
-        tokio::select! {
-            () = woken(node.ring()) => node.turn(),
-            () = tokio::time::sleep(node.rest()) => {
-                node.turn();
-                // The bodies have been sent by now, and are some MB on a large node.
-                if std::mem::take(&mut answered) {
-                    trim_heap();
-                }
-            }
-            Some(news) = news.recv() => node.pod_news(news),
-            request = inbox.recv() => match request {
-                Some(request) => {
-                    answer(node, request, &mut inbox, stopping);
-                    answered = true;
-                }
-                None => return,
-            },
-            () = &mut stop, if !stopping => {
-                stopping = true;
-                node.stop();
-                let _ = closing.send(true);
-            }
-        }
-    }
-}
-
-async fn woken(ring: Option<&Ring>) {
-    match ring {
-        Some(ring) => ring.woken().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Answers a request, and with it all scrapes that wait behind it: one look at the node serves
-/// them all, and each edition is written once.
-fn answer(node: &mut Node, first: Request, inbox: &mut mpsc::Receiver<Request>, stopping: bool) {
-    let mut look = None;
-    let mut editions = HashMap::<Edition, Vec<Bytes>>::new();
-    let mut next = Some(first);
-    while let Some(request) = next {
-        // Who asked may have gone; that is no one's fault.
-        match request {
-            Request::Scrape(_, reply) if reply.is_closed() => {}
-            Request::Scrape(edition, reply) => {
-                let look = look.get_or_insert_with(|| node.look());
-                let pieces = editions.entry(edition).or_insert_with(|| node.expose(look, edition));
-                let _ = reply.send(pieces.clone());
-            }
-            Request::Ready(reply) => {
-                let _ = reply.send(readiness(stopping));
-            }
-            Request::Status(reply) => {
-                let not_ready = readiness(stopping).err();
-                let version = env!("CARGO_PKG_VERSION").to_owned();
-                let _ = reply.send(Status { version, not_ready, facts: node.facts() });
-            }
-        }
-        next = inbox.try_recv().ok();
-    }
-}
-
-fn readiness(stopping: bool) -> Result<(), String> {
-    if stopping { Err("the agent is stopping".into()) } else { Ok(()) }
 }
 
 /// The cgroup v2 directory to watch.
@@ -314,7 +220,7 @@ fn load_kernel(root: &Path) -> anyhow::Result<Kernel> {
         Ok(snapshot) => (Covered::by(snapshot.layout.known.into()), elements(snapshot)),
         Err(_) => (Covered::default(), Elements::none()),
     };
-    Ok(Kernel { programs, ring, snapshot: None, covered, elements })
+    Ok(Kernel { programs, ring, covered, elements })
 }
 
 /// What the kernel's types tell of the arrays behind `memory.stat`.
@@ -333,16 +239,6 @@ fn attached_programs(kernel: &Kernel) -> usize {
     kernel.programs.attached.iter().filter(|attached| attached.outcome.is_ok()).count()
 }
 
-/// Gives free memory back that the allocator keeps: what loading took (the kernel's types alone are
-/// some 30 MB), and the bodies of scrapes.
-fn trim_heap() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it has no preconditions, and touches free memory only.
-    unsafe {
-        nix::libc::malloc_trim(0);
-    }
-}
-
 /// Raises the limit of open files as far as it may be, and says how many cgroup files that allows.
 fn raise_file_limit() -> usize {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
@@ -351,55 +247,4 @@ fn raise_file_limit() -> usize {
         Err(_) => soft,
     };
     usize::try_from(soft.saturating_sub(FDS_RESERVED)).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::metrics::edition::{Format, Reader};
-
-    #[test]
-    fn one_look_serves_all_who_wait() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            mode: tree::Mode::Host,
-            cgroup_root: dir.path().to_owned(),
-            log_dir: dir.path().to_owned(),
-            pods: None,
-            source: crate::node::Source::Files,
-            store: StoreOptions::default(),
-            max_fds: 10,
-        };
-        let mut node = Node::new(options, None);
-        let (questions, mut inbox) = mpsc::channel(8);
-        let ask = |reader, format| {
-            let (to, answer) = oneshot::channel();
-            questions.try_send(Request::Scrape(Edition { reader, format }, to)).unwrap();
-            answer
-        };
-        let mut answers = [
-            ask(Reader::Scraper, Format::Text),
-            ask(Reader::Scraper, Format::OpenMetrics),
-            ask(Reader::Person, Format::Text),
-            ask(Reader::Scraper, Format::Text),
-        ];
-        drop(ask(Reader::Person, Format::OpenMetrics));
-        let first = inbox.try_recv().unwrap();
-        answer(&mut node, first, &mut inbox, false);
-        let bodies = answers.each_mut().map(|answer| answer.try_recv().unwrap());
-        let samples = |pieces: &[Bytes]| {
-            let text = String::from_utf8(pieces.concat()).unwrap();
-            let lines = text.lines().filter(|line| !line.starts_with('#'));
-            lines.map(str::to_owned).collect::<Vec<_>>()
-        };
-        let [text, open_metrics, person, again] = &bodies;
-        // What a look costs is in it: there was one.
-        assert_eq!(samples(text), samples(open_metrics));
-        assert_eq!(samples(text), samples(person));
-        assert!(samples(text).iter().any(|line| line.contains("collector_duration_seconds")));
-        assert_eq!(text[0].as_ptr(), again[0].as_ptr(), "the same edition is written once");
-        assert!(open_metrics.concat().ends_with(b"# EOF\n"));
-    }
 }

@@ -8,4 +8,5 @@ pub mod load;
 pub mod plan;
 pub mod ring;
 pub mod snapshot;
+pub mod start;
 pub mod tasks;

@@ -71,6 +71,26 @@ pub struct PodName {
     pub qos: Qos,
 }
 
+/// The origin of a container: what its cgroup's path tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A Pod's container.
+    Pod(PodName, ContainerName),
+    /// A unit of a plain machine: the path below the root, and the directory's name.
+    Unit(String, String),
+}
+
+impl Origin {
+    /// The names of a Pod's container.
+    #[must_use]
+    pub const fn pod(&self) -> Option<(&PodName, &ContainerName)> {
+        match self {
+            Self::Pod(pod, container) => Some((pod, container)),
+            Self::Unit(..) => None,
+        }
+    }
+}
+
 /// A container, as its cgroup names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ContainerName {

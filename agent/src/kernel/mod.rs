@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod capabilities;
 pub mod cgroup_mount;
+pub mod heap;
 pub mod host;
 pub mod memlock;
 pub mod offsets;

@@ -7,12 +7,15 @@
 //! once: a start, a stop signal, the kill after it.
 
 mod container;
+pub mod death;
 pub mod fact;
 pub mod grace;
 mod init;
 mod input;
 mod oom;
 mod output;
+pub mod reason;
+pub mod report;
 pub mod restart;
 pub mod session;
 mod shutdown;

@@ -1,18 +1,22 @@
-//! Restarts: a container of the same name that runs again.
+//! Restarts: a container of the same name that runs again. Pure.
 
 use std::collections::BTreeMap;
 
-/// A container runs again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Restart {
-    /// From the end of the instance before to the start of this one.
-    pub outage_ns: u64,
-}
+use super::fact::Restart;
 
-/// Starts and ends of containers, by what identifies one over its restarts.
+/// How long a start waits for the end before it. An end is published when it has settled, and so
+/// may be told after the start that follows it, by a second or so.
+const END_WAIT_NS: u64 = 2_000_000_000;
+/// How long a container is remembered that has neither started nor ended since: longer than the
+/// kubelet's longest back-off, and than the pull of a large image.
+const KEEP_NS: u64 = 3_600_000_000_000;
+/// Containers that are remembered; of more, the one that is quiet for longest is forgotten.
+const ENTRIES_MAX: usize = 20_000;
+
+/// The starts and ends of containers, by what identifies one over its restarts.
 ///
-/// An end is published after it has settled, and so may be told after the start that follows it:
-/// either order gives the same.
+/// A restart is told once: with the end before it if that is known within two seconds of the start,
+/// in whichever order the two are told, else without.
 #[derive(Debug)]
 pub struct History<K> {
     entries: BTreeMap<K, Entry>,
@@ -20,28 +24,43 @@ pub struct History<K> {
 
 #[derive(Debug, Default)]
 struct Entry {
-    restarts: u64,
     /// The start before the last.
     previous_boot_ns: Option<u64>,
     started_boot_ns: Option<u64>,
     /// The last end.
     ended_boot_ns: Option<u64>,
-    /// The last start still waits for the end before it.
+    /// The last start is a restart, and waits for the end before it.
     waits: bool,
 }
 
 impl Entry {
-    /// Matches the last start with the end before it, if both are known.
-    fn restart(&mut self) -> Option<Restart> {
-        let (started, ended) = self.started_boot_ns.zip(self.ended_boot_ns)?;
-        // An end before the start before belongs to an earlier instance: the one asked for was
-        // not seen.
-        let between = ended <= started && self.previous_boot_ns <= Some(ended);
+    /// The last start with the end before it, if it waits for that and it is known.
+    fn complete(&mut self) -> Option<Restart> {
+        let (started_boot_ns, ended) = self.started_boot_ns.zip(self.ended_boot_ns)?;
+        // An end before the start before belongs to an earlier instance: the one that is wanted
+        // was not seen.
+        let between = ended <= started_boot_ns && self.previous_boot_ns <= Some(ended);
         if !self.waits || !between {
             return None;
         }
         self.waits = false;
-        Some(Restart { outage_ns: started - ended })
+        Some(Restart { ended_boot_ns: Some(ended), started_boot_ns })
+    }
+
+    /// The last start without its end, if it has waited until `before`.
+    fn give_up(&mut self, before_boot_ns: u64) -> Option<Restart> {
+        let started_boot_ns = self.started_boot_ns.filter(|at| self.waits && *at <= before_boot_ns)?;
+        self.waits = false;
+        Some(Restart { ended_boot_ns: None, started_boot_ns })
+    }
+
+    fn last_boot_ns(&self) -> u64 {
+        self.started_boot_ns.max(self.ended_boot_ns).unwrap_or(0)
+    }
+
+    /// Its last instance has ended, as far as is known.
+    fn is_over(&self) -> bool {
+        self.ended_boot_ns >= self.started_boot_ns
     }
 }
 
@@ -51,51 +70,71 @@ impl<K: Ord> Default for History<K> {
     }
 }
 
-impl<K: Ord> History<K> {
-    /// Knows nothing yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// An instance has started. Returns the restart if the end of the instance before is known.
-    pub fn started(&mut self, key: K, boot_ns: u64) -> Option<Restart> {
+impl<K: Ord + Clone> History<K> {
+    /// An instance has started. Returns the restarts that are complete now: this one, if the end
+    /// before it is known, and the one before, if it still waits for its own.
+    pub fn started(&mut self, key: K, boot_ns: u64) -> Vec<Restart> {
         let entry = self.entries.entry(key).or_default();
         let again = entry.started_boot_ns.is_some() || entry.ended_boot_ns.is_some();
-        entry.restarts = entry.restarts.saturating_add(u64::from(again));
         if entry.started_boot_ns > Some(boot_ns) {
-            return None;
+            // Of two starts told in the wrong order the later is the newest; each counts.
+            let restart = Restart { ended_boot_ns: None, started_boot_ns: boot_ns };
+            return Vec::from_iter(again.then_some(restart));
         }
+        let mut restarts = Vec::from_iter(entry.give_up(u64::MAX));
         entry.previous_boot_ns = entry.started_boot_ns.replace(boot_ns);
         entry.waits = again;
-        entry.restart()
+        restarts.extend(entry.complete());
+        restarts
     }
 
-    /// An instance has ended. Returns the restart if the one after it has started already.
+    /// An instance has ended. Returns the restart that has waited for that.
     pub fn ended(&mut self, key: K, boot_ns: u64) -> Option<Restart> {
         let entry = self.entries.entry(key).or_default();
         entry.ended_boot_ns = entry.ended_boot_ns.max(Some(boot_ns));
-        entry.restart()
+        entry.complete()
     }
 
-    /// Restarts seen: starts after the first, and after an end that was seen without its start.
+    /// The restarts that have waited for the end before them in vain.
+    pub fn settle(&mut self, now_boot_ns: u64) -> Vec<(K, Restart)> {
+        let before = now_boot_ns.saturating_sub(END_WAIT_NS);
+        let late = |(key, entry): (&K, &mut Entry)| Some((key.clone(), entry.give_up(before)?));
+        self.entries.iter_mut().filter_map(late).collect()
+    }
+
+    /// Whether the last start of a container waits for the end before it.
     #[must_use]
-    pub fn restarts(&self, key: &K) -> u64 {
-        self.entries.get(key).map_or(0, |entry| entry.restarts)
+    pub fn waits(&self, key: &K) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.waits)
     }
 
-    /// Drops what is known of a container.
-    pub fn forget(&mut self, key: &K) {
-        self.entries.remove(key);
+    /// When the first of those that wait has waited long enough, `CLOCK_BOOTTIME`.
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        let waiting = self.entries.values().filter(|entry| entry.waits);
+        waiting.filter_map(|entry| Some(entry.started_boot_ns?.saturating_add(END_WAIT_NS))).min()
     }
 
-    /// Containers that are known.
+    /// Forgets what has been over for an hour, and what is too much.
+    pub fn expire(&mut self, now_boot_ns: u64) {
+        let over = |entry: &Entry| {
+            entry.is_over() && entry.last_boot_ns().saturating_add(KEEP_NS) <= now_boot_ns
+        };
+        self.entries.retain(|_, entry| !over(entry));
+        while self.entries.len() > ENTRIES_MAX {
+            let quiet = self.entries.iter().min_by_key(|(_, entry)| entry.last_boot_ns());
+            let Some(key) = quiet.map(|(key, _)| key.clone()) else { return };
+            self.entries.remove(&key);
+        }
+    }
+
+    /// Containers that are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// No container is known.
+    /// Whether no container is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -106,61 +145,102 @@ impl<K: Ord> History<K> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn first_start_is_no_restart() {
-        let mut history = History::new();
-        assert_eq!(history.started("web", 10), None);
-        assert_eq!(history.restarts(&"web"), 0);
+    fn complete(started_boot_ns: u64, ended: u64) -> Restart {
+        Restart { ended_boot_ns: Some(ended), started_boot_ns }
+    }
+
+    fn endless(started_boot_ns: u64) -> Restart {
+        Restart { ended_boot_ns: None, started_boot_ns }
     }
 
     #[test]
-    fn restart_has_the_outage_between_end_and_start() {
-        let mut history = History::new();
+    fn first_start_is_no_restart() {
+        let mut history = History::default();
+        assert_eq!(history.started("web", 10), []);
+        assert_eq!(history.settle(u64::MAX), []);
+        assert_eq!(history.deadline(), None);
+    }
+
+    #[test]
+    fn restart_has_the_end_before_it() {
+        let mut history = History::default();
         history.started("web", 10);
         assert_eq!(history.ended("web", 30), None);
-        assert_eq!(history.started("web", 75), Some(Restart { outage_ns: 45 }));
+        assert_eq!(history.started("web", 75), [complete(75, 30)]);
         assert_eq!(history.ended("web", 80), None);
-        assert_eq!(history.started("web", 100), Some(Restart { outage_ns: 20 }));
-        assert_eq!(history.restarts(&"web"), 2);
+        assert_eq!(history.started("web", 100), [complete(100, 80)]);
+        assert_eq!(complete(100, 80).downtime_ns(), Some(20));
     }
 
     #[test]
     fn end_told_after_the_next_start_gives_the_same_restart() {
-        let mut history = History::new();
+        let mut history = History::default();
         history.started("web", 10);
-        assert_eq!(history.started("web", 75), None);
-        assert_eq!(history.restarts(&"web"), 1);
-        assert_eq!(history.ended("web", 30), Some(Restart { outage_ns: 45 }));
+        assert_eq!(history.started("web", 75), [], "the end may still come");
+        assert_eq!(history.deadline(), Some(75 + END_WAIT_NS));
+        assert_eq!(history.ended("web", 30), Some(complete(75, 30)));
         assert_eq!(history.ended("web", 30), None, "once");
+        assert_eq!(history.settle(u64::MAX), []);
+        assert_eq!(history.deadline(), None);
     }
 
     #[test]
-    fn lost_end_gives_no_outage_but_counts() {
-        let mut history = History::new();
+    fn lost_end_gives_a_restart_without_it() {
+        let mut history = History::default();
         history.started("web", 10);
         history.ended("web", 20);
         history.started("web", 30);
-        assert_eq!(history.started("web", 90), None, "the end at 20 is another instance's");
-        assert_eq!(history.restarts(&"web"), 2);
-        history.ended("web", 95);
-        assert_eq!(history.started("web", 99), Some(Restart { outage_ns: 4 }));
+        assert_eq!(history.started("web", 90), [], "the end at 20 is another instance's");
+        assert_eq!(history.settle(89 + END_WAIT_NS), []);
+        assert_eq!(history.settle(90 + END_WAIT_NS), [("web", endless(90))]);
+        assert_eq!(history.settle(u64::MAX), [], "once");
+        assert_eq!(history.ended("web", 95), None);
+        assert_eq!(history.started("web", 99), [complete(99, 95)]);
+        // The next start ends the wait as well.
+        history.started("web", 200);
+        assert_eq!(history.started("web", 300), [endless(200)]);
+    }
+
+    #[test]
+    fn starts_told_in_the_wrong_order_count_both() {
+        let mut history = History::default();
+        history.started("web", 10);
+        history.ended("web", 20);
+        assert_eq!(history.started("web", 50), [complete(50, 20)]);
+        assert_eq!(history.started("web", 40), [endless(40)]);
     }
 
     #[test]
     fn end_seen_without_its_start_makes_the_next_start_a_restart() {
-        let mut history = History::new();
+        let mut history = History::default();
         history.ended("web", 30);
-        assert_eq!(history.started("web", 31), Some(Restart { outage_ns: 1 }));
-        assert_eq!(history.restarts(&"web"), 1);
+        assert_eq!(history.started("web", 31), [complete(31, 30)]);
     }
 
     #[test]
-    fn names_are_apart_and_can_be_forgotten() {
-        let mut history = History::new();
+    fn names_are_apart_and_what_is_over_is_forgotten() {
+        let mut history = History::default();
         history.ended(("shop", "web"), 30);
-        assert_eq!(history.started(("shop", "db"), 31), None);
-        history.forget(&("shop", "web"));
-        assert_eq!(history.started(("shop", "web"), 32), None);
-        assert_eq!((history.len(), history.is_empty()), (2, false));
+        assert_eq!(history.started(("shop", "db"), 31), []);
+        history.expire(29 + KEEP_NS);
+        assert_eq!(history.len(), 2);
+        history.expire(30 + KEEP_NS);
+        assert_eq!((history.len(), history.is_empty()), (1, false), "db still runs");
+        assert_eq!(history.started(("shop", "web"), 32), []);
+        history.expire(u64::MAX);
+        assert_eq!(history.len(), 2);
+    }
+
+    #[test]
+    fn there_is_a_most() {
+        let mut history = History::default();
+        for key in 0..ENTRIES_MAX as u64 + 10 {
+            history.started(key, key);
+        }
+        history.expire(0);
+        assert_eq!(history.len(), ENTRIES_MAX);
+        assert_eq!(history.started(9, 1_000_000), [], "the quietest are forgotten");
+        assert_eq!(history.started(ENTRIES_MAX as u64, 1_000_000), [], "an end may come");
+        assert_eq!(history.deadline(), Some(1_000_000 + END_WAIT_NS));
     }
 }

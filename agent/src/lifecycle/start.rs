@@ -1,10 +1,19 @@
-//! Where the time went between "scheduled" and "ready". Pure.
+//! Starts: where the time went between "scheduled" and "ready". Pure.
 //!
 //! The kernel tells when the sandbox's and the container's cgroup were made and when the
 //! container's own program was executed; the API tells the rest, in whole seconds of another clock
-//! (scheduled, initialized) or by the moment of its news (started, ready).
+//! (scheduled, initialized) or by the moment of its watch event (started, ready).
 
-/// A part of a start.
+use std::collections::HashMap;
+
+use super::fact::{Fact, FactKind, Started};
+use super::subject::Who;
+use crate::cgroup::CgroupId;
+use crate::clock::{SECOND_NS, WallOffset};
+use crate::kube::pod::{Pod, Role};
+use crate::kube::pods::{Known, Pods};
+
+/// A phase of a container's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// From the scheduler's decision to the sandbox's cgroup; ±1 s.
@@ -46,11 +55,11 @@ impl Phase {
     }
 }
 
-/// When one instance of a container got how far; `None` where it did not, or nobody saw.
+/// The progress of one container instance's start; `None` where it is not there yet, or nobody saw.
 /// `CLOCK_BOOTTIME`, the API's times converted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Start {
-    /// The first of the Pod: restarts have no way from the scheduler.
+    /// Whether it is the Pod's first of that name: restarts have no way from the scheduler.
     pub first: bool,
     /// The Pod was scheduled.
     pub scheduled_boot_ns: Option<u64>,
@@ -92,6 +101,116 @@ impl Start {
         let scheduled = self.scheduled_boot_ns.filter(|_| self.first)?;
         Some(self.ready_boot_ns?.saturating_sub(scheduled))
     }
+}
+
+/// The starts of all containers that are shown.
+#[derive(Debug, Default)]
+pub struct Starts {
+    entries: HashMap<CgroupId, Entry>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// When its own program was executed, if that was seen.
+    running_boot_ns: Option<u64>,
+    /// One of the same name was there before it.
+    is_restart: bool,
+    start: Start,
+}
+
+impl Starts {
+    /// A container's own program runs.
+    pub fn started(&mut self, who: &Who, time_boot_ns: u64, started: &Started) {
+        let running_boot_ns = Some(time_boot_ns).filter(|_| !started.before_agent);
+        self.entries.entry(who.cgroup).or_default().running_boot_ns = running_boot_ns;
+    }
+
+    /// A container's start is a restart.
+    pub fn restarted(&mut self, container: CgroupId) {
+        self.entries.entry(container).or_default().is_restart = true;
+    }
+
+    /// A container's cgroup is gone.
+    pub fn forget(&mut self, container: CgroupId) {
+        self.entries.remove(&container);
+    }
+
+    /// Containers that are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no container is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The progress of a container's start, if there is any since it was asked for last.
+    /// `sandbox_boot_ns` is the birth of its Pod's sandbox, if it was seen.
+    pub fn progress(
+        &mut self,
+        who: &Who,
+        sandbox_boot_ns: Option<u64>,
+        pods: &Pods,
+        wall: WallOffset,
+    ) -> Option<Fact> {
+        let created_boot_ns = who.birth.made_boot_ns()?;
+        let (pod, name) = who.origin.pod()?;
+        let entry = self.entries.entry(who.cgroup).or_default();
+        let known = pods.of_cgroup(pod);
+        let reported = known.and_then(|known| Some((known, known.container(&name.id)?)));
+        // The API counts from 0; without it, what the agent has seen.
+        let restarts = reported.and_then(|(_, container)| container.restarts);
+        let first = restarts.map_or(!entry.is_restart, |restarts| restarts == 0);
+        let mut start = Start {
+            first,
+            sandbox_boot_ns,
+            created_boot_ns: Some(created_boot_ns),
+            running_boot_ns: entry.running_boot_ns,
+            just_ready: false,
+            ..entry.start
+        };
+        if let Some(known) = known {
+            api_times(&mut start, &known.pod, wall);
+        }
+        let of_this = reported.filter(|(_, container)| container.id.as_deref() == Some(&*name.id));
+        if let Some((known, container)) = of_this {
+            // A list would be late by an unknown time.
+            let now = seen_live(known);
+            if container.startup.is_some() && container.started == Some(true) {
+                start.started_boot_ns = start.started_boot_ns.or(now);
+            }
+            if container.ready {
+                start.ready_boot_ns = start.ready_boot_ns.or(now);
+            }
+        }
+        if entry.start == start {
+            return None;
+        }
+        let just_ready = entry.start.ready_boot_ns.is_none() && start.ready_boot_ns.is_some();
+        entry.start = start;
+        let times = [start.ready_boot_ns, start.started_boot_ns, start.running_boot_ns];
+        let time_boot_ns = times.into_iter().flatten().max().unwrap_or(created_boot_ns);
+        let kind = FactKind::Progressed(Start { just_ready, ..start });
+        Some(Fact { time_boot_ns, kind })
+    }
+}
+
+fn api_times(start: &mut Start, pod: &Pod, wall: WallOffset) {
+    let boot =
+        |unix_s: Option<i64>| wall.boot_ns(u64::try_from(unix_s?).ok()?.saturating_mul(SECOND_NS));
+    start.scheduled_boot_ns = start.scheduled_boot_ns.or_else(|| boot(pod.times.scheduled_unix_s));
+    let has_init = pod.containers.iter().any(|container| container.role == Role::Init);
+    if has_init && start.initialized_boot_ns.is_none() {
+        start.initialized_boot_ns = boot(pod.times.initialized_unix_s);
+    }
+}
+
+/// The moment of the Pod's last change, if a watch reported it as it happened.
+fn seen_live(known: &Known) -> Option<u64> {
+    known.at_once.then_some(known.news_boot_ns)
 }
 
 #[cfg(test)]

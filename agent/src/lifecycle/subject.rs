@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::cgroup::CgroupId;
+use crate::cgroup::path::Origin;
 use crate::kube::identity::Identity;
 
 /// The birth of a cgroup, as far as the agent saw it.
@@ -63,6 +64,8 @@ pub struct Who {
     pub cgroup: CgroupId,
     /// The cgroup of its Pod; `None` in host mode.
     pub pod_cgroup: Option<CgroupId>,
+    /// The names that its cgroup's path has.
+    pub origin: Origin,
     /// Namespace, Pod, UID, container, container id, image, role, QoS class, runtime, workload.
     pub identity: Identity,
     /// The birth of its cgroup.

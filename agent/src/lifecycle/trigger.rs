@@ -1,4 +1,4 @@
-//! Why a container was stopped, as far as the API tells. Pure.
+//! Triggers: why a container was stopped, as far as the Pod tells. Pure.
 //!
 //! The kubelet sends no signal and writes no reason for most of what it does. What is relied on,
 //! with Kubernetes 1.37:
@@ -14,14 +14,14 @@
 //! - A failed liveness or startup probe is nowhere in the Pod: the container is stopped, the Pod
 //!   goes on, and a new instance follows (`pkg/kubelet/kuberuntime/kuberuntime_manager.go`,
 //!   `computePodActions`). The startup probe runs until `started`, the liveness probe from then on.
-//! - When the main containers have ended for good, the sidecars are stopped.
+//! - When the app containers have ended for good, the sidecars are stopped.
 
 use crate::kube::pod::Role;
 
-/// Who or what had a container stopped.
+/// The trigger of a container's end: who or what had it stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Trigger {
-    /// Nobody asked: it ended by itself, by an OOM kill, or by a signal from elsewhere.
+    /// Nobody request: it ended by itself, by an OOM kill, or by a signal from elsewhere.
     None,
     /// Its Pod was deleted.
     PodDeletion,
@@ -39,11 +39,11 @@ pub enum Trigger {
     Liveness,
     /// Its startup probe failed.
     Startup,
-    /// It is a sidecar, and its Pod's main containers were done.
+    /// It is a sidecar, and its Pod's app containers were done.
     PodCompletion,
     /// The kubelet stopped it to start it anew for another reason.
     RestartOther,
-    /// Somebody asked, and nothing says why.
+    /// A stop was requested, and nothing says why.
     Unknown,
 }
 
@@ -84,21 +84,21 @@ impl Trigger {
     }
 }
 
-/// How a trigger is known.
+/// The source of a trigger: how it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The kernel saw that nobody asked.
+    /// The kernel saw that no stop was requested.
     Kernel,
     /// A field of the Pod says so.
     Api,
     /// It follows from what the Pod says and what it does not.
     Inferred,
-    /// It is not.
+    /// It is not known.
     No,
 }
 
 impl Source {
-    /// For people.
+    /// The word for it in logs and traces.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -110,42 +110,42 @@ impl Source {
     }
 }
 
-/// Who asked the container to stop.
+/// The request to stop a container, by whom it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// Nobody.
-    No,
+pub enum StopRequest {
+    /// Nobody requested it.
+    None,
     /// The container runtime: it does what the kubelet wants.
     ByRuntime,
     /// Anybody else on the host: not Kubernetes.
     ByOther,
 }
 
-/// What the API said of a container that has ended, and of its Pod.
+/// What the API evidence of a container that has ended, and of its Pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Said {
-    /// The Pod's deletion was asked for before the container was asked to stop, or if it was not
-    /// asked, before it ended.
+pub struct PodEvidence {
+    /// The Pod's deletion was requested before the container's stop, or if no stop was requested,
+    /// before its end.
     pub deleted: bool,
-    /// What the condition `DisruptionTarget` says.
+    /// The condition `DisruptionTarget`.
     pub disruption: Option<Disruption>,
-    /// The Pod has succeeded or failed.
-    pub over: Option<Over>,
-    /// Which kind of container it was.
+    /// The reason of a Pod that has succeeded or failed.
+    pub terminal: Option<TerminalReason>,
+    /// The kind of container.
     pub role: Role,
-    /// All of the Pod's main containers have ended.
-    pub mains_over: bool,
-    /// The probe that can have failed when it was asked to stop.
+    /// All of the Pod's app containers have ended.
+    pub app_containers_done: bool,
+    /// The probe that can have failed when the stop was requested.
     pub probe: Option<Failing>,
-    /// The kubelet has started it anew, or means to.
+    /// The kubelet has started it again, or means to.
     pub replaced: bool,
-    /// The kubelet has told its end while no container of the Pod ran: nothing held a reason back.
-    pub told_last: bool,
-    /// Other containers of the Pod were asked to stop as well, not much before or after.
-    pub others_asked: bool,
+    /// The kubelet has reported its end while no container of the Pod ran: nothing held a reason back.
+    pub reported_last: bool,
+    /// Other containers of the Pod were stopped as well, not much before or after.
+    pub others_stopped: bool,
 }
 
-/// Who announced a disruption.
+/// A disruption that was announced, by who announced it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disruption {
     /// `EvictionByEvictionAPI`.
@@ -184,9 +184,9 @@ impl Disruption {
     }
 }
 
-/// Why a Pod is over, by `status.reason`.
+/// The reason why a Pod is terminal, by `status.reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum TerminalReason {
     /// No reason: its containers ended.
     ByItself,
     /// `Evicted`.
@@ -199,7 +199,7 @@ pub enum Over {
     Other,
 }
 
-impl Over {
+impl TerminalReason {
     /// From `status.reason` of a Pod that has succeeded or failed.
     #[must_use]
     pub fn from_reason(reason: &str) -> Self {
@@ -222,54 +222,54 @@ pub enum Failing {
     Liveness,
 }
 
-/// The answer about one death.
+/// The answer to why one container died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// That is why.
+    /// The trigger and how it is known.
     Is(Trigger, Source),
-    /// The API may still tell.
+    /// The Pod source may still report it.
     Wait,
 }
 
-/// Says why. `said` is `None` if the Pod is not known; `more_may_come` if there is somebody to
-/// tell more, and time for it.
+/// The trigger of one death. `evidence` is `None` if the Pod is not known; `more_may_come` if there
+/// is a source that can report more, and time for it.
 #[must_use]
-pub fn decide(asked: Asked, said: Option<&Said>, more_may_come: bool) -> Answer {
+pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_come: bool) -> Answer {
     let open = || {
         if more_may_come { Answer::Wait } else { Answer::Is(Trigger::Unknown, Source::No) }
     };
-    if let Some(said) = said
-        && said.deleted
-        && asked != Asked::ByOther
+    if let Some(evidence) = evidence
+        && evidence.deleted
+        && request != StopRequest::ByOther
     {
-        return Answer::Is(deletion(said.disruption), Source::Api);
+        return Answer::Is(deletion(evidence.disruption), Source::Api);
     }
-    if asked != Asked::ByRuntime {
+    if request != StopRequest::ByRuntime {
         return Answer::Is(Trigger::None, Source::Kernel);
     }
-    let Some(said) = said else { return open() };
-    match said.over {
-        Some(Over::Evicted) => return Answer::Is(Trigger::NodePressure, Source::Api),
-        Some(Over::NodeShutdown) => return Answer::Is(Trigger::NodeShutdown, Source::Api),
-        Some(Over::Preempted) => return Answer::Is(Trigger::Preemption, Source::Api),
-        Some(Over::Other) => return Answer::Is(Trigger::Unknown, Source::No),
-        Some(Over::ByItself) | None => {}
+    let Some(evidence) = evidence else { return open() };
+    match evidence.terminal {
+        Some(TerminalReason::Evicted) => return Answer::Is(Trigger::NodePressure, Source::Api),
+        Some(TerminalReason::NodeShutdown) => return Answer::Is(Trigger::NodeShutdown, Source::Api),
+        Some(TerminalReason::Preempted) => return Answer::Is(Trigger::Preemption, Source::Api),
+        Some(TerminalReason::Other) => return Answer::Is(Trigger::Unknown, Source::No),
+        Some(TerminalReason::ByItself) | None => {}
     }
-    match said.disruption {
+    match evidence.disruption {
         Some(Disruption::NodePressure) => return Answer::Is(Trigger::NodePressure, Source::Api),
         Some(Disruption::NodeShutdown) => return Answer::Is(Trigger::NodeShutdown, Source::Api),
         Some(Disruption::Preemption) => return Answer::Is(Trigger::Preemption, Source::Api),
         Some(Disruption::Eviction | Disruption::Taint | Disruption::Other) | None => {}
     }
-    // If the mains were asked as well, they were not done: the whole Pod is being stopped.
-    if said.role == Role::Sidecar && said.mains_over && !said.others_asked {
+    // If the app containers were stopped as well, they were not done: the whole Pod is stopped.
+    if evidence.role == Role::Sidecar && evidence.app_containers_done && !evidence.others_stopped {
         return Answer::Is(Trigger::PodCompletion, Source::Inferred);
     }
-    if said.over.is_none() && !said.replaced && !said.told_last {
+    if evidence.terminal.is_none() && !evidence.replaced && !evidence.reported_last {
         return open();
     }
     // The Pod goes on, or has ended without the kubelet's reason: this one container was meant.
-    let trigger = match said.probe.filter(|_| !said.others_asked) {
+    let trigger = match evidence.probe.filter(|_| !evidence.others_stopped) {
         Some(Failing::Startup) => Trigger::Startup,
         Some(Failing::Liveness) => Trigger::Liveness,
         None => Trigger::RestartOther,
@@ -292,19 +292,19 @@ const fn deletion(disruption: Option<Disruption>) -> Trigger {
 mod tests {
     use super::*;
 
-    const NOTHING: Said = Said {
+    const NOTHING: PodEvidence = PodEvidence {
         deleted: false,
         disruption: None,
-        over: None,
+        terminal: None,
         role: Role::App,
-        mains_over: false,
+        app_containers_done: false,
         probe: None,
         replaced: false,
-        told_last: false,
-        others_asked: false,
+        reported_last: false,
+        others_stopped: false,
     };
-    const DELETED: Said = Said { deleted: true, ..NOTHING };
-    const LIVENESS: Said = Said { probe: Some(Failing::Liveness), ..NOTHING };
+    const DELETED: PodEvidence = PodEvidence { deleted: true, ..NOTHING };
+    const LIVENESS: PodEvidence = PodEvidence { probe: Some(Failing::Liveness), ..NOTHING };
 
     fn api(trigger: Trigger) -> Answer {
         Answer::Is(trigger, Source::Api)
@@ -319,14 +319,14 @@ mod tests {
 
     #[test]
     fn an_end_that_nobody_asked_for_waits_for_nothing() {
-        for said in [None, Some(&NOTHING), Some(&LIVENESS)] {
-            for asked in [Asked::No, Asked::ByOther] {
-                assert_eq!(decide(asked, said, true), NONE);
+        for evidence in [None, Some(&NOTHING), Some(&LIVENESS)] {
+            for request in [StopRequest::None, StopRequest::ByOther] {
+                assert_eq!(decide(request, evidence, true), NONE);
             }
         }
         // It ended in its preStop hook, or before the signal came.
-        assert_eq!(decide(Asked::No, Some(&DELETED), true), api(Trigger::PodDeletion));
-        assert_eq!(decide(Asked::ByOther, Some(&DELETED), true), NONE);
+        assert_eq!(decide(StopRequest::None, Some(&DELETED), true), api(Trigger::PodDeletion));
+        assert_eq!(decide(StopRequest::ByOther, Some(&DELETED), true), NONE);
     }
 
     #[test]
@@ -340,12 +340,12 @@ mod tests {
             (Some("something new"), Trigger::PodDeletion),
         ] {
             let disruption = disruption.map(|reason| Disruption::announced(reason, ""));
-            let said = Said { disruption, probe: Some(Failing::Liveness), ..DELETED };
-            assert_eq!(decide(Asked::ByRuntime, Some(&said), true), api(trigger));
+            let evidence = PodEvidence { disruption, probe: Some(Failing::Liveness), ..DELETED };
+            assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), api(trigger));
         }
         // A condition without a deletion has not led to anything yet.
-        let said = Said { disruption: Some(Disruption::Eviction), ..NOTHING };
-        assert_eq!(decide(Asked::ByRuntime, Some(&said), true), Answer::Wait);
+        let evidence = PodEvidence { disruption: Some(Disruption::Eviction), ..NOTHING };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), Answer::Wait);
     }
 
     #[test]
@@ -356,9 +356,9 @@ mod tests {
             ("Preempting", api(Trigger::Preemption)),
             ("DeadlineExceeded", UNKNOWN),
         ] {
-            assert_eq!(decide(Asked::ByRuntime, Some(&LIVENESS), true), Answer::Wait);
-            let said = Said { over: Some(Over::from_reason(reason)), ..LIVENESS };
-            assert_eq!(decide(Asked::ByRuntime, Some(&said), true), answer, "{reason}");
+            assert_eq!(decide(StopRequest::ByRuntime, Some(&LIVENESS), true), Answer::Wait);
+            let evidence = PodEvidence { terminal: Some(TerminalReason::from_reason(reason)), ..LIVENESS };
+            assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), answer, "{reason}");
         }
     }
 
@@ -371,10 +371,10 @@ mod tests {
             ("Pod was preempted by Kubelet to accommodate a critical pod.", Trigger::Preemption),
         ] {
             let disruption = Some(Disruption::announced("TerminationByKubelet", message));
-            let said = Said { disruption, over: Some(Over::ByItself), ..LIVENESS };
-            assert_eq!(decide(Asked::ByRuntime, Some(&said), true), api(trigger));
+            let evidence = PodEvidence { disruption, terminal: Some(TerminalReason::ByItself), ..LIVENESS };
+            assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), api(trigger));
             assert_eq!(
-                decide(Asked::No, Some(&said), true),
+                decide(StopRequest::None, Some(&evidence), true),
                 Answer::Is(Trigger::None, Source::Kernel)
             );
         }
@@ -387,42 +387,42 @@ mod tests {
         for (probe, trigger) in
             [(Failing::Startup, Trigger::Startup), (Failing::Liveness, Trigger::Liveness)]
         {
-            let said = Said { probe: Some(probe), ..NOTHING };
-            assert_eq!(decide(Asked::ByRuntime, Some(&said), true), Answer::Wait);
-            let again = Said { replaced: true, ..said };
-            assert_eq!(decide(Asked::ByRuntime, Some(&again), true), inferred(trigger));
-            // Its end was told, and with it a reason of the kubelet's would have been.
-            let told = Said { told_last: true, ..said };
-            assert_eq!(decide(Asked::ByRuntime, Some(&told), true), inferred(trigger));
+            let evidence = PodEvidence { probe: Some(probe), ..NOTHING };
+            assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), Answer::Wait);
+            let again = PodEvidence { replaced: true, ..evidence };
+            assert_eq!(decide(StopRequest::ByRuntime, Some(&again), true), inferred(trigger));
+            // Its end was reported, and with it a reason of the kubelet's would have been.
+            let reported = PodEvidence { reported_last: true, ..evidence };
+            assert_eq!(decide(StopRequest::ByRuntime, Some(&reported), true), inferred(trigger));
             // Its Pod never restarts it.
-            let over = Said { over: Some(Over::ByItself), ..said };
-            assert_eq!(decide(Asked::ByRuntime, Some(&over), true), inferred(trigger));
+            let ended = PodEvidence { terminal: Some(TerminalReason::ByItself), ..evidence };
+            assert_eq!(decide(StopRequest::ByRuntime, Some(&over), true), inferred(trigger));
             // All were stopped: the sandbox was made anew.
-            let all = Said { others_asked: true, ..again };
-            assert_eq!(decide(Asked::ByRuntime, Some(&all), true), inferred(Trigger::RestartOther));
+            let all = PodEvidence { others_stopped: true, ..again };
+            assert_eq!(decide(StopRequest::ByRuntime, Some(&all), true), inferred(Trigger::RestartOther));
         }
-        let again = Said { replaced: true, ..NOTHING };
-        assert_eq!(decide(Asked::ByRuntime, Some(&again), true), inferred(Trigger::RestartOther));
+        let again = PodEvidence { replaced: true, ..NOTHING };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&again), true), inferred(Trigger::RestartOther));
     }
 
     #[test]
     fn a_sidecar_is_stopped_when_the_mains_are_done() {
-        let said = Said { role: Role::Sidecar, mains_over: true, ..LIVENESS };
-        assert_eq!(decide(Asked::ByRuntime, Some(&said), true), inferred(Trigger::PodCompletion));
+        let evidence = PodEvidence { role: Role::Sidecar, app_containers_done: true, ..LIVENESS };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), inferred(Trigger::PodCompletion));
         // The mains were stopped: that may be an eviction.
-        let stopped = Said { others_asked: true, ..said };
-        assert_eq!(decide(Asked::ByRuntime, Some(&stopped), true), Answer::Wait);
-        let evicted = Said { over: Some(Over::Evicted), ..stopped };
-        assert_eq!(decide(Asked::ByRuntime, Some(&evicted), true), api(Trigger::NodePressure));
-        let main = Said { role: Role::App, ..said };
-        assert_eq!(decide(Asked::ByRuntime, Some(&main), true), Answer::Wait);
+        let stopped = PodEvidence { others_stopped: true, ..evidence };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&stopped), true), Answer::Wait);
+        let evicted = PodEvidence { terminal: Some(TerminalReason::Evicted), ..stopped };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&evicted), true), api(Trigger::NodePressure));
+        let main = PodEvidence { role: Role::App, ..evidence };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&main), true), Answer::Wait);
     }
 
     #[test]
     fn what_nothing_says_is_unknown_in_the_end() {
-        assert_eq!(decide(Asked::ByRuntime, None, true), Answer::Wait);
-        for said in [None, Some(&NOTHING), Some(&LIVENESS)] {
-            assert_eq!(decide(Asked::ByRuntime, said, false), UNKNOWN);
+        assert_eq!(decide(StopRequest::ByRuntime, None, true), Answer::Wait);
+        for evidence in [None, Some(&NOTHING), Some(&LIVENESS)] {
+            assert_eq!(decide(StopRequest::ByRuntime, evidence, false), UNKNOWN);
         }
     }
 

@@ -1,29 +1,34 @@
-//! Kernel records to the lifecycle, and its answers to whoever they concern.
+//! The way of an event: kernel records to the lifecycle, its facts to the registry, named facts to
+//! their reasons, and all that follows out through [`super::publish`].
 
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirEntryExt as _;
+use std::sync::Arc;
 
 use super::Node;
+use super::registry::{Decided, EmptyPod, Route};
+use super::tracking::{Met, Tasks, Walk};
 use crate::cgroup::CgroupId;
-use crate::event::{CgroupMade, Event, EventKind};
-use crate::clock;
+use crate::event::{Event, EventKind};
+use crate::lifecycle::fact::{Fact, FactKind};
+use crate::lifecycle::reason::{Evidence, Named};
+use crate::lifecycle::subject::{Subject, Who};
 use crate::lifecycle::{Input, Output};
+use crate::reader::Reading;
 
 impl Node {
     /// Takes all records that are there.
     pub(super) fn drain(&mut self) {
-        let mut events = Vec::new();
-        if let Some(kernel) = &mut self.kernel {
-            kernel.ring.drain(&mut events);
-        }
-        for event in &events {
-            self.event(event);
+        for event in self.tracking.drain() {
+            self.event(&event);
         }
     }
 
     pub(super) fn event(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::CgroupMade(made) => self.cgroup_made(made, event.time_boot_ns),
+            EventKind::CgroupMade(made) => {
+                if let Some(met) = self.tracking.made(made, event.time_boot_ns) {
+                    self.met(met);
+                }
+            }
             EventKind::CgroupRemoved(id) => {
                 self.apply(Input::Event(event));
                 self.cgroup_removed(*id);
@@ -32,54 +37,205 @@ impl Node {
         }
     }
 
-    fn cgroup_made(&mut self, made: &CgroupMade, time_boot_ns: u64) {
-        let name = made.name.clone().or_else(|| self.name_on_disk(made.parent, made.cgroup));
-        let Some(name) = name else {
-            // Gone before it could be looked up, on a kernel that does not tell names.
-            self.unresolved += 1;
-            return;
-        };
-        self.insert(made.cgroup, made.parent, &name, false, Some(time_boot_ns));
-    }
-
-    /// The name of a cgroup's directory, found by its inode number.
-    fn name_on_disk(&self, parent: CgroupId, id: CgroupId) -> Option<Vec<u8>> {
-        let entries = std::fs::read_dir(self.tree.path(parent)?).ok()?;
-        let entry = entries.flatten().find(|entry| entry.ino() == id.0)?;
-        Some(entry.file_name().as_bytes().to_vec())
-    }
-
-    /// A cgroup was removed: its files are closed and the kernel side forgets it. Its container
-    /// stays until the lifecycle has published all about it.
-    pub(super) fn cgroup_removed(&mut self, id: CgroupId) {
-        let now = clock::boot_ns();
-        for (id, _) in self.tree.remove_subtree(id) {
-            self.reader.forget(id);
-            self.store.pod_gone(id, now);
-            if let Some(kernel) = &mut self.kernel {
-                kernel.programs.untrack(id);
+    /// A cgroup was met for the first time.
+    pub(super) fn met(&mut self, met: Met) {
+        match met {
+            Met::Nested { cgroup, container } => {
+                self.apply(Input::NestedMade { cgroup, container });
+            }
+            Met::Container { id, pod, origin, birth, oom_seen } => {
+                self.registry.insert(id, pod, origin, birth);
+                let made = Input::ContainerMade { container: id, pod, birth, oom_seen: &oom_seen };
+                self.apply(made);
+                self.resolve_name(id);
             }
         }
     }
 
-    /// Tells the lifecycle and does what it answers.
+    /// A cgroup was removed: its files are closed and the kernel side forgets it. Its container
+    /// stays until the lifecycle has concluded all about it.
+    fn cgroup_removed(&mut self, id: CgroupId) {
+        for id in self.tracking.removed(id) {
+            self.sampler.forget(id);
+            if let Some(pod) = self.registry.pod_removed(id) {
+                self.publish.gone(&pod, self.now.boot_ns);
+            }
+        }
+    }
+
+    /// Hands an input to the lifecycle and its outputs to whoever they concern.
     pub(super) fn apply(&mut self, input: Input<'_>) {
         let mut outputs = Vec::new();
         self.lifecycle.apply(input, &mut outputs);
         for output in outputs {
             match output {
-                Output::Fact(fact) => self.fact(fact),
-                Output::SetInit { container, tgid } => {
-                    if let Some(kernel) = &mut self.kernel
-                        && let Err(error) = kernel.programs.set_init(container, tgid)
-                    {
-                        // The container may be gone already.
-                        tracing::debug!(%container, error = format!("{error:#}"), "no init set");
-                    }
-                }
+                Output::Fact { container, fact } => self.fact(container, fact),
+                Output::SetInit { container, tgid } => self.tracking.set_init(container, tgid),
                 Output::ReadLast { container } => self.read_last(container),
                 Output::Forget { container } => self.forget(container),
             }
         }
+    }
+
+    fn fact(&mut self, container: CgroupId, fact: Fact) {
+        match self.registry.fact(container, fact) {
+            Route::Named(who, fact) => self.named(&who, fact),
+            // Without a source of names, init's name may decide.
+            Route::Waits => self.resolve_name(container),
+            Route::Nowhere => {}
+        }
+    }
+
+    /// A fact whose container has its name: what follows from it is published with it.
+    fn named(&mut self, who: &Arc<Who>, fact: Fact) {
+        let mut out = Vec::new();
+        let evidence = Evidence {
+            pods: &self.pods,
+            hook: self.lifecycle.hook_of(who.cgroup),
+            sandbox_boot_ns: self.registry.sandbox_boot_ns(who),
+            now: self.now,
+        };
+        self.reasons.take(who, fact, &evidence, &mut out);
+        self.publish_all(out);
+    }
+
+    /// The Pod of a container has changed, or the container is shown now: its start may have got
+    /// further.
+    pub(super) fn progress(&mut self, who: &Arc<Who>) {
+        let mut out = Vec::new();
+        let evidence = Evidence {
+            pods: &self.pods,
+            hook: None,
+            sandbox_boot_ns: self.registry.sandbox_boot_ns(who),
+            now: self.now,
+        };
+        self.reasons.progress(who, &evidence, &mut out);
+        self.publish_all(out);
+    }
+
+    /// Decides what has waited for Pods or for time.
+    pub(super) fn settle_reasons(&mut self) {
+        let mut out = Vec::new();
+        self.reasons.settle(&self.pods, self.now, &mut out);
+        self.publish_all(out);
+    }
+
+    pub(super) fn publish_all(&mut self, facts: Vec<Named>) {
+        for (who, fact) in facts {
+            if let FactKind::Ended(end) = &fact.kind {
+                self.registry.ended(&who, end.end_boot_ns);
+            }
+            self.publish.fact(&Subject::Container(who), &fact, self.now.wall);
+        }
+    }
+
+    /// Init has exited or ended: its cgroup's counters are read before the runtime removes them.
+    fn read_last(&mut self, id: CgroupId) {
+        let Some(dir) = self.tracking.tree().path(id) else { return };
+        let Some(sample) = self.sampler.read_last(id, &dir) else { return };
+        if let Some((subject, sample)) = self.registry.last_sample(id, sample) {
+            self.publish.sample(&subject, &sample, Reading::Last);
+        }
+    }
+
+    /// The lifecycle is done with a container whose cgroup is gone.
+    fn forget(&mut self, id: CgroupId) {
+        let pod = self.registry.pod_of(id);
+        let Some(forgotten) = self.registry.forget(id) else { return };
+        if let Some(subject) = forgotten.subject {
+            if let Subject::Container(who) = &subject {
+                self.reasons.forget(who);
+            }
+            self.publish.gone(&subject, self.now.boot_ns);
+        }
+        let Some(empty) = pod.and_then(|pod| self.registry.leave_pod(pod)) else { return };
+        let EmptyPod { subject, last_end_boot_ns, gone } = empty;
+        let kind = FactKind::PodEmpty { last_end_boot_ns };
+        let fact = Fact { time_boot_ns: self.now.boot_ns, kind };
+        self.publish.fact(&subject, &fact, self.now.wall);
+        if gone {
+            self.publish.gone(&subject, self.now.boot_ns);
+        }
+    }
+
+    /// Looks for the names of all containers that wait for one.
+    pub(super) fn resolve_names(&mut self) {
+        self.registry.refresh_links();
+        let waiting: Vec<_> = self.registry.waiting().collect();
+        for id in waiting {
+            self.resolve_name(id);
+        }
+    }
+
+    /// Decides about a container that waits for its name, and hands on what has waited with it.
+    pub(super) fn resolve_name(&mut self, id: CgroupId) {
+        let init_may_come = self.tracking.kernel().is_some();
+        let now_boot_ns = self.now.boot_ns;
+        let decided = self.registry.decide(id, &self.pods, init_may_come, now_boot_ns);
+        let Some(Decided { who, waited }) = decided else { return };
+        if let Some(who) = who {
+            self.publish.shown(&who);
+            self.spec_known(&who);
+            for fact in waited.facts {
+                self.named(&who, fact);
+            }
+            if let Some(last) = waited.last {
+                self.publish.sample(&Subject::Container(who), &last, Reading::Last);
+            }
+        }
+        if waited.gone {
+            self.forget(id);
+        }
+    }
+
+    /// Tracks the root, if it is there, and learns what is below it.
+    pub(super) fn begin_tracking(&mut self) {
+        let Some(root) = self.tracking.find_root() else { return };
+        let walk = self.tracking.scan(&root, self.now.boot_ns);
+        if self.sampler.wants_snapshot() {
+            self.sampler.set_snapshot(self.tracking.snapshot(&root));
+        }
+        self.walked(walk);
+        self.resolve_names();
+        self.sampler.learn_statistics(self.tracking.tree());
+    }
+
+    /// Walks where events do not tell all: no programs, records lost, or no root yet.
+    pub(super) fn rescan_if_needed(&mut self) {
+        if self.tracking.tree().is_empty() {
+            self.begin_tracking();
+        } else if let Some(walk) = self.tracking.rescan_if_blind(self.now.boot_ns) {
+            self.walked(walk);
+        }
+    }
+
+    fn walked(&mut self, walk: Walk) {
+        let time_boot_ns = self.now.boot_ns;
+        for id in walk.gone {
+            self.event(&Event { time_boot_ns, kind: EventKind::CgroupRemoved(id) });
+        }
+        for met in walk.met {
+            self.met(met);
+        }
+        self.find_inits();
+        for event in &walk.events {
+            self.event(event);
+        }
+    }
+
+    /// Asks the task iterator for the inits of older containers.
+    fn find_inits(&mut self) {
+        if self.tracking.kernel().is_none() {
+            return;
+        }
+        let Tasks { running, complete } = self.tracking.running_tasks();
+        if self.tracking.kernel().is_none() {
+            self.sampler.set_snapshot(None);
+            return;
+        }
+        for task in &running {
+            self.apply(Input::Running(task));
+        }
+        self.apply(Input::WalkDone { tasks_read: complete });
     }
 }

@@ -1,137 +1,86 @@
-//! The owner of the node's state: takes what the kernel, the files and the names say, and passes it
-//! between the rooms. There is one, in one task, so nothing here is locked.
+//! The owner of the node's state. It orders: takes what the kernel, the files and the Pod source
+//! say, and passes it between the rooms. What follows from it is decided elsewhere
+//! ([`crate::lifecycle`]). There is one owner, in one task, so nothing here is locked; the clock is
+//! read once for each tick and passed in.
 
-mod containers;
-mod deaths;
+mod collect;
 mod events;
-mod names;
+mod options;
+pub mod owner;
 mod pods;
-mod scan;
-mod scrape;
-mod starts;
-mod statistics;
+mod publish;
+mod registry;
+mod sampler;
+mod status;
 #[cfg(test)]
 mod tests;
+mod tracking;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bpf::{load::Programs, ring::Ring, snapshot::Snapshot};
-use crate::cgroup::{
-    CgroupId,
-    figures::Covered,
-    reader::Reader,
-    statistics::Elements,
-    tree::{self, Tree},
-};
-use crate::kernel::host;
-use crate::kube::{log_names::LogNames, news::Pulse, pods::Pods};
-use crate::lifecycle::{Input, Lifecycle, restart::History};
-use crate::metrics::store::{Store, StoreOptions};
-use containers::{Container, Key};
-pub use scrape::Look;
+use bytes::Bytes;
 
-/// How often a node without (all) kernel programs, or one that lost records, is looked at anew.
+use crate::bpf::start::Kernel;
+use crate::cgroup::{figures::Covered, statistics::Elements};
+use crate::clock::Now;
+use crate::kube::pods::Pods;
+use crate::lifecycle::{Input, Lifecycle, reason::Reasons};
+use crate::metrics::edition::{Edition, Round};
+use crate::metrics::node::NodeStats;
+pub use options::{Options, Source};
+use publish::Publish;
+use registry::Registry;
+use sampler::Sampler;
+use tracking::Tracking;
+
+/// How often a node without (all) kernel programs, or one that lost records, is walked again.
 const RESCAN_NS: u64 = 10_000_000_000;
 /// How often names are looked for while somebody waits for one.
 const NAMES_NS: u64 = 250_000_000;
-/// How often what has lingered long enough is given up.
+/// How often what has been kept long enough is given up.
 const EXPIRE_NS: u64 = 5_000_000_000;
 
-/// Where the figures of cgroups come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Source {
-    /// One pass of the kernel's cgroup iterator where it can, the files for the rest.
-    Auto,
-    /// The files of each cgroup.
-    Files,
-}
-
-/// What the owner needs to know from the start.
+/// The result of a collection, beside what the readers have.
 #[derive(Debug)]
-pub struct Options {
-    /// What the cgroups are.
-    pub mode: tree::Mode,
-    /// The cgroup v2 directory to watch.
-    pub cgroup_root: PathBuf,
-    /// Where the kubelet leaves its links.
-    pub log_dir: PathBuf,
-    /// Who tells of Pods, for people, and when it was last heard; `None` if nobody does.
-    pub pods: Option<(String, Pulse)>,
-    /// Where figures come from.
-    pub source: Source,
-    /// What the store keeps.
-    pub store: StoreOptions,
-    /// How many files of cgroups may be kept open.
-    pub max_fds: usize,
-}
-
-/// The kernel side, where it could be loaded.
-pub struct Kernel {
-    /// Programs and maps.
-    pub programs: Programs,
-    /// Their records.
-    pub ring: Ring,
-    /// All cgroups in one pass, once there is a root to begin at and if the kernel can.
-    pub snapshot: Option<Snapshot>,
-    /// What a pass says, so that the files need not.
-    pub covered: Covered,
-    /// How `memory.stat` is read from it.
-    pub elements: Elements,
+pub struct Collection {
+    round: Round,
+    stats: NodeStats,
 }
 
 /// All that is known of this node.
 pub struct Node {
     options: Options,
-    kernel: Option<Kernel>,
-    tree: Tree,
+    now: Now,
+    tracking: Tracking,
+    sampler: Sampler,
     lifecycle: Lifecycle,
-    containers: HashMap<CgroupId, Container>,
-    reader: Reader,
-    names: LogNames,
+    registry: Registry,
     pods: Pods,
-    deaths: deaths::Deaths,
-    history: History<Key>,
-    store: Store,
-    /// Processes that the OOM killer ended in containers before the agent came.
-    unseen_oom_kills: u64,
-    /// Cgroups whose parent is not known.
-    unresolved: u64,
-    /// Cgroups whose memory.stat the last pass did not tell.
-    unclear: Vec<CgroupId>,
-    /// The last that was compared in turn.
-    compared_last: CgroupId,
-    page_bytes: u64,
-    losses_seen: u64,
-    runs: scrape::Runs,
+    reasons: Reasons,
+    publish: Publish,
     next_rescan_ns: u64,
     next_names_ns: u64,
     next_expire_ns: u64,
 }
 
 impl Node {
-    /// An owner that knows nothing yet; see [`Self::begin`].
+    /// An owner that knows nothing yet; see [`Self::start`].
     #[must_use]
     pub fn new(options: Options, kernel: Option<Kernel>) -> Self {
+        let pods_may_come = options.pods.is_some();
+        let (covered, elements) = kernel.as_ref().map_or_else(
+            || (Covered::default(), Elements::none()),
+            |kernel| (kernel.covered, kernel.elements.clone()),
+        );
         Self {
-            kernel,
-            tree: Tree::new(options.mode),
+            now: Now::default(),
+            tracking: Tracking::new(options.mode, options.cgroup_root.clone(), kernel),
+            sampler: Sampler::new(options.source, options.max_fds, covered, elements),
             lifecycle: Lifecycle::new(),
-            containers: HashMap::new(),
-            reader: Reader::new(options.max_fds),
-            names: LogNames::new(options.log_dir.clone()),
+            registry: Registry::new(options.log_dir.clone(), pods_may_come),
             pods: Pods::new(),
-            deaths: deaths::Deaths::default(),
-            history: History::new(),
-            store: Store::new(options.store),
-            unseen_oom_kills: 0,
-            unresolved: 0,
-            unclear: Vec::new(),
-            compared_last: CgroupId(0),
-            page_bytes: host::page_bytes(),
-            losses_seen: 0,
-            runs: scrape::Runs::default(),
+            reasons: Reasons::new(pods_may_come),
+            publish: Publish::new(options.store),
             next_rescan_ns: 0,
             next_names_ns: 0,
             next_expire_ns: 0,
@@ -139,71 +88,101 @@ impl Node {
         }
     }
 
-    /// The ring to wait for, if there are programs.
-    #[must_use]
-    pub fn ring(&self) -> Option<&Ring> {
-        self.kernel.as_ref().map(|kernel| &kernel.ring)
+    /// Waits until the kernel side has records that cannot wait; for ever without a kernel side.
+    pub async fn woken(&self) {
+        match self.tracking.kernel() {
+            Some(kernel) => kernel.ring.woken().await,
+            None => std::future::pending().await,
+        }
     }
 
-    /// What has to be done now: records, settled facts, names, a look around.
-    pub fn turn(&mut self) {
+    /// Learns what is there: tracks the root, walks, walks again, and finds the inits of the
+    /// containers that are older than the agent.
+    pub fn start(&mut self, now: Now) {
+        self.now = now;
+        self.begin_tracking();
+        if self.tracking.tree().is_empty() {
+            tracing::warn!(
+                root = %self.options.cgroup_root.display(),
+                "no kubepods cgroup yet: waiting for the kubelet to make one"
+            );
+        }
+        self.next_rescan_ns = now.boot_ns + RESCAN_NS;
+        tracing::info!(
+            cgroups = self.tracking.tree().len(),
+            containers = self.registry.len(),
+            "initial scan done"
+        );
+    }
+
+    /// Does what has to be done now: records, settled facts, names, a walk.
+    pub fn tick(&mut self, now: Now) {
+        self.now = now;
         self.drain();
-        let now = clock::boot_ns();
-        self.apply(Input::Tick { now_boot_ns: now });
-        if self.deaths.deadline().is_some_and(|deadline| deadline <= now) {
-            self.settle_deaths(Some(now));
+        let now_boot_ns = now.boot_ns;
+        self.apply(Input::Tick { now_boot_ns });
+        if self.reasons.deadline().is_some_and(|deadline| deadline <= now_boot_ns) {
+            self.settle_reasons();
         }
-        if now >= self.next_names_ns && self.containers.values().any(Container::waits) {
-            self.next_names_ns = now + NAMES_NS;
-            self.resolve_names(now);
+        if now_boot_ns >= self.next_names_ns && self.registry.waiting().next().is_some() {
+            self.next_names_ns = now_boot_ns + NAMES_NS;
+            self.resolve_names();
         }
-        if now >= self.next_rescan_ns {
-            self.next_rescan_ns = now + RESCAN_NS;
-            self.rescan_if_needed(now);
+        if now_boot_ns >= self.next_rescan_ns {
+            self.next_rescan_ns = now_boot_ns + RESCAN_NS;
+            self.rescan_if_needed();
         }
-        if now >= self.next_expire_ns {
-            self.next_expire_ns = now + EXPIRE_NS;
-            self.store.expire(now);
+        if now_boot_ns >= self.next_expire_ns {
+            self.next_expire_ns = now_boot_ns + EXPIRE_NS;
+            self.publish.expire(now_boot_ns);
+            self.reasons.expire(now_boot_ns);
         }
     }
 
-    /// How long the next turn can wait if nothing wakes the owner.
+    /// How long the next tick can wait if nothing wakes the owner.
     #[must_use]
-    pub fn rest(&self) -> Duration {
+    pub fn next_wakeup(&self, now_boot_ns: u64) -> Duration {
         /// Records that can wait are drained this often. Those that cannot wake the owner, as
-        /// does a ring that fills, and each turn drains before it settles anything.
+        /// does a ring that fills, and each tick drains before it settles anything.
         const DRAIN_NS: u64 = 1_000_000_000;
         /// The same while a new container has no init: who that is, is one of those records, and
         /// until the kernel side is told, signals from inside the container are not.
         const DRAIN_SOON_NS: u64 = 50_000_000;
-        let now = clock::boot_ns();
         let mut until = self.next_rescan_ns;
-        if self.kernel.is_some() {
-            until = until.min(now + if self.awaits_init(now) { DRAIN_SOON_NS } else { DRAIN_NS });
+        if self.tracking.kernel().is_some() {
+            let soon = self.awaits_init(now_boot_ns);
+            until = until.min(now_boot_ns + if soon { DRAIN_SOON_NS } else { DRAIN_NS });
         }
-        if self.containers.values().any(Container::waits) {
+        if self.registry.waiting().next().is_some() {
             until = until.min(self.next_names_ns);
         }
-        for deadline in [self.lifecycle.next_deadline(), self.deaths.deadline()] {
+        for deadline in [self.lifecycle.next_deadline(), self.reasons.deadline()] {
             until = until.min(deadline.unwrap_or(u64::MAX));
         }
-        Duration::from_nanos(until.saturating_sub(now)).max(Duration::from_millis(1))
+        Duration::from_nanos(until.saturating_sub(now_boot_ns)).max(Duration::from_millis(1))
     }
 
     /// Whether a container was made a moment ago and has not begun to run.
     fn awaits_init(&self, now_boot_ns: u64) -> bool {
         /// A runtime that takes longer is stuck.
         const SOON_NS: u64 = 10_000_000_000;
-        self.containers.iter().any(|(id, container)| {
-            let age_ns = now_boot_ns.saturating_sub(container.since_boot_ns);
-            age_ns < SOON_NS && self.lifecycle.init_of(*id).is_none()
-        })
+        let mut young = self.registry.younger_than(now_boot_ns.saturating_sub(SOON_NS));
+        young.any(|id| self.lifecycle.init_of(id).is_none())
     }
 
     /// The agent stops: what is not settled is published as it is.
-    pub fn stop(&mut self) {
+    pub fn stop(&mut self, now: Now) {
+        self.now = now;
         self.drain();
-        self.apply(Input::Flush { now_boot_ns: clock::boot_ns() });
-        self.settle_deaths(None);
+        self.apply(Input::Flush { now_boot_ns: now.boot_ns });
+        let mut out = Vec::new();
+        self.reasons.flush(&self.pods, now, &mut out);
+        self.publish_all(out);
+    }
+
+    /// The whole exposition, as of a collection, which is to be the last one.
+    #[must_use]
+    pub fn expose(&mut self, collection: &Collection, edition: Edition) -> Vec<Bytes> {
+        self.publish.encode(collection.round, &collection.stats, edition)
     }
 }

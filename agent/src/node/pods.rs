@@ -1,84 +1,67 @@
-//! What the API says of Pods: names for those who wait, and what follows for the other rooms.
+//! What the Pod source reports: names for containers that wait, and what follows for the others.
+
+use std::sync::Arc;
 
 use super::Node;
-use super::containers::Origin;
 use crate::cgroup::CgroupId;
-use crate::clock;
+use crate::clock::Now;
 use crate::kube::news::PodNews;
-use crate::kube::pod::Container;
-use crate::kube::pods::Known;
 use crate::lifecycle::Input;
+use crate::lifecycle::subject::Who;
 use crate::signal;
 
-/// The kubelet may hear of a deletion that much before us.
+/// The kubelet may hear of a deletion that much before the agent does.
 const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
 
 impl Node {
-    /// There is news of Pods.
-    pub fn pod_news(&mut self, news: PodNews) {
+    /// Pods have changed.
+    pub fn pod_news(&mut self, news: PodNews, now: Now) {
+        self.now = now;
         // What the kernel recorded before comes before.
         self.drain();
         let changed = self.pods.apply(news);
         if changed.is_empty() {
             return;
         }
-        let now = clock::boot_ns();
         for uid in &changed {
-            self.pod_changed(uid, now);
+            self.pod_changed(uid);
         }
-        self.settle_deaths(Some(now));
-        self.compare_reports();
+        self.settle_reasons();
     }
 
-    fn pod_changed(&mut self, uid: &str, now_boot_ns: u64) {
+    fn pod_changed(&mut self, uid: &str) {
         let Some(known) = self.pods.get(uid) else { return };
-        for container in &known.pod.containers {
-            let names = [&known.pod.namespace, &known.pod.name, &container.name];
-            self.store.pod_says(names.map(String::as_str), uid, container);
-        }
-        let of_pod = |(id, container): (&CgroupId, &super::Container)| {
-            let Origin::Pod(pod, _) = &container.origin else { return None };
-            let known = self.pods.of_cgroup(pod)?;
-            (known.pod.uid == uid).then_some((*id, container.waits()))
-        };
-        let containers: Vec<_> = self.containers.iter().filter_map(of_pod).collect();
-        for (id, waits) in containers {
-            if waits {
-                self.resolve_name(id, now_boot_ns);
-            } else {
+        self.publish.pod(&known.pod);
+        for (id, who) in self.registry.of_pod(uid, &self.pods) {
+            self.resolve_name(id);
+            if let Some(who) = who {
                 self.tell_lifecycle_of(id);
-                self.start_goes_on(id);
+                self.progress(&who);
+                self.tell_deletion(id);
             }
         }
     }
 
-    /// What the API says of a container, if it says which of its Pod's it is.
-    fn said_of(&self, id: CgroupId) -> Option<(&Known, &Container)> {
-        let Origin::Pod(pod, name) = &self.containers.get(&id)?.origin else { return None };
-        self.pods.container(pod, name).or_else(|| {
-            let known = self.pods.of_cgroup(pod)?;
-            let link = self.names.lookup(&name.id)?;
-            Some((known, known.pod.container(&link.container)?))
-        })
+    /// A container is shown now: what its Pod says of it is handed on.
+    pub(super) fn spec_known(&mut self, who: &Arc<Who>) {
+        let id = who.cgroup;
+        let Some((known, _)) = self.registry.spec_of(id, &self.pods) else { return };
+        self.publish.pod(&known.pod);
+        self.tell_lifecycle_of(id);
+        self.progress(who);
+        self.tell_deletion(id);
     }
 
-    /// Tells the store what the API says of a container that it has just begun to show.
-    pub(super) fn tell_store_of(&mut self, id: CgroupId) {
-        let Some((known, container)) = self.said_of(id) else { return };
-        let names = [known.pod.namespace.clone(), known.pod.name.clone(), container.name.clone()];
-        let (uid, container) = (known.pod.uid.clone(), container.clone());
-        self.store.pod_says(names.each_ref().map(String::as_str), &uid, &container);
-        if let Some(handler) = container.pre_stop {
-            self.store.has_pre_stop(id, handler);
+    fn tell_deletion(&mut self, id: CgroupId) {
+        if let Some((subject, fact)) = self.registry.deletion(id, &self.pods) {
+            self.publish.fact(&subject, &fact, self.now.wall);
         }
-        self.tell_lifecycle_of(id);
-        self.start_goes_on(id);
     }
 
     /// Tells the lifecycle what it cannot see: the container's stop signal, and that its Pod is
     /// being deleted.
     fn tell_lifecycle_of(&mut self, id: CgroupId) {
-        let Some((known, container)) = self.said_of(id) else { return };
+        let Some((known, container)) = self.registry.spec_of(id, &self.pods) else { return };
         let signal = container.stop_signal.as_deref().and_then(signal::number);
         let deletion = known.deletion.filter(|_| !known.pod.is_mirror());
         if let Some(signal) = signal {
@@ -90,13 +73,13 @@ impl Node {
         }
     }
 
-    /// How long ago the source of Pods was last heard.
-    pub(super) fn pod_metadata_age_ns(&self, now_boot_ns: u64) -> Option<u64> {
+    /// How long ago the Pod source was last heard.
+    pub(super) fn pod_metadata_age_ns(&self) -> Option<u64> {
         let (_, pulse) = self.options.pods.as_ref()?;
-        Some(now_boot_ns.saturating_sub(pulse.last_boot_ns()?))
+        Some(self.now.boot_ns.saturating_sub(pulse.last_boot_ns()?))
     }
 
-    /// Where names come from, for people.
+    /// The source of names, for people.
     pub(super) fn names_source(&self) -> String {
         let Some((source, pulse)) = &self.options.pods else {
             return format!("links in {}", self.options.log_dir.display());
@@ -105,7 +88,7 @@ impl Node {
             (Some(why), _) => format!("{source}; it does not answer: {why}"),
             (None, None) => format!("{source}; it was not heard yet"),
             (None, Some(last)) => {
-                let age_s = clock::boot_ns().saturating_sub(last) / 1_000_000_000;
+                let age_s = self.now.boot_ns.saturating_sub(last) / 1_000_000_000;
                 format!("{source}: {} Pods, last heard {age_s} s ago", self.pods.len())
             }
         }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use agent::cgroup::CgroupId;
 use agent::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample as Figures};
+use agent::clock::WallOffset;
 use agent::event::{ExitStatus, TaskKey};
 use agent::kube::identity::Identity;
 use agent::lifecycle::fact::{Cause, EndSource, Fact, FactKind, Started, Termination};
 use agent::metrics::edition::{Edition, Format, Reader};
 use agent::metrics::node::NodeStats;
 use agent::metrics::store::{Store, StoreOptions};
-use agent::clock::WallOffset;
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use prometheus::{Encoder as _, TextEncoder};

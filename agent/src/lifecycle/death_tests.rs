@@ -1,4 +1,4 @@
-//! What is made of a Pod, a stop signal and a death, as data.
+//! Deaths as data: what is made of a Pod, a stop signal and an end.
 
 use super::*;
 use crate::kube::convert;
@@ -6,13 +6,13 @@ use crate::kube::fixtures::{self, DEPLOYMENT, EVICTED, STATIC};
 use crate::kube::news::{NewsKind, PodNews};
 use crate::kube::pod::{Phase, Terminated};
 use crate::kube::pods::Pods;
-use crate::lifecycle::fact::{Cause, EndSource};
+use crate::lifecycle::fact::{Cause, EndSource, FatalSignal, Outcome};
 
 const SECOND: u64 = 1_000_000_000;
-/// The machine booted at this Unix time; the Pod was asked to go an hour later, at `ASKED`.
+/// The machine booted at this Unix time; the Pod was asked to go an hour later, at `REQUESTED`.
 const BOOTED_S: u64 = 1_793_527_200;
 const WALL: WallOffset = WallOffset { unix_less_boot_ns: (BOOTED_S * SECOND).cast_signed() };
-const ASKED: u64 = 3600 * SECOND;
+const REQUESTED: u64 = 3600 * SECOND;
 
 fn known(json: &str, listed: bool, time_boot_ns: u64) -> Pods {
     let mut pods = Pods::new();
@@ -36,17 +36,17 @@ fn web(pod: &Pod) -> Container {
 #[test]
 fn a_deletion_came_before_what_followed() {
     // The watch told it 80 ms after the request.
-    let pods = known(DEPLOYMENT, false, ASKED + 80_000_000);
+    let pods = known(DEPLOYMENT, false, REQUESTED + 80_000_000);
     let before = |time| deleted_before(only(&pods), time, WALL);
-    assert!(before(ASKED + 200_000_000), "after the news");
-    assert!(before(ASKED + 50_000_000), "the kubelet was faster");
-    assert!(!before(ASKED - 3 * SECOND), "it was asked to stop before that");
+    assert!(before(REQUESTED + 200_000_000), "after the news");
+    assert!(before(REQUESTED + 50_000_000), "the kubelet was faster");
+    assert!(!before(REQUESTED - 3 * SECOND), "it was asked to stop before that");
     // The agent came when it was being deleted already.
-    let pods = known(DEPLOYMENT, true, ASKED + 9 * SECOND);
-    assert!(deleted_before(only(&pods), ASKED + 300_000_000, WALL));
-    assert!(!deleted_before(only(&pods), ASKED - 3 * SECOND, WALL));
-    let pods = known(EVICTED, false, ASKED);
-    assert!(!deleted_before(only(&pods), ASKED + SECOND, WALL));
+    let pods = known(DEPLOYMENT, true, REQUESTED + 9 * SECOND);
+    assert!(deleted_before(only(&pods), REQUESTED + 300_000_000, WALL));
+    assert!(!deleted_before(only(&pods), REQUESTED - 3 * SECOND, WALL));
+    let pods = known(EVICTED, false, REQUESTED);
+    assert!(!deleted_before(only(&pods), REQUESTED + SECOND, WALL));
 }
 
 #[test]
@@ -55,30 +55,30 @@ fn a_mirrors_deletion_stops_nothing() {
         "\"annotations\"",
         "\"deletionTimestamp\": \"2026-11-01T11:00:30Z\", \"deletionGracePeriodSeconds\": 30, \"annotations\"",
     );
-    let pods = known(&deleted, false, ASKED);
+    let pods = known(&deleted, false, REQUESTED);
     assert!(only(&pods).pod.deletion.is_some());
-    assert!(!deleted_before(only(&pods), ASKED + SECOND, WALL));
+    assert!(!deleted_before(only(&pods), REQUESTED + SECOND, WALL));
 }
 
 #[test]
 fn a_deletion_by_force_is_told_by_its_being_gone() {
     let living =
         DEPLOYMENT.replace("deletionTimestamp", "x").replace("deletionGracePeriodSeconds", "y");
-    let mut pods = known(&living, false, ASKED);
+    let mut pods = known(&living, false, REQUESTED);
     let kind = NewsKind::Deleted(Box::new(fixtures::pod(&living)));
-    pods.apply(PodNews { time_boot_ns: ASKED + SECOND, kind });
-    assert!(deleted_before(only(&pods), ASKED + 2 * SECOND, WALL));
-    assert!(!deleted_before(only(&pods), ASKED, WALL));
+    pods.apply(PodNews { time_boot_ns: REQUESTED + SECOND, kind });
+    assert!(deleted_before(only(&pods), REQUESTED + 2 * SECOND, WALL));
+    assert!(!deleted_before(only(&pods), REQUESTED, WALL));
 }
 
 #[test]
 fn when_the_kill_began() {
-    let pods = known(DEPLOYMENT, false, ASKED + 80_000_000);
+    let pods = known(DEPLOYMENT, false, REQUESTED + 80_000_000);
     let begin = |pods: &Pods, trigger| kill_begin(only(pods), trigger, WALL);
-    assert_eq!(begin(&pods, Trigger::ApiEviction), Some(ASKED + 80_000_000));
+    assert_eq!(begin(&pods, Trigger::ApiEviction), Some(REQUESTED + 80_000_000));
     assert_eq!(begin(&pods, Trigger::Liveness), None);
-    let pods = known(DEPLOYMENT, true, ASKED + 9 * SECOND);
-    assert_eq!(begin(&pods, Trigger::PodDeletion), Some(ASKED), "as the API says, to the second");
+    let pods = known(DEPLOYMENT, true, REQUESTED + 9 * SECOND);
+    assert_eq!(begin(&pods, Trigger::PodDeletion), Some(REQUESTED), "as the API says, to the second");
 }
 
 #[test]
@@ -86,28 +86,28 @@ fn what_the_pod_says_of_an_end() {
     let pod = fixtures::pod(DEPLOYMENT);
     let container = web(&pod);
     let (now, before) = ("c".repeat(64), "d".repeat(64));
-    let of = |id: &str, started| said(&pod, Some(&container), id, started);
+    let of = |id: &str, started| evidence(&pod, Some(&container), id, started);
     let running = of(&now, Some(true));
     assert_eq!(running.disruption, Some(Disruption::Eviction));
-    assert_eq!((running.over, running.replaced, running.mains_over), (None, false, false));
+    assert_eq!((running.terminal, running.replaced, running.app_containers_done), (None, false, false));
     assert_eq!(running.probe, Some(Failing::Liveness));
     assert!(of(&before, Some(true)).replaced, "there is a newer one");
-    let none = said(&pod, None, &now, None);
+    let none = evidence(&pod, None, &now, None);
     assert_eq!((none.probe, none.role), (None, Role::App));
 
     // Another container of the Pod still runs: the kubelet holds back why.
-    assert!(!of(&before, Some(true)).told_last);
+    assert!(!of(&before, Some(true)).reported_last);
     let mut last = pod.clone();
     for container in &mut last.containers {
         container.state = State::Terminated(Terminated::default());
     }
-    let last = said(&last, last.container("web"), &now, Some(true));
-    assert!(last.told_last && last.over.is_none());
+    let last = evidence(&last, last.container("web"), &now, Some(true));
+    assert!(last.reported_last && last.terminal.is_none());
 
     let evicted = fixtures::pod(EVICTED);
     let main = evicted.container("main");
-    let said = said(&evicted, main, &"3".repeat(64), None);
-    assert_eq!((said.over, said.mains_over), (Some(Over::Evicted), true));
+    let evidence = evidence(&evicted, main, &"3".repeat(64), None);
+    assert_eq!((evidence.terminal, evidence.app_containers_done), (Some(TerminalReason::Evicted), true));
 }
 
 #[test]
@@ -138,18 +138,23 @@ fn a_container_that_waits_to_be_started_anew_is_replaced() {
 const END: Termination = Termination {
     cause: Cause::Completed,
     status: None,
-    shutdown_ns: Some(SECOND),
-    killed: false,
+    stop_boot_ns: Some(REQUESTED),
+    end_boot_ns: REQUESTED + SECOND,
+    outcome: Outcome::Exited,
     fatal: None,
-    end_source: EndSource::ParentTold,
+    end_source: EndSource::ParentNotified,
     init_cpu_ns: None,
 };
+
+fn fatal(signal: u32, sender: Sender) -> Option<FatalSignal> {
+    Some(FatalSignal { signal, sender })
+}
 
 fn stop(sender: Sender) -> Stop {
     Stop {
         container: CgroupId(1),
         pod: "p".into(),
-        time_boot_ns: ASKED,
+        time_boot_ns: REQUESTED,
         sender,
         hook: None,
         started: None,
@@ -157,18 +162,18 @@ fn stop(sender: Sender) -> Stop {
 }
 
 #[test]
-fn who_asked() {
-    let by = |sender| asked(&END, Some(&stop(sender)));
-    assert_eq!(by(Sender::Runtime), Asked::ByRuntime);
-    assert_eq!(by(Sender::Host), Asked::ByOther);
-    let alone = Termination { shutdown_ns: None, ..END };
-    assert_eq!(asked(&alone, None), Asked::No);
-    let killed = |sender| Termination { fatal: Some((9, sender)), ..alone };
-    assert_eq!(asked(&killed(Sender::Runtime), None), Asked::ByRuntime);
-    assert_eq!(asked(&killed(Sender::Kernel), None), Asked::No);
+fn who_requested_the_stop() {
+    let by = |sender| stop_request(&END, Some(&stop(sender)));
+    assert_eq!(by(Sender::Runtime), StopRequest::ByRuntime);
+    assert_eq!(by(Sender::Host), StopRequest::ByOther);
+    let alone = Termination { stop_boot_ns: None, ..END };
+    assert_eq!(stop_request(&alone, None), StopRequest::None);
+    let killed = |sender| Termination { fatal: fatal(9, sender), ..alone };
+    assert_eq!(stop_request(&killed(Sender::Runtime), None), StopRequest::ByRuntime);
+    assert_eq!(stop_request(&killed(Sender::Kernel), None), StopRequest::None);
     assert_eq!(
-        asked(&Termination { fatal: Some((11, Sender::Runtime)), ..alone }, None),
-        Asked::No
+        stop_request(&Termination { fatal: fatal(11, Sender::Runtime), ..alone }, None),
+        StopRequest::None
     );
 }
 
@@ -183,7 +188,7 @@ fn with(handler: Option<PreStop>) -> Container {
 }
 
 fn took(container: &Container, kill: &Kill) -> Option<u64> {
-    hook(container, kill).and_then(|hook| hook.duration_ns)
+    pre_stop(container, kill).and_then(PreStopRun::duration_ns)
 }
 
 #[test]
@@ -198,7 +203,7 @@ fn an_exec_hook_is_measured() {
     let near = kill(None, Some((11 * SECOND, Some(20 * SECOND - 40_000_000))));
     assert_eq!(took(&exec, &near), Some(9 * SECOND - 40_000_000));
     assert_eq!(took(&exec, &kill(None, Some((11 * SECOND, Some(13 * SECOND))))), None);
-    assert_eq!(hook(&with(None), &deleted), None);
+    assert_eq!(pre_stop(&with(None), &deleted), None);
 }
 
 #[test]
@@ -216,7 +221,7 @@ fn other_hooks_are_inferred() {
 
 #[test]
 fn what_is_taken_off_the_grace() {
-    let off = |container: &Container, kill: &Kill| before(container, kill, hook(container, kill));
+    let off = |container: &Container, kill: &Kill| before(container, kill, pre_stop(container, kill));
     let deleted = kill(Some(10 * SECOND), None);
     assert_eq!(off(&with(None), &deleted), Before::Nothing);
     let sleep = with(Some(PreStop::Sleep { seconds: 5 }));
@@ -230,6 +235,6 @@ fn what_is_taken_off_the_grace() {
 #[test]
 fn pods_that_say_little_are_survived() {
     let pod = convert::pod(&crate::kube::wire::Pod::default());
-    let said = said(&pod, None, "", None);
-    assert_eq!((said.mains_over, said.over, pod.phase), (false, None, Phase::Unknown));
+    let evidence = evidence(&pod, None, "", None);
+    assert_eq!((evidence.app_containers_done, evidence.terminal, pod.phase), (false, None, Phase::Unknown));
 }

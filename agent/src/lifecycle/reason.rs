@@ -1,0 +1,201 @@
+//! Reasons: what follows from a fact of a container that has its name. Pure.
+//!
+//! The kernel half of the lifecycle concludes what happened to a container. Here the Pod comes in,
+//! as data: why it was stopped, how far its start has got, that it is a restart, and whether the
+//! runtime reports the same.
+
+use std::sync::Arc;
+
+use super::death::Deaths;
+use super::fact::{Fact, FactKind, Restart};
+use super::report::Reports;
+use super::restart::History;
+use super::session::Session;
+use super::start::Starts;
+use super::subject::Who;
+use crate::clock::Now;
+use crate::kube::pods::Pods;
+
+/// A fact with the container that it is about.
+pub type Named = (Arc<Who>, Fact);
+
+/// What is known beside a fact when it comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// The Pods of the node.
+    pub pods: &'a Pods,
+    /// The exec session of the container that is its preStop hook, if it has one of that kind.
+    pub hook: Option<Session>,
+    /// The birth of the sandbox of the container's Pod, if it was seen.
+    pub sandbox_boot_ns: Option<u64>,
+    /// The moment.
+    pub now: Now,
+}
+
+/// A container over its restarts: the same name in the same Pod. A Pod that is made again under the
+/// same name, as a StatefulSet's, is another one. A unit of a plain machine has a path and no UID.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    pod: String,
+    container: String,
+}
+
+impl Key {
+    fn of(who: &Who) -> Self {
+        let identity = &who.identity;
+        let pod =
+            if identity.pod_uid.is_empty() { &identity.pod } else { &identity.pod_uid };
+        Self { pod: pod.clone(), container: identity.container.clone() }
+    }
+}
+
+/// The state machines of deaths, starts, restarts and reports.
+#[derive(Debug)]
+pub struct Reasons {
+    /// There is a Pod source.
+    pods_may_come: bool,
+    deaths: Deaths,
+    starts: Starts,
+    history: History<Key>,
+    /// The newest instance of each container whose restart waits for the end before it.
+    restarting: Vec<Arc<Who>>,
+    reports: Reports,
+}
+
+impl Reasons {
+    /// Without a container. `pods_may_come`: there is a Pod source.
+    #[must_use]
+    pub fn new(pods_may_come: bool) -> Self {
+        Self {
+            pods_may_come,
+            deaths: Deaths::new(pods_may_come),
+            starts: Starts::default(),
+            history: History::default(),
+            restarting: Vec::new(),
+            reports: Reports::default(),
+        }
+    }
+
+    /// Takes in a fact; appends it to `out`, and what follows from it.
+    pub fn take(
+        &mut self,
+        who: &Arc<Who>,
+        fact: Fact,
+        evidence: &Evidence<'_>,
+        out: &mut Vec<Named>,
+    ) {
+        let time_boot_ns = fact.time_boot_ns;
+        out.push((Arc::clone(who), fact.clone()));
+        match fact.kind {
+            FactKind::Started(started) => {
+                self.starts.started(who, time_boot_ns, &started);
+                self.started(who, time_boot_ns, out);
+                self.progress(who, evidence, out);
+            }
+            FactKind::StopSignal(stop) => {
+                self.deaths.stop_signal(who, time_boot_ns, &stop, evidence.hook, evidence.pods);
+            }
+            FactKind::Ended(end) => {
+                if let Some(restart) = self.history.ended(Key::of(who), time_boot_ns) {
+                    self.restarted(&Key::of(who), restart, out);
+                }
+                let explained = self.deaths.ended(who, end, evidence.pods, evidence.now);
+                self.explained(explained, evidence.pods, evidence.now, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// The Pod of a container has changed, or the container is shown now.
+    pub fn progress(&mut self, who: &Arc<Who>, evidence: &Evidence<'_>, out: &mut Vec<Named>) {
+        let Evidence { pods, sandbox_boot_ns, now, .. } = *evidence;
+        let fact = self.starts.progress(who, sandbox_boot_ns, pods, now.wall);
+        out.extend(fact.map(|fact| (Arc::clone(who), fact)));
+    }
+
+    /// Pods have changed, or time has gone on: what waited for that is decided.
+    pub fn settle(&mut self, pods: &Pods, now: Now, out: &mut Vec<Named>) {
+        for (key, restart) in self.history.settle(now.boot_ns) {
+            self.restarted(&key, restart, out);
+        }
+        let explained = self.deaths.settle(pods, now);
+        self.explained(explained, pods, now, out);
+        out.append(&mut self.reports.compare(pods, now.boot_ns));
+    }
+
+    /// The agent stops: what waits is decided as it is.
+    pub fn flush(&mut self, pods: &Pods, now: Now, out: &mut Vec<Named>) {
+        for (key, restart) in self.history.settle(u64::MAX) {
+            self.restarted(&key, restart, out);
+        }
+        let explained = self.deaths.flush(pods, now);
+        self.explained(explained, pods, now, out);
+    }
+
+    /// When [`Self::settle`] has something to decide, `CLOCK_BOOTTIME`.
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        self.deaths.deadline().into_iter().chain(self.history.deadline()).min()
+    }
+
+    /// The cgroup of a container is gone.
+    pub fn forget(&mut self, who: &Who) {
+        self.starts.forget(who.cgroup);
+    }
+
+    /// Forgets what nothing more can follow from. Once in a few seconds is enough.
+    pub fn expire(&mut self, now_boot_ns: u64) {
+        self.history.expire(now_boot_ns);
+    }
+
+    fn started(&mut self, who: &Arc<Who>, time_boot_ns: u64, out: &mut Vec<Named>) {
+        let key = Key::of(who);
+        for restart in self.history.started(key.clone(), time_boot_ns) {
+            if restart.started_boot_ns == time_boot_ns {
+                self.starts.restarted(who.cgroup);
+                out.push(restarted(who, restart));
+            } else {
+                self.restarted(&key, restart, out);
+            }
+        }
+        if self.history.waits(&key) {
+            self.starts.restarted(who.cgroup);
+            self.restarting.push(Arc::clone(who));
+        }
+    }
+
+    /// A restart that has waited: the instance that started then is told of.
+    fn restarted(&mut self, key: &Key, restart: Restart, out: &mut Vec<Named>) {
+        let is = |who: &Arc<Who>| Key::of(who) == *key;
+        if let Some(at) = self.restarting.iter().position(is) {
+            out.push(restarted(&self.restarting.remove(at), restart));
+        }
+    }
+
+    fn explained(
+        &mut self,
+        explained: Vec<Named>,
+        pods: &Pods,
+        now: Now,
+        out: &mut Vec<Named>,
+    ) {
+        if explained.is_empty() {
+            return;
+        }
+        for (who, fact) in explained {
+            if let FactKind::Explained(death) = &fact.kind
+                && self.pods_may_come
+                && who.origin.pod().is_some()
+            {
+                self.reports.expect(&who, death.end);
+            }
+            out.push((who, fact));
+        }
+        out.append(&mut self.reports.compare(pods, now.boot_ns));
+    }
+}
+
+fn restarted(who: &Arc<Who>, restart: Restart) -> Named {
+    let kind = FactKind::Restarted(restart);
+    (Arc::clone(who), Fact { time_boot_ns: restart.started_boot_ns, kind })
+}

@@ -1,0 +1,111 @@
+//! Reports: how the runtime reports an end, held against what the kernel saw. Pure.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::fact::{Cause, Fact, FactKind, Misreport, Termination};
+use super::subject::Who;
+use crate::kube::pods::Pods;
+
+/// Deaths whose report is still to come.
+const EXPECTED_MAX: usize = 1024;
+/// How long after its end the report of a death may come.
+const TIMEOUT_NS: u64 = 60_000_000_000;
+
+#[derive(Debug)]
+struct Expected {
+    who: Arc<Who>,
+    end: Termination,
+}
+
+/// The deaths that the runtime has not reported yet.
+#[derive(Debug, Default)]
+pub struct Reports {
+    expected: VecDeque<Expected>,
+}
+
+impl Reports {
+    /// A container of a Pod ended: its report is to come, or is there.
+    pub fn expect(&mut self, who: &Arc<Who>, end: Termination) {
+        if self.expected.len() >= EXPECTED_MAX {
+            self.expected.pop_front();
+        }
+        self.expected.push_back(Expected { who: Arc::clone(who), end });
+    }
+
+    /// The reports that differ from what the kernel saw. Each is told once.
+    pub fn compare(&mut self, pods: &Pods, now_boot_ns: u64) -> Vec<(Arc<Who>, Fact)> {
+        let mut out = Vec::new();
+        self.expected.retain(|Expected { who, end }| {
+            let Some((pod, name)) = who.origin.pod() else { return false };
+            let container = pods.container(pod, name);
+            let Some(report) = container.and_then(|(_, container)| container.terminated(&name.id))
+            else {
+                return now_boot_ns < end.end_boot_ns.saturating_add(TIMEOUT_NS);
+            };
+            if let Some(misreport) = differs(end, &report.reason) {
+                let kind = FactKind::Misreported(misreport);
+                out.push((Arc::clone(who), Fact { time_boot_ns: end.end_boot_ns, kind }));
+            }
+            false
+        });
+        out
+    }
+}
+
+/// The difference between the kernel's record and the runtime's reason, if there is one.
+fn differs(end: &Termination, reported: &str) -> Option<Misreport> {
+    // An end whose status nobody saw is no witness.
+    let differs = end.status.is_some() && reported != expected(end.cause);
+    differs.then(|| Misreport { reported: reported.to_owned(), observed: end.cause })
+}
+
+/// The reason that a runtime is expected to report.
+const fn expected(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Oom => "OOMKilled",
+        Cause::Completed => "Completed",
+        Cause::Error | Cause::Signal | Cause::KilledAfterGrace | Cause::KilledWithoutStopSignal => {
+            "Error"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::ExitStatus;
+    use crate::lifecycle::fact::{EndSource, Outcome};
+
+    fn end(cause: Cause, status: Option<ExitStatus>) -> Termination {
+        Termination {
+            cause,
+            status,
+            stop_boot_ns: None,
+            end_boot_ns: 7,
+            outcome: Outcome::Exited,
+            fatal: None,
+            end_source: EndSource::ParentNotified,
+            init_cpu_ns: None,
+        }
+    }
+
+    #[test]
+    fn each_cause_has_the_reason_that_runtimes_report() {
+        let seen = Some(ExitStatus::Code(1));
+        for (cause, reason) in [
+            (Cause::Oom, "OOMKilled"),
+            (Cause::Completed, "Completed"),
+            (Cause::Error, "Error"),
+            (Cause::Signal, "Error"),
+            (Cause::KilledAfterGrace, "Error"),
+            (Cause::KilledWithoutStopSignal, "Error"),
+        ] {
+            assert_eq!(differs(&end(cause, seen), reason), None, "{cause:?}");
+            let other = differs(&end(cause, seen), "ContainerStatusUnknown").unwrap();
+            assert_eq!((other.reported.as_str(), other.observed), ("ContainerStatusUnknown", cause));
+            assert_eq!(differs(&end(cause, None), "anything"), None, "no witness");
+        }
+        assert!(differs(&end(Cause::Signal, seen), "OOMKilled").is_some());
+    }
+}

@@ -1,0 +1,19 @@
+//! A collection: samples every shown cgroup, for all scrapes that wait.
+
+use super::{Collection, Node};
+use crate::clock::Now;
+use crate::reader::Reading;
+
+impl Node {
+    /// Takes in what has happened and samples every shown cgroup.
+    #[must_use]
+    pub fn collect(&mut self, now: Now) -> Collection {
+        self.tick(now);
+        let Self { sampler, tracking, registry, publish, lifecycle, .. } = self;
+        sampler.sample(tracking.tree(), registry.shown(), |subject, sample| {
+            publish.sample(subject, sample, Reading::Current);
+        });
+        publish.set_terminating(now.boot_ns, lifecycle.open_shutdowns());
+        Collection { round: publish.next_round(), stats: self.stats() }
+    }
+}

@@ -1,0 +1,35 @@
+//! The owner's options.
+
+use std::path::PathBuf;
+
+use crate::cgroup::tree;
+use crate::kube::news::Pulse;
+use crate::metrics::store::StoreOptions;
+
+/// The source of the cgroups' resource usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Source {
+    /// One run of the kernel's cgroup iterator where it can, the files for the rest.
+    Auto,
+    /// The files of each cgroup.
+    Files,
+}
+
+/// The owner's options.
+#[derive(Debug)]
+pub struct Options {
+    /// The kind of node: whose cgroups are shown.
+    pub mode: tree::Mode,
+    /// The cgroup v2 directory to watch.
+    pub cgroup_root: PathBuf,
+    /// The directory of the kubelet's log links.
+    pub log_dir: PathBuf,
+    /// The Pod source, as people call it, and when it was last heard; `None` without one.
+    pub pods: Option<(String, Pulse)>,
+    /// The source of the cgroups' resource usage.
+    pub source: Source,
+    /// What the metrics keep.
+    pub store: StoreOptions,
+    /// Files of cgroups that may be kept open.
+    pub max_fds: usize,
+}

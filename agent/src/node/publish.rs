@@ -1,0 +1,94 @@
+//! The one door out: all that is known of subjects goes through here, to each reader.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::cgroup::CgroupId;
+use crate::cgroup::sample::Sample;
+use crate::clock::WallOffset;
+use crate::kube::pod::Pod;
+use crate::lifecycle::OpenShutdown;
+use crate::lifecycle::fact::Fact;
+use crate::lifecycle::subject::{Subject, Who};
+use crate::log::Lines;
+use crate::metrics::edition::{Edition, Round};
+use crate::metrics::node::NodeStats;
+use crate::metrics::store::{Store, StoreOptions};
+use crate::reader::{Reader, Reading};
+
+/// The readers.
+#[derive(Debug)]
+pub(super) struct Publish {
+    lines: Lines,
+    store: Store,
+}
+
+impl Publish {
+    pub(super) fn new(store: StoreOptions) -> Self {
+        Self { lines: Lines, store: Store::new(store) }
+    }
+
+    /// The explicit list: each reader is told the same, in this order.
+    fn readers(&mut self) -> [&mut dyn Reader; 2] {
+        [&mut self.lines, &mut self.store]
+    }
+
+    pub(super) fn shown(&mut self, who: &Arc<Who>) {
+        for reader in self.readers() {
+            reader.shown(who);
+        }
+    }
+
+    pub(super) fn pod(&mut self, pod: &Pod) {
+        for reader in self.readers() {
+            reader.pod(pod);
+        }
+    }
+
+    pub(super) fn fact(&mut self, subject: &Subject, fact: &Fact, wall: WallOffset) {
+        for reader in self.readers() {
+            reader.fact(subject, fact, wall);
+        }
+    }
+
+    pub(super) fn sample(&mut self, subject: &Subject, sample: &Sample, reading: Reading) {
+        for reader in self.readers() {
+            reader.sample(subject, sample, reading);
+        }
+    }
+
+    pub(super) fn gone(&mut self, subject: &Subject, now_boot_ns: u64) {
+        for reader in self.readers() {
+            reader.gone(subject, now_boot_ns);
+        }
+    }
+
+    /// Gives up what has been kept long enough.
+    pub(super) fn expire(&mut self, now_boot_ns: u64) {
+        self.store.expire(now_boot_ns);
+    }
+
+    /// The containers that are terminating at the moment of a collection. It is a state and no
+    /// fact: a shutdown is over with the end of init, 100 ms before the end is concluded.
+    pub(super) fn set_terminating(
+        &mut self,
+        now_boot_ns: u64,
+        open: impl IntoIterator<Item = (CgroupId, OpenShutdown)>,
+    ) {
+        self.store.set_terminating(now_boot_ns, open);
+    }
+
+    pub(super) fn next_round(&mut self) -> Round {
+        self.store.next_round()
+    }
+
+    pub(super) fn encode(
+        &mut self,
+        round: Round,
+        stats: &NodeStats,
+        edition: Edition,
+    ) -> Vec<Bytes> {
+        self.store.encode(round, stats, edition)
+    }
+}

@@ -1,0 +1,291 @@
+//! The sampler: reads the resource usage of every shown cgroup, by one iterator run where the kernel
+//! can, from files for the rest.
+
+use std::path::{Path, PathBuf};
+
+use super::options::Source;
+use crate::bpf::snapshot::{Figures, Snapshot};
+use crate::cgroup::{
+    CgroupId,
+    figures::{self, Covered},
+    files::MemoryStat,
+    reader::{Detail, ReadError, Reader, ReaderStats},
+    sample::Sample,
+    statistics::Elements,
+    tree::{Entry, Mode, Tree},
+};
+use crate::clock::boot_ns;
+use crate::kernel::host;
+use crate::lifecycle::subject::Subject;
+
+/// Cgroups that are compared in a round at the start; of those that are unclear, as many at a
+/// collection.
+const LEARN_MAX: usize = 16;
+/// Rounds of comparing at the start.
+const ROUNDS: usize = 4;
+
+/// The last runs of the collectors.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Runs {
+    /// Duration, and whether every file was read that is there.
+    pub(super) files: Option<(u64, bool)>,
+    /// Duration of the last iterator run.
+    pub(super) snapshot: Option<u64>,
+}
+
+/// A cgroup whose `memory.stat` was read before an iterator run.
+struct Compared {
+    id: CgroupId,
+    dir: PathBuf,
+    before: MemoryStat,
+}
+
+/// What reads the cgroups.
+pub(super) struct Sampler {
+    source: Source,
+    reader: Reader,
+    /// The cgroup iterator, where there is one and once there is a root to begin at.
+    snapshot: Option<Snapshot>,
+    /// What an iterator run has, so that the files need not be read.
+    covered: Covered,
+    /// How `memory.stat` is read from it.
+    elements: Elements,
+    /// Cgroups whose `memory.stat` the last run did not tell.
+    unclear: Vec<CgroupId>,
+    /// The last that was compared in turn.
+    compared_last: CgroupId,
+    page_bytes: u64,
+    runs: Runs,
+}
+
+impl Sampler {
+    /// `covered` and `elements` are what the kernel's types say of an iterator run.
+    pub(super) fn new(
+        source: Source,
+        max_fds: usize,
+        covered: Covered,
+        elements: Elements,
+    ) -> Self {
+        Self {
+            source,
+            reader: Reader::new(max_fds),
+            snapshot: None,
+            covered,
+            elements,
+            unclear: Vec::new(),
+            compared_last: CgroupId(0),
+            page_bytes: host::page_bytes(),
+            runs: Runs::default(),
+        }
+    }
+
+    /// Whether an iterator run is wanted where the kernel can.
+    pub(super) fn wants_snapshot(&self) -> bool {
+        self.source != Source::Files
+    }
+
+    /// Takes the iterator, bound to the root that is watched; `None` takes it away.
+    pub(super) fn set_snapshot(&mut self, snapshot: Option<Snapshot>) {
+        self.snapshot = snapshot;
+    }
+
+    pub(super) fn has_snapshot(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
+    /// What comes from an iterator run, and what from files.
+    pub(super) fn covered(&self) -> Covered {
+        if self.has_snapshot() { self.covered } else { Covered::default() }
+    }
+
+    pub(super) fn runs(&self) -> Runs {
+        self.runs
+    }
+
+    pub(super) fn reader_stats(&self) -> ReaderStats {
+        self.reader.stats()
+    }
+
+    /// A cgroup is removed: its files are closed.
+    pub(super) fn forget(&mut self, id: CgroupId) {
+        self.reader.forget(id);
+    }
+
+    /// The counters of a container at its end.
+    pub(super) fn read_last(&mut self, id: CgroupId, dir: &Path) -> Option<Sample> {
+        match self.reader.read_last(id, dir) {
+            Ok(sample) => Some(sample),
+            Err(error) => {
+                tracing::debug!(%error, "the last counters were gone");
+                None
+            }
+        }
+    }
+
+    /// Samples the subjects: one iterator run, then the files that it does not cover.
+    pub(super) fn sample<'a>(
+        &mut self,
+        tree: &Tree,
+        subjects: impl Iterator<Item = &'a Subject>,
+        mut sampled: impl FnMut(&Subject, &Sample),
+    ) {
+        let begin = boot_ns();
+        let compared = self.begin_comparing(tree);
+        self.flush(tree);
+        let Self { reader, snapshot, covered, elements, unclear, page_bytes, runs, .. } = self;
+        let page_bytes = *page_bytes;
+        if let Some(Err(error)) = snapshot.as_mut().map(Snapshot::pass) {
+            tracing::warn!(%error, "the cgroup iterator failed: files are read from now on");
+            *snapshot = None;
+        }
+        let (figures, covered) = match snapshot {
+            Some(snapshot) => (snapshot.figures(), *covered),
+            None => Default::default(),
+        };
+        let ran = boot_ns();
+        let mut success = true;
+        unclear.clear();
+        for subject in subjects {
+            let id = subject.cgroup();
+            // A cgroup that the run had no room for, or that is younger, is read from its files.
+            let found = figures.of(id);
+            let statistics = found.and_then(|found| elements.read(found, page_bytes));
+            let covered = found
+                .map_or_else(Covered::default, |found| covered.with(found, statistics.is_some()));
+            let mut sample = Sample::default();
+            if !covered.all() {
+                // A removed cgroup has no path any more; its last counters are told.
+                let Some(dir) = tree.path(id) else { continue };
+                if found.is_some() && !covered.statistics && unclear.len() < LEARN_MAX {
+                    unclear.push(id);
+                }
+                let detail = match subject {
+                    Subject::Container(_) => Detail::Container,
+                    Subject::Pod(_) => Detail::Pod,
+                };
+                sample = match reader.sample_rest(id, &dir, detail, covered) {
+                    Ok(sample) => sample,
+                    Err(ReadError::Vanished { .. }) => continue,
+                    Err(error) => {
+                        tracing::debug!(%error, "a cgroup was not read");
+                        success = false;
+                        continue;
+                    }
+                };
+            }
+            if let Some(found) = found {
+                figures::fill(&mut sample, found, statistics.as_ref(), covered, page_bytes);
+            }
+            sampled(subject, &sample);
+        }
+        finish_comparing(elements, compared, &figures, page_bytes);
+        runs.files = Some((boot_ns().saturating_sub(ran), success));
+        if !figures.is_empty() {
+            runs.snapshot = Some(ran.saturating_sub(begin));
+        }
+    }
+
+    /// Makes the kernel add up the CPU time and the memory statistics of all cgroups, which it does
+    /// when `cpu.stat` and `memory.stat` of one above are read (kernel/cgroup/rstat.c). That of the
+    /// hierarchy's root does not (6.18, 7.3), so in host mode each top-level cgroup's is read.
+    fn flush(&self, tree: &Tree) {
+        if !self.has_snapshot() {
+            return;
+        }
+        let is_root = |entry: &Entry| entry.parent.is_none();
+        let tops = tree.iter().filter(|(_, entry)| match tree.mode() {
+            Mode::Kubernetes => is_root(entry),
+            Mode::Host => entry.parent.and_then(|parent| tree.get(parent)).is_some_and(is_root),
+        });
+        for (id, _) in tops {
+            if let Some(path) = tree.path(id) {
+                for file in ["cpu.stat", "memory.stat"] {
+                    // What is gone has nothing to add up, and not all have memory.
+                    let _ = std::fs::read(path.join(file));
+                }
+            }
+        }
+    }
+
+    /// Learns where `memory.stat` is in the kernel's arrays from the cgroups that are there, so
+    /// that the first scrape need not.
+    pub(super) fn learn_statistics(&mut self, tree: &Tree) {
+        let mut chosen = Vec::new();
+        for round in 0..ROUNDS {
+            if self.elements.settled() {
+                return;
+            }
+            // What differs has to differ twice in the same cgroup.
+            if round % 2 == 0 {
+                chosen = self.in_turn(tree, LEARN_MAX);
+            }
+            let compared = self.read_statistics(tree, &chosen);
+            let Some(snapshot) = &mut self.snapshot else { return };
+            if snapshot.pass().is_err() {
+                // The first scrape will say so.
+                return;
+            }
+            let figures = snapshot.figures();
+            finish_comparing(&mut self.elements, compared, &figures, self.page_bytes);
+        }
+    }
+
+    /// Reads the files of those that are to be compared at a collection: those in which the last
+    /// one found that the elements that are left differ, since they are the ones to learn from, and
+    /// one of all, whose turn it is.
+    fn begin_comparing(&mut self, tree: &Tree) -> Vec<Compared> {
+        let mut chosen = std::mem::take(&mut self.unclear);
+        let mut next = self.in_turn(tree, 1);
+        // Twice in a collection would count as two.
+        next.retain(|next| !chosen.contains(next));
+        chosen.append(&mut next);
+        self.read_statistics(tree, &chosen)
+    }
+
+    /// The next cgroups in the order of their ids, and so by and by all.
+    fn in_turn(&mut self, tree: &Tree, count: usize) -> Vec<CgroupId> {
+        let mut chosen = Vec::new();
+        for _ in 0..count.min(tree.len()) {
+            let ids = || tree.iter().map(|(id, _)| id);
+            let next = ids().filter(|id| *id > self.compared_last).min().or_else(|| ids().min());
+            let Some(next) = next else { break };
+            self.compared_last = next;
+            chosen.push(next);
+        }
+        chosen
+    }
+
+    fn read_statistics(&self, tree: &Tree, cgroups: &[CgroupId]) -> Vec<Compared> {
+        if self.snapshot.is_none() || !self.elements.usable() {
+            return Vec::new();
+        }
+        let read = |&id: &CgroupId| {
+            let dir = tree.path(id)?;
+            let before = Reader::read_statistics(&dir)?;
+            Some(Compared { id, dir, before })
+        };
+        cgroups.iter().filter_map(read).collect()
+    }
+}
+
+/// Reads the files again, now that the iterator run is over.
+fn finish_comparing(
+    elements: &mut Elements,
+    compared: Vec<Compared>,
+    figures: &Figures<'_>,
+    page_bytes: u64,
+) {
+    let usable = elements.usable();
+    for Compared { id, dir, before } in compared {
+        let after = Reader::read_statistics(&dir);
+        if let (Some(figures), Some(after)) = (figures.of(id), after) {
+            elements.learn(figures, &before, &after, page_bytes);
+        }
+    }
+    if usable && !elements.usable() {
+        tracing::warn!(
+            "the kernel's memory statistics are not where they are looked for: memory.stat is \
+             read from the files"
+        );
+    }
+}

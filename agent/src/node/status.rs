@@ -1,0 +1,92 @@
+//! The state of the agent itself: for its own metrics, and for the landing page.
+
+use super::Node;
+use crate::bpf::plan::SUBJECTS;
+use crate::clock::Now;
+use crate::kernel::host;
+use crate::metrics::node::{CollectorStats, NodeStats};
+use crate::metrics::process::ProcessStats;
+
+impl Node {
+    /// The rows of the landing page.
+    #[must_use]
+    pub fn facts(&mut self, now: Now) -> Vec<(String, String)> {
+        self.now = now;
+        let fact = |name: &str, value: String| (name.to_owned(), value);
+        let mut facts = vec![
+            fact("kernel", host::release().unwrap_or_default()),
+            fact("names", self.names_source()),
+            fact("mode", format!("{:?}", self.options.mode).to_lowercase()),
+            fact("cgroup root", self.options.cgroup_root.display().to_string()),
+            fact("cgroups", self.tracking.tree().len().to_string()),
+            fact("containers", self.registry.shown_containers().to_string()),
+            fact("without a name yet", self.registry.waiting().count().to_string()),
+        ];
+        for (figures, by_run) in self.sampler.covered().sources() {
+            let source = if by_run { "one run of the cgroup iterator" } else { "its files" };
+            facts.push(fact(figures, source.into()));
+        }
+        match self.tracking.kernel() {
+            None => facts.push(fact("kernel events", "none; see podvitals check".into())),
+            Some(kernel) => {
+                for attached in &kernel.programs.attached {
+                    let state = match &attached.outcome {
+                        Ok(_) if attached.lost.is_empty() => "attached".to_owned(),
+                        Ok(_) => format!("attached; lost: {}", attached.lost),
+                        Err(why) => format!("not attached: {why}; lost: {}", attached.lost),
+                    };
+                    facts.push(fact(&format!("program {}", attached.name), state));
+                }
+            }
+        }
+        facts
+    }
+
+    pub(super) fn stats(&self) -> NodeStats {
+        let runs = self.sampler.runs();
+        let mut stats = NodeStats {
+            version: env!("CARGO_PKG_VERSION"),
+            cgroups_tracked: Some(self.tracking.tree().len() as u64),
+            cgroups_unresolved: self.tracking.unresolved() + self.registry.waiting().count() as u64,
+            cgroup_files_read: self.sampler.reader_stats().reads,
+            collectors: vec![
+                CollectorStats {
+                    name: "cgroup_files",
+                    duration_ns: runs.files.map(|(duration, _)| duration),
+                    success: runs.files.is_none_or(|(_, success)| success),
+                },
+                CollectorStats {
+                    name: "cgroup_snapshot",
+                    duration_ns: runs.snapshot,
+                    success: self.sampler.has_snapshot(),
+                },
+            ],
+            pod_metadata_age_ns: self.pod_metadata_age_ns(),
+            pods_dropped: self.pods.dropped(),
+            events_unseen: vec![("oom_kill", self.tracking.unseen_oom_kills())],
+            process: ProcessStats::read(),
+            ..NodeStats::default()
+        };
+        if let Some((_, pulse)) = &self.options.pods {
+            let failing = self.pods.failing(pulse.last_boot_ns());
+            let success = self.pods.listed() && failing.is_none();
+            stats.collectors.push(CollectorStats { name: "pods", duration_ns: None, success });
+        }
+        if let Some(kernel) = self.tracking.kernel() {
+            let attached = &kernel.programs.attached;
+            stats.programs = attached.iter().map(|a| (a.name, a.outcome.is_ok())).collect();
+            for (count, (_, received)) in
+                stats.events_received.iter_mut().zip(kernel.ring.received())
+            {
+                *count = received;
+            }
+            let losses = kernel.programs.losses();
+            stats.events_lost =
+                vec![("ring_full", losses.ring_full), ("tracked_full", losses.tracked_full)];
+            stats.events_rejected = kernel.ring.rejected().collect();
+        } else {
+            stats.programs = SUBJECTS.iter().map(|subject| (subject.name, false)).collect();
+        }
+        stats
+    }
+}
