@@ -207,7 +207,13 @@ pub struct AgentArgs {
     pub log_level: String,
 
     /// Format of the log: text for people, json for log pipelines (an object in each line).
-    #[arg(long = "log.format", value_name = "FORMAT", env = "PODVITALS_LOG_FORMAT", value_enum, default_value = "text")]
+    #[arg(
+        long = "log.format",
+        value_name = "FORMAT",
+        env = "PODVITALS_LOG_FORMAT",
+        value_enum,
+        default_value = "text"
+    )]
     pub log_format: Format,
 }
 

@@ -1,6 +1,7 @@
 //! The log: its level and format, and a line for each death, ignored stop signal and OOM.
 
 use anyhow::Context as _;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -44,15 +45,20 @@ pub fn start(level: &str, format: Format) -> anyhow::Result<()> {
 }
 
 fn filter(level: &str) -> anyhow::Result<Targets> {
-    let mut filter: Targets = level.parse().with_context(|| {
+    let expected = || {
         format!(
-            "--log.level {level:?}: expected error, warn, info, debug or trace, or a list such as \
-             info,agent::kube=debug"
+            "--log.level {level:?}: expected error, warn, info, debug, trace or off, or a list such \
+             as info,agent::kube=debug"
         )
-    })?;
+    };
+    // `Targets` would take a misspelt level for the name of a part.
+    for whole in level.split(',').filter(|part| !part.contains('=')) {
+        whole.trim().parse::<LevelFilter>().with_context(expected)?;
+    }
+    let mut filter: Targets = level.parse().with_context(expected)?;
     if !level.contains("kube") {
         for quiet in QUIET {
-            filter = filter.with_target(quiet, tracing::level_filters::LevelFilter::OFF);
+            filter = filter.with_target(quiet, LevelFilter::OFF);
         }
     }
     Ok(filter)

@@ -46,7 +46,13 @@ fn subject(pod: &str) -> Subject {
     };
     let origin = Origin::Unit("x.service".into(), "x.service".into());
     let birth = Birth::Seen { boot_ns: 1 };
-    Subject::Container(Arc::new(Who { cgroup: CgroupId(1), pod_cgroup: None, origin, identity, birth }))
+    Subject::Container(Arc::new(Who {
+        cgroup: CgroupId(1),
+        pod_cgroup: None,
+        origin,
+        identity,
+        birth,
+    }))
 }
 
 fn facts() -> [FactKind; 3] {

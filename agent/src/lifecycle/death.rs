@@ -327,7 +327,11 @@ fn before(container: &Container, kill: &Kill, pre_stop: Option<PreStopRun>) -> B
 
 /// The Pod's evidence about the instance `id` that has ended.
 fn evidence(
-    pod: &Pod, container: Option<&Container>, id: &str, started: Option<bool>) -> PodEvidence {
+    pod: &Pod,
+    container: Option<&Container>,
+    id: &str,
+    started: Option<bool>,
+) -> PodEvidence {
     let mut apps = pod.containers.iter().filter(|other| other.role == Role::App).peekable();
     let any = apps.peek().is_some();
     PodEvidence {
@@ -363,5 +367,5 @@ fn replaced(container: &Container, id: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "deaths_tests.rs"]
+#[path = "death_tests.rs"]
 mod tests;

@@ -78,7 +78,11 @@ fn when_the_kill_began() {
     assert_eq!(begin(&pods, Trigger::ApiEviction), Some(REQUESTED + 80_000_000));
     assert_eq!(begin(&pods, Trigger::Liveness), None);
     let pods = known(DEPLOYMENT, true, REQUESTED + 9 * SECOND);
-    assert_eq!(begin(&pods, Trigger::PodDeletion), Some(REQUESTED), "as the API says, to the second");
+    assert_eq!(
+        begin(&pods, Trigger::PodDeletion),
+        Some(REQUESTED),
+        "as the API says, to the second"
+    );
 }
 
 #[test]
@@ -89,7 +93,10 @@ fn what_the_pod_says_of_an_end() {
     let of = |id: &str, started| evidence(&pod, Some(&container), id, started);
     let running = of(&now, Some(true));
     assert_eq!(running.disruption, Some(Disruption::Eviction));
-    assert_eq!((running.terminal, running.replaced, running.app_containers_done), (None, false, false));
+    assert_eq!(
+        (running.terminal, running.replaced, running.app_containers_done),
+        (None, false, false)
+    );
     assert_eq!(running.probe, Some(Failing::Liveness));
     assert!(of(&before, Some(true)).replaced, "there is a newer one");
     let none = evidence(&pod, None, &now, None);
@@ -107,7 +114,10 @@ fn what_the_pod_says_of_an_end() {
     let evicted = fixtures::pod(EVICTED);
     let main = evicted.container("main");
     let evidence = evidence(&evicted, main, &"3".repeat(64), None);
-    assert_eq!((evidence.terminal, evidence.app_containers_done), (Some(TerminalReason::Evicted), true));
+    assert_eq!(
+        (evidence.terminal, evidence.app_containers_done),
+        (Some(TerminalReason::Evicted), true)
+    );
 }
 
 #[test]
@@ -221,7 +231,8 @@ fn other_hooks_are_inferred() {
 
 #[test]
 fn what_is_taken_off_the_grace() {
-    let off = |container: &Container, kill: &Kill| before(container, kill, pre_stop(container, kill));
+    let off =
+        |container: &Container, kill: &Kill| before(container, kill, pre_stop(container, kill));
     let deleted = kill(Some(10 * SECOND), None);
     assert_eq!(off(&with(None), &deleted), Before::Nothing);
     let sleep = with(Some(PreStop::Sleep { seconds: 5 }));
@@ -236,5 +247,8 @@ fn what_is_taken_off_the_grace() {
 fn pods_that_say_little_are_survived() {
     let pod = convert::pod(&crate::kube::wire::Pod::default());
     let evidence = evidence(&pod, None, "", None);
-    assert_eq!((evidence.app_containers_done, evidence.terminal, pod.phase), (false, None, Phase::Unknown));
+    assert_eq!(
+        (evidence.app_containers_done, evidence.terminal, pod.phase),
+        (false, None, Phase::Unknown)
+    );
 }

@@ -1,7 +1,7 @@
 //! What the lifecycle is told.
 
-use crate::cgroup::CgroupId;
 use super::subject::Birth;
+use crate::cgroup::CgroupId;
 use crate::event::{Event, OomLevel, RunningTask};
 
 /// One thing that the lifecycle is told.

@@ -43,8 +43,7 @@ struct Key {
 impl Key {
     fn of(who: &Who) -> Self {
         let identity = &who.identity;
-        let pod =
-            if identity.pod_uid.is_empty() { &identity.pod } else { &identity.pod_uid };
+        let pod = if identity.pod_uid.is_empty() { &identity.pod } else { &identity.pod_uid };
         Self { pod: pod.clone(), container: identity.container.clone() }
     }
 }
@@ -172,13 +171,7 @@ impl Reasons {
         }
     }
 
-    fn explained(
-        &mut self,
-        explained: Vec<Named>,
-        pods: &Pods,
-        now: Now,
-        out: &mut Vec<Named>,
-    ) {
+    fn explained(&mut self, explained: Vec<Named>, pods: &Pods, now: Now, out: &mut Vec<Named>) {
         if explained.is_empty() {
             return;
         }

@@ -103,7 +103,10 @@ mod tests {
         ] {
             assert_eq!(differs(&end(cause, seen), reason), None, "{cause:?}");
             let other = differs(&end(cause, seen), "ContainerStatusUnknown").unwrap();
-            assert_eq!((other.reported.as_str(), other.observed), ("ContainerStatusUnknown", cause));
+            assert_eq!(
+                (other.reported.as_str(), other.observed),
+                ("ContainerStatusUnknown", cause)
+            );
             assert_eq!(differs(&end(cause, None), "anything"), None, "no witness");
         }
         assert!(differs(&end(Cause::Signal, seen), "OOMKilled").is_some());

@@ -49,7 +49,8 @@ impl Entry {
 
     /// The last start without its end, if it has waited until `before`.
     fn give_up(&mut self, before_boot_ns: u64) -> Option<Restart> {
-        let started_boot_ns = self.started_boot_ns.filter(|at| self.waits && *at <= before_boot_ns)?;
+        let started_boot_ns =
+            self.started_boot_ns.filter(|at| self.waits && *at <= before_boot_ns)?;
         self.waits = false;
         Some(Restart { ended_boot_ns: None, started_boot_ns })
     }

@@ -285,10 +285,8 @@ impl Signals {
             } else {
                 Outcome::Exited
             },
-            fatal: ended_by.map(|signal| FatalSignal {
-                signal,
-                sender: self.sender_of_fatal(signal, oom),
-            }),
+            fatal: ended_by
+                .map(|signal| FatalSignal { signal, sender: self.sender_of_fatal(signal, oom) }),
         }
     }
 }

@@ -250,7 +250,9 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
     let Some(evidence) = evidence else { return open() };
     match evidence.terminal {
         Some(TerminalReason::Evicted) => return Answer::Is(Trigger::NodePressure, Source::Api),
-        Some(TerminalReason::NodeShutdown) => return Answer::Is(Trigger::NodeShutdown, Source::Api),
+        Some(TerminalReason::NodeShutdown) => {
+            return Answer::Is(Trigger::NodeShutdown, Source::Api);
+        }
         Some(TerminalReason::Preempted) => return Answer::Is(Trigger::Preemption, Source::Api),
         Some(TerminalReason::Other) => return Answer::Is(Trigger::Unknown, Source::No),
         Some(TerminalReason::ByItself) | None => {}
@@ -357,7 +359,8 @@ mod tests {
             ("DeadlineExceeded", UNKNOWN),
         ] {
             assert_eq!(decide(StopRequest::ByRuntime, Some(&LIVENESS), true), Answer::Wait);
-            let evidence = PodEvidence { terminal: Some(TerminalReason::from_reason(reason)), ..LIVENESS };
+            let evidence =
+                PodEvidence { terminal: Some(TerminalReason::from_reason(reason)), ..LIVENESS };
             assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), answer, "{reason}");
         }
     }
@@ -371,7 +374,8 @@ mod tests {
             ("Pod was preempted by Kubelet to accommodate a critical pod.", Trigger::Preemption),
         ] {
             let disruption = Some(Disruption::announced("TerminationByKubelet", message));
-            let evidence = PodEvidence { disruption, terminal: Some(TerminalReason::ByItself), ..LIVENESS };
+            let evidence =
+                PodEvidence { disruption, terminal: Some(TerminalReason::ByItself), ..LIVENESS };
             assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), api(trigger));
             assert_eq!(
                 decide(StopRequest::None, Some(&evidence), true),
@@ -396,24 +400,36 @@ mod tests {
             assert_eq!(decide(StopRequest::ByRuntime, Some(&reported), true), inferred(trigger));
             // Its Pod never restarts it.
             let ended = PodEvidence { terminal: Some(TerminalReason::ByItself), ..evidence };
-            assert_eq!(decide(StopRequest::ByRuntime, Some(&over), true), inferred(trigger));
+            assert_eq!(decide(StopRequest::ByRuntime, Some(&ended), true), inferred(trigger));
             // All were stopped: the sandbox was made anew.
             let all = PodEvidence { others_stopped: true, ..again };
-            assert_eq!(decide(StopRequest::ByRuntime, Some(&all), true), inferred(Trigger::RestartOther));
+            assert_eq!(
+                decide(StopRequest::ByRuntime, Some(&all), true),
+                inferred(Trigger::RestartOther)
+            );
         }
         let again = PodEvidence { replaced: true, ..NOTHING };
-        assert_eq!(decide(StopRequest::ByRuntime, Some(&again), true), inferred(Trigger::RestartOther));
+        assert_eq!(
+            decide(StopRequest::ByRuntime, Some(&again), true),
+            inferred(Trigger::RestartOther)
+        );
     }
 
     #[test]
     fn a_sidecar_is_stopped_when_the_mains_are_done() {
         let evidence = PodEvidence { role: Role::Sidecar, app_containers_done: true, ..LIVENESS };
-        assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), inferred(Trigger::PodCompletion));
+        assert_eq!(
+            decide(StopRequest::ByRuntime, Some(&evidence), true),
+            inferred(Trigger::PodCompletion)
+        );
         // The mains were stopped: that may be an eviction.
         let stopped = PodEvidence { others_stopped: true, ..evidence };
         assert_eq!(decide(StopRequest::ByRuntime, Some(&stopped), true), Answer::Wait);
         let evicted = PodEvidence { terminal: Some(TerminalReason::Evicted), ..stopped };
-        assert_eq!(decide(StopRequest::ByRuntime, Some(&evicted), true), api(Trigger::NodePressure));
+        assert_eq!(
+            decide(StopRequest::ByRuntime, Some(&evicted), true),
+            api(Trigger::NodePressure)
+        );
         let main = PodEvidence { role: Role::App, ..evidence };
         assert_eq!(decide(StopRequest::ByRuntime, Some(&main), true), Answer::Wait);
     }

@@ -175,10 +175,11 @@ impl Node {
         let Some(Decided { who, waited }) = decided else { return };
         if let Some(who) = who {
             self.publish.shown(&who);
-            self.spec_known(&who);
+            self.spec_known(id);
             for fact in waited.facts {
                 self.named(&who, fact);
             }
+            self.progress(&who);
             if let Some(last) = waited.last {
                 self.publish.sample(&Subject::Container(who), &last, Reading::Last);
             }

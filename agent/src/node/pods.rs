@@ -1,13 +1,10 @@
 //! What the Pod source reports: names for containers that wait, and what follows for the others.
 
-use std::sync::Arc;
-
 use super::Node;
 use crate::cgroup::CgroupId;
 use crate::clock::Now;
 use crate::kube::news::PodNews;
 use crate::lifecycle::Input;
-use crate::lifecycle::subject::Who;
 use crate::signal;
 
 /// The kubelet may hear of a deletion that much before the agent does.
@@ -43,12 +40,10 @@ impl Node {
     }
 
     /// A container is shown now: what its Pod says of it is handed on.
-    pub(super) fn spec_known(&mut self, who: &Arc<Who>) {
-        let id = who.cgroup;
+    pub(super) fn spec_known(&mut self, id: CgroupId) {
         let Some((known, _)) = self.registry.spec_of(id, &self.pods) else { return };
         self.publish.pod(&known.pod);
         self.tell_lifecycle_of(id);
-        self.progress(who);
         self.tell_deletion(id);
     }
 

@@ -22,14 +22,28 @@ use crate::reader::{Reader, Reading};
 pub(super) struct Publish {
     lines: Lines,
     store: Store,
+    #[cfg(test)]
+    pub(super) recorder: super::tests::Recorder,
 }
 
 impl Publish {
     pub(super) fn new(store: StoreOptions) -> Self {
-        Self { lines: Lines, store: Store::new(store) }
+        Self {
+            lines: Lines,
+            store: Store::new(store),
+            #[cfg(test)]
+            recorder: super::tests::Recorder::default(),
+        }
     }
 
     /// The explicit list: each reader is told the same, in this order.
+    #[cfg(test)]
+    fn readers(&mut self) -> [&mut dyn Reader; 3] {
+        [&mut self.lines, &mut self.store, &mut self.recorder]
+    }
+
+    /// The explicit list: each reader is told the same, in this order.
+    #[cfg(not(test))]
     fn readers(&mut self) -> [&mut dyn Reader; 2] {
         [&mut self.lines, &mut self.store]
     }

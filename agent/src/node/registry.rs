@@ -175,7 +175,11 @@ impl Registry {
     }
 
     /// The last counters of a container: returns the subject if it has its name.
-    pub(super) fn last_sample(&mut self, id: CgroupId, sample: Sample) -> Option<(Subject, Sample)> {
+    pub(super) fn last_sample(
+        &mut self,
+        id: CgroupId,
+        sample: Sample,
+    ) -> Option<(Subject, Sample)> {
         match &mut self.entries.get_mut(&id)?.naming {
             Naming::Hidden => None,
             Naming::Shown(subject) => Some((subject.clone(), sample)),

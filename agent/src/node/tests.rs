@@ -1,22 +1,57 @@
-//! The owner, told by the kernel's records and by news of Pods, and what it then shows.
+//! The owner, given kernel records, Pods and a clock, and what it then shows.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cgroup::CgroupId;
+use crate::cgroup::tree;
+use crate::clock::WallOffset;
 use crate::event::{End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult};
 use crate::event::{Task, TaskKey};
 use crate::kube::convert;
+use crate::kube::news::Pulse;
 use crate::kube::news::{NewsKind, PodNews};
-use crate::metrics::edition::{Edition, Format, Reader};
-use crate::clock::WallOffset;
+use crate::lifecycle::fact::{Deletion, Fact, FactKind, PreStopRun, Restart};
+use crate::lifecycle::subject::{Birth, Subject, Who};
+use crate::metrics::edition::{Edition, Format, Reader as Asker};
+use crate::metrics::store::StoreOptions;
+use crate::reader::Reader;
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
+/// The moment at which the tests look: ten hours after the machine has booted.
+const NOW: Now = Now {
+    boot_ns: 36_000 * SECOND,
+    wall: WallOffset { unix_less_boot_ns: 1_790_000_000_000_000_000 },
+};
 const HOST: CgroupId = CgroupId(1);
 const KILLED: ExitStatus = ExitStatus::Signal { signal: 9, core: false };
+
+/// A reader that keeps all it is told.
+#[derive(Debug, Default)]
+pub(super) struct Recorder {
+    shown: Vec<Arc<Who>>,
+    facts: Vec<(Subject, Fact)>,
+    gone: Vec<Subject>,
+}
+
+impl Reader for Recorder {
+    fn shown(&mut self, who: &Arc<Who>) {
+        self.shown.push(Arc::clone(who));
+    }
+
+    fn fact(&mut self, subject: &Subject, fact: &Fact, _: WallOffset) {
+        self.facts.push((subject.clone(), fact.clone()));
+    }
+
+    fn gone(&mut self, subject: &Subject, _: u64) {
+        self.gone.push(subject.clone());
+    }
+}
 
 fn id(digit: char) -> String {
     String::from(digit).repeat(64)
@@ -35,7 +70,6 @@ fn shim() -> Task {
 struct World {
     node: Node,
     pod_cgroup: CgroupId,
-    now: u64,
     pod: Value,
     _dir: tempfile::TempDir,
 }
@@ -59,7 +93,7 @@ impl World {
             max_fds: 10,
         };
         let mut node = Node::new(options, None);
-        node.begin();
+        node.start(NOW);
         let pod = json!({
             "metadata": {
                 "name": "web-7d4b9c6f5-abcde", "namespace": "shop", "uid": UID,
@@ -78,18 +112,25 @@ impl World {
             },
             "status": {"phase": "Pending"}
         });
-        Self { node, pod_cgroup, now: clock::boot_ns(), pod, _dir: dir }
+        Self { node, pod_cgroup, pod, _dir: dir }
     }
 
-    /// Moments are told before or after the beginning of the test.
+    /// Moments are before or after [`NOW`].
     fn at(&self, ms: i64) -> u64 {
-        self.now.saturating_add_signed(ms * 1_000_000)
+        NOW.boot_ns.saturating_add_signed(ms * 1_000_000)
+    }
+
+    fn now(&self, ms: i64) -> Now {
+        Now { boot_ns: self.at(ms), ..NOW }
     }
 
     fn made(&mut self, cgroup: u64, digit: char, ms: i64) {
         let name = format!("cri-containerd-{}.scope", id(digit));
-        let made = Some(self.at(ms));
-        self.node.insert(CgroupId(cgroup), self.pod_cgroup, name.as_bytes(), false, made);
+        let birth = Birth::Seen { boot_ns: self.at(ms) };
+        let node = &mut self.node;
+        let parent = self.pod_cgroup;
+        let met = node.tracking.meet(CgroupId(cgroup), parent, name.as_bytes(), false, birth);
+        node.met(met.unwrap());
     }
 
     fn event(&mut self, ms: i64, kind: EventKind) {
@@ -114,6 +155,21 @@ impl World {
             sender_dying: false,
         };
         self.event(ms, EventKind::Signal(signal));
+    }
+
+    fn removed(&mut self, cgroup: CgroupId, ms: i64) {
+        self.event(ms, EventKind::CgroupRemoved(cgroup));
+        self.node.tick(self.now(ms + 200));
+    }
+
+    /// The facts that were published, those of the Pod apart.
+    fn facts(&self) -> (Vec<&Fact>, Vec<&Fact>) {
+        let of = |is_pod: bool| {
+            let facts = self.node.publish.recorder.facts.iter();
+            let wanted = facts.filter(move |(about, _)| matches!(about, Subject::Pod(_)) == is_pod);
+            wanted.map(|(_, fact)| fact).collect()
+        };
+        (of(false), of(true))
     }
 
     fn end(&mut self, cgroup: u64, tgid: u32, status: ExitStatus, ms: i64) {
@@ -153,8 +209,7 @@ impl World {
     }
 
     fn deleted(&mut self, ms: i64) {
-        let wall = WallOffset::now().unwrap();
-        let deadline = wall.unix_ns(self.at(ms)) / SECOND + 10;
+        let deadline = NOW.wall.unix_ns(self.at(ms)) / SECOND + 10;
         let deadline = k8s_openapi::jiff::Timestamp::from_second(deadline.cast_signed()).unwrap();
         self.pod["metadata"]["deletionTimestamp"] = deadline.to_string().into();
         self.pod["metadata"]["deletionGracePeriodSeconds"] = 10.into();
@@ -163,14 +218,15 @@ impl World {
     fn news(&mut self, ms: i64) {
         let pod = convert::pod(&serde_json::from_value(self.pod.clone()).unwrap());
         let kind = NewsKind::Applied(Box::new(pod));
-        self.node.pod_news(PodNews { time_boot_ns: self.at(ms), kind });
+        let now = self.now(ms);
+        self.node.pod_news(PodNews { time_boot_ns: now.boot_ns, kind }, now);
     }
 
     /// The lines of a family, without its prefix.
     fn shown(&mut self, family: &str) -> Vec<String> {
-        let look = self.node.look();
-        let edition = Edition { reader: Reader::Person, format: Format::Text };
-        let pieces = self.node.expose(&look, edition);
+        let collection = self.node.collect(NOW);
+        let edition = Edition { reader: Asker::Person, format: Format::Text };
+        let pieces = self.node.expose(&collection, edition);
         let text = String::from_utf8(pieces.concat()).unwrap();
         let name = format!("podvitals_{family}");
         let of_family = |line: &&str| line.split(['{', ' ']).next() == Some(&name);
@@ -303,8 +359,8 @@ fn what_nobody_explains_is_unknown_after_a_while_or_when_the_agent_stops() {
     world.terminate(1002, 200, "runc", -2500);
     world.end(1002, 200, KILLED, -1500);
     assert_eq!(world.trigger(), None);
-    assert!(world.node.rest() <= Duration::from_millis(28_500));
-    world.node.stop();
+    assert!(world.node.next_wakeup(NOW.boot_ns) <= Duration::from_millis(28_500));
+    world.node.stop(NOW);
     assert_eq!(world.trigger().as_deref(), Some("unknown"));
 }
 
@@ -364,7 +420,8 @@ fn the_api_down_leaves_the_last_known_names() {
     let mut world = World::new(true);
     world.runs();
     let failed = NewsKind::Failed("connection refused".into());
-    world.node.pod_news(PodNews { time_boot_ns: world.at(-6000), kind: failed });
+    let now = world.now(-6000);
+    world.node.pod_news(PodNews { time_boot_ns: now.boot_ns, kind: failed }, now);
     assert_eq!(world.shown("container_info").len(), 1);
     assert_eq!(world.value("collector_success", "collector=\"pods\""), Some(0.0));
     // A container that starts meanwhile is shown in the end, under its ids.
@@ -373,4 +430,122 @@ fn the_api_down_leaves_the_last_known_names() {
     let info = world.shown("container_info");
     assert_eq!(info.len(), 2);
     assert!(info.iter().any(|line| line.contains("container=\"ffffffffffff\"")), "{info:?}");
+}
+
+#[test]
+fn a_death_is_one_stream_of_facts_with_times_and_the_pods_end_is_the_last() {
+    let mut world = World::new(true);
+    world.pod["spec"]["containers"][0]["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 1}}});
+    world.runs();
+    world.deleted(-4000);
+    world.news(-4000);
+    world.terminate(1002, 200, "runc", -3000);
+    world.end(1002, 200, ExitStatus::Code(0), -1000);
+    world.node.tick(world.now(-800));
+    world.removed(CgroupId(1002), -700);
+    let pod = world.pod_cgroup;
+    world.removed(CgroupId(1001), -400);
+    world.removed(pod, -200);
+    let (facts, of_pod) = world.facts();
+    let kinds: Vec<&FactKind> = facts.iter().map(|fact| &fact.kind).collect();
+    let [
+        FactKind::Started(_),
+        FactKind::Progressed(ready),
+        FactKind::StopSignal(_),
+        FactKind::Ended(end),
+        FactKind::Explained(death),
+    ] = kinds[..]
+    else {
+        panic!("{kinds:#?}");
+    };
+    assert!(ready.just_ready);
+    assert_eq!(ready.ready_boot_ns, Some(world.at(-7000)));
+    assert_eq!(end.stop_boot_ns, Some(world.at(-3000)));
+    assert_eq!((end.end_boot_ns, facts[3].time_boot_ns), (world.at(-1000), world.at(-1000)));
+    assert_eq!(death.end, *end);
+    assert_eq!(death.kill_begin_boot_ns, Some(world.at(-4000)));
+    let slept = (world.at(-4000), world.at(-3000));
+    let handler = crate::kube::pod::PreStop::Sleep { seconds: 1 };
+    assert_eq!(death.pre_stop, Some(PreStopRun { handler, ran_boot_ns: Some(slept) }));
+    assert_eq!(death.grace_used_ns(), Some((2 * SECOND, 9 * SECOND)));
+    let deletion = Deletion {
+        requested_unix_s: Some((NOW.wall.unix_ns(world.at(-4000)) / SECOND).cast_signed()),
+        grace_s: Some(10),
+    };
+    let [seen, empty] = of_pod[..] else { panic!("{of_pod:#?}") };
+    assert_eq!(
+        (seen.time_boot_ns, &seen.kind),
+        (world.at(-4000), &FactKind::DeletionSeen(deletion))
+    );
+    let last_end_boot_ns = Some(world.at(-1000));
+    assert_eq!(empty.kind, FactKind::PodEmpty { last_end_boot_ns });
+    // The sandbox is never shown, and who is shown is told once, and goes.
+    let Recorder { shown, gone, .. } = &world.node.publish.recorder;
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0].identity.container, "web");
+    let gone: Vec<CgroupId> = gone.iter().map(Subject::cgroup).collect();
+    assert_eq!(gone, [CgroupId(1002), pod]);
+}
+
+#[test]
+fn identity_is_dropped_with_its_last_user() {
+    let mut world = World::new(true);
+    world.runs();
+    let who = Arc::downgrade(&world.node.publish.recorder.shown[0]);
+    world.end(1002, 200, ExitStatus::Code(3), -1000);
+    world.removed(CgroupId(1002), -900);
+    world.node.publish.recorder = Recorder::default();
+    assert!(who.upgrade().is_some(), "the runtime's report is still to come");
+    world.node.settle_reasons();
+    world.node.now = world.now(60_000);
+    world.node.settle_reasons();
+    assert!(who.upgrade().is_none());
+}
+
+#[test]
+fn a_restart_is_told_once_with_the_end_before_it() {
+    let mut world = World::new(true);
+    world.runs();
+    world.end(1002, 200, ExitStatus::Code(3), -5000);
+    world.made(1003, 'b', -3000);
+    world.exec(1003, 300, "web", -2900);
+    world.status("b", &json!({"running": {}}), Some(("a", "Error")));
+    world.news(-2000);
+    // The end is settled only now, after the start that follows it.
+    world.node.tick(world.now(-1900));
+    let (facts, _) = world.facts();
+    let restarts: Vec<_> = facts
+        .iter()
+        .filter_map(|fact| match &fact.kind {
+            FactKind::Restarted(restart) => Some(*restart),
+            _ => None,
+        })
+        .collect();
+    let (ended, started_boot_ns) = (Some(world.at(-5000)), world.at(-2900));
+    assert_eq!(restarts, [Restart { ended_boot_ns: ended, started_boot_ns }]);
+}
+
+#[test]
+fn a_pod_that_is_made_again_under_its_name_is_no_restart() {
+    let mut world = World::new(true);
+    world.runs();
+    world.end(1002, 200, ExitStatus::Code(0), -5000);
+    world.removed(CgroupId(1002), -4900);
+    // The StatefulSet's next Pod: another UID, another cgroup.
+    let uid = UID.replace('1', "9");
+    world.pod["metadata"]["uid"] = uid.as_str().into();
+    let name = format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
+    let qos = world.node.tracking.tree().get(world.pod_cgroup).unwrap().parent.unwrap();
+    let birth = Birth::Seen { boot_ns: world.at(-4000) };
+    world.node.tracking.meet(CgroupId(2000), qos, name.as_bytes(), true, birth);
+    world.pod_cgroup = CgroupId(2000);
+    world.made(2001, 'd', -3500);
+    world.exec(2001, 400, "web", -3400);
+    world.status("d", &json!({"running": {}}), None);
+    world.news(-3000);
+    assert_eq!(world.shown("container_info").len(), 1);
+    let (facts, _) = world.facts();
+    let restarted = |fact: &&&Fact| matches!(fact.kind, FactKind::Restarted(_));
+    assert_eq!(facts.iter().filter(restarted).count(), 0);
+    assert_eq!(world.value("container_restarts_total", ""), Some(0.0));
 }

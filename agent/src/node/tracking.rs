@@ -153,9 +153,11 @@ impl Tracking {
         let lost = losses.ring_full + losses.tracked_full;
         let more = lost > self.losses_seen;
         self.losses_seen = lost;
-        more || kernel.programs.attached.iter().any(|attached| {
-            attached.name.starts_with("cgroup_") && attached.outcome.is_err()
-        })
+        more || kernel
+            .programs
+            .attached
+            .iter()
+            .any(|attached| attached.name.starts_with("cgroup_") && attached.outcome.is_err())
     }
 
     fn meet_all(

@@ -7,7 +7,8 @@ mod shutdowns;
 mod starts;
 
 use super::fact::{
-    Cause, EndSource, Fact, FactKind, FatalSignal, OomFact, Outcome, Sender, Started, StopSignal, Termination,
+    Cause, EndSource, Fact, FactKind, FatalSignal, OomFact, Outcome, Sender, Started, StopSignal,
+    Termination,
 };
 use super::subject::Birth;
 use super::{Input, Lifecycle, Output, SETTLE_NS};

@@ -289,7 +289,7 @@ proptest! {
                 Output::ReadLast { container } => {
                     prop_assert!(!seen.contains(&(*container, 3)), "read after its death");
                 }
-                Output::Fact(Fact { container, kind, .. }) => {
+                Output::Fact { container, fact: Fact { kind, .. } } => {
                     let index = match kind {
                         FactKind::Started(_) => 0,
                         FactKind::StopSignal(_) => 1,
@@ -297,6 +297,7 @@ proptest! {
                         FactKind::Ended(_) => 3,
                         FactKind::StartFailed => 4,
                         FactKind::Oom(_) => continue,
+                        other => panic!("not the kernel's to conclude: {other:?}"),
                     };
                     prop_assert!(!seen.contains(&(*container, index)), "{:#?}", one.out);
                     prop_assert!(index == 0 || index == 4 || seen.contains(&(*container, 0)));

@@ -54,11 +54,7 @@ fn container_that_is_killed_after_its_grace() {
     ));
     assert_eq!(
         node.facts().last(),
-        Some(&Fact {
-            container: WEB,
-            time_boot_ns: 40 * SEC,
-            kind: FactKind::KilledAfterStopSignal
-        })
+        Some(&Fact { time_boot_ns: 40 * SEC, kind: FactKind::KilledAfterStopSignal })
     );
     node.event(&end(40 * SEC + 5 * MS, init(), KILLED));
     node.run_to(41 * SEC);

@@ -18,8 +18,11 @@ fn first_exec_from_outside_is_init() {
     node.made(WEB, false);
     node.event(&exec(SEC, init(), shim(), &["/web"]));
     let started = Started { init: init().key, before_agent: false, is_pause: false };
-    let fact = Fact { container: WEB, time_boot_ns: SEC, kind: FactKind::Started(started) };
-    assert_eq!(node.out, [Output::SetInit { container: WEB, tgid: 100 }, Output::Fact(fact)]);
+    let fact = Fact { time_boot_ns: SEC, kind: FactKind::Started(started) };
+    assert_eq!(
+        node.out,
+        [Output::SetInit { container: WEB, tgid: 100 }, Output::Fact { container: WEB, fact }]
+    );
     assert_eq!(node.lifecycle.init_of(WEB), Some(init().key));
 }
 
@@ -165,8 +168,11 @@ fn container_that_goes_without_init_failed_to_start() {
     assert_eq!(node.out, []);
     node.run_to(2 * SEC);
     let time_boot_ns = SEC + 2 * MS;
-    let fact = Fact { container: WEB, time_boot_ns, kind: FactKind::StartFailed };
-    assert_eq!(node.out, [Output::Fact(fact), Output::Forget { container: WEB }]);
+    let fact = Fact { time_boot_ns, kind: FactKind::StartFailed };
+    assert_eq!(
+        node.out,
+        [Output::Fact { container: WEB, fact }, Output::Forget { container: WEB }]
+    );
     assert!(node.lifecycle.is_empty() && node.idle());
 }
 
@@ -191,10 +197,13 @@ fn existing_container_has_the_oldest_process_from_outside_as_init() {
     node.found(task(301, WEB, "probe"), HOST);
     assert_eq!(node.out, []);
     node.apply(Input::WalkDone { tasks_read: true });
-    let started = Started { init: init().key, existing: true, is_pause: false };
+    let started = Started { init: init().key, before_agent: true, is_pause: false };
     let time_boot_ns = init().key.start_boot_ns;
-    let fact = Fact { container: WEB, time_boot_ns, kind: FactKind::Started(started) };
-    assert_eq!(node.out, [Output::SetInit { container: WEB, tgid: 100 }, Output::Fact(fact)]);
+    let fact = Fact { time_boot_ns, kind: FactKind::Started(started) };
+    assert_eq!(
+        node.out,
+        [Output::SetInit { container: WEB, tgid: 100 }, Output::Fact { container: WEB, fact }]
+    );
     node.found(task(40, WEB, "older"), HOST);
     node.apply(Input::WalkDone { tasks_read: true });
     assert_eq!(node.starts().len(), 1, "init is known");

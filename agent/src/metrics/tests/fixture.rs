@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::parse::{Parsed, parse};
 use crate::cgroup::CgroupId;
 use crate::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample};
+use crate::clock::WallOffset;
 use crate::event::{ExitStatus, TaskKey};
 use crate::kube::identity::Identity;
 use crate::lifecycle::fact::{Cause, EndSource, Fact, FactKind, Sender, Started, Termination};
@@ -14,7 +15,6 @@ use crate::metrics::edition::{Edition, Format, Reader};
 use crate::metrics::node::{CollectorStats, NodeStats};
 use crate::metrics::process::ProcessStats;
 use crate::metrics::store::{Store, StoreOptions};
-use crate::clock::WallOffset;
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const WALL: WallOffset = WallOffset { unix_less_boot_ns: 1_700_000_000_000_000_000 };
