@@ -10,6 +10,10 @@ use agent_common::{
     },
     map::{COUNTER_LOST_TRACKED_FULL, Tracked},
 };
+use agent_ebpf::{
+    globals::offset,
+    read::{Ptr, argument, argument_ptr, cgroup_id},
+};
 use aya_ebpf::{
     EbpfContext as _, helpers::generated::bpf_probe_read_kernel_str, macros::btf_tracepoint,
     programs::BtfTracePointContext,
@@ -18,9 +22,7 @@ use core::ffi::c_void;
 
 use crate::{
     emit::{Wake, count, reserve, submit},
-    globals::offset,
     maps::TRACKED,
-    read::{Ptr, argument, argument_ptr, cgroup_id},
 };
 
 /// The v2 hierarchy has id 0. Version 1 hierarchies fire these tracepoints as well, and cgroup ids

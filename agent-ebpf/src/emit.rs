@@ -2,15 +2,24 @@
 
 use agent_common::{
     event::Header,
-    map::{COUNTER_LOST_RING_FULL, COUNTER_SUBMITTED, EVENTS_WAKE_BYTES},
+    map::{
+        COUNTER_LOST_RING_FULL, COUNTER_SUBMITTED, COUNTERS_MAX, EVENTS_BYTES, EVENTS_WAKE_BYTES,
+    },
 };
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::bpf_ktime_get_boot_ns,
-    maps::ring_buf::RingBufEntry,
+    macros::map,
+    maps::{PerCpuArray, RingBuf, ring_buf::RingBufEntry},
 };
 
-use crate::maps::{COUNTERS, EVENTS};
+/// Records for the agent.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+
+/// What was submitted and what was lost.
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_MAX, 0);
 
 /// How soon the agent has to know.
 #[derive(Clone, Copy, PartialEq, Eq)]

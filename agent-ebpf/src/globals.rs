@@ -40,16 +40,17 @@ static LAYOUT: Layout = Layout {
 };
 
 /// Reads one offset of [`LAYOUT`]. Volatile, or the compiler would take the zeros for the truth.
+#[macro_export]
 macro_rules! offset {
     ($field:ident) => {
         $crate::globals::load(&raw const (*$crate::globals::layout()).$field)
     };
 }
-pub(crate) use offset;
+pub use crate::offset;
 
 /// The frozen struct; only for [`offset!`].
 #[inline(always)]
-pub(crate) const fn layout() -> *const Layout {
+pub const fn layout() -> *const Layout {
     &raw const LAYOUT
 }
 
@@ -58,7 +59,7 @@ pub(crate) const fn layout() -> *const Layout {
 /// # Safety
 /// `field` points into [`LAYOUT`].
 #[inline(always)]
-pub(crate) unsafe fn load(field: *const u32) -> usize {
+pub unsafe fn load(field: *const u32) -> usize {
     // SAFETY: the caller points into a static.
     unsafe { field.read_volatile() as usize }
 }

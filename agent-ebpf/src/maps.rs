@@ -1,22 +1,14 @@
-//! The maps, declared once.
+//! The maps that several subjects use.
 
-use agent_common::map::{COUNTERS_MAX, EVENTS_BYTES, TRACKED_MAX, Tracked};
+use agent_common::map::{TRACKED_MAX, Tracked};
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, PerCpuArray},
 };
 
 /// Which cgroups matter. A plain hash, never LRU: a tracked cgroup must not be forgotten.
 #[map]
 pub(crate) static TRACKED: HashMap<u64, Tracked> = HashMap::with_max_entries(TRACKED_MAX, 0);
-
-/// Records for the agent.
-#[map]
-pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
-
-/// What was submitted and what was lost.
-#[map]
-pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_MAX, 0);
 
 /// The address of the process that the kernel's last SIGKILL on this CPU went to: where the OOM
 /// killer's tracepoint tells a number only, its SIGKILL of a moment ago tells whose. Nobody but the

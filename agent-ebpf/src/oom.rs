@@ -4,6 +4,10 @@
 //! victim's task.
 
 use agent_common::event::{KIND_OOM, OOM_LEVELS, OomRecord};
+use agent_ebpf::{
+    globals::offset,
+    read::{Ptr, argument, argument_ptr, cgroup_id, current, describe, task_cgroup},
+};
 use aya_ebpf::{
     EbpfContext as _, helpers::generated::bpf_probe_read_kernel, macros::btf_tracepoint,
     programs::BtfTracePointContext,
@@ -12,9 +16,7 @@ use core::ffi::c_void;
 
 use crate::{
     emit::{Wake, reserve, submit},
-    globals::offset,
     maps::{KILLED, watched},
-    read::{Ptr, argument, argument_ptr, cgroup_id, current, describe, task_cgroup},
 };
 
 /// `mark_victim(task, uid)` with the counters of the victim's memory hierarchy.

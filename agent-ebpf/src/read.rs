@@ -17,12 +17,12 @@ use crate::globals::offset;
 
 /// A pointer to a kernel struct; if `TYPED`, one whose type the verifier tracks.
 #[derive(Clone, Copy)]
-pub(crate) struct Ptr<const TYPED: bool = true>(*const u8);
+pub struct Ptr<const TYPED: bool = true>(*const u8);
 
 impl<const TYPED: bool> Ptr<TYPED> {
     /// Takes a pointer from a program's context or a helper.
     #[inline(always)]
-    pub(crate) const fn new(pointer: *const u8) -> Self {
+    pub const fn new(pointer: *const u8) -> Self {
         Self(pointer)
     }
 
@@ -35,7 +35,7 @@ impl<const TYPED: bool> Ptr<TYPED> {
     /// The verifier has the last word: it refuses a program whose load does not fit the type.
     /// Untyped, the field must be a `T` for which all zeros are a value.
     #[inline(always)]
-    pub(crate) unsafe fn load<T: Copy>(self, offset: usize) -> T {
+    pub unsafe fn load<T: Copy>(self, offset: usize) -> T {
         if TYPED {
             // SAFETY: as above.
             return unsafe { self.0.add(offset).cast::<T>().read_volatile() };
@@ -57,26 +57,26 @@ impl<const TYPED: bool> Ptr<TYPED> {
     /// # Safety
     /// As [`Self::load`].
     #[inline(always)]
-    pub(crate) unsafe fn follow(self, offset: usize) -> Self {
+    pub unsafe fn follow(self, offset: usize) -> Self {
         // SAFETY: as `load`.
         Self(unsafe { self.load::<*const u8>(offset) })
     }
 
     /// Whether it points nowhere.
     #[inline(always)]
-    pub(crate) fn is_null(self) -> bool {
+    pub fn is_null(self) -> bool {
         self.0.is_null()
     }
 
     /// The address itself, for helpers that read untyped memory.
     #[inline(always)]
-    pub(crate) const fn address(self) -> *const u8 {
+    pub const fn address(self) -> *const u8 {
         self.0
     }
 
     /// The same without its type.
     #[inline(always)]
-    pub(crate) const fn untyped(self) -> Ptr<false> {
+    pub const fn untyped(self) -> Ptr<false> {
         Ptr(self.0)
     }
 }
@@ -86,7 +86,7 @@ impl<const TYPED: bool> Ptr<TYPED> {
 /// # Safety
 /// `context` is the context that the kernel handed to the program, and `n` one of its arguments.
 #[inline(always)]
-pub(crate) unsafe fn argument(context: *const c_void, n: usize) -> u64 {
+pub unsafe fn argument(context: *const c_void, n: usize) -> u64 {
     // SAFETY: as above. Volatile, since LLVM merges loads of neighbouring arguments into one that
     // the verifier refuses.
     unsafe { context.cast::<u64>().add(n).read_volatile() }
@@ -97,14 +97,14 @@ pub(crate) unsafe fn argument(context: *const c_void, n: usize) -> u64 {
 /// # Safety
 /// As [`argument`].
 #[inline(always)]
-pub(crate) unsafe fn argument_ptr(context: *const c_void, n: usize) -> Ptr {
+pub unsafe fn argument_ptr(context: *const c_void, n: usize) -> Ptr {
     // SAFETY: as `argument`; loaded as a pointer, so that it stays one for the verifier.
     Ptr::new(unsafe { context.cast::<*const u8>().add(n).read_volatile() })
 }
 
 /// The running task. The helper that gives it typed exists since Linux 5.11.
 #[inline(always)]
-pub(crate) fn current<const TYPED: bool>() -> Ptr<TYPED> {
+pub fn current<const TYPED: bool>() -> Ptr<TYPED> {
     // SAFETY: the helpers have no preconditions.
     Ptr::new(unsafe {
         if TYPED {
@@ -120,7 +120,7 @@ pub(crate) fn current<const TYPED: bool>() -> Ptr<TYPED> {
 /// # Safety
 /// `task` is a `task_struct`.
 #[inline(always)]
-pub(crate) unsafe fn task_cgroup<const TYPED: bool>(task: Ptr<TYPED>) -> Ptr<TYPED> {
+pub unsafe fn task_cgroup<const TYPED: bool>(task: Ptr<TYPED>) -> Ptr<TYPED> {
     // SAFETY: the caller's word.
     unsafe { task.follow(offset!(task_cgroups)).follow(offset!(css_set_dfl_cgrp)) }
 }
@@ -130,7 +130,7 @@ pub(crate) unsafe fn task_cgroup<const TYPED: bool>(task: Ptr<TYPED>) -> Ptr<TYP
 /// # Safety
 /// `cgroup` is a `struct cgroup`.
 #[inline(always)]
-pub(crate) unsafe fn cgroup_id<const TYPED: bool>(cgroup: Ptr<TYPED>) -> u64 {
+pub unsafe fn cgroup_id<const TYPED: bool>(cgroup: Ptr<TYPED>) -> u64 {
     // SAFETY: the caller's word.
     unsafe { cgroup.follow(offset!(cgroup_kn)).load(offset!(kernfs_id)) }
 }
@@ -140,7 +140,7 @@ pub(crate) unsafe fn cgroup_id<const TYPED: bool>(cgroup: Ptr<TYPED>) -> u64 {
 /// # Safety
 /// `task` is a `task_struct`, `out` points into a record that has room for it.
 #[inline(always)]
-pub(crate) unsafe fn describe<const TYPED: bool>(task: Ptr<TYPED>, out: *mut Task) {
+pub unsafe fn describe<const TYPED: bool>(task: Ptr<TYPED>, out: *mut Task) {
     // SAFETY: the caller's word. `comm` is an array of 16 bytes, which the verifier lets us load
     // as two words.
     unsafe {
@@ -163,7 +163,7 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 /// # Safety
 /// `signal` is the task's `signal_struct`.
 #[inline(always)]
-pub(crate) unsafe fn is_group_exit<const TYPED: bool>(signal: Ptr<TYPED>) -> bool {
+pub unsafe fn is_group_exit<const TYPED: bool>(signal: Ptr<TYPED>) -> bool {
     // SAFETY: the caller's word.
     unsafe { signal.load::<u32>(offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 }
 }
@@ -173,7 +173,7 @@ pub(crate) unsafe fn is_group_exit<const TYPED: bool>(signal: Ptr<TYPED>) -> boo
 /// # Safety
 /// `leader` is the process's leader, `signal` its `signal_struct`.
 #[inline(always)]
-pub(crate) unsafe fn wait_status<const TYPED: bool>(leader: Ptr<TYPED>, signal: Ptr<TYPED>) -> u32 {
+pub unsafe fn wait_status<const TYPED: bool>(leader: Ptr<TYPED>, signal: Ptr<TYPED>) -> u32 {
     // SAFETY: the caller's word. Both are loaded whichever is wanted: of two loads in two branches
     // LLVM makes one load of a chosen pointer, which the verifier of 6.1 refuses.
     unsafe {
@@ -189,7 +189,7 @@ pub(crate) unsafe fn wait_status<const TYPED: bool>(leader: Ptr<TYPED>, signal: 
 /// # Safety
 /// `task` is a thread of the process of `leader` and `signal`.
 #[inline(always)]
-pub(crate) unsafe fn cpu_runtime<const TYPED: bool>(
+pub unsafe fn cpu_runtime<const TYPED: bool>(
     task: Ptr<TYPED>,
     leader: Ptr<TYPED>,
     signal: Ptr<TYPED>,

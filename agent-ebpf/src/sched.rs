@@ -4,6 +4,10 @@
 //! A container's own children are not told: their parent is in the same cgroup.
 
 use agent_common::event::{ARGV_BYTES, ExecRecord, ExitRecord, KIND_EXEC, KIND_EXIT};
+use agent_ebpf::{
+    globals::offset,
+    read::{argument_ptr, cgroup_id, cpu_runtime, describe, task_cgroup, wait_status},
+};
 use aya_ebpf::{
     EbpfContext as _,
     helpers::{
@@ -16,9 +20,7 @@ use core::ffi::c_void;
 
 use crate::{
     emit::{Wake, reserve, submit},
-    globals::offset,
     maps::{EXECUTED, watched},
-    read::{argument_ptr, cgroup_id, cpu_runtime, describe, task_cgroup, wait_status},
 };
 
 /// `sched_process_exec(task, old_pid, bprm)`.

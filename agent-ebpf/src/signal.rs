@@ -7,6 +7,13 @@ use agent_common::event::{
     EndRecord, KIND_END, KIND_SIGNAL, SIGNAL_GROUP, SIGNAL_INFO_KERNEL, SIGNAL_INFO_NONE,
     SIGNAL_SENDER_DYING, SIGNAL_TARGET_DYING, SIGNAL_TARGET_ZOMBIE, SignalRecord,
 };
+use agent_ebpf::{
+    globals::offset,
+    read::{
+        Ptr, argument, argument_ptr, cgroup_id, cpu_runtime, current, describe, is_group_exit,
+        task_cgroup, wait_status,
+    },
+};
 use aya_ebpf::{
     EbpfContext as _, helpers::bpf_get_current_cgroup_id, macros::btf_tracepoint,
     programs::BtfTracePointContext,
@@ -15,13 +22,8 @@ use core::ffi::c_void;
 
 use crate::{
     emit::{Wake, reserve, submit},
-    globals::offset,
     maps::watched,
     oom,
-    read::{
-        Ptr, argument, argument_ptr, cgroup_id, cpu_runtime, current, describe, is_group_exit,
-        task_cgroup, wait_status,
-    },
 };
 
 const SIGKILL: i32 = 9;

@@ -1,18 +1,22 @@
-//! The cgroup iterator: the figures of all cgroups in one pass.
+//! The object of the cgroup iterator: the figures of all cgroups in one pass.
 //!
 //! The iterator cannot resume, and its own buffer is 32 KiB, so the records go into an array that
 //! the agent has mapped. Linux 6.1.
+
+#![no_std]
+#![no_main]
 
 use agent_common::snapshot::{
     CgroupFigures, HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, HAS_PRESSURE, HAS_STATISTICS, SNAPSHOT_MAX,
     SnapshotLayout,
 };
+use agent_ebpf::read::{Ptr, argument_ptr, cgroup_id};
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE, helpers::generated::bpf_probe_read_kernel, macros::map, maps::Array,
 };
 use core::ffi::c_void;
 
-use crate::read::{Ptr, argument_ptr, cgroup_id};
+agent_ebpf::object!();
 
 /// The records, by the order of the walk. Element 0 says which walk it is.
 #[map]
@@ -56,7 +60,7 @@ static SNAPSHOT_LAYOUT: SnapshotLayout = SnapshotLayout {
 /// Reads one offset of [`SNAPSHOT_LAYOUT`].
 macro_rules! place {
     ($field:ident $([$n:literal])?) => {
-        crate::globals::load(&raw const (*(&raw const SNAPSHOT_LAYOUT)).$field $([$n])?)
+        agent_ebpf::globals::load(&raw const (*(&raw const SNAPSHOT_LAYOUT)).$field $([$n])?)
     };
 }
 

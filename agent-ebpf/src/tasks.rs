@@ -4,6 +4,10 @@ use agent_common::{
     event::{Header, KIND_TASK, Task, TaskRecord},
     map::{TaskWalk, WALK_DONE, WALK_LOST, WALK_MORE, WALK_NO_BEGIN, WALK_NONE, WALK_STRETCH},
 };
+use agent_ebpf::{
+    globals::offset,
+    read::{Ptr, argument_ptr, cgroup_id, describe, task_cgroup},
+};
 use aya_ebpf::{
     bindings::seq_file,
     helpers::{
@@ -15,11 +19,7 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 
-use crate::{
-    globals::offset,
-    maps::watched,
-    read::{Ptr, argument_ptr, cgroup_id, describe, task_cgroup},
-};
+use crate::maps::watched;
 
 /// See [`TaskWalk`].
 #[map]

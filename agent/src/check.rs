@@ -5,13 +5,19 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::bpf::{
-    load::{self, Survey},
+    load, object,
     plan::{self, Facts, Sizes},
+    programs::{Attached, Programs},
+    survey::Survey,
     tasks::self_check,
 };
 use crate::cgroup::{figures::Covered, walk};
 use crate::cli::{CheckArgs, PodsArgs};
-use crate::kernel::{btf, capabilities, cgroup_mount, host};
+use crate::kernel::{
+    btf,
+    capabilities::{self, Capabilities},
+    cgroup_mount, host,
+};
 use crate::kube::source::{self, Chosen};
 
 /// How bad a finding is. The order is that of severity.
@@ -225,11 +231,11 @@ fn look_at_sources(survey: &Survey, findings: &mut Vec<Finding>) {
 fn look_at_programs(findings: &mut Vec<Finding>) {
     const EVENTS: &str = "everything but CPU, memory, pressure and tasks of cgroups: no stop \
                           signals, ends, restarts and OOM kills";
-    if let Err(error) = load::check_object() {
+    if let Err(error) = object::check() {
         findings.push(Finding::bad("programs", Verdict::Fatal, format!("{error:#}"), "all"));
         return;
     }
-    let capabilities = match capabilities::raise() {
+    let capabilities = match Capabilities::read() {
         Ok(capabilities) => capabilities,
         Err(error) => {
             findings.push(Finding::bad(
@@ -243,7 +249,7 @@ fn look_at_programs(findings: &mut Vec<Finding>) {
     };
     for (name, has) in [("CAP_BPF", capabilities.bpf), ("CAP_PERFMON", capabilities.perfmon)] {
         findings.push(if has {
-            Finding::ok(name, "effective")
+            Finding::ok(name, "permitted")
         } else {
             Finding::bad(name, Verdict::Degraded, "missing; run as root or give it", EVENTS)
         });
@@ -275,28 +281,49 @@ fn look_at_programs(findings: &mut Vec<Finding>) {
             findings.push(Finding::bad("programs", Verdict::Degraded, found, EVENTS));
         }
         Ok((mut programs, _ring)) => {
-            for attached in &programs.attached {
-                let what = format!("program {}", attached.name);
-                let (verdict, found) = match &attached.outcome {
-                    Ok(program) if *program == attached.name => (Verdict::Ok, "loads".to_owned()),
-                    Ok(program) if attached.lost.is_empty() => {
-                        (Verdict::Ok, format!("loads, as {program}"))
-                    }
-                    Ok(program) => (Verdict::Degraded, format!("loads, as {program}")),
-                    Err(why) => (Verdict::Degraded, why.clone()),
-                };
-                findings.push(Finding::bad(&what, verdict, found, attached.lost));
-            }
-            if capabilities.can_trace() {
-                let checked = programs.running_tasks().and_then(|found| self_check(&found.tasks));
-                findings.push(match checked {
-                    Ok(()) => Finding::ok("self-check", "the offsets give this process's own data"),
-                    Err(error) => {
-                        Finding::bad("self-check", Verdict::Degraded, format!("{error:#}"), EVENTS)
-                    }
-                });
-            }
+            findings.extend(programs.attached.iter().map(look_at_program));
+            findings.push(give_up_capabilities());
+            findings.push(look_at_itself(&mut programs, EVENTS));
         }
+    }
+}
+
+fn look_at_program(attached: &Attached) -> Finding {
+    let what = format!("program {}", attached.name());
+    let (verdict, found) = match (&attached.outcome, attached.program()) {
+        (Err(why), _) => (Verdict::Degraded, why.clone()),
+        (_, Some(program)) if program != attached.name() => {
+            let whole = attached.lost.is_empty();
+            let verdict = if whole { Verdict::Ok } else { Verdict::Degraded };
+            (verdict, format!("loads, as {program}"))
+        }
+        _ => (Verdict::Ok, "loads".to_owned()),
+    };
+    Finding::bad(&what, verdict, found, attached.lost)
+}
+
+/// Gives up what the agent gives up when its programs are attached, and says what is left.
+fn give_up_capabilities() -> Finding {
+    const WHAT: &str = "capabilities";
+    match capabilities::drop_unneeded() {
+        Ok(kept) => {
+            let [effective, permitted, dropped] =
+                [&kept.effective, &kept.permitted, &kept.dropped].map(capabilities::names);
+            let found = format!(
+                "while it serves: effective {effective}; permitted {permitted}; dropped {dropped}"
+            );
+            Finding::ok(WHAT, found)
+        }
+        Err(error) => Finding::bad(WHAT, Verdict::Degraded, error.to_string(), ""),
+    }
+}
+
+/// With the capabilities that it serves with.
+fn look_at_itself(programs: &mut Programs, lost: &str) -> Finding {
+    const WHAT: &str = "self-check";
+    match programs.running_tasks().and_then(|found| self_check(&found.tasks)) {
+        Ok(()) => Finding::ok(WHAT, "the offsets give this process's own data"),
+        Err(error) => Finding::bad(WHAT, Verdict::Degraded, format!("{error:#}"), lost),
     }
 }
 
@@ -324,7 +351,9 @@ mod tests {
 
     #[test]
     fn looking_never_fails() {
-        let findings = look(Some(Path::new("/no/such/directory")));
+        // In a thread of its own, which gives up capabilities for good.
+        let look = || look(Some(Path::new("/no/such/directory")));
+        let findings = std::thread::spawn(look).join().unwrap();
         assert!(findings.iter().any(|f| f.what == "cgroup v2" && f.verdict == Verdict::Fatal));
     }
 }

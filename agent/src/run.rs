@@ -4,23 +4,21 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agent_common::{map::EVENTS_BYTES, snapshot::HAS_STATISTICS};
 use anyhow::{Context as _, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::bpf::{
-    load::{self, Survey},
-    plan::{self, SUBJECTS, Sizes},
-    ring::Ring,
-    start::Kernel,
+    object::{self, ObjectId},
+    start::{self, Kernel},
+    subjects::SUBJECTS,
 };
-use crate::cgroup::{figures::Covered, statistics::Elements, tree, walk};
+use crate::cgroup::{tree, walk};
 use crate::cli::{AgentArgs, Mode, PodsArgs};
 use crate::clock::Now;
 use crate::http;
-use crate::kernel::{cgroup_mount, heap, host, snapshot_offsets::SnapshotOffsets};
+use crate::kernel::{cgroup_mount, heap, host};
 use crate::kube::{
     client::client,
     kubelet,
@@ -30,7 +28,7 @@ use crate::kube::{
 };
 use crate::log;
 use crate::metrics::store::StoreOptions;
-use crate::node::{Node, Options, owner};
+use crate::node::{Node, Options, Source, owner};
 
 /// File descriptors that are left for everything but cgroup files.
 const FDS_RESERVED: u64 = 160;
@@ -75,17 +73,12 @@ pub async fn agent(
 ) -> anyhow::Result<()> {
     let root = cgroup_root(args.cgroup_root.as_deref())?;
     let mode = mode(args.mode, &root);
-    load::check_object()?;
-    let kernel = match load_kernel(&root) {
-        Ok(kernel) => Some(kernel),
-        Err(error) => {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "no kernel events: only figures of cgroup files; see `podvitals check`"
-            );
-            None
-        }
+    object::check()?;
+    let off = match args.cgroup_source {
+        Source::Auto => Vec::new(),
+        Source::Files => vec![ObjectId::Snapshot],
     };
+    let kernel = start::start(&root, off);
     heap::trim();
     let address = listener.local_addr()?;
     let pods = source::choose(args.pods.source, args.pods.surroundings())?;
@@ -96,7 +89,7 @@ pub async fn agent(
         mode = ?mode,
         root = %root.display(),
         names = pods.describe(),
-        programs = kernel.as_ref().map_or(0, attached_programs),
+        programs = kernel.as_ref().map_or(0, Kernel::attached),
         of = SUBJECTS.len(),
         %address,
         "podvitals starts"
@@ -106,7 +99,6 @@ pub async fn agent(
         cgroup_root: root,
         log_dir: args.pods_log_dir.clone(),
         pods: (!matches!(pods, Chosen::None(_))).then(|| (pods.describe(), pulse.clone())),
-        source: args.cgroup_source,
         store: StoreOptions {
             linger: args.linger,
             workload_linger: WORKLOAD_LINGER,
@@ -188,55 +180,6 @@ fn mode(wanted: Mode, root: &Path) -> tree::Mode {
         Mode::Auto if walk::find_kubepods(root).is_some() => tree::Mode::Kubernetes,
         Mode::Auto => tree::Mode::Host,
     }
-}
-
-/// Facts, decision, action: the kernel side as far as this host allows it.
-fn load_kernel(root: &Path) -> anyhow::Result<Kernel> {
-    let survey = Survey::read_raised()?;
-    if let Err(error) = &survey.offsets.memory {
-        tracing::warn!(%error, "whose limit an OOM is about cannot be told on this kernel");
-    }
-    if let Ok(Sizes { events_bytes, tracked_max }) = plan::sizes(&survey.facts)
-        && events_bytes < EVENTS_BYTES
-    {
-        tracing::warn!(
-            events_bytes,
-            tracked_max,
-            memlock_bytes = survey.facts.memlock_bytes,
-            "little locked memory: a storm of events is sooner lost, and counted; {}",
-            plan::MEMLOCK_REMEDY
-        );
-    }
-    let (programs, ring) = load::load(&survey, cgroup_mount::descendants(root))?;
-    for attached in &programs.attached {
-        if let Err(why) = &attached.outcome {
-            tracing::warn!(program = attached.name, why, lost = attached.lost, "not attached");
-        } else if !attached.lost.is_empty() {
-            tracing::warn!(program = attached.name, lost = attached.lost, "attached in part");
-        }
-    }
-    let ring = Ring::new(ring).context("the ring buffer cannot be waited for")?;
-    let (covered, elements) = match &survey.snapshot {
-        Ok(snapshot) => (Covered::by(snapshot.layout.known.into()), elements(snapshot)),
-        Err(_) => (Covered::default(), Elements::none()),
-    };
-    Ok(Kernel { programs, ring, covered, elements })
-}
-
-/// What the kernel's types tell of the arrays behind `memory.stat`.
-fn elements(snapshot: &SnapshotOffsets) -> Elements {
-    const WORD_BYTES: u32 = 8;
-    let layout = &snapshot.layout;
-    if u64::from(layout.known) & HAS_STATISTICS == 0 {
-        return Elements::none();
-    }
-    let [state, events] =
-        [layout.vmstats_state_bytes, layout.vmstats_events_bytes].map(|bytes| bytes / WORD_BYTES);
-    Elements::new(state, events, snapshot.state_elements)
-}
-
-fn attached_programs(kernel: &Kernel) -> usize {
-    kernel.programs.attached.iter().filter(|attached| attached.outcome.is_ok()).count()
 }
 
 /// Raises the limit of open files as far as it may be, and says how many cgroup files that allows.

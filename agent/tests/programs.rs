@@ -11,31 +11,29 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use agent::bpf::{
-    load::{self, Programs, Survey, check_object},
-    ring::Ring,
-    tasks::self_check,
+    load, object, programs::Programs, ring::Rings, survey::Survey, tasks::self_check,
 };
 use agent::cgroup::CgroupId;
 use agent::event::{Event, EventKind, ExitStatus, SignalOrigin, SignalResult};
-use agent::kernel::{cgroup_mount, host};
+use agent::kernel::{capabilities, cgroup_mount, host};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// The programs, loaded; `None`, with the reason printed, where that cannot be tried.
-fn load() -> Option<(Programs, Ring)> {
-    if let Err(error) = check_object() {
+fn load() -> Option<(Programs, Rings)> {
+    if let Err(error) = object::check() {
         println!("SKIPPED: {error:#}");
         return None;
     }
-    let survey = match Survey::read_raised() {
+    let survey = match Survey::of_this_process() {
         Ok(survey) => survey,
         Err(error) => {
             println!("SKIPPED: {error:#}");
             return None;
         }
     };
-    let (programs, ring) = load::load(&survey, 0).unwrap();
-    Some((programs, Ring::new(ring).unwrap()))
+    let (programs, rings) = load::load(&survey, 0).unwrap();
+    Some((programs, Rings::new(rings).unwrap()))
 }
 
 /// A cgroup of our own, removed at the end.
@@ -61,12 +59,38 @@ impl Drop for Cgroup {
 
 #[tokio::test]
 async fn every_program_loads_attaches_and_checks_itself() {
-    let Some((mut programs, _ring)) = load() else { return };
+    let Some((mut programs, _rings)) = load() else { return };
     for attached in &programs.attached {
         assert!(attached.outcome.is_ok(), "{attached:?}");
         assert_eq!(attached.lost, "", "{attached:?}");
     }
     self_check(&programs.running_tasks().unwrap().tasks).unwrap();
+}
+
+/// What the agent does while it serves, as it does it then: each operation raises what it needs.
+#[tokio::test]
+async fn everything_works_with_no_capability_effective() {
+    let Some((mut programs, _rings)) = load() else { return };
+    let Some(root) = root("dropped") else { return };
+    // In a thread of its own, which gives them up for good.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let kept = capabilities::drop_unneeded().unwrap();
+            assert_eq!(capabilities::names(&kept.effective), "none");
+            programs.track_root(root.id()).unwrap();
+            let container = Cgroup::new(&root.0, "container").unwrap();
+            programs.track(container.id()).unwrap();
+            programs.set_init(container.id(), 1).unwrap();
+            self_check(&programs.running_tasks().unwrap().tasks).unwrap();
+            assert!(programs.losses().submitted > 0, "the cgroup was made after the root was told");
+            if let Ok(mut snapshot) = programs.snapshot(&root.0) {
+                snapshot.pass().unwrap();
+                assert_eq!(snapshot.figures().len(), 2);
+            }
+            programs.untrack(container.id());
+            assert!(programs.set_init(container.id(), 1).is_err(), "it was forgotten");
+        });
+    });
 }
 
 /// A root of our own; `None`, with the reason printed, where none can be made.
@@ -99,7 +123,7 @@ fn sleeper(cgroup: &Cgroup) -> Child {
 async fn what_is_sent_is_received_or_counted_as_lost() {
     /// More than the ring holds, at 120 bytes a record.
     const SIGNALS: u64 = 30_000;
-    let Some((mut programs, mut ring)) = load() else { return };
+    let Some((mut programs, mut rings)) = load() else { return };
     let Some(root) = root("full") else { return };
     programs.track_root(root.id()).unwrap();
     let container = Cgroup::new(&root.0, "container").unwrap();
@@ -110,7 +134,7 @@ async fn what_is_sent_is_received_or_counted_as_lost() {
         kill(target, Signal::SIGWINCH).unwrap();
     }
     let mut events = Vec::new();
-    ring.drain(&mut events);
+    rings.drain(&mut events);
     child.kill().unwrap();
     child.wait().unwrap();
     let losses = programs.losses();
@@ -118,14 +142,14 @@ async fn what_is_sent_is_received_or_counted_as_lost() {
     let received = events.iter().filter(winch).count() as u64;
     assert!(losses.ring_full > 0, "the ring was never full: {losses:?}");
     assert_eq!(received + losses.ring_full, SIGNALS);
-    ring.drain(&mut events);
+    rings.drain(&mut events);
     assert_eq!(programs.losses().submitted, events.len() as u64);
-    assert_eq!(ring.rejected().map(|(_, count)| count).sum::<u64>(), 0);
+    assert_eq!(rings.rejected().map(|(_, count)| count).sum::<u64>(), 0);
 }
 
 #[tokio::test]
 async fn the_life_of_a_process_is_told_in_order() {
-    let Some((mut programs, mut ring)) = load() else { return };
+    let Some((mut programs, mut rings)) = load() else { return };
     let Some(root) = root("life") else { return };
     programs.track_root(root.id()).unwrap();
 
@@ -153,7 +177,7 @@ async fn the_life_of_a_process_is_told_in_order() {
     while !events.iter().any(|e| e.kind == EventKind::CgroupRemoved(id)) {
         assert!(Instant::now() < deadline, "{events:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
-        ring.drain(&mut events);
+        rings.drain(&mut events);
     }
 
     let made = events.iter().find_map(|e| match &e.kind {
@@ -196,7 +220,7 @@ async fn the_life_of_a_process_is_told_in_order() {
 /// bring the kernel's sums up to date and hide a lag.
 #[tokio::test]
 async fn a_pass_over_all_cgroups_says_what_the_files_say() {
-    let Some((mut programs, _ring)) = load() else { return };
+    let Some((mut programs, _rings)) = load() else { return };
     let Some(root) = root("pass") else { return };
     let mut snapshot = match programs.snapshot(&root.0) {
         Ok(snapshot) => snapshot,
@@ -250,7 +274,7 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
 /// More cgroups than are mapped at first, and then more than the array holds.
 #[tokio::test]
 async fn a_pass_over_many_cgroups_maps_more_of_the_array_until_it_is_full() {
-    let Some((mut programs, _ring)) = load() else { return };
+    let Some((mut programs, _rings)) = load() else { return };
     let Some(root) = root("many") else { return };
     let Ok(mut snapshot) = programs.snapshot(&root.0) else {
         println!("SKIPPED: this kernel has no cgroup iterator");

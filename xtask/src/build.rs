@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the eBPF object, then the agent that embeds it.
+//! `cargo xtask build`: the BPF objects, then the agent that embeds it.
 
 use std::{
     fs,
@@ -34,9 +34,9 @@ pub(crate) struct Built {
 
 /// `cargo xtask build`
 pub(crate) fn command(args: &Args) -> Result<()> {
-    let object = object::build()?;
-    let built = if args.is_static { static_with(&object)? } else { dynamic_with(&object)? };
-    println!("object     {}", object.display());
+    let objects = object::build()?;
+    let built = if args.is_static { static_with(&objects)? } else { dynamic_with(&objects)? };
+    println!("objects    {}", objects.display());
     println!("agent      {} ({})", built.agent.display(), size(&built.agent)?);
     println!("scenarios  {}", built.scenarios.display());
     Ok(())
@@ -52,9 +52,9 @@ pub(crate) fn dynamic_release() -> Result<Built> {
     dynamic_with(&object::build()?)
 }
 
-fn dynamic_with(object: &Path) -> Result<Built> {
+fn dynamic_with(objects: &Path) -> Result<Built> {
     println!("building agent, scenarios and bench");
-    shell::run(&mut cargo(object))?;
+    shell::run(&mut cargo(objects))?;
     Ok(Built::in_dir(&paths::target().join("release")))
 }
 
@@ -66,9 +66,9 @@ pub(crate) fn static_workload() -> Result<PathBuf> {
     Ok(run_static(&mut cargo)?.join("workload"))
 }
 
-fn static_with(object: &Path) -> Result<Built> {
+fn static_with(objects: &Path) -> Result<Built> {
     println!("building agent, scenarios and bench, static");
-    Ok(Built::in_dir(&run_static(&mut cargo(object))?))
+    Ok(Built::in_dir(&run_static(&mut cargo(objects))?))
 }
 
 /// Lets `cargo` build static programs, and says where they are.
@@ -83,11 +83,11 @@ fn run_static(cargo: &mut Command) -> Result<PathBuf> {
     Ok(dir.join(host).join("release"))
 }
 
-fn cargo(object: &Path) -> Command {
+fn cargo(objects: &Path) -> Command {
     let mut cargo = shell::cargo();
     cargo.args(["build", "--quiet", "--locked", "--release", "-p", "agent"]);
     cargo.args(["-p", "scenarios", "-p", "bench"]);
-    cargo.env("AGENT_EBPF_OBJECT", object);
+    cargo.env("AGENT_EBPF_OBJECT", objects);
     cargo
 }
 

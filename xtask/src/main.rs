@@ -36,7 +36,7 @@ const AFTER_HELP: &str = "\
 What is missing is installed first (Debian and its like, as root) or named.
 
 Environment:
-  AGENT_EBPF_OBJECT  take this eBPF object instead of building one
+  AGENT_EBPF_OBJECT  take the BPF objects of this folder instead of building them
   PODVITALS_CACHE    where kernels and tools are kept (default: .cache in the work tree)
 
 Examples:

@@ -1,4 +1,4 @@
-//! The eBPF object: which toolchain makes it here, and its making.
+//! The BPF objects, one for each collector: which toolchain makes them here, and their making.
 
 use std::{
     env, fmt, fs,
@@ -12,15 +12,18 @@ use crate::{apt, paths, shell};
 
 /// Where rustc finds BPF's `core` when a distribution ships it compiled.
 const TARGET: &str = "bpfel-unknown-none";
-/// The object to use instead of one built here.
+/// The folder of objects to use instead of those built here.
 const OVERRIDE: &str = "AGENT_EBPF_OBJECT";
 const HELP: &str = "\
 no toolchain for eBPF. One of these makes it work:
   rustup toolchain install nightly --component rust-src && cargo install bpf-linker
   Debian: apt-get install rustc-web libstd-rust-web-dev-bpf (as root this is done for you)
-  AGENT_EBPF_OBJECT=<an object built elsewhere>";
+  AGENT_EBPF_OBJECT=<a folder of objects built elsewhere: <name>.bpf.o for each>";
 
-/// Where the object comes from.
+/// The objects: binaries `podvitals-<name>` of agent-ebpf. `agent/build.rs` embeds the same.
+const OBJECTS: [&str; 2] = ["core", "snapshot"];
+
+/// Where the objects come from.
 pub(crate) enum Source {
     /// Made elsewhere, named by `AGENT_EBPF_OBJECT`.
     Given(PathBuf),
@@ -45,12 +48,14 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// Chooses where the object comes from, and installs what that lacks.
+/// Chooses where the objects come from, and installs what that lacks.
 pub(crate) fn source() -> Result<Source> {
     if let Some(given) = env::var_os(OVERRIDE) {
         let given = paths::absolute(Path::new(&given))?;
-        if !given.is_file() {
-            bail!("{OVERRIDE}={}: no such file", given.display());
+        for object in OBJECTS.map(|name| file(&given, name)) {
+            if !object.is_file() {
+                bail!("{OVERRIDE}={}: no such file: {}", given.display(), object.display());
+            }
         }
         return Ok(Source::Given(given));
     }
@@ -78,22 +83,32 @@ pub(crate) fn source() -> Result<Source> {
     Ok(Source::Build(Toolchain::Rustc(rustc)))
 }
 
-/// Makes the object, or takes the given one. Absolute, and touched only when it changed.
+/// Makes the objects, or takes the given ones: their folder, absolute. Each is touched only when it
+/// changed.
 pub(crate) fn build() -> Result<PathBuf> {
     let toolchain = match source()? {
-        Source::Given(object) => return Ok(object),
+        Source::Given(folder) => return Ok(folder),
         Source::Build(toolchain) => toolchain,
     };
-    println!("building the eBPF object ({toolchain})");
+    println!("building the BPF objects ({toolchain})");
     shell::run(&mut toolchain.cargo("build"))?;
-    let built = target_dir().join(TARGET).join("release").join("agent-ebpf");
-    let object = paths::target().join("podvitals.bpf.o");
-    let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
-    if fs::read(&object).is_ok_and(|old| old == bytes) {
-        return Ok(object);
+    let folder = paths::target().join("objects");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    for name in OBJECTS {
+        let built = target_dir().join(TARGET).join("release").join(format!("podvitals-{name}"));
+        let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+        let object = file(&folder, name);
+        if fs::read(&object).is_ok_and(|old| old == bytes) {
+            continue;
+        }
+        fs::write(&object, bytes).with_context(|| format!("write {}", object.display()))?;
     }
-    fs::write(&object, bytes).with_context(|| format!("write {}", object.display()))?;
-    Ok(object)
+    Ok(folder)
+}
+
+/// An object in a folder of them.
+fn file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.bpf.o"))
 }
 
 /// Clippy over the kernel side, with warnings as errors. `Some(why)` if this toolchain has none.

@@ -1,160 +1,11 @@
-//! Which programs to load on this host, and what is lost without each. Pure.
+//! Which objects and programs to load on this host, and what is lost without each. Pure.
 
 use agent_common::map::{EVENTS_BYTES, TRACKED_MAX};
 use agent_common::snapshot::SNAPSHOT_MAX;
 
+use super::object::ObjectId;
+use super::subjects::{Fallback, Hook, Subject, SubjectId, Variant};
 use crate::kernel::{btf::Parameter, capabilities::Capabilities, host::Lockdown};
-
-/// How a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// A typed raw tracepoint of this name.
-    Tracepoint(&'static str),
-    /// The task iterator.
-    TaskIterator,
-    /// The cgroup iterator.
-    CgroupIterator,
-}
-
-/// The program of a kernel that does not give what the others need with its type. It tells the
-/// same, and reads untyped memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fallback {
-    /// Tried when the kernel refuses the others.
-    IfRefused(&'static str),
-    /// Chosen where [`Subject::parameter`] is an integer.
-    IfInteger(&'static str),
-}
-
-/// One thing to observe, and the programs that can.
-#[derive(Debug)]
-pub struct Subject {
-    /// The value of the label `program`.
-    pub name: &'static str,
-    /// Where it is attached.
-    pub hook: Hook,
-    /// The program that also reads memory without a type, with `bpf_probe_read_kernel`; `None` if
-    /// there is no need for one.
-    pub untyped: Option<&'static str>,
-    /// The program that reads through types only.
-    pub typed: &'static str,
-    /// The program for kernels that are not as the others need it.
-    pub fallback: Option<Fallback>,
-    /// A parameter that has to be a pointer to this struct.
-    pub parameter: Option<(usize, &'static str)>,
-    /// What is missing when it is not loaded.
-    pub lost: &'static str,
-    /// What the typed program cannot tell that the other can.
-    pub lost_typed: &'static str,
-}
-
-/// All subjects, in the order in which they are attached: cgroups are tracked before their
-/// processes are watched.
-pub const SUBJECTS: [Subject; 10] = [
-    Subject {
-        name: "cgroup_mkdir",
-        hook: Hook::Tracepoint("cgroup_mkdir"),
-        untyped: Some("cgroup_mkdir"),
-        typed: "cgroup_mkdir_typed",
-        fallback: None,
-        parameter: Some((0, "cgroup")),
-        lost: "new containers are found by looking, every 10 s; their stop signals, ends and OOM \
-               kills before that are not seen",
-        lost_typed: "a container that lives shorter than a few milliseconds may stay unnamed",
-    },
-    Subject {
-        name: "cgroup_rmdir",
-        hook: Hook::Tracepoint("cgroup_rmdir"),
-        untyped: None,
-        typed: "cgroup_rmdir",
-        fallback: None,
-        parameter: Some((0, "cgroup")),
-        lost: "removed containers are noticed by looking, every 10 s",
-        lost_typed: "",
-    },
-    Subject {
-        name: "cgroup_notify_populated",
-        hook: Hook::Tracepoint("cgroup_notify_populated"),
-        untyped: None,
-        typed: "cgroup_notify_populated",
-        fallback: None,
-        parameter: Some((0, "cgroup")),
-        lost: "no end for containers whose runtime ignores SIGCHLD, until they are removed",
-        lost_typed: "",
-    },
-    Subject {
-        name: "sched_process_exec",
-        hook: Hook::Tracepoint("sched_process_exec"),
-        untyped: None,
-        typed: "sched_process_exec",
-        fallback: None,
-        parameter: Some((0, "task_struct")),
-        lost: "init is not known: no shutdown times, terminations and restarts of new containers",
-        lost_typed: "",
-    },
-    // Attached after the first, it runs after it.
-    Subject {
-        name: "sched_process_exec_again",
-        hook: Hook::Tracepoint("sched_process_exec"),
-        untyped: None,
-        typed: "sched_process_exec_again",
-        fallback: None,
-        parameter: Some((0, "task_struct")),
-        lost: "where programs are preempted (Linux 7), some inits of a burst are not known",
-        lost_typed: "",
-    },
-    Subject {
-        name: "sched_process_exit",
-        hook: Hook::Tracepoint("sched_process_exit"),
-        untyped: None,
-        typed: "sched_process_exit",
-        fallback: None,
-        parameter: Some((0, "task_struct")),
-        lost: "no exit code where the runtime ignores SIGCHLD, and later last figures",
-        lost_typed: "",
-    },
-    Subject {
-        name: "signal_generate",
-        hook: Hook::Tracepoint("signal_generate"),
-        untyped: None,
-        typed: "signal_generate",
-        fallback: Some(Fallback::IfRefused("signal_generate_untyped")),
-        parameter: Some((2, "task_struct")),
-        lost: "no stop signals, no shutdown times, no exact ends",
-        lost_typed: "",
-    },
-    Subject {
-        name: "mark_victim",
-        hook: Hook::Tracepoint("mark_victim"),
-        untyped: Some("mark_victim"),
-        typed: "mark_victim_typed",
-        fallback: Some(Fallback::IfInteger("mark_victim_by_id")),
-        parameter: Some((0, "task_struct")),
-        lost: "OOM kills are seen as SIGKILL; only the totals of memory.events remain",
-        lost_typed: "whose limit an OOM was about (container, Pod or node)",
-    },
-    Subject {
-        name: "running_tasks",
-        hook: Hook::TaskIterator,
-        untyped: Some("running_tasks"),
-        typed: "visible_tasks",
-        fallback: None,
-        parameter: None,
-        lost: "the inits of containers older than the agent are not known, and offsets are not \
-               checked against the kernel's own answers",
-        lost_typed: "in a Pod without hostPID, the inits of containers older than the agent",
-    },
-    Subject {
-        name: "cgroup_figures",
-        hook: Hook::CgroupIterator,
-        untyped: None,
-        typed: "cgroup_figures",
-        fallback: None,
-        parameter: None,
-        lost: "all figures are read from the files of each cgroup, which costs more",
-        lost_typed: "",
-    },
-];
 
 /// What is known of the host before anything is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +22,8 @@ pub struct Facts {
     pub cgroup_iterator: bool,
     /// What maps and programs may take, where they are charged to this process's user.
     pub memlock_bytes: Option<u64>,
+    /// The objects that are not wanted.
+    pub off: Vec<ObjectId>,
 }
 
 /// How large the maps are.
@@ -232,41 +85,74 @@ pub fn snapshot_elements(found: u64) -> u32 {
 /// How more locked memory is given.
 pub const MEMLOCK_REMEDY: &str = "run with LimitMEMLOCK=infinity, or give CAP_SYS_RESOURCE";
 
-/// What to do about a subject.
+/// Why an object or a program is not loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// Nobody wants it.
+    Off,
+    /// It cannot be.
+    Unfit(String),
+}
+
+/// What to do about a subject whose object is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// Load these programs; the second only if the kernel refuses the first.
     Load {
         /// The best.
-        first: &'static str,
+        first: Variant,
         /// The next best.
-        second: Option<&'static str>,
+        second: Option<Variant>,
     },
     /// Do not try.
     Skip(String),
 }
 
-/// Decides about one subject. `parameter` is what the kernel's BTF says of
-/// [`Subject::parameter`].
-#[must_use]
-pub fn choose(subject: &Subject, facts: &Facts, parameter: Option<&Parameter>) -> Choice {
+/// Decides whether to load an object.
+///
+/// # Errors
+/// The reason, if not.
+pub fn choose_object(object: ObjectId, facts: &Facts) -> Result<(), Skip> {
+    let unfit = |why: &str| Err(Skip::Unfit(why.into()));
+    if facts.off.contains(&object) {
+        return Err(Skip::Off);
+    }
     if !facts.capabilities.bpf {
-        return Choice::Skip("CAP_BPF is missing".into());
+        return unfit("CAP_BPF is missing");
     }
     if !facts.capabilities.perfmon {
-        return Choice::Skip("CAP_PERFMON is missing".into());
+        return unfit("CAP_PERFMON is missing");
     }
+    match object {
+        ObjectId::Core => Ok(()),
+        ObjectId::Snapshot if !facts.cgroup_iterator => {
+            unfit("this kernel has no cgroup iterator (Linux 6.1)")
+        }
+        ObjectId::Snapshot if !facts.snapshot_offsets => {
+            unfit("the offsets of cgroups' figures are not known")
+        }
+        ObjectId::Snapshot if facts.lockdown == Lockdown::Confidentiality => {
+            unfit("the lockdown forbids reading untyped memory")
+        }
+        ObjectId::Snapshot => Ok(()),
+    }
+}
+
+/// Decides about one subject of an object that is loaded. `parameter` is what the kernel's BTF says
+/// of [`Subject::parameter`].
+#[must_use]
+pub fn choose(subject: &Subject, facts: &Facts, parameter: Option<&Parameter>) -> Choice {
     let untyped_allowed = facts.lockdown != Lockdown::Confidentiality;
     if let (Some((n, name)), Hook::Tracepoint(tracepoint)) = (subject.parameter, subject.hook) {
         match parameter {
             None => return Choice::Skip(format!("this kernel has no tracepoint {tracepoint}")),
             Some(Parameter::StructPointer(found)) if found == name => {}
             Some(other) => {
-                if let (Parameter::Integer, Some(Fallback::IfInteger(program))) =
+                if let (Parameter::Integer, Some(Fallback::IfInteger(_))) =
                     (other, subject.fallback)
                     && untyped_allowed
                 {
-                    return Choice::Load { first: program, second: None };
+                    return Choice::Load { first: Variant::Fallback, second: None };
                 }
                 return Choice::Skip(format!(
                     "parameter {n} of the tracepoint {tracepoint} is no {name} on this kernel"
@@ -274,32 +160,22 @@ pub fn choose(subject: &Subject, facts: &Facts, parameter: Option<&Parameter>) -
             }
         }
     }
-    if subject.hook == Hook::CgroupIterator {
-        if !facts.cgroup_iterator {
-            return Choice::Skip("this kernel has no cgroup iterator (Linux 6.1)".into());
-        }
-        if !facts.snapshot_offsets {
-            return Choice::Skip("the offsets of cgroups' figures are not known".into());
-        }
-        if facts.lockdown == Lockdown::Confidentiality {
-            return Choice::Skip("the lockdown forbids reading untyped memory".into());
-        }
-    }
-    let needs_memory = subject.name == "mark_victim";
+    let needs_memory = subject.id == SubjectId::MarkVictim;
     match (subject.untyped, subject.fallback) {
-        (Some(untyped), _) if untyped_allowed && (facts.memory_offsets || !needs_memory) => {
-            Choice::Load { first: untyped, second: Some(subject.typed) }
+        (Some(_), _) if untyped_allowed && (facts.memory_offsets || !needs_memory) => {
+            Choice::Load { first: Variant::Untyped, second: Some(Variant::Typed) }
         }
-        (None, Some(Fallback::IfRefused(program))) if untyped_allowed => {
-            Choice::Load { first: subject.typed, second: Some(program) }
+        (None, Some(Fallback::IfRefused(_))) if untyped_allowed => {
+            Choice::Load { first: Variant::Typed, second: Some(Variant::Fallback) }
         }
-        _ => Choice::Load { first: subject.typed, second: None },
+        _ => Choice::Load { first: Variant::Typed, second: None },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bpf::subjects::SUBJECTS;
 
     const ALL: Facts = Facts {
         capabilities: Capabilities { bpf: true, perfmon: true },
@@ -308,11 +184,11 @@ mod tests {
         snapshot_offsets: true,
         cgroup_iterator: true,
         memlock_bytes: None,
+        off: Vec::new(),
     };
 
-    fn subject(name: &str) -> &'static Subject {
-        static ALL_SUBJECTS: [Subject; 10] = SUBJECTS;
-        ALL_SUBJECTS.iter().find(|s| s.name == name).unwrap()
+    fn subject(id: SubjectId) -> &'static Subject {
+        SUBJECTS.iter().find(|s| s.id == id).unwrap()
     }
 
     fn pointer(name: &str) -> Option<Parameter> {
@@ -321,72 +197,86 @@ mod tests {
 
     #[test]
     fn the_better_program_comes_first() {
-        let choice = choose(subject("mark_victim"), &ALL, pointer("task_struct").as_ref());
-        let both = Choice::Load { first: "mark_victim", second: Some("mark_victim_typed") };
+        let choice = choose(subject(SubjectId::MarkVictim), &ALL, pointer("task_struct").as_ref());
+        let both = Choice::Load { first: Variant::Untyped, second: Some(Variant::Typed) };
         assert_eq!(choice, both);
     }
 
     #[test]
     fn confidentiality_leaves_the_typed_program() {
         let facts = Facts { lockdown: Lockdown::Confidentiality, ..ALL };
-        for (name, parameter) in [("mark_victim", "task_struct"), ("cgroup_mkdir", "cgroup")] {
-            let subject = subject(name);
+        for (id, parameter) in
+            [(SubjectId::MarkVictim, "task_struct"), (SubjectId::CgroupMkdir, "cgroup")]
+        {
+            let subject = subject(id);
             let choice = choose(subject, &facts, pointer(parameter).as_ref());
-            assert_eq!(choice, Choice::Load { first: subject.typed, second: None });
+            assert_eq!(choice, Choice::Load { first: Variant::Typed, second: None });
         }
     }
 
     #[test]
     fn a_kernel_without_memory_cgroups_has_no_scope() {
         let facts = Facts { memory_offsets: false, ..ALL };
-        let choice = choose(subject("mark_victim"), &facts, pointer("task_struct").as_ref());
-        assert_eq!(choice, Choice::Load { first: "mark_victim_typed", second: None });
-        let choice = choose(subject("cgroup_mkdir"), &facts, pointer("cgroup").as_ref());
-        assert!(matches!(choice, Choice::Load { first: "cgroup_mkdir", .. }));
+        let choice =
+            choose(subject(SubjectId::MarkVictim), &facts, pointer("task_struct").as_ref());
+        assert_eq!(choice, Choice::Load { first: Variant::Typed, second: None });
+        let choice = choose(subject(SubjectId::CgroupMkdir), &facts, pointer("cgroup").as_ref());
+        assert!(matches!(choice, Choice::Load { first: Variant::Untyped, .. }));
     }
 
     #[test]
     fn the_snapshot_needs_iterator_offsets_and_untyped_memory() {
-        let subject = subject("cgroup_figures");
-        assert!(matches!(choose(subject, &ALL, None), Choice::Load { .. }));
-        for facts in [
-            Facts { cgroup_iterator: false, ..ALL },
-            Facts { snapshot_offsets: false, ..ALL },
-            Facts { lockdown: Lockdown::Confidentiality, ..ALL },
+        assert_eq!(choose_object(ObjectId::Snapshot, &ALL), Ok(()));
+        for (facts, word) in [
+            (Facts { cgroup_iterator: false, ..ALL }, "iterator"),
+            (Facts { snapshot_offsets: false, ..ALL }, "offsets"),
+            (Facts { lockdown: Lockdown::Confidentiality, ..ALL }, "lockdown"),
         ] {
-            assert!(matches!(choose(subject, &facts, None), Choice::Skip(_)), "{facts:?}");
+            let Err(Skip::Unfit(why)) = choose_object(ObjectId::Snapshot, &facts) else { panic!() };
+            assert!(why.contains(word), "{why}");
+            assert_eq!(choose_object(ObjectId::Core, &facts), Ok(()), "the other one lives");
         }
+        let facts = Facts { off: vec![ObjectId::Snapshot], ..ALL };
+        assert_eq!(choose_object(ObjectId::Snapshot, &facts), Err(Skip::Off));
+        assert_eq!(choose_object(ObjectId::Core, &facts), Ok(()));
     }
 
     #[test]
     fn a_missing_capability_or_tracepoint_is_named() {
-        let facts = Facts { capabilities: Capabilities { bpf: false, perfmon: true }, ..ALL };
-        let Choice::Skip(why) = choose(subject("signal_generate"), &facts, None) else { panic!() };
-        assert!(why.contains("CAP_BPF"));
-        let Choice::Skip(why) = choose(subject("signal_generate"), &ALL, None) else { panic!() };
+        for (bpf, perfmon, missing) in [(false, true, "CAP_BPF"), (true, false, "CAP_PERFMON")] {
+            let facts = Facts { capabilities: Capabilities { bpf, perfmon }, ..ALL };
+            for object in ObjectId::ALL {
+                let Err(Skip::Unfit(why)) = choose_object(object, &facts) else { panic!() };
+                assert!(why.contains(missing), "{why}");
+            }
+        }
+        let generate = subject(SubjectId::SignalGenerate);
+        let Choice::Skip(why) = choose(generate, &ALL, None) else { panic!() };
         assert!(why.contains("signal_generate"));
         let other = Some(&Parameter::Other);
-        assert!(matches!(choose(subject("mark_victim"), &ALL, other), Choice::Skip(_)));
+        let choice = choose(subject(SubjectId::MarkVictim), &ALL, other);
+        assert!(matches!(choice, Choice::Skip(_)));
     }
 
     #[test]
     fn a_victim_told_by_its_number_has_a_program_of_its_own() {
         let integer = Some(&Parameter::Integer);
-        let choice = choose(subject("mark_victim"), &ALL, integer);
-        assert_eq!(choice, Choice::Load { first: "mark_victim_by_id", second: None });
-        assert!(matches!(choose(subject("cgroup_rmdir"), &ALL, integer), Choice::Skip(_)));
+        let choice = choose(subject(SubjectId::MarkVictim), &ALL, integer);
+        assert_eq!(choice, Choice::Load { first: Variant::Fallback, second: None });
+        assert!(matches!(choose(subject(SubjectId::CgroupRmdir), &ALL, integer), Choice::Skip(_)));
         let facts = Facts { lockdown: Lockdown::Confidentiality, ..ALL };
-        assert!(matches!(choose(subject("mark_victim"), &facts, integer), Choice::Skip(_)));
+        assert!(matches!(choose(subject(SubjectId::MarkVictim), &facts, integer), Choice::Skip(_)));
     }
 
     #[test]
     fn signals_have_a_second_program_unless_the_kernel_forbids_it() {
-        let choose =
-            |facts| choose(subject("signal_generate"), &facts, pointer("task_struct").as_ref());
-        let second = Some("signal_generate_untyped");
-        assert_eq!(choose(ALL), Choice::Load { first: "signal_generate", second });
+        let choose = |facts| {
+            choose(subject(SubjectId::SignalGenerate), &facts, pointer("task_struct").as_ref())
+        };
+        let second = Some(Variant::Fallback);
+        assert_eq!(choose(ALL), Choice::Load { first: Variant::Typed, second });
         let facts = Facts { lockdown: Lockdown::Confidentiality, ..ALL };
-        assert_eq!(choose(facts), Choice::Load { first: "signal_generate", second: None });
+        assert_eq!(choose(facts), Choice::Load { first: Variant::Typed, second: None });
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! The ring buffer: waiting for records and draining them in batches.
+//! The ring buffers: waiting for records and draining them in batches.
 
+use std::future::poll_fn;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::task::Poll;
 
 use aya::maps::{MapData, RingBuf};
 use tokio::io::{Interest, unix::AsyncFd};
@@ -8,11 +10,16 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::decode::{self, DecodeError};
 use crate::event::{Event, EventKind};
 
-/// The reading end of the ring buffer.
-pub struct Ring {
+/// The reading end of a ring buffer.
+struct Ring {
     /// A copy of the ring's descriptor, which the kernel makes readable to wake the agent.
     wakeup: AsyncFd<OwnedFd>,
     ring: RingBuf<MapData>,
+}
+
+/// The reading ends of the rings of all objects that are loaded. Without one nothing ever comes.
+pub struct Rings {
+    rings: Vec<Ring>,
     /// Records taken, by [`EventKind::index`].
     received: [u64; EventKind::NAMES.len()],
     /// Records that could not be decoded, by [`DecodeError::index`].
@@ -20,47 +27,65 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Registers the ring with the runtime.
-    ///
-    /// # Errors
-    /// If the descriptor cannot be polled.
-    pub fn new(ring: RingBuf<MapData>) -> std::io::Result<Self> {
+    fn new(ring: RingBuf<MapData>) -> std::io::Result<Self> {
         let descriptor = ring.as_fd().try_clone_to_owned()?;
         // SAFETY: an `OwnedFd` stays open, and the same, for as long as it is owned here.
         let wakeup = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
+        Ok(Self { wakeup, ring })
+    }
+}
+
+impl Rings {
+    /// Registers the rings with the runtime.
+    ///
+    /// # Errors
+    /// If a descriptor cannot be polled.
+    pub fn new(rings: Vec<RingBuf<MapData>>) -> std::io::Result<Self> {
+        let rings = rings.into_iter().map(Ring::new).collect::<Result<_, _>>()?;
         let (received, rejected) = ([0; EventKind::NAMES.len()], [0; DecodeError::REASONS.len()]);
-        Ok(Self { wakeup, ring, received, rejected })
+        Ok(Self { rings, received, rejected })
     }
 
-    /// Waits until the kernel side asks for attention: an urgent record, or many that can wait.
+    /// Waits until the kernel side asks for attention: an urgent record in a ring, or many that can
+    /// wait. Only one task at a time may wait.
     pub async fn woken(&self) {
-        match self.wakeup.readable().await {
-            // What is in the ring is drained after this, so what comes meanwhile is either drained
-            // too or wakes again.
-            Ok(mut guard) => guard.clear_ready(),
-            // Only if the runtime is going down.
-            Err(_) => std::future::pending().await,
-        }
+        poll_fn(|cx| {
+            let mut woken = Poll::Pending;
+            for ring in &self.rings {
+                // An error is told only if the runtime is going down.
+                if let Poll::Ready(Ok(mut guard)) = ring.wakeup.poll_read_ready(cx) {
+                    // All rings are drained after this, so what comes meanwhile is either drained
+                    // too or wakes again.
+                    guard.clear_ready();
+                    woken = Poll::Ready(());
+                }
+            }
+            woken
+        })
+        .await;
     }
 
     /// Takes all records, oldest first. Records of several CPUs come in the order in which their
     /// room was reserved, which differs from their times by little; a batch is sorted.
     pub fn drain(&mut self, events: &mut Vec<Event>) {
-        while let Some(item) = self.ring.next() {
-            match decode::event(&item) {
-                Ok(event) => {
-                    if let Some(count) = self.received.get_mut(event.kind.index()) {
-                        *count += 1;
+        let Self { rings, received, rejected } = self;
+        for ring in rings {
+            while let Some(item) = ring.ring.next() {
+                match decode::event(&item) {
+                    Ok(event) => {
+                        if let Some(count) = received.get_mut(event.kind.index()) {
+                            *count += 1;
+                        }
+                        events.push(event);
                     }
-                    events.push(event);
-                }
-                Err(error) => {
-                    if let Some(count) = self.rejected.get_mut(error.index()) {
-                        *count += 1;
-                        // Both sides are one build: this is a defect, and one line tells of it.
-                        if *count == 1 {
-                            tracing::error!(%error, "a record was rejected");
+                    Err(error) => {
+                        if let Some(count) = rejected.get_mut(error.index()) {
+                            *count += 1;
+                            // Both sides are one build: this is a defect, and one line tells of it.
+                            if *count == 1 {
+                                tracing::error!(%error, "a record was rejected");
+                            }
                         }
                     }
                 }

@@ -14,6 +14,7 @@ use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::cgroup::CgroupId;
+use crate::kernel::capabilities::raised;
 
 /// Commands of bpf(2), and what they take (include/uapi/linux/bpf.h).
 const BPF_LINK_CREATE: libc::c_long = 28;
@@ -140,7 +141,7 @@ impl Snapshot {
         self.walk += 1;
         self.mapping.write_head(CgroupFigures { walk: self.walk, ..CgroupFigures::default() });
         let attr = IterCreate { link_fd: self.link.as_raw_fd().cast_unsigned(), flags: 0 };
-        let mut pass = File::from(bpf(BPF_ITER_CREATE, &attr)?);
+        let mut pass = File::from(raised(|| bpf(BPF_ITER_CREATE, &attr))?);
         // The program writes into the array and gives nothing to read, so the first read makes the
         // whole pass and ends it.
         let mut nothing = [0; 64];

@@ -1,16 +1,119 @@
-//! The kernel side, as it is loaded and attached.
+//! Starting the kernel side, as far as this host allows it.
 
-use super::{load::Programs, ring::Ring};
+use std::path::Path;
+
+use agent_common::{map::EVENTS_BYTES, snapshot::HAS_STATISTICS};
+use anyhow::Context as _;
+
+use super::load;
+use super::object::ObjectId;
+use super::plan::{self, Sizes};
+use super::programs::Programs;
+use super::ring::Rings;
+use super::survey::Survey;
 use crate::cgroup::{figures::Covered, statistics::Elements};
+use crate::kernel::{capabilities, cgroup_mount, snapshot_offsets::SnapshotOffsets};
 
 /// The kernel side, where it could be loaded.
 pub struct Kernel {
     /// Programs and maps.
     pub programs: Programs,
     /// Their records.
-    pub ring: Ring,
+    pub rings: Rings,
     /// What an iterator run has, so that the files need not be read.
     pub covered: Covered,
     /// How `memory.stat` is read from it.
     pub elements: Elements,
+}
+
+/// Loads and attaches what this host allows, without the objects that are `off`, and gives up the
+/// capabilities that nothing needs any more. `None`, with the reason in the log, if nothing could be
+/// loaded.
+pub fn start(root: &Path, off: Vec<ObjectId>) -> Option<Kernel> {
+    let kernel = match load_kernel(root, off) {
+        Ok(kernel) => Some(kernel),
+        Err(error) => {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "no kernel events: only figures of cgroup files; see `podvitals check`"
+            );
+            None
+        }
+    };
+    match capabilities::drop_unneeded() {
+        Ok(kept) => tracing::debug!(
+            permitted = capabilities::names(&kept.permitted),
+            dropped = capabilities::names(&kept.dropped),
+            "no capability is effective"
+        ),
+        Err(error) => tracing::warn!(%error, "capabilities cannot be dropped"),
+    }
+    kernel
+}
+
+/// Facts, decision, action.
+fn load_kernel(root: &Path, off: Vec<ObjectId>) -> anyhow::Result<Kernel> {
+    let mut survey = Survey::of_this_process()?;
+    survey.facts.off = off;
+    if let Err(error) = &survey.offsets.memory {
+        tracing::warn!(%error, "whose limit an OOM is about cannot be told on this kernel");
+    }
+    if let Ok(Sizes { events_bytes, tracked_max }) = plan::sizes(&survey.facts)
+        && events_bytes < EVENTS_BYTES
+    {
+        tracing::warn!(
+            events_bytes,
+            tracked_max,
+            memlock_bytes = survey.facts.memlock_bytes,
+            "little locked memory: a storm of events is sooner lost, and counted; {}",
+            plan::MEMLOCK_REMEDY
+        );
+    }
+    let (programs, rings) = load::load(&survey, cgroup_mount::descendants(root))?;
+    for attached in &programs.attached {
+        let (program, lost) = (attached.name(), attached.lost);
+        match &attached.outcome {
+            Ok(_) if lost.is_empty() => {}
+            Ok(_) => tracing::warn!(program, lost, "attached in part"),
+            Err(why) if lost.is_empty() => tracing::info!(program, why, "not attached"),
+            Err(why) => tracing::warn!(program, why, lost, "not attached"),
+        }
+    }
+    let rings = Rings::new(rings).context("the ring buffers cannot be waited for")?;
+    let (covered, elements) = match &survey.snapshot {
+        Ok(snapshot) => (Covered::by(snapshot.layout.known.into()), elements(snapshot)),
+        Err(_) => (Covered::default(), Elements::none()),
+    };
+    Ok(Kernel { programs, rings, covered, elements })
+}
+
+/// What the kernel's types tell of the arrays behind `memory.stat`.
+fn elements(snapshot: &SnapshotOffsets) -> Elements {
+    const WORD_BYTES: u32 = 8;
+    let layout = &snapshot.layout;
+    if u64::from(layout.known) & HAS_STATISTICS == 0 {
+        return Elements::none();
+    }
+    let [state, events] =
+        [layout.vmstats_state_bytes, layout.vmstats_events_bytes].map(|bytes| bytes / WORD_BYTES);
+    Elements::new(state, events, snapshot.state_elements)
+}
+
+impl Kernel {
+    /// Waits until a program asks for attention: an urgent record, or many that can wait.
+    pub async fn woken(&self) {
+        self.rings.woken().await;
+    }
+
+    /// How many of the subjects are observed.
+    #[must_use]
+    pub fn attached(&self) -> usize {
+        self.programs.attached.iter().filter(|attached| attached.outcome.is_ok()).count()
+    }
+
+    /// Whether cgroups come and go unseen: their tracepoints are not attached.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        !super::programs::cgroups_are_told(&self.programs.attached)
+    }
 }

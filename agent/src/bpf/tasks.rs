@@ -15,12 +15,11 @@ use aya::maps::{Array, MapData};
 use aya::programs::Iter;
 
 use super::decode::{self, IteratedTask};
+use super::plain::Plain;
 
-/// [`TaskWalk`] is nothing but words.
-pub type Words = [u32; size_of::<TaskWalk>() / 4];
+/// Where the kernel side keeps how far the walk has come.
+pub(super) type State = Array<MapData, Plain<TaskWalk>>;
 
-/// Where a stretch says how it went.
-const OUTCOME: usize = std::mem::offset_of!(TaskWalk, outcome) / 4;
 /// How often the walk begins anew.
 const ATTEMPTS: u32 = 8;
 /// As many stretches as there can be processes (`PID_MAX_LIMIT`, include/linux/threads.h).
@@ -30,16 +29,13 @@ const STRETCHES_MAX: u32 = (4 << 20) / WALK_STRETCH;
 ///
 /// # Errors
 /// If the program is not loaded or cannot be read, or the list cannot be walked to its end.
-pub fn walk(
-    program: &mut Iter,
-    state: &mut Array<MapData, Words>,
-) -> anyhow::Result<Vec<IteratedTask>> {
+pub(super) fn walk(program: &mut Iter, state: &mut State) -> anyhow::Result<Vec<IteratedTask>> {
     stretches(|first| {
         if first {
-            state.set(0, Words::default(), 0).context("beginning the walk")?;
+            state.set(0, Plain(TaskWalk::default()), 0).context("beginning the walk")?;
         }
         let tasks = run(program)?;
-        Ok((state.get(&0, 0).context("asking how the walk went")?[OUTCOME], tasks))
+        Ok((state.get(&0, 0).context("asking how the walk went")?.0.outcome, tasks))
     })
 }
 
@@ -47,7 +43,7 @@ pub fn walk(
 ///
 /// # Errors
 /// If it is not loaded or cannot be read.
-pub fn run(program: &mut Iter) -> anyhow::Result<Vec<IteratedTask>> {
+pub(super) fn run(program: &mut Iter) -> anyhow::Result<Vec<IteratedTask>> {
     let link = program.attach().context("attaching the task iterator")?;
     let mut bytes = Vec::new();
     program.take_link(link)?.into_file()?.read_to_end(&mut bytes)?;

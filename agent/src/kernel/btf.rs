@@ -4,7 +4,11 @@
 //! error. Types are indexed once, names are compared on demand, since some thirty fields are all
 //! that is wanted of 126,000 types.
 
+mod reduced;
+
 use std::path::{Path, PathBuf};
+
+pub use reduced::Wanted;
 
 /// Where the kernel shows its own types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -17,6 +21,7 @@ const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
+const KIND_FWD: u32 = 7;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
@@ -314,9 +319,14 @@ impl Btf {
         self.named(name, KIND_STRUCT).next().is_some()
     }
 
+    /// All types with their ids.
+    fn iter(&self) -> impl Iterator<Item = (usize, Type)> + '_ {
+        let places = self.types.iter().enumerate().skip(1);
+        places.filter_map(|(id, &at)| Some((id, read_type(&self.bytes, at as usize)?)))
+    }
+
     fn named<'a>(&'a self, name: &'a str, kind: u32) -> impl Iterator<Item = Type> + 'a {
-        self.types.iter().skip(1).filter_map(move |&at| {
-            let found = read_type(&self.bytes, at as usize)?;
+        self.iter().filter_map(move |(_, found)| {
             (found.kind() == kind && self.string(found.name_off)? == name.as_bytes())
                 .then_some(found)
         })

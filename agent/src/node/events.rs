@@ -193,9 +193,7 @@ impl Node {
     pub(super) fn begin_tracking(&mut self) {
         let Some(root) = self.tracking.find_root() else { return };
         let walk = self.tracking.scan(&root, self.now.boot_ns);
-        if self.sampler.wants_snapshot() {
-            self.sampler.set_snapshot(self.tracking.snapshot(&root));
-        }
+        self.sampler.set_snapshot(self.tracking.snapshot(&root));
         self.walked(walk);
         self.resolve_names();
         self.sampler.learn_statistics(self.tracking.tree());
@@ -226,7 +224,7 @@ impl Node {
 
     /// Asks the task iterator for the inits of older containers.
     fn find_inits(&mut self) {
-        if self.tracking.kernel().is_none() {
+        if !self.tracking.has_events() {
             return;
         }
         let Tasks { running, complete } = self.tracking.running_tasks();

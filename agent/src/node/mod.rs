@@ -75,7 +75,7 @@ impl Node {
         Self {
             now: Now::default(),
             tracking: Tracking::new(options.mode, options.cgroup_root.clone(), kernel),
-            sampler: Sampler::new(options.source, options.max_fds, covered, elements),
+            sampler: Sampler::new(options.max_fds, covered, elements),
             lifecycle: Lifecycle::new(),
             registry: Registry::new(options.log_dir.clone(), pods_may_come),
             pods: Pods::new(),
@@ -91,7 +91,7 @@ impl Node {
     /// Waits until the kernel side has records that cannot wait; for ever without a kernel side.
     pub async fn woken(&self) {
         match self.tracking.kernel() {
-            Some(kernel) => kernel.ring.woken().await,
+            Some(kernel) => kernel.woken().await,
             None => std::future::pending().await,
         }
     }

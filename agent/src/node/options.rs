@@ -26,8 +26,6 @@ pub struct Options {
     pub log_dir: PathBuf,
     /// The Pod source, as people call it, and when it was last heard; `None` without one.
     pub pods: Option<(String, Pulse)>,
-    /// The source of the cgroups' resource usage.
-    pub source: Source,
     /// What the metrics keep.
     pub store: StoreOptions,
     /// Files of cgroups that may be kept open.

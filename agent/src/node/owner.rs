@@ -104,7 +104,6 @@ mod tests {
             cgroup_root: dir.path().to_owned(),
             log_dir: dir.path().to_owned(),
             pods: None,
-            source: crate::node::Source::Files,
             store: StoreOptions::default(),
             max_fds: 10,
         };

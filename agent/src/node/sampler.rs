@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::options::Source;
 use crate::bpf::snapshot::{Figures, Snapshot};
 use crate::cgroup::{
     CgroupId,
@@ -42,7 +41,6 @@ struct Compared {
 
 /// What reads the cgroups.
 pub(super) struct Sampler {
-    source: Source,
     reader: Reader,
     /// The cgroup iterator, where there is one and once there is a root to begin at.
     snapshot: Option<Snapshot>,
@@ -60,14 +58,8 @@ pub(super) struct Sampler {
 
 impl Sampler {
     /// `covered` and `elements` are what the kernel's types say of an iterator run.
-    pub(super) fn new(
-        source: Source,
-        max_fds: usize,
-        covered: Covered,
-        elements: Elements,
-    ) -> Self {
+    pub(super) fn new(max_fds: usize, covered: Covered, elements: Elements) -> Self {
         Self {
-            source,
             reader: Reader::new(max_fds),
             snapshot: None,
             covered,
@@ -77,11 +69,6 @@ impl Sampler {
             page_bytes: host::page_bytes(),
             runs: Runs::default(),
         }
-    }
-
-    /// Whether an iterator run is wanted where the kernel can.
-    pub(super) fn wants_snapshot(&self) -> bool {
-        self.source != Source::Files
     }
 
     /// Takes the iterator, bound to the root that is watched; `None` takes it away.

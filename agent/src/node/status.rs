@@ -1,7 +1,7 @@
 //! The state of the agent itself: for its own metrics, and for the landing page.
 
 use super::Node;
-use crate::bpf::plan::SUBJECTS;
+use crate::bpf::subjects::SUBJECTS;
 use crate::clock::Now;
 use crate::kernel::host;
 use crate::metrics::node::{CollectorStats, NodeStats};
@@ -19,6 +19,7 @@ impl Node {
             fact("mode", format!("{:?}", self.options.mode).to_lowercase()),
             fact("cgroup root", self.options.cgroup_root.display().to_string()),
             fact("cgroups", self.tracking.tree().len().to_string()),
+            fact("walks over all cgroups", self.tracking.walks().to_string()),
             fact("containers", self.registry.shown_containers().to_string()),
             fact("without a name yet", self.registry.waiting().count().to_string()),
         ];
@@ -33,9 +34,10 @@ impl Node {
                     let state = match &attached.outcome {
                         Ok(_) if attached.lost.is_empty() => "attached".to_owned(),
                         Ok(_) => format!("attached; lost: {}", attached.lost),
+                        Err(why) if attached.lost.is_empty() => format!("not attached: {why}"),
                         Err(why) => format!("not attached: {why}; lost: {}", attached.lost),
                     };
-                    facts.push(fact(&format!("program {}", attached.name), state));
+                    facts.push(fact(&format!("program {}", attached.name()), state));
                 }
             }
         }
@@ -74,18 +76,18 @@ impl Node {
         }
         if let Some(kernel) = self.tracking.kernel() {
             let attached = &kernel.programs.attached;
-            stats.programs = attached.iter().map(|a| (a.name, a.outcome.is_ok())).collect();
+            stats.programs = attached.iter().map(|a| (a.name(), a.outcome.is_ok())).collect();
             for (count, (_, received)) in
-                stats.events_received.iter_mut().zip(kernel.ring.received())
+                stats.events_received.iter_mut().zip(kernel.rings.received())
             {
                 *count = received;
             }
             let losses = kernel.programs.losses();
             stats.events_lost =
                 vec![("ring_full", losses.ring_full), ("tracked_full", losses.tracked_full)];
-            stats.events_rejected = kernel.ring.rejected().collect();
+            stats.events_rejected = kernel.rings.rejected().collect();
         } else {
-            stats.programs = SUBJECTS.iter().map(|subject| (subject.name, false)).collect();
+            stats.programs = SUBJECTS.iter().map(|subject| (subject.id.name(), false)).collect();
         }
         stats
     }

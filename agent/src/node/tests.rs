@@ -88,7 +88,6 @@ impl World {
             cgroup_root: dir.path().to_owned(),
             log_dir: dir.path().join("logs"),
             pods: with_source.then(|| ("a test".to_owned(), Pulse::default())),
-            source: Source::Files,
             store: StoreOptions::default(),
             max_fds: 10,
         };

@@ -5,16 +5,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::bpf::load::RunningTasks;
+use crate::bpf::programs::RunningTasks;
 use crate::bpf::snapshot::Snapshot;
 use crate::bpf::start::Kernel;
+use crate::bpf::subjects::SubjectId;
 use crate::bpf::tasks::self_check;
 use crate::cgroup::{
     CgroupId,
     path::Origin,
     reader::Reader,
     tree::{Mode, Role, Tree},
-    walk::{self, Found},
+    walk::{self, Found, WalkError},
 };
 use crate::event::{CgroupMade, Event, EventKind, OomLevel, RunningTask};
 use crate::lifecycle::subject::Birth;
@@ -63,6 +64,8 @@ pub(super) struct Tracking {
     /// Processes that the OOM killer ended in containers before the agent came.
     unseen_oom_kills: u64,
     losses_seen: u64,
+    /// How often the tree of cgroups was walked.
+    walks: u64,
 }
 
 impl Tracking {
@@ -74,11 +77,22 @@ impl Tracking {
             unresolved: 0,
             unseen_oom_kills: 0,
             losses_seen: 0,
+            walks: 0,
         }
     }
 
     pub(super) fn kernel(&self) -> Option<&Kernel> {
         self.kernel.as_ref()
+    }
+
+    /// Whether there are programs that report events.
+    pub(super) fn has_events(&self) -> bool {
+        self.kernel.as_ref().is_some_and(|kernel| kernel.programs.has_events())
+    }
+
+    /// How often the tree of cgroups was walked.
+    pub(super) fn walks(&self) -> u64 {
+        self.walks
     }
 
     pub(super) fn tree(&self) -> &Tree {
@@ -97,7 +111,7 @@ impl Tracking {
     pub(super) fn drain(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         if let Some(kernel) = &mut self.kernel {
-            kernel.ring.drain(&mut events);
+            kernel.rings.drain(&mut events);
         }
         events
     }
@@ -116,8 +130,9 @@ impl Tracking {
     pub(super) fn scan(&mut self, root: &Path, now_boot_ns: u64) -> Walk {
         let Some(id) = self.track_root(root) else { return Walk::default() };
         self.tree.insert_root(id, root.to_owned());
-        self.track_all(&walk::walk(root).0);
-        let (found, errors) = walk::walk(root);
+        let (found, _) = self.walk(root);
+        self.track_all(&found);
+        let (found, errors) = self.walk(root);
         for error in errors {
             tracing::warn!(error = %error, "part of the cgroup tree is not seen");
         }
@@ -139,12 +154,17 @@ impl Tracking {
             return None;
         }
         let root = self.find_root()?;
-        let (found, _) = walk::walk(&root);
+        let (found, _) = self.walk(&root);
         self.track_all(&found);
         let there: HashSet<_> = found.iter().map(|found| found.id).collect();
         let gone = self.tree.iter().map(|(id, _)| id).filter(|id| !there.contains(id)).collect();
         let met = self.meet_all(&found, &HashMap::new(), now_boot_ns);
         Some(Walk { met, events: Vec::new(), gone })
+    }
+
+    fn walk(&mut self, root: &Path) -> (Vec<Found>, Vec<WalkError>) {
+        self.walks += 1;
+        walk::walk(root)
     }
 
     fn is_blind(&mut self) -> bool {
@@ -153,11 +173,7 @@ impl Tracking {
         let lost = losses.ring_full + losses.tracked_full;
         let more = lost > self.losses_seen;
         self.losses_seen = lost;
-        more || kernel
-            .programs
-            .attached
-            .iter()
-            .any(|attached| attached.name.starts_with("cgroup_") && attached.outcome.is_err())
+        more || kernel.is_blind()
     }
 
     fn meet_all(
@@ -205,12 +221,7 @@ impl Tracking {
     /// The cgroup iterator, bound to a root, where the kernel has one.
     pub(super) fn snapshot(&mut self, root: &Path) -> Option<Snapshot> {
         let kernel = self.kernel.as_mut()?;
-        let loaded = kernel
-            .programs
-            .attached
-            .iter()
-            .any(|attached| attached.name == "cgroup_figures" && attached.outcome.is_ok());
-        if !loaded {
+        if !kernel.programs.is_attached(SubjectId::CgroupFigures) {
             return None;
         }
         match kernel.programs.snapshot(root) {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use agent::bpf::load::{self, Survey};
+use agent::bpf::{load, survey::Survey};
 use agent::cgroup::CgroupId;
 use agent::cgroup::reader::{Detail, Reader};
 use anyhow::{Context as _, Result, ensure};
@@ -88,7 +88,7 @@ const THREE: [&str; 3] = ["cpu.stat", "cpu.pressure", "memory.pressure"];
 /// against open/read/close of files whose figures it has.
 fn pass(args: &Args, node: &Node, cgroups: &[(CgroupId, PathBuf)]) -> Result<Line> {
     const WHAT: &str = "cgroup iterator, against three files";
-    let mut programs = match load::load(&Survey::read_raised()?, 0) {
+    let mut programs = match load::load(&Survey::of_this_process()?, 0) {
         Ok((programs, _)) => programs,
         Err(error) => return Ok(Line::skipped(WHAT, format!("{error:#}"))),
     };

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use agent::bpf::{
-    load::{self, Programs, Survey},
-    ring::Ring,
-};
+use agent::bpf::{load, programs::Programs, ring::Rings, survey::Survey};
 use agent::event::EventKind;
 use agent::kernel::host;
 use anyhow::{Context as _, Result, ensure};
@@ -49,7 +46,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
 
 async fn rounds(node: &Node, rounds: u32) -> Result<Series> {
     // The runtime must be there when the ring is registered with it.
-    let (mut programs, mut ring) = load()?;
+    let (mut programs, mut rings) = load()?;
     let container = node.containers.first().context("no container")?;
     let init = container.init.as_ref().context("no init")?.id();
     programs.track(container.id()?)?;
@@ -58,13 +55,13 @@ async fn rounds(node: &Node, rounds: u32) -> Result<Series> {
     let mut times = Series::default();
     let mut events = Vec::new();
     for _ in 0..rounds {
-        ring.drain(&mut events);
+        rings.drain(&mut events);
         events.clear();
         kill(target, Signal::SIGWINCH).context("kill")?;
         while times_of(&events).is_none() {
-            let woken = tokio::time::timeout(PATIENCE, ring.woken()).await;
+            let woken = tokio::time::timeout(PATIENCE, rings.woken()).await;
             ensure!(woken.is_ok(), "no record in {PATIENCE:?}");
-            ring.drain(&mut events);
+            rings.drain(&mut events);
         }
         let at = times_of(&events).context("no record")?;
         times.push(clock::boot_ns().saturating_sub(at) as f64 / 1e9);
@@ -78,7 +75,7 @@ fn times_of(events: &[agent::event::Event]) -> Option<u64> {
 }
 
 /// The agent's own programs and their ring.
-fn load() -> Result<(Programs, Ring)> {
-    let (programs, ring) = load::load(&Survey::read_raised()?, 0)?;
-    Ok((programs, Ring::new(ring).context("wait for the ring")?))
+fn load() -> Result<(Programs, Rings)> {
+    let (programs, rings) = load::load(&Survey::of_this_process()?, 0)?;
+    Ok((programs, Rings::new(rings).context("wait for the rings")?))
 }

@@ -1,0 +1,32 @@
+//! The kernel side of Podvitals: eBPF programs that see Pods live and die.
+//!
+//! This crate knows no kernel struct. It reads at the offsets of [`agent_common::layout::Layout`]
+//! and writes the records of [`agent_common::event`]. One file for each kernel subject, one binary,
+//! which is a BPF object, for each collector. An object has the maps that its own programs use and
+//! shares none with another, so that it is loaded, and fails, without the others.
+//!
+//! The library is what objects have in common: reading at offsets. It has no maps, since each would
+//! be in every object, used or not; what needs one (`emit`) is a module of each object that uses it.
+
+#![no_std]
+
+pub mod globals;
+pub mod read;
+
+/// The end of each object: what Rust wants of a program without its standard library, and the
+/// licence. `bpf_probe_read_kernel` and its like are for programs under a GPL-compatible licence
+/// only; this side may be used under either.
+#[macro_export]
+macro_rules! object {
+    () => {
+        #[cfg(not(test))]
+        #[panic_handler]
+        fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+            loop {}
+        }
+
+        #[unsafe(link_section = "license")]
+        #[unsafe(no_mangle)]
+        static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+    };
+}

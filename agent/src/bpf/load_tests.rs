@@ -1,0 +1,129 @@
+use super::*;
+use crate::bpf::subjects::{SubjectId, Variant};
+use crate::kernel::{capabilities::Capabilities, host::Lockdown};
+
+const FACTS: Facts = Facts {
+    capabilities: Capabilities { bpf: true, perfmon: true },
+    lockdown: Lockdown::None,
+    memory_offsets: true,
+    snapshot_offsets: true,
+    cgroup_iterator: true,
+    memlock_bytes: None,
+    off: Vec::new(),
+};
+
+/// A kernel that refuses some objects and programs, and keeps what it was asked for.
+#[derive(Default)]
+struct Fake {
+    refused_objects: Vec<ObjectId>,
+    refused_programs: Vec<&'static str>,
+    loaded: Vec<ObjectId>,
+    tried: Vec<&'static str>,
+}
+
+impl Kernel for Fake {
+    fn load(&mut self, object: ObjectId) -> anyhow::Result<()> {
+        if self.refused_objects.contains(&object) {
+            bail!("no room for the maps of {}", object.name());
+        }
+        self.loaded.push(object);
+        Ok(())
+    }
+
+    fn attach(&mut self, subject: &Subject, program: &'static str) -> anyhow::Result<()> {
+        assert!(self.loaded.contains(&subject.object), "{program} before its object");
+        self.tried.push(program);
+        if self.refused_programs.contains(&program) {
+            bail!("no {program} here");
+        }
+        Ok(())
+    }
+}
+
+/// A kernel whose tracepoints give what every subject wants.
+fn parameters() -> Vec<Option<Parameter>> {
+    let of = |subject: &Subject| {
+        subject.parameter.map(|(_, name)| Parameter::StructPointer(name.to_owned()))
+    };
+    SUBJECTS.iter().map(of).collect()
+}
+
+fn outcome(attached: &[Attached], id: SubjectId) -> &Result<Variant, String> {
+    &attached.iter().find(|attached| attached.subject.id == id).unwrap().outcome
+}
+
+fn by_object(attached: &[Attached], object: ObjectId) -> Vec<&Attached> {
+    attached.iter().filter(|attached| attached.subject.object == object).collect()
+}
+
+#[test]
+fn each_object_fails_without_the_other_and_says_why() {
+    for (bad, good) in [(ObjectId::Snapshot, ObjectId::Core), (ObjectId::Core, ObjectId::Snapshot)]
+    {
+        let mut kernel = Fake { refused_objects: vec![bad], ..Fake::default() };
+        let (loaded, attached) = carry_out(&FACTS, &parameters(), &mut kernel);
+        assert_eq!((loaded, kernel.loaded), (1, vec![good]));
+        for failed in by_object(&attached, bad) {
+            let why = failed.outcome.as_ref().unwrap_err();
+            assert!(why.contains(&format!("the object {}", bad.name())), "{why}");
+            assert!(why.contains("no room for the maps"), "{why}");
+            assert_eq!(failed.lost, failed.subject.lost);
+        }
+        let lives = by_object(&attached, good);
+        assert!(
+            !lives.is_empty() && lives.iter().all(|it| it.outcome.is_ok() && it.lost.is_empty())
+        );
+    }
+    let refused_objects = ObjectId::ALL.to_vec();
+    let mut kernel = Fake { refused_objects, ..Fake::default() };
+    let (loaded, attached) = carry_out(&FACTS, &parameters(), &mut kernel);
+    assert_eq!(loaded, 0);
+    assert!(attached.len() == SUBJECTS.len() && attached.iter().all(|it| it.outcome.is_err()));
+}
+
+#[test]
+fn what_is_turned_off_is_not_asked_for_and_nothing_is_lost_by_it() {
+    let mut kernel = Fake::default();
+    let facts = Facts { off: vec![ObjectId::Snapshot], ..FACTS };
+    let (loaded, attached) = carry_out(&facts, &parameters(), &mut kernel);
+    assert_eq!((loaded, kernel.loaded), (1, vec![ObjectId::Core]));
+    let off = by_object(&attached, ObjectId::Snapshot);
+    assert!(!off.is_empty() && off.iter().all(|it| it.outcome.is_err() && it.lost.is_empty()));
+}
+
+#[test]
+fn a_refused_program_is_followed_by_its_sibling_and_takes_none_with_it() {
+    let mut kernel = Fake {
+        refused_programs: vec!["mark_victim", "cgroup_rmdir", "running_tasks", "visible_tasks"],
+        ..Fake::default()
+    };
+    let (_, attached) = carry_out(&FACTS, &parameters(), &mut kernel);
+    let of = |id| outcome(&attached, id);
+    assert_eq!(of(SubjectId::MarkVictim), &Ok(Variant::Typed));
+    assert_eq!(of(SubjectId::CgroupRmdir), &Err("no cgroup_rmdir here".into()));
+    assert_eq!(of(SubjectId::RunningTasks), &Err("no running_tasks here".into()), "the first's");
+    assert_eq!(of(SubjectId::CgroupMkdir), &Ok(Variant::Untyped));
+    assert!(!kernel.tried.contains(&"cgroup_mkdir_typed"), "not if the better one runs");
+    let scope = attached.iter().find(|it| it.subject.id == SubjectId::MarkVictim).unwrap();
+    assert_eq!(scope.lost, scope.subject.lost_typed);
+}
+
+#[test]
+fn the_verifiers_last_words_are_kept() {
+    let log = "the call failed: Verifier output: 0: R1=ctx\n1: (79) r2 = *(u64 *)(r1 +0)\n\
+               access beyond struct task_struct at off 99999 size 4\n\
+               verification time 10 usec\nstack depth 0\nprocessed 2 insns\n";
+    assert_eq!(
+        reason(log),
+        "the call failed: Verifier output: 0: R1=ctx; 1: (79) r2 = *(u64 *)(r1 +0); access \
+         beyond struct task_struct at off 99999 size 4"
+    );
+    let explained = "the call failed: Verifier output: 0: R1=ctx()\nReason:\n  R1 is an integer.\n\
+                     At:\n  signal_generate @ mod.rs:2095:9\nsubprog 0 insns_self 41\n";
+    assert_eq!(
+        reason(explained),
+        "the call failed: Verifier output: 0: R1=ctx(); R1 is an integer."
+    );
+    assert_eq!(reason("short"), "short");
+    assert_eq!(reason(""), "");
+}

@@ -1,0 +1,82 @@
+//! What is known of the running kernel before anything is loaded.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+use super::plan::Facts;
+use super::subjects::{Hook, SUBJECTS, Subject};
+use crate::kernel::{
+    btf::{self, Btf, BtfError, Parameter, Wanted},
+    capabilities::{self, Capabilities},
+    host, memlock,
+    offsets::{self, Offsets},
+    snapshot_offsets::{self, SnapshotOffsets},
+};
+
+/// All that is known of the running kernel.
+pub struct Survey {
+    /// How many types the kernel's BTF has.
+    pub types: usize,
+    /// Those of them that programs are attached by, under the same ids, for the loader.
+    pub(super) attach_types: Vec<u8>,
+    /// What each subject's tracepoint gives, in the order of [`SUBJECTS`].
+    pub(super) parameters: Vec<Option<Parameter>>,
+    /// Where its fields are.
+    pub offsets: Offsets,
+    /// Where the figures of cgroups are, or why that is not known.
+    pub snapshot: Result<SnapshotOffsets, BtfError>,
+    /// What the plan decides from.
+    pub facts: Facts,
+}
+
+impl Survey {
+    /// Looks at the running kernel. Its types are read once, here, and freed before anything is
+    /// loaded.
+    ///
+    /// # Errors
+    /// If it has no BTF, or lacks a field that every program needs.
+    pub fn read(capabilities: Capabilities) -> Result<Self, BtfError> {
+        let types = Btf::from_file(Path::new(btf::VMLINUX))?;
+        let offsets = offsets::resolve(&types)?;
+        let snapshot = snapshot_offsets::resolve(&types);
+        let facts = Facts {
+            capabilities,
+            lockdown: host::lockdown(),
+            memory_offsets: offsets.memory.is_ok(),
+            memlock_bytes: capabilities::raised(|| memlock::raise(&types)),
+            snapshot_offsets: snapshot.is_ok(),
+            cgroup_iterator: types.has_function("bpf_iter_cgroup"),
+            off: Vec::new(),
+        };
+        let parameter = |subject: &Subject| match (subject.hook, subject.parameter) {
+            (Hook::Tracepoint(name), Some((n, _))) => types.tracepoint_parameter(name, n),
+            _ => None,
+        };
+        let parameters = SUBJECTS.iter().map(parameter).collect();
+        let attach_types = types.reduced(&SUBJECTS.each_ref().map(|it| attach_type(it.hook)));
+        Ok(Self { types: types.len(), attach_types, parameters, offsets, snapshot, facts })
+    }
+
+    /// The same, with the capabilities of this process.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; and if the capabilities do not suffice to load anything.
+    pub fn of_this_process() -> anyhow::Result<Self> {
+        let capabilities =
+            Capabilities::read().context("cannot read this process's capabilities")?;
+        if !capabilities.can_trace() {
+            bail!("CAP_BPF and CAP_PERFMON are needed: run as root, or give the binary both");
+        }
+        Self::read(capabilities).context("a kernel with CONFIG_DEBUG_INFO_BTF is needed")
+    }
+}
+
+/// The type whose id the kernel wants with a program (aya's `BtfTracePoint::load`, `Iter::load`).
+fn attach_type(hook: Hook) -> Wanted {
+    match hook {
+        Hook::Tracepoint(name) => Wanted::Typedef(format!("btf_trace_{name}")),
+        Hook::TaskIterator => Wanted::Function("bpf_iter_task".into()),
+        Hook::CgroupIterator => Wanted::Function("bpf_iter_cgroup".into()),
+    }
+}
