@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{paths, shell};
 
 /// Whether this machine is Debian or its like, with apt.
-pub(crate) fn is_here() -> bool {
+pub fn is_here() -> bool {
     let release = os_release();
     let like = |key: &str| {
         release
@@ -25,7 +25,7 @@ pub(crate) fn is_here() -> bool {
 
 /// Installs `packages` on the machine; says so first. The machine's package lists are trusted
 /// until they fail.
-pub(crate) fn install(packages: &[String]) -> Result<()> {
+pub fn install(packages: &[String]) -> Result<()> {
     let list = check(packages)?;
     println!("setup: installing {list} …");
     let has_lists = fs::read_dir("/var/lib/apt/lists").is_ok_and(|lists| {
@@ -39,6 +39,15 @@ pub(crate) fn install(packages: &[String]) -> Result<()> {
     }
     apt_update()?;
     apt_install(packages)
+}
+
+/// `program`, of Debian's `package`, installed if it is not there.
+pub fn program(program: &str, package: &str) -> Result<PathBuf> {
+    if let Some(file) = shell::find(program) {
+        return Ok(file);
+    }
+    install(&[package.to_owned()])?;
+    shell::find(program).with_context(|| format!("{package} is installed, but has no {program}"))
 }
 
 /// Installs the newest `packages`, by new package lists.
@@ -82,14 +91,14 @@ struct Source {
 }
 
 /// A private apt root for one suite of the machine's own archive.
-pub(crate) struct Root {
+pub struct Root {
     dir: PathBuf,
     suite: String,
 }
 
 impl Root {
     /// The suite's package lists, fetched anew.
-    pub(crate) fn fetch(suite: &str) -> Result<Self> {
+    pub fn fetch(suite: &str) -> Result<Self> {
         let source = machine_source()?;
         let dir = paths::work(&format!("apt-{suite}"))?;
         for folder in ["lists/partial", "cache/archives/partial"] {
@@ -113,18 +122,18 @@ impl Root {
     }
 
     /// The suite of this very machine.
-    pub(crate) fn fetch_own() -> Result<Self> {
+    pub fn fetch_own() -> Result<Self> {
         Self::fetch(&own_suite()?)
     }
 
     /// Names of all packages that begin with `prefix`.
-    pub(crate) fn packages(&self, prefix: &str) -> Result<Vec<String>> {
+    pub fn packages(&self, prefix: &str) -> Result<Vec<String>> {
         let names = shell::output(self.apt("apt-cache").args(["pkgnames", prefix]))?;
         Ok(names.lines().map(str::to_owned).collect())
     }
 
     /// Downloads `package` and unpacks it into `dir`; nothing is installed, nothing of it is run.
-    pub(crate) fn unpack(&self, package: &str, dir: &Path) -> Result<()> {
+    pub fn unpack(&self, package: &str, dir: &Path) -> Result<()> {
         let debs = self.dir.join("debs").join(package);
         let _ = fs::remove_dir_all(&debs);
         fs::create_dir_all(&debs).with_context(|| format!("create {}", debs.display()))?;
@@ -177,7 +186,7 @@ fn os_release() -> BTreeMap<String, String> {
 }
 
 /// Debian's word for this machine's architecture.
-pub(crate) fn debian_arch() -> &'static str {
+pub fn debian_arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -186,15 +195,15 @@ pub(crate) fn debian_arch() -> &'static str {
 }
 
 /// Where the machine's own packages come from, for a tool that asks for it.
-pub(crate) struct Archive {
+pub struct Archive {
     /// The mirror's address.
-    pub(crate) uri: String,
+    pub uri: String,
     /// The file with the keys that sign it, where apt's configuration names one.
-    pub(crate) signed_by: Option<String>,
+    pub signed_by: Option<String>,
 }
 
 /// The archive as the machine's own apt configuration names it.
-pub(crate) fn archive() -> Result<Archive> {
+pub fn archive() -> Result<Archive> {
     let Source { uri, signed_by, .. } = machine_source()?;
     Ok(Archive { uri, signed_by })
 }

@@ -23,7 +23,7 @@ use nix::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running process, ended when dropped.
-pub(crate) struct Child {
+pub struct Child {
     name: &'static str,
     inner: std::process::Child,
     ended: Option<ExitStatus>,
@@ -31,7 +31,7 @@ pub(crate) struct Child {
 
 impl Child {
     /// Starts `command`. The thread that calls this must outlive the child.
-    pub(crate) fn spawn(name: &'static str, command: &mut Command) -> Result<Self> {
+    pub fn spawn(name: &'static str, command: &mut Command) -> Result<Self> {
         command.process_group(0);
         // SAFETY: between fork and exec only two system calls are made: no allocation, no lock.
         unsafe {
@@ -49,12 +49,12 @@ impl Child {
     }
 
     /// The child's pipe, once, if its standard output was piped.
-    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.inner.stdout.take()
     }
 
     /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
             self.ended =
                 self.inner.try_wait().with_context(|| format!("wait for {}", self.name))?;
@@ -63,7 +63,7 @@ impl Child {
     }
 
     /// Waits at most `limit` for it to end by itself.
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         let deadline = Instant::now() + limit;
         loop {
             let ended = self.ended()?;
@@ -75,7 +75,7 @@ impl Child {
     }
 
     /// SIGTERM, and SIGKILL to one that does not heed it.
-    pub(crate) fn stop(&mut self) -> Result<ExitStatus> {
+    pub fn stop(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.ended()? {
             return Ok(status);
         }
@@ -90,7 +90,7 @@ impl Child {
     }
 
     /// SIGKILL, to one whose end needs no order.
-    pub(crate) fn kill(&mut self) -> Result<ExitStatus> {
+    pub fn kill(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.ended()? {
             return Ok(status);
         }

@@ -15,14 +15,14 @@ use crate::paths;
 const TAIL_LINES: usize = 25;
 
 /// The cargo that runs this tool, in the workspace.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(paths::root());
     command
 }
 
 /// Runs `command`, its output to the terminal.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("start {}", line(command)))?;
     if !status.success() {
         bail!("{}: {status}", line(command));
@@ -31,7 +31,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Runs `command`, its output to a log file whose tail is shown only if it fails.
-pub(crate) fn run_quiet(command: &mut Command, log_name: &str) -> Result<()> {
+pub fn run_quiet(command: &mut Command, log_name: &str) -> Result<()> {
     let log = paths::work("log")?.join(format!("{log_name}.log"));
     let file = fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
     let status = command
@@ -48,7 +48,7 @@ pub(crate) fn run_quiet(command: &mut Command, log_name: &str) -> Result<()> {
 }
 
 /// What `command` prints; its complaints are part of the error.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
+pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -61,7 +61,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 }
 
 /// The program's file, if it is on `PATH` or where a system keeps its own.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from))

@@ -19,9 +19,15 @@ use crate::{
 /// How long the scenarios may take on the machine's own kernel.
 const SCENARIOS_LIMIT: Duration = Duration::from_secs(600);
 
-/// As many scenarios that failed on an emulated machine are tried once more: it is late now and then,
-/// but what is wrong fails twice. The results say so.
-pub(crate) const SECOND_TRIES: usize = 3;
+/// What may differ on a node whose kubelet makes the cgroups itself and lets an OOM kill one
+/// process.
+const UNUSUAL_NODE: [&str; 5] = [
+    "--cgroup-driver",
+    "cgroupfs",
+    "--single-process-oom-kill",
+    "--only",
+    "oom-of-,stop-clean,life-with-init,life-of-a-static-pod",
+];
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -180,17 +186,19 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
         None => no("the static release"),
         Some(built) => vm::check(&kernels::DEFAULT, built).map(|()| None),
     });
-    steps.run("a Kubernetes node", || node(shared, e2e::check_usual));
-    steps.run("a node with cgroupfs", || node(shared, e2e::check_unusual));
+    steps.run("a Kubernetes node", || node(shared, &[]));
+    steps.run("a node with cgroupfs", || node(shared, &UNUSUAL_NODE));
 }
 
-/// A check on a Kubernetes node, where one can be made.
-fn node(shared: &Shared, check: fn(&Built) -> Result<()>) -> Result<Option<String>> {
-    let Some(built) = &shared.built else { return no("the static release") };
+/// The scenarios on a Kubernetes node, where one can be made.
+fn node(shared: &Shared, args: &[&str]) -> Result<Option<String>> {
+    if shared.built.is_none() {
+        return no("the static release");
+    }
     if let Some(why) = e2e::unfit() {
         return Ok(Some(why));
     }
-    check(built).map(|()| None)
+    e2e::run(args).map(|()| None)
 }
 
 /// Skips a step whose input an earlier step, counted as failed or skipped itself, did not give.

@@ -13,7 +13,11 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::Report;
-use crate::{child::Child, shell, table, test::SECOND_TRIES};
+use crate::{
+    child::Child,
+    qemu::{self, SECOND_TRIES},
+    shell, table,
+};
 
 /// How long a kernel may take to start init (2 to 4 s on an idle machine).
 const BOOT: Duration = Duration::from_secs(90);
@@ -162,13 +166,8 @@ impl Machine<'_> {
         }
         let mut command = Command::new(self.qemu);
         command
-            // KVM may be refused even where /dev/kvm exists; `-cpu max` crashes 6.12 and later.
-            // One thread for both CPUs: with one each, a CPU may run into the breakpoint that the
-            // other has put over an instruction to patch it and has taken away since (static
-            // keys, as of the first cpu.max), which the kernel takes for its end.
-            .args(["-accel", "tcg,thread=single", "-cpu", "Nehalem", "-smp", "2", "-m", "1024"])
-            .args(["-nodefaults", "-no-user-config", "-display", "none"])
-            .args(["-serial", "stdio", "-no-reboot"])
+            .args(qemu::MACHINE)
+            .args(["-smp", "2", "-m", "1024", "-serial", "stdio"])
             .arg("-kernel")
             .arg(self.vmlinuz)
             .arg("-initrd")

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail};
 use self::machine::Machine;
 use crate::{
     build::{self, Built},
-    initramfs, kernels, paths, setup, table,
+    initramfs, kernels, paths, qemu, table,
 };
 
 /// Arguments of `cargo xtask vm`.
@@ -91,7 +91,7 @@ fn run(kernels: &[String], built: &Built, args: &Args) -> Result<()> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("the VMs are x86_64, and the binaries built here are {}", std::env::consts::ARCH);
     }
-    let qemu = setup::qemu()?;
+    let qemu = qemu::program()?;
     let work = paths::work("vm")?;
     let initrd = work.join("initramfs.cpio");
     fs::write(&initrd, initramfs::build(&built.scenarios, &built.agent)?)

@@ -7,7 +7,7 @@ use super::{
     Figure, Scenario,
     context::{Context, and, main_container, with},
 };
-use crate::image::WORKLOAD_SIGQUIT;
+use xtask::image::WORKLOAD_SIGQUIT;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("stop-clean", clean),

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::setup;
+use xtask::apt;
 
 /// A network namespace.
 pub(crate) struct Namespace {
@@ -55,7 +55,7 @@ impl Namespace {
 
     /// Runs these commands of `ip`, one a line.
     pub(crate) fn ip(&self, batch: &str) -> Result<()> {
-        let mut command = Command::new(setup::program("ip", "iproute2")?);
+        let mut command = Command::new(apt::program("ip", "iproute2")?);
         command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.enter(&mut command)?.spawn().context("start ip -batch")?;
         let mut stdin = child.stdin.take().context("ip's standard input")?;

@@ -10,14 +10,13 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use xtask::image::WORKLOAD;
+
 use crate::{
-    e2e::{
-        agent,
-        cluster::{Cluster, text},
-        node,
-        scrape::{Labels, Scrape},
-    },
-    image::WORKLOAD,
+    agent,
+    cluster::{Cluster, text},
+    node,
+    scrape::{Labels, Scrape},
 };
 
 /// How long something may take that takes some seconds on an idle machine.
@@ -248,7 +247,7 @@ impl<'a> Context<'a> {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            crate::e2e::interrupt::check()?;
+            crate::interrupt::check()?;
             self.cluster.check()?;
             if Instant::now() >= deadline {
                 return Err(error.context(format!("for {} s", LIMIT.as_secs())));

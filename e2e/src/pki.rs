@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{setup, shell};
+use xtask::{apt, shell};
 
 /// A folder of keys and certificates.
 pub(crate) struct Pki {
@@ -27,7 +27,7 @@ impl Pki {
     /// A new authority, and a key that signs service accounts' tokens.
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        let pki = Self { dir: dir.to_owned(), openssl: setup::program("openssl", "openssl")? };
+        let pki = Self { dir: dir.to_owned(), openssl: apt::program("openssl", "openssl")? };
         let mut ca = pki.request("ca", "/CN=kubernetes");
         ca.args(["-addext", "keyUsage=critical,digitalSignature,keyCertSign,cRLSign"]);
         shell::output(&mut ca).context("make the certificate authority")?;

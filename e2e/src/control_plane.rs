@@ -17,7 +17,7 @@ use super::{
     netns::Namespace,
     pki::{Client, Pki},
 };
-use crate::child::Child;
+use xtask::child::Child;
 
 /// Where the API server listens.
 pub(crate) const ADDRESS: SocketAddr =

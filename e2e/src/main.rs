@@ -22,10 +22,16 @@ mod scrape;
 mod smoke;
 mod steps;
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
+use clap::Parser;
 use nix::fcntl::{Flock, FlockArg};
+use xtask::{
+    build,
+    image::{self, Image},
+    paths,
+};
 
 use self::{
     binaries::Binaries,
@@ -33,18 +39,14 @@ use self::{
     node::{Archive, Options},
     steps::Steps,
 };
-use crate::{
-    build::{self, Built},
-    image::{self, Image},
-    paths, shell,
-};
 
 /// The image of each Pod's sandbox, as `e2e/node/etc/containerd/config.toml` has it.
 const PAUSE: &str = "localhost/pause:1";
 
-/// Arguments of `cargo xtask e2e`.
-#[derive(clap::Args)]
-pub(crate) struct Args {
+/// Bring up a Kubernetes node in a virtual machine, and run the scenarios on it.
+#[derive(Parser)]
+#[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e")]
+struct Args {
     #[command(flatten)]
     options: Options,
     /// Leave it running, with the API on loopback, until Ctrl-C.
@@ -58,54 +60,28 @@ pub(crate) struct Args {
     on_node: Option<String>,
 }
 
-/// `cargo xtask e2e`
-pub(crate) fn command(args: &Args) -> Result<()> {
+fn main() -> ExitCode {
+    match command(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(args: &Args) -> Result<()> {
     if let Some(command) = &args.on_node {
         return keep::on_node(command);
     }
-    if let Some(why) = unfit() {
+    if let Some(why) = xtask::e2e::unfit() {
         bail!("{why}");
     }
-    run(args, &build::static_release()?)
+    run(args)
 }
 
-/// Why no node can be made on this machine, if so.
-pub(crate) fn unfit() -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some(
-            "a network namespace and debootstrap need root: sudo env \"PATH=$PATH\" cargo xtask …"
-                .to_owned(),
-        );
-    }
-    if shell::find("go").is_none() {
-        return Some(
-            "Kubernetes and containerd are built with Go, which is not installed here; the version \
-             that they need is in e2e/kubernetes/go.mod and e2e/containerd/go.mod"
-                .to_owned(),
-        );
-    }
-    let arch = std::env::consts::ARCH;
-    (arch != "x86_64").then(|| format!("the node is x86_64, and this machine is {arch}"))
-}
-
-/// All scenarios on a usual node, for `cargo xtask test`.
-pub(crate) fn check_usual(built: &Built) -> Result<()> {
-    run(&Args { options: Options::default(), keep: false, only: Vec::new(), on_node: None }, built)
-}
-
-/// What may differ on a node whose kubelet makes the cgroups itself and lets an OOM kill one process.
-pub(crate) fn check_unusual(built: &Built) -> Result<()> {
-    let options = Options {
-        cgroup_driver: "cgroupfs".to_owned(),
-        single_process_oom_kill: true,
-        ..Options::default()
-    };
-    let only = ["oom-of-", "stop-clean", "life-with-init", "life-of-a-static-pod"];
-    let only = only.map(str::to_owned).to_vec();
-    run(&Args { options, keep: false, only, on_node: None }, built)
-}
-
-fn run(args: &Args, built: &Built) -> Result<()> {
+fn run(args: &Args) -> Result<()> {
+    let built = build::static_release()?;
     let _lock = lock()?;
     let mut steps = Steps::new();
     steps.begin("programs and images");

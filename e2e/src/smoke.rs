@@ -15,7 +15,7 @@ use super::{
     scrape::Scrape,
     steps::Steps,
 };
-use crate::image::WORKLOAD;
+use xtask::image::WORKLOAD;
 
 /// How long a Pod may take to run, and to go.
 const LIMIT: Duration = Duration::from_secs(120);

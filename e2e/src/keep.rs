@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{binaries::Binaries, cluster::Cluster, control_plane, interrupt, node};
-use crate::paths;
+use xtask::paths;
 
 /// A free port of the loopback.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

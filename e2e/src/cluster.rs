@@ -25,7 +25,7 @@ use super::{
     rootfs::Disk,
     steps::Steps,
 };
-use crate::{child::Child, paths};
+use xtask::{child::Child, http, paths};
 
 /// How often something that is waited for is looked at: a start of kubectl takes a CPU 0.2 s.
 const POLL: Duration = Duration::from_millis(500);
@@ -185,7 +185,7 @@ impl Cluster {
 
     /// The Pods of a namespace that have a label.
     pub(crate) fn pods(&self, namespace: &str, selector: &str) -> Result<Value> {
-        let selector = crate::http::escape(selector);
+        let selector = http::escape(selector);
         let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}");
         self.read(&path)?.with_context(|| format!("nothing at {path}"))
     }
@@ -248,7 +248,7 @@ impl Cluster {
         let what = || format!("GET http://{server}{path}");
         let mut stream = self.connect(server).with_context(what)?;
         stream.set_read_timeout(Some(HTTP)).with_context(what)?;
-        crate::http::exchange(&mut stream, server, path).with_context(what)
+        http::exchange(&mut stream, server, path).with_context(what)
     }
 
     /// Makes a server in the cluster reachable at `listen`, as long as the proxy lives.

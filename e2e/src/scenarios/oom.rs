@@ -7,7 +7,7 @@ use super::{
     Figure, Scenario, When,
     context::{Context, and, container, main_container, want, with},
 };
-use crate::e2e::cluster::text;
+use crate::cluster::text;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("oom-of-the-container", of_the_container),

@@ -27,7 +27,7 @@ use anyhow::{Result, bail};
 
 use self::context::Context;
 use super::{cluster::Cluster, interrupt, node::Options, steps::Steps};
-use crate::test::SECOND_TRIES;
+use xtask::qemu::SECOND_TRIES;
 
 /// Scenarios that run at once: the node's CPUs are emulated, and its kubelet is what they wait for.
 const AT_ONCE: usize = 5;

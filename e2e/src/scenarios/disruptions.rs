@@ -7,7 +7,7 @@ use super::{
     Figure, Scenario,
     context::{Context, main_container},
 };
-use crate::e2e::cluster::text;
+use crate::cluster::text;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("evicted-by-the-api", by_the_api),
