@@ -9,7 +9,6 @@ mod agent;
 mod binaries;
 mod cluster;
 mod control_plane;
-mod interrupt;
 mod keep;
 mod manifests;
 mod netns;
@@ -30,7 +29,7 @@ use nix::fcntl::{Flock, FlockArg};
 use xtask::{
     build,
     image::{self, Image},
-    paths,
+    paths, stop,
 };
 
 use self::{
@@ -61,13 +60,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match command(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    stop::exit_code(command(&Args::parse()))
 }
 
 fn command(args: &Args) -> Result<()> {
@@ -77,6 +70,7 @@ fn command(args: &Args) -> Result<()> {
     if let Some(why) = xtask::e2e::unfit() {
         bail!("{why}");
     }
+    stop::watch(stop::GRACE)?;
     run(args)
 }
 
@@ -90,11 +84,10 @@ fn run(args: &Args) -> Result<()> {
     let mut images = image::workloads(&build::static_workload()?)?;
     images.extend([agent, pause(&binaries)?]);
     let images = [Archive { name: "all", bytes: image::archive(&images)? }];
-    interrupt::watch()?;
     let cluster = Cluster::start(&args.options, &binaries, &images, &mut steps)?;
     let result = checks(&cluster, &binaries, args, &mut steps);
     steps.end();
-    if result.is_err() && !interrupt::asked() {
+    if result.is_err() && !stop::asked() {
         cluster.save_logs();
     }
     let (agent, result) = match result {
@@ -105,7 +98,7 @@ fn run(args: &Args) -> Result<()> {
         Ok(()) => println!("Kubernetes {}, Linux {}", binaries.version, cluster.kernel()),
         Err(error) => println!("FAILED: {error:#}"),
     }
-    if args.keep && !interrupt::asked() {
+    if args.keep && !stop::asked() {
         keep::run(&cluster, &binaries, agent)?;
     }
     let logs = cluster.dir().to_owned();

@@ -1,51 +1,98 @@
-//! Long-lived processes of ours: the agent, its demo, Prometheus, QEMU.
+//! Processes of ours: every one starts here, and the same way, whatever this program inherited.
 //!
-//! Each gets a process group of its own, so a Ctrl-C reaches only this tool, which then ends them
-//! in order; and each is told by the kernel to end should this tool die before it could.
+//! Each gets default signal dispositions and an empty mask (`nohup` and a shell's `&` leave signals
+//! ignored), and a process group of its own, so a Ctrl-C reaches only this program, which then ends
+//! them in order. The kernel ends each should this program die before it could.
 
 use std::{
+    fs,
     os::unix::process::CommandExt as _,
     process::{ChildStdout, Command, ExitStatus},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::{
     sys::{
         prctl,
-        signal::{SigSet, Signal, kill},
+        signal::{self, SigHandler, SigSet, Signal, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
     unistd::Pid,
 };
 
+use crate::stop;
+
 /// How long a child may take to end after SIGTERM before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two looks at a child.
+const POLL: Duration = Duration::from_millis(20);
+/// How much of a command line tells what runs.
+const COMMAND_LINE: usize = 100;
 
-/// A running process, ended when dropped.
+/// Groups of children that have not been waited for: their numbers are not another's meanwhile.
+static LIVE: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+fn live() -> MutexGuard<'static, Vec<Pid>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sends `signal` to the groups of all children.
+pub(crate) fn signal_all(signal: Signal) {
+    for &group in live().iter() {
+        let _ = killpg(group, signal);
+    }
+}
+
+/// What runs in the groups of all children, for people.
+pub(crate) fn running() -> String {
+    let groups = live().clone();
+    names(&groups)
+}
+
+/// Makes `command` start with default dispositions, an empty mask and a group of its own.
+fn with_defaults(command: &mut Command) {
+    command.process_group(0);
+    // SAFETY: between fork and exec only system calls are made: no allocation, no lock.
+    unsafe {
+        command.pre_exec(|| {
+            prctl::set_pdeathsig(Signal::SIGTERM)?;
+            for signal in Signal::iterator() {
+                // The kernel lets nobody change these two.
+                if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
+                    signal::signal(signal, SigHandler::SigDfl)?;
+                }
+            }
+            SigSet::empty().thread_set_mask()?;
+            Ok(())
+        });
+    }
+}
+
+/// A running process, ended with its group when dropped.
 pub struct Child {
-    name: &'static str,
+    name: String,
     inner: std::process::Child,
+    group: Pid,
     ended: Option<ExitStatus>,
 }
 
 impl Child {
-    /// Starts `command`. The thread that calls this must outlive the child.
-    pub fn spawn(name: &'static str, command: &mut Command) -> Result<Self> {
-        command.process_group(0);
-        // SAFETY: between fork and exec only two system calls are made: no allocation, no lock.
-        unsafe {
-            command.pre_exec(|| {
-                prctl::set_pdeathsig(Signal::SIGTERM)?;
-                // The caller may wait for signals with them blocked; a child must not inherit that.
-                SigSet::empty().thread_set_mask()?;
-                Ok(())
-            });
-        }
-        let inner = command.spawn().with_context(|| {
-            format!("start {name} ({})", command.get_program().to_string_lossy())
-        })?;
-        Ok(Self { name, inner, ended: None })
+    /// Starts `command`, unless there is a reason to end. The thread that calls this must outlive
+    /// the child.
+    pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
+        stop::check().with_context(|| name.to_owned())?;
+        with_defaults(command);
+        let start = || format!("start {name} ({})", command.get_program().to_string_lossy());
+        let context = start();
+        let mut live = live();
+        let inner = command.spawn().context(context)?;
+        let group = Pid::from_raw(i32::try_from(inner.id()).context("a pid beyond i32")?);
+        live.push(group);
+        drop(live);
+        Ok(Self { name: name.to_owned(), inner, group, ended: None })
     }
 
     /// The child's pipe, once, if its standard output was piped.
@@ -56,13 +103,20 @@ impl Child {
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
+            let mut live = live();
             self.ended =
                 self.inner.try_wait().with_context(|| format!("wait for {}", self.name))?;
+            if self.ended.is_some() {
+                live.retain(|group| *group != self.group);
+            }
         }
         Ok(self.ended)
     }
 
     /// Waits at most `limit` for it to end by itself.
+    ///
+    /// # Errors
+    /// If there is a reason to end before.
     pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         let deadline = Instant::now() + limit;
         loop {
@@ -70,34 +124,71 @@ impl Child {
             if ended.is_some() || Instant::now() >= deadline {
                 return Ok(ended);
             }
-            thread::sleep(Duration::from_millis(20));
+            stop::check().with_context(|| self.name.clone())?;
+            thread::sleep(POLL);
         }
     }
 
-    /// SIGTERM, and SIGKILL to one that does not heed it.
+    /// Waits for it to end by itself. If there is a reason to end before, the group is ended, and
+    /// the error names what ran in it, and where its `output` is.
+    pub(crate) fn finish(&mut self, output: &str) -> Result<ExitStatus> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if let Err(why) = stop::check() {
+                let running = names(&[self.group]);
+                self.stop()?;
+                bail!("{why}: ended {running} (its output: {output})");
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(POLL);
+        }
+    }
+
+    /// SIGTERM to its group, and SIGKILL to what does not heed it.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.ended()? {
             return Ok(status);
         }
-        let pid = i32::try_from(self.inner.id()).context("a pid beyond i32")?;
-        kill(Pid::from_raw(pid), Signal::SIGTERM)
-            .with_context(|| format!("SIGTERM to {}", self.name))?;
-        if let Some(status) = self.wait(PATIENCE)? {
-            return Ok(status);
+        self.signal(Signal::SIGTERM)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_zombie()? {
+            if Instant::now() >= deadline {
+                eprintln!("{} did not end within {PATIENCE:?} of SIGTERM: killed", self.name);
+                break;
+            }
+            thread::sleep(POLL);
         }
-        eprintln!("{} did not end within {PATIENCE:?} of SIGTERM: killed", self.name);
         self.kill()
     }
 
-    /// SIGKILL, to one whose end needs no order.
+    /// SIGKILL to its group, for an end without order.
     pub fn kill(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.ended()? {
             return Ok(status);
         }
-        self.inner.kill().with_context(|| format!("SIGKILL to {}", self.name))?;
-        let status = self.inner.wait().with_context(|| format!("wait for {}", self.name))?;
-        self.ended = Some(status);
-        Ok(status)
+        // It has not been waited for, so the group's number is still its own.
+        self.signal(Signal::SIGKILL)?;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        killpg(self.group, signal).with_context(|| format!("{signal} to {}", self.name))
+    }
+
+    /// Whether it has ended and nobody has waited for it.
+    fn is_zombie(&self) -> Result<bool> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let status = waitid(Id::Pid(self.group), flags);
+        let status = status.with_context(|| format!("look at {}", self.name))?;
+        Ok(status != WaitStatus::StillAlive)
     }
 }
 
@@ -107,6 +198,35 @@ impl Drop for Child {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// What runs in these process groups: command lines, cut, and pids.
+fn names(groups: &[Pid]) -> String {
+    let mut names = Vec::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let dir = process.path();
+        let stat = fs::read_to_string(dir.join("stat")).unwrap_or_default();
+        let Some((name, 'R' | 'S' | 'D' | 'T' | 't' | 'I', group)) = state_and_group(&stat) else {
+            continue;
+        };
+        if groups.contains(&group) {
+            let line = fs::read_to_string(dir.join("cmdline")).unwrap_or_default();
+            let line = line.trim_end_matches('\0').replace('\0', " ");
+            let line = if line.is_empty() { name } else { &line };
+            let cut: String = line.chars().take(COMMAND_LINE).collect();
+            names.push(format!("{cut} (pid {})", process.file_name().to_string_lossy()));
+        }
+    }
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+/// Name, state and process group of a `/proc/<pid>/stat`. The name may have blanks and brackets.
+fn state_and_group(stat: &str) -> Option<(&str, char, Pid)> {
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    Some((name, state, Pid::from_raw(group)))
 }
 
 #[cfg(test)]
@@ -125,11 +245,51 @@ mod tests {
     }
 
     #[test]
-    fn a_child_heeds_signals_its_parent_blocks() {
+    fn stop_ends_the_whole_group() {
+        let mut shell = Command::new("sh");
+        // The first of the two is not the shell's last command, so it is a process of its own.
+        shell.args(["-c", "trap 'exit 3' TERM; (trap '' TERM; sleep 60.25); sleep 60.25"]);
+        let mut child = Child::spawn("sh", &mut shell).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while names(&[child.group]).matches("sleep 60.25 (pid").count() < 1 {
+            assert!(Instant::now() < deadline, "{}", names(&[child.group]));
+            thread::sleep(POLL);
+        }
+        let group = child.group;
+        child.kill().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while names(&[group]) != "nothing" {
+            assert!(Instant::now() < deadline, "left behind: {}", names(&[group]));
+            thread::sleep(POLL);
+        }
+    }
+
+    #[test]
+    fn a_child_has_default_dispositions_and_an_empty_mask() {
+        let ignored = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT];
+        // SAFETY: SIG_IGN is no function, so nothing runs when one of them comes.
+        let set = |handler| ignored.map(|it| unsafe { signal::signal(it, handler) }.unwrap());
         let blocked = SigSet::from(Signal::SIGTERM);
         blocked.thread_block().unwrap();
-        let mut child = Child::spawn("sleep", Command::new("sleep").arg("60")).unwrap();
+        set(SigHandler::SigIgn);
+        let mut cat = Command::new("cat");
+        cat.arg("/proc/self/status").stdout(Stdio::piped());
+        let mut child = Child::spawn("cat", &mut cat).unwrap();
+        set(SigHandler::SigDfl);
         blocked.thread_unblock().unwrap();
-        assert_eq!(child.stop().unwrap().signal(), Some(15));
+        let status = std::io::read_to_string(child.take_stdout().unwrap()).unwrap();
+        for field in ["SigIgn:\t", "SigBlk:\t"] {
+            let set = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+            let set = u64::from_str_radix(set, 16).unwrap();
+            // The C library keeps 32 and 33 for itself.
+            assert_eq!(set & 0x7fff_ffff, 0, "{field}{set:x}");
+        }
+    }
+
+    #[test]
+    fn state_and_group_are_read_beside_any_name() {
+        let stat = "42 (a) b (c) S 1 40 40 0 -1 4194560 0";
+        assert_eq!(state_and_group(stat), Some(("a) b (c", 'S', Pid::from_raw(40))));
+        assert_eq!(state_and_group(""), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Podvitals' own tasks. Each command installs what it lacks, says so, and then does its work.
 //!
-//! One file per command; the nouns they share have files of their own: `shell` (short commands),
-//! `child` (long-lived processes), `apt` and `kernels` (what Debian serves), `qemu`, `initramfs`,
+//! One file per command; the nouns they share have files of their own: `child` (processes) and
+//! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what Debian serves), `qemu`, `initramfs`,
 //! `cgroup`, `http`, `demo`. The public ones serve the crate `e2e` too.
 
 pub mod apt;
@@ -25,12 +25,15 @@ pub mod qemu;
 mod run;
 mod setup;
 pub mod shell;
+pub mod steps;
+pub mod stop;
 mod table;
 mod test;
 mod vm;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
@@ -80,7 +83,12 @@ enum Command {
 
 /// The command line: runs the task that it names.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    stop::exit_code(stop::watch(stop::GRACE).and_then(|()| task(cli)))
+}
+
+fn task(cli: Cli) -> Result<()> {
+    match cli.command {
         Command::Setup(args) => setup::command(&args),
         Command::Build(args) => build::command(&args),
         Command::Run(args) => run::command(&args),
@@ -90,12 +98,5 @@ pub fn main() -> ExitCode {
         Command::E2e(args) => e2e::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
         Command::Bench(args) => bench::command(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

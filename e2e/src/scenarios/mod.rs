@@ -26,8 +26,8 @@ use std::{
 use anyhow::{Result, bail};
 
 use self::context::Context;
-use super::{cluster::Cluster, interrupt, node::Options, steps::Steps};
-use xtask::qemu::SECOND_TRIES;
+use super::{cluster::Cluster, node::Options, steps::Steps};
+use xtask::{qemu::SECOND_TRIES, stop};
 
 /// Scenarios that run at once: the node's CPUs are emulated, and its kubelet is what they wait for.
 const AT_ONCE: usize = 5;
@@ -158,7 +158,7 @@ pub(crate) fn run(
     let attempt = |scenario: &'static Scenario, name: &str| {
         let start = Instant::now();
         let context = Context::new(cluster, &agent, name);
-        let result = interrupt::check().and_then(|()| (scenario.run)(&context));
+        let result = stop::check().and_then(|()| (scenario.run)(&context));
         let took = start.elapsed();
         match &result {
             Ok(figures) => {
