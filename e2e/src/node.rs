@@ -98,7 +98,7 @@ pub(crate) fn disk(
 ) -> Result<Disk> {
     let debian = rootfs::debian()?;
     pki.client(&KUBELET)?;
-    pki.server("kubelet-serving", NAME, &["IP:192.0.2.2", "DNS:node-1"])?;
+    pki.server("kubelet-serving", NAME, &["192.0.2.2", NAME])?;
     let read = |path: PathBuf| fs::read(&path).with_context(|| format!("read {}", path.display()));
     let mut files = Vec::new();
     for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
