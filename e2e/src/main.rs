@@ -9,6 +9,7 @@ mod agent;
 mod binaries;
 mod cluster;
 mod control_plane;
+mod images;
 mod keep;
 mod manifests;
 mod netns;
@@ -26,21 +27,9 @@ use std::{fs, net::SocketAddr, process::ExitCode};
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use nix::fcntl::{Flock, FlockArg};
-use xtask::{
-    build,
-    image::{self, Image},
-    paths, stop,
-};
+use xtask::{build, paths, stop};
 
-use self::{
-    binaries::Binaries,
-    cluster::Cluster,
-    node::{Archive, Options},
-    steps::Steps,
-};
-
-/// The image of each Pod's sandbox, as `e2e/node/etc/containerd/config.toml` has it.
-const PAUSE: &str = "localhost/pause:1";
+use self::{binaries::Binaries, cluster::Cluster, node::Options, steps::Steps};
 
 /// Bring up a Kubernetes node in a virtual machine, and run the scenarios on it.
 #[derive(Parser)]
@@ -80,10 +69,7 @@ fn run(args: &Args) -> Result<()> {
     let mut steps = Steps::new();
     steps.begin("programs and images");
     let binaries = binaries::fetch()?;
-    let agent = image::agent(&built.agent, image::AGENT)?;
-    let mut images = image::workloads(&build::static_workload()?)?;
-    images.extend([agent, pause(&binaries)?]);
-    let images = [Archive { name: "all", bytes: image::archive(&images)? }];
+    let images = [images::archive(&built, &binaries)?];
     let cluster = Cluster::start(&args.options, &binaries, &images, &mut steps)?;
     let result = checks(&cluster, &binaries, args, &mut steps);
     steps.end();
@@ -137,18 +123,4 @@ fn lock() -> Result<Flock<fs::File>> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno).with_context(
         || format!("another e2e of this work tree runs (it holds {})", path.display()),
     )
-}
-
-fn pause(binaries: &Binaries) -> Result<Image> {
-    let program = &binaries.pause;
-    let bytes = fs::read(program).with_context(|| format!("read {}", program.display()))?;
-    Ok(Image {
-        name: PAUSE.to_owned(),
-        files: vec![image::File::program("pause", bytes)],
-        config: image::Config {
-            user: "65535:65535".to_owned(),
-            entrypoint: vec!["/pause".to_owned()],
-            ..image::Config::default()
-        },
-    })
 }

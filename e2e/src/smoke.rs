@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    PAUSE,
     cluster::{Cluster, text},
+    images::PAUSE,
     node::{self, Options},
     scrape::Scrape,
     steps::Steps,

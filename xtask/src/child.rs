@@ -5,10 +5,8 @@
 //! them in order. The kernel ends each should this program die before it could.
 
 use std::{
-    fs,
     os::unix::process::CommandExt as _,
     process::{ChildStdout, Command, ExitStatus},
-    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -23,34 +21,12 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::stop;
+use crate::{groups, stop};
 
 /// How long a child may take to end after SIGTERM before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two looks at a child.
 const POLL: Duration = Duration::from_millis(20);
-/// How much of a command line tells what runs.
-const COMMAND_LINE: usize = 100;
-
-/// Groups of children that have not been waited for: their numbers are not another's meanwhile.
-static LIVE: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
-
-fn live() -> MutexGuard<'static, Vec<Pid>> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Sends `signal` to the groups of all children.
-pub(crate) fn signal_all(signal: Signal) {
-    for &group in live().iter() {
-        let _ = killpg(group, signal);
-    }
-}
-
-/// What runs in the groups of all children, for people.
-pub(crate) fn running() -> String {
-    let groups = live().clone();
-    names(&groups)
-}
 
 /// Makes `command` start with default dispositions, an empty mask and a group of its own.
 fn with_defaults(command: &mut Command) {
@@ -87,7 +63,7 @@ impl Child {
         with_defaults(command);
         let start = || format!("start {name} ({})", command.get_program().to_string_lossy());
         let context = start();
-        let mut live = live();
+        let mut live = groups::live();
         let inner = command.spawn().context(context)?;
         let group = Pid::from_raw(i32::try_from(inner.id()).context("a pid beyond i32")?);
         live.push(group);
@@ -103,7 +79,7 @@ impl Child {
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
-            let mut live = live();
+            let mut live = groups::live();
             self.ended =
                 self.inner.try_wait().with_context(|| format!("wait for {}", self.name))?;
             if self.ended.is_some() {
@@ -138,7 +114,7 @@ impl Child {
                 return Ok(status);
             }
             if let Err(why) = stop::check() {
-                let running = names(&[self.group]);
+                let running = groups::names(&[self.group]);
                 self.stop()?;
                 bail!("{why}: ended {running} (its output: {output})");
             }
@@ -200,35 +176,6 @@ impl Drop for Child {
     }
 }
 
-/// What runs in these process groups: command lines, cut, and pids.
-fn names(groups: &[Pid]) -> String {
-    let mut names = Vec::new();
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let dir = process.path();
-        let stat = fs::read_to_string(dir.join("stat")).unwrap_or_default();
-        let Some((name, 'R' | 'S' | 'D' | 'T' | 't' | 'I', group)) = state_and_group(&stat) else {
-            continue;
-        };
-        if groups.contains(&group) {
-            let line = fs::read_to_string(dir.join("cmdline")).unwrap_or_default();
-            let line = line.trim_end_matches('\0').replace('\0', " ");
-            let line = if line.is_empty() { name } else { &line };
-            let cut: String = line.chars().take(COMMAND_LINE).collect();
-            names.push(format!("{cut} (pid {})", process.file_name().to_string_lossy()));
-        }
-    }
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
-}
-
-/// Name, state and process group of a `/proc/<pid>/stat`. The name may have blanks and brackets.
-fn state_and_group(stat: &str) -> Option<(&str, char, Pid)> {
-    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    let group = fields.nth(1)?.parse().ok()?;
-    Some((name, state, Pid::from_raw(group)))
-}
-
 #[cfg(test)]
 mod tests {
     use std::{os::unix::process::ExitStatusExt as _, process::Stdio};
@@ -251,15 +198,15 @@ mod tests {
         shell.args(["-c", "trap 'exit 3' TERM; (trap '' TERM; sleep 60.25); sleep 60.25"]);
         let mut child = Child::spawn("sh", &mut shell).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        while names(&[child.group]).matches("sleep 60.25 (pid").count() < 1 {
-            assert!(Instant::now() < deadline, "{}", names(&[child.group]));
+        while groups::names(&[child.group]).matches("sleep 60.25 (pid").count() < 1 {
+            assert!(Instant::now() < deadline, "{}", groups::names(&[child.group]));
             thread::sleep(POLL);
         }
         let group = child.group;
         child.kill().unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        while names(&[group]) != "nothing" {
-            assert!(Instant::now() < deadline, "left behind: {}", names(&[group]));
+        while groups::names(&[group]) != "nothing" {
+            assert!(Instant::now() < deadline, "left behind: {}", groups::names(&[group]));
             thread::sleep(POLL);
         }
     }
@@ -284,12 +231,5 @@ mod tests {
             // The C library keeps 32 and 33 for itself.
             assert_eq!(set & 0x7fff_ffff, 0, "{field}{set:x}");
         }
-    }
-
-    #[test]
-    fn state_and_group_are_read_beside_any_name() {
-        let stat = "42 (a) b (c) S 1 40 40 0 -1 4194560 0";
-        assert_eq!(state_and_group(stat), Some(("a) b (c", 'S', Pid::from_raw(40))));
-        assert_eq!(state_and_group(""), None);
     }
 }

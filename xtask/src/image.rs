@@ -12,15 +12,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-pub use self::archive::{Config, Image, archive};
+pub use self::archive::{Config, Image, USER, archive};
 pub use self::layer::{Capability, File};
 use crate::{build, paths};
 
 /// What the agent's image is called where nobody says otherwise; `deploy/` has the same name.
 /// Nobody can publish under `localhost`, so a node without the image never pulls a stranger's.
 pub const AGENT: &str = concat!("localhost/podvitals:", env!("CARGO_PKG_VERSION"));
-/// Nobody's user ("nobody" of most distributions).
-pub const USER: u32 = 65534;
 /// Where the agent serves.
 pub const PORT: &str = "9550/tcp";
 /// All that any collector may ask for. A Pod's own list decides which of them it gets.

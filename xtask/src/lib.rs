@@ -12,6 +12,7 @@ pub mod child;
 mod demo;
 mod deploy;
 pub mod e2e;
+mod groups;
 pub mod http;
 pub mod image;
 mod initramfs;

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::child;
+use crate::groups;
 
 /// Time for an end in order, after which all is killed: longer than a child's own.
 pub const GRACE: Duration = Duration::from_secs(15);
@@ -91,8 +91,8 @@ pub fn watch(grace: Duration) -> Result<()> {
             }
             if since.elapsed() >= NUDGE && !nudged {
                 nudged = true;
-                eprintln!("{text}: ending {}", child::running());
-                child::signal_all(Signal::SIGTERM);
+                eprintln!("{text}: ending {}", groups::running());
+                groups::signal_all(Signal::SIGTERM);
             }
         }
     });
@@ -101,8 +101,8 @@ pub fn watch(grace: Duration) -> Result<()> {
 
 /// Kills all children, and ends this program.
 fn kill_all(why: &str) -> ! {
-    eprintln!("{why}: killing {}", child::running());
-    child::signal_all(Signal::SIGKILL);
+    eprintln!("{why}: killing {}", groups::running());
+    groups::signal_all(Signal::SIGKILL);
     process::exit(status().into())
 }
 

@@ -14,7 +14,7 @@ use crate::{
 
 /// Time limits: several times what a step takes on two idle cores from nothing, since a limit is
 /// there for what hangs.
-const SHORT: Duration = Duration::from_secs(10 * 60);
+const SHORT: Duration = Duration::from_secs(15 * 60);
 /// The limit of a step that compiles, and may install a tool chain first.
 const COMPILE: Duration = Duration::from_secs(40 * 60);
 /// The limit of all virtual machines, each of which has limits of its own.

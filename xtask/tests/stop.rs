@@ -173,6 +173,19 @@ impl Role {
     }
 }
 
+impl Drop for Role {
+    /// Ends what a test that failed has left.
+    fn drop(&mut self) {
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            let start = Instant::now();
+            while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < QUICK {
+                let _ = self.signal(signal);
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
 fn has(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "no {part:?} in: {text}");

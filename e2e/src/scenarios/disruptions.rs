@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    Figure, Scenario,
     context::{Context, main_container},
+    figure::Figure,
+    scenario::Scenario,
 };
 use crate::cluster::text;
 

@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{
-    Figure, Scenario, When,
     context::{Context, and, container, main_container, want, with},
+    figure::Figure,
+    scenario::{Scenario, When},
 };
 use crate::cluster::text;
 

@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
 use super::{
-    Figure, Scenario,
     context::{Context, and, main_container, with},
+    figure::Figure,
+    scenario::Scenario,
 };
 use xtask::image::WORKLOAD_SIGQUIT;
 

@@ -17,6 +17,9 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
+/// Nobody's user ("nobody" of most distributions).
+pub const USER: u32 = 65534;
+
 /// An image of one layer.
 #[derive(Clone, Debug)]
 pub struct Image {

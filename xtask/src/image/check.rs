@@ -6,8 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::{
-    USER,
-    archive::Image,
+    archive::{Image, USER},
     layer::{CAPABILITY_XATTR, Capability, vfs_cap_data},
     unpack,
 };

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::Report;
+use super::report::Report;
 use crate::{
     child::Child,
     qemu::{self, SECOND_TRIES},
