@@ -1,6 +1,8 @@
 //! What Debian serves: packages installed on the machine, and packages only unpacked into a folder
 //! of ours, of this suite or another, through a private apt root that leaves the machine's alone.
 
+mod lock;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -12,8 +14,13 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{paths, shell};
 
+/// What `apt-get install` locks first.
+const DPKG_LOCK: &str = "/var/lib/dpkg/lock-frontend";
+/// What `apt-get update` locks.
+const LISTS_LOCK: &str = "/var/lib/apt/lists/lock";
+
 /// Whether this machine is Debian or its like, with apt.
-pub(crate) fn is_here() -> bool {
+pub fn is_here() -> bool {
     let release = os_release();
     let like = |key: &str| {
         release
@@ -25,7 +32,7 @@ pub(crate) fn is_here() -> bool {
 
 /// Installs `packages` on the machine; says so first. The machine's package lists are trusted
 /// until they fail.
-pub(crate) fn install(packages: &[String]) -> Result<()> {
+pub fn install(packages: &[String]) -> Result<()> {
     let list = check(packages)?;
     println!("setup: installing {list} …");
     let has_lists = fs::read_dir("/var/lib/apt/lists").is_ok_and(|lists| {
@@ -39,6 +46,15 @@ pub(crate) fn install(packages: &[String]) -> Result<()> {
     }
     apt_update()?;
     apt_install(packages)
+}
+
+/// `program`, of Debian's `package`, installed if it is not there.
+pub fn program(program: &str, package: &str) -> Result<PathBuf> {
+    if let Some(file) = shell::find(program) {
+        return Ok(file);
+    }
+    install(&[package.to_owned()])?;
+    shell::find(program).with_context(|| format!("{package} is installed, but has no {program}"))
 }
 
 /// Installs the newest `packages`, by new package lists.
@@ -61,70 +77,62 @@ fn check(packages: &[String]) -> Result<String> {
 }
 
 fn apt_update() -> Result<()> {
-    shell::run_quiet(Command::new("apt-get").arg("update"), "apt-update")
+    lock::retry(Command::new("apt-get").arg("update"), "apt-update", Path::new(LISTS_LOCK))
 }
 
 fn apt_install(packages: &[String]) -> Result<()> {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
     command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
-    shell::run_quiet(&mut command, "apt-install")
+    lock::retry(&mut command, "apt-install", Path::new(DPKG_LOCK))
         .with_context(|| format!("install {}", packages.join(" ")))
 }
 
-/// An archive as the machine's own apt configuration names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Source {
-    uri: String,
-    suites: Vec<String>,
-    components: Vec<String>,
-    signed_by: Option<String>,
-}
-
 /// A private apt root for one suite of the machine's own archive.
-pub(crate) struct Root {
+pub struct Root {
     dir: PathBuf,
     suite: String,
 }
 
 impl Root {
     /// The suite's package lists, fetched anew.
-    pub(crate) fn fetch(suite: &str) -> Result<Self> {
-        let source = machine_source()?;
+    pub fn fetch(suite: &str) -> Result<Self> {
+        let archive = archive()?;
         let dir = paths::work(&format!("apt-{suite}"))?;
         for folder in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(dir.join(folder))
                 .with_context(|| format!("create {folder} in {}", dir.display()))?;
         }
         let signed_by =
-            source.signed_by.map_or_else(String::new, |key| format!(" signed-by={key}"));
+            archive.signed_by.map_or_else(String::new, |key| format!(" signed-by={key}"));
         let line = format!(
             "deb [arch={}{signed_by}] {} {suite} {}\n",
             debian_arch(),
-            source.uri,
-            source.components.join(" ")
+            archive.uri,
+            archive.components.join(" ")
         );
         fs::write(dir.join("sources.list"), line).context("write a sources.list")?;
         fs::write(dir.join("status"), "").context("write an empty dpkg status")?;
         let root = Self { dir, suite: suite.to_owned() };
-        shell::run_quiet(root.apt("apt-get").arg("update"), &format!("apt-update-{suite}"))
+        let lock = root.dir.join("lists/lock");
+        lock::retry(root.apt("apt-get").arg("update"), &format!("apt-update-{suite}"), &lock)
             .with_context(|| format!("fetch the package lists of {suite}"))?;
         Ok(root)
     }
 
     /// The suite of this very machine.
-    pub(crate) fn fetch_own() -> Result<Self> {
+    pub fn fetch_own() -> Result<Self> {
         Self::fetch(&own_suite()?)
     }
 
     /// Names of all packages that begin with `prefix`.
-    pub(crate) fn packages(&self, prefix: &str) -> Result<Vec<String>> {
+    pub fn packages(&self, prefix: &str) -> Result<Vec<String>> {
         let names = shell::output(self.apt("apt-cache").args(["pkgnames", prefix]))?;
         Ok(names.lines().map(str::to_owned).collect())
     }
 
     /// Downloads `package` and unpacks it into `dir`; nothing is installed, nothing of it is run.
-    pub(crate) fn unpack(&self, package: &str, dir: &Path) -> Result<()> {
+    pub fn unpack(&self, package: &str, dir: &Path) -> Result<()> {
         let debs = self.dir.join("debs").join(package);
         let _ = fs::remove_dir_all(&debs);
         fs::create_dir_all(&debs).with_context(|| format!("create {}", debs.display()))?;
@@ -177,7 +185,7 @@ fn os_release() -> BTreeMap<String, String> {
 }
 
 /// Debian's word for this machine's architecture.
-pub(crate) fn debian_arch() -> &'static str {
+pub fn debian_arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -185,130 +193,102 @@ pub(crate) fn debian_arch() -> &'static str {
     }
 }
 
-/// Where the machine's own packages come from, for a tool that asks for it.
-pub(crate) struct Archive {
+/// Where the machine's own packages come from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Archive {
     /// The mirror's address.
-    pub(crate) uri: String,
+    pub uri: String,
     /// The file with the keys that sign it, where apt's configuration names one.
-    pub(crate) signed_by: Option<String>,
+    pub signed_by: Option<String>,
+    components: Vec<String>,
 }
 
-/// The archive as the machine's own apt configuration names it.
-pub(crate) fn archive() -> Result<Archive> {
-    let Source { uri, signed_by, .. } = machine_source()?;
-    Ok(Archive { uri, signed_by })
-}
-
-/// The archive that this machine's own suite comes from.
-fn machine_source() -> Result<Source> {
+/// The archive of this machine's own suite, as apt understands its configuration.
+pub fn archive() -> Result<Archive> {
     let suite = own_suite()?;
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    let mut parts: Vec<PathBuf> = fs::read_dir("/etc/apt/sources.list.d")
-        .map(|dir| dir.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default();
-    parts.sort();
-    files.append(&mut parts);
-    let mut sources = Vec::new();
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap_or_default();
-        match file.extension().and_then(|end| end.to_str()) {
-            Some("list") => sources.extend(parse_list(&text)),
-            Some("sources") => sources.extend(parse_deb822(&text)),
-            _ => {}
+    let mut apt = Command::new("apt-get");
+    // Also what has not been downloaded yet. That apt tells no key (2.6 leaves `$(SIGNED_BY)` as it
+    // is), but the file and the entry in it that may name one.
+    apt.args(["indextargets", "--no-release-info", "Created-By: Packages"]);
+    apt.arg(format!("Release: {suite}"));
+    apt.args(["--format", "$(COMPONENT) $(REPO_URI) $(SOURCESENTRY)"]);
+    let (mut archive, file, entry) = parse(&shell::output(&mut apt)?)
+        .with_context(|| format!("apt's configuration names no archive of {suite} main"))?;
+    let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let is_list = file.extension().is_some_and(|end| end == "list");
+    archive.signed_by = key(&text, is_list, entry);
+    Ok(archive)
+}
+
+/// The first archive with a component `main` among lines of component, address, and
+/// `<file>:<number of the entry>`; and its file and entry.
+fn parse(targets: &str) -> Option<(Archive, PathBuf, usize)> {
+    let lines = || targets.lines().filter_map(|line| line.split_once(' '));
+    let (_, source) = lines().find(|(component, _)| *component == "main")?;
+    let mut components: Vec<String> = Vec::new();
+    for (component, _) in lines().filter(|(_, other)| *other == source) {
+        // One target for each architecture.
+        if !components.iter().any(|known| known == component) {
+            components.push(component.to_owned());
         }
     }
-    sources
-        .into_iter()
-        .find(|source| source.suites.contains(&suite) && source.components.contains(&"main".into()))
-        .with_context(|| {
-            format!("apt's configuration in /etc/apt names no archive of {suite} main")
-        })
+    let (uri, entry) = source.split_once(' ')?;
+    let (file, entry) = entry.rsplit_once(':')?;
+    let archive = Archive { uri: uri.to_owned(), signed_by: None, components };
+    Some((archive, PathBuf::from(file), entry.parse().ok()?))
 }
 
-/// The one-line form: `deb [signed-by=key arch=amd64] uri suite component…`.
-fn parse_list(text: &str) -> Vec<Source> {
-    text.lines()
-        .filter_map(|line| {
-            let rest = line.trim().strip_prefix("deb ")?.trim_start();
-            let (options, rest) = match rest.strip_prefix('[') {
-                Some(rest) => rest.split_once(']')?,
-                None => ("", rest),
-            };
-            let mut words = rest.split_whitespace().map(str::to_owned);
-            Some(Source {
-                uri: words.next()?,
-                suites: vec![words.next()?],
-                components: words.collect(),
-                signed_by: options
-                    .split_whitespace()
-                    .find_map(|option| option.strip_prefix("signed-by="))
-                    .map(str::to_owned),
-            })
-        })
-        .collect()
-}
-
-/// The paragraph form of `*.sources`.
-fn parse_deb822(text: &str) -> Vec<Source> {
-    let words = |value: &str| value.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    text.split("\n\n")
-        .filter_map(|paragraph| {
-            let fields: BTreeMap<String, &str> = paragraph
-                .lines()
-                // A line that begins with a blank continues a key written out in full.
-                .filter(|line| !line.starts_with(['#', ' ', '\t']))
-                .filter_map(|line| line.split_once(':'))
-                .map(|(key, value)| (key.to_ascii_lowercase(), value.trim()))
-                .collect();
-            let field = |key: &str| fields.get(key).copied();
-            if field("enabled") == Some("no") || !field("types")?.split(' ').any(|it| it == "deb") {
-                return None;
-            }
-            Some(Source {
-                uri: words(field("uris")?).into_iter().next()?,
-                suites: words(field("suites")?),
-                components: words(field("components").unwrap_or_default()),
-                signed_by: field("signed-by").filter(|key| key.starts_with('/')).map(str::to_owned),
-            })
-        })
-        .collect()
+/// The file of keys that an entry names: a line of a `*.list` (`[signed-by=/key]`), or a paragraph of
+/// a `*.sources` (`Signed-By: /key`), counted from 1. A key written out in full is none.
+fn key(text: &str, is_list: bool, entry: usize) -> Option<String> {
+    let text: String = if is_list {
+        text.lines().nth(entry.checked_sub(1)?)?.to_owned()
+    } else {
+        let is_comment = |line: &&str| line.starts_with('#');
+        let lines: Vec<&str> = text.lines().filter(|line| !is_comment(line)).collect();
+        let mut paragraphs = lines.split(|line| line.trim().is_empty());
+        paragraphs.by_ref().filter(|it| !it.is_empty()).nth(entry.checked_sub(1)?)?.join("\n")
+    };
+    let name = "signed-by";
+    let at = text.to_ascii_lowercase().find(name)? + name.len();
+    let value = text.get(at..)?.trim_start_matches(['=', ':', ' ', '\t']);
+    let key = value.split([' ', '\t', '\n', ']']).next()?;
+    key.starts_with('/').then(|| key.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn source(suites: &[&str], signed_by: Option<&str>) -> Source {
-        Source {
-            uri: "http://mirror.example/debian".to_owned(),
-            suites: suites.iter().map(|&suite| suite.to_owned()).collect(),
+    #[test]
+    fn the_archive_is_the_first_with_main() {
+        let targets = "contrib http://a.example/debian/ /etc/apt/a.list:2\n\
+                       main http://b.example/debian/ /etc/apt/b c.sources:3\n\
+                       main http://b.example/debian/ /etc/apt/b c.sources:3\n\
+                       contrib http://b.example/debian/ /etc/apt/b c.sources:3\n\
+                       main http://c.example/debian/ /etc/apt/c.list:1\n";
+        let archive = Archive {
+            uri: "http://b.example/debian/".to_owned(),
+            signed_by: None,
             components: vec!["main".to_owned(), "contrib".to_owned()],
-            signed_by: signed_by.map(str::to_owned),
-        }
+        };
+        assert_eq!(parse(targets), Some((archive, PathBuf::from("/etc/apt/b c.sources"), 3)));
+        assert_eq!(parse(""), None);
     }
 
     #[test]
-    fn one_line_sources_with_and_without_options() {
-        let text = "# deb http://old.example/debian bookworm main\n\
-                    deb http://mirror.example/debian bookworm main contrib\n\
-                    deb-src http://mirror.example/debian bookworm main\n\
-                    deb [arch=amd64 signed-by=/k.gpg] http://mirror.example/debian sid main contrib\n";
-        assert_eq!(
-            parse_list(text),
-            [source(&["bookworm"], None), source(&["sid"], Some("/k.gpg"))]
-        );
-    }
-
-    #[test]
-    fn paragraphs_of_sources() {
-        let text = "Types: deb deb-src\n# a remark: with a colon\nURIs: http://mirror.example/debian\n\
-                    Suites: trixie trixie-updates\nComponents: main contrib\nSigned-By: /k.gpg\n\n\
-                    Enabled: no\nTypes: deb\nURIs: http://off.example\nSuites: trixie\n\n\
-                    Types: deb\nURIs: http://mirror.example/debian\nSuites: sid\n\
-                    Components: main contrib\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n Version: x\n";
-        assert_eq!(
-            parse_deb822(text),
-            [source(&["trixie", "trixie-updates"], Some("/k.gpg")), source(&["sid"], None)]
-        );
+    fn a_key_is_the_entrys_own() {
+        let list = "# deb [signed-by=/no.gpg] x\n\
+                    deb [arch=amd64 signed-by=/one.gpg] http://a.example/debian sid main\n\
+                    deb http://a.example/debian sid main\n";
+        assert_eq!(key(list, true, 2).as_deref(), Some("/one.gpg"));
+        assert_eq!(key(list, true, 3), None);
+        let sources = "Types: deb\n# Signed-By: /no.gpg\nSuites: a\n\n# a remark\n\n\
+                       Types: deb\nSuites: b\nSigned-By: /two.gpg\n\n\
+                       Types: deb\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n";
+        assert_eq!(key(sources, false, 1), None);
+        assert_eq!(key(sources, false, 2).as_deref(), Some("/two.gpg"));
+        assert_eq!(key(sources, false, 3), None);
+        assert_eq!(key(sources, false, 9), None);
     }
 }

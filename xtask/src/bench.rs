@@ -9,9 +9,8 @@ use anyhow::{Result, bail};
 use crate::{
     apt,
     build::{self, Built},
-    cgroup,
-    child::Child,
-    paths, shell,
+    cgroup, paths, shell,
+    stop::Limit,
 };
 
 /// How long a run may take.
@@ -44,6 +43,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
             Err(error) => more.push(format!("--no-cadvisor={error:#}")),
         }
     }
+    let _limit = Limit::set("bench", LIMIT);
     run(&built, &more)
 }
 
@@ -64,12 +64,7 @@ fn run(built: &Built, args: &[String]) -> Result<()> {
         }
         Err(error) => println!("without node_exporter: {error:#}"),
     }
-    let mut child = Child::spawn("bench", &mut bench)?;
-    match child.wait(LIMIT)? {
-        None => bail!("the bench did not end within {LIMIT:?}"),
-        Some(status) if !status.success() => bail!("bench: {status}"),
-        Some(_) => Ok(()),
-    }
+    shell::run(&mut bench)
 }
 
 /// The machine's, else Debian's unpacked into the cache: nothing is installed, so no service

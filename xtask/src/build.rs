@@ -23,13 +23,13 @@ pub(crate) struct Args {
 }
 
 /// Release binaries.
-pub(crate) struct Built {
+pub struct Built {
     /// `podvitals`
-    pub(crate) agent: PathBuf,
+    pub agent: PathBuf,
     /// `scenarios`
-    pub(crate) scenarios: PathBuf,
+    pub scenarios: PathBuf,
     /// `bench`
-    pub(crate) bench: PathBuf,
+    pub bench: PathBuf,
 }
 
 /// `cargo xtask build`
@@ -43,7 +43,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
 }
 
 /// All binaries, static.
-pub(crate) fn static_release() -> Result<Built> {
+pub fn static_release() -> Result<Built> {
     static_with(&object::build()?)
 }
 
@@ -59,7 +59,7 @@ fn dynamic_with(objects: &Path) -> Result<Built> {
 }
 
 /// The program in the Pods of the end-to-end tests, static.
-pub(crate) fn static_workload() -> Result<PathBuf> {
+pub fn static_workload() -> Result<PathBuf> {
     println!("building workload, static");
     let mut cargo = shell::cargo();
     cargo.args(["build", "--quiet", "--locked", "--release", "-p", "workload"]);

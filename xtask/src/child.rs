@@ -1,7 +1,8 @@
-//! Long-lived processes of ours: the agent, its demo, Prometheus, QEMU.
+//! Processes of ours: every one starts here, and the same way, whatever this program inherited.
 //!
-//! Each gets a process group of its own, so a Ctrl-C reaches only this tool, which then ends them
-//! in order; and each is told by the kernel to end should this tool die before it could.
+//! Each gets default signal dispositions and an empty mask (`nohup` and a shell's `&` leave signals
+//! ignored), and a process group of its own, so a Ctrl-C reaches only this program, which then ends
+//! them in order. The kernel ends each should this program die before it could.
 
 use std::{
     os::unix::process::CommandExt as _,
@@ -10,94 +11,160 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::{
     sys::{
         prctl,
-        signal::{SigSet, Signal, kill},
+        signal::{self, SigHandler, SigSet, Signal, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
     unistd::Pid,
 };
 
+use crate::{groups, stop};
+
 /// How long a child may take to end after SIGTERM before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two looks at a child.
+const POLL: Duration = Duration::from_millis(20);
 
-/// A running process, ended when dropped.
-pub(crate) struct Child {
-    name: &'static str,
+/// Makes `command` start with default dispositions, an empty mask and a group of its own.
+fn with_defaults(command: &mut Command) {
+    command.process_group(0);
+    // SAFETY: between fork and exec only system calls are made: no allocation, no lock.
+    unsafe {
+        command.pre_exec(|| {
+            prctl::set_pdeathsig(Signal::SIGTERM)?;
+            for signal in Signal::iterator() {
+                // The kernel lets nobody change these two.
+                if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
+                    signal::signal(signal, SigHandler::SigDfl)?;
+                }
+            }
+            SigSet::empty().thread_set_mask()?;
+            Ok(())
+        });
+    }
+}
+
+/// A running process, ended with its group when dropped.
+pub struct Child {
+    name: String,
     inner: std::process::Child,
+    group: Pid,
     ended: Option<ExitStatus>,
 }
 
 impl Child {
-    /// Starts `command`. The thread that calls this must outlive the child.
-    pub(crate) fn spawn(name: &'static str, command: &mut Command) -> Result<Self> {
-        command.process_group(0);
-        // SAFETY: between fork and exec only two system calls are made: no allocation, no lock.
-        unsafe {
-            command.pre_exec(|| {
-                prctl::set_pdeathsig(Signal::SIGTERM)?;
-                // The caller may wait for signals with them blocked; a child must not inherit that.
-                SigSet::empty().thread_set_mask()?;
-                Ok(())
-            });
-        }
-        let inner = command.spawn().with_context(|| {
-            format!("start {name} ({})", command.get_program().to_string_lossy())
-        })?;
-        Ok(Self { name, inner, ended: None })
+    /// Starts `command`, unless there is a reason to end. The thread that calls this must outlive
+    /// the child.
+    pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
+        stop::check().with_context(|| name.to_owned())?;
+        with_defaults(command);
+        let start = || format!("start {name} ({})", command.get_program().to_string_lossy());
+        let context = start();
+        let mut live = groups::live();
+        let inner = command.spawn().context(context)?;
+        let group = Pid::from_raw(i32::try_from(inner.id()).context("a pid beyond i32")?);
+        live.push(group);
+        drop(live);
+        Ok(Self { name: name.to_owned(), inner, group, ended: None })
     }
 
     /// The child's pipe, once, if its standard output was piped.
-    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.inner.stdout.take()
     }
 
     /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
+            let mut live = groups::live();
             self.ended =
                 self.inner.try_wait().with_context(|| format!("wait for {}", self.name))?;
+            if self.ended.is_some() {
+                live.retain(|group| *group != self.group);
+            }
         }
         Ok(self.ended)
     }
 
     /// Waits at most `limit` for it to end by itself.
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+    ///
+    /// # Errors
+    /// If there is a reason to end before.
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         let deadline = Instant::now() + limit;
         loop {
             let ended = self.ended()?;
             if ended.is_some() || Instant::now() >= deadline {
                 return Ok(ended);
             }
-            thread::sleep(Duration::from_millis(20));
+            stop::check().with_context(|| self.name.clone())?;
+            thread::sleep(POLL);
         }
     }
 
-    /// SIGTERM, and SIGKILL to one that does not heed it.
-    pub(crate) fn stop(&mut self) -> Result<ExitStatus> {
+    /// Waits for it to end by itself. If there is a reason to end before, the group is ended, and
+    /// the error names what ran in it, and where its `output` is.
+    pub(crate) fn finish(&mut self, output: &str) -> Result<ExitStatus> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if let Err(why) = stop::check() {
+                let running = groups::names(&[self.group]);
+                self.stop()?;
+                bail!("{why}: ended {running} (its output: {output})");
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(POLL);
+        }
+    }
+
+    /// SIGTERM to its group, and SIGKILL to what does not heed it.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.ended()? {
             return Ok(status);
         }
-        let pid = i32::try_from(self.inner.id()).context("a pid beyond i32")?;
-        kill(Pid::from_raw(pid), Signal::SIGTERM)
-            .with_context(|| format!("SIGTERM to {}", self.name))?;
-        if let Some(status) = self.wait(PATIENCE)? {
-            return Ok(status);
+        self.signal(Signal::SIGTERM)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_zombie()? {
+            if Instant::now() >= deadline {
+                eprintln!("{} did not end within {PATIENCE:?} of SIGTERM: killed", self.name);
+                break;
+            }
+            thread::sleep(POLL);
         }
-        eprintln!("{} did not end within {PATIENCE:?} of SIGTERM: killed", self.name);
         self.kill()
     }
 
-    /// SIGKILL, to one whose end needs no order.
-    pub(crate) fn kill(&mut self) -> Result<ExitStatus> {
+    /// SIGKILL to its group, for an end without order.
+    pub fn kill(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.ended()? {
             return Ok(status);
         }
-        self.inner.kill().with_context(|| format!("SIGKILL to {}", self.name))?;
-        let status = self.inner.wait().with_context(|| format!("wait for {}", self.name))?;
-        self.ended = Some(status);
-        Ok(status)
+        // It has not been waited for, so the group's number is still its own.
+        self.signal(Signal::SIGKILL)?;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        killpg(self.group, signal).with_context(|| format!("{signal} to {}", self.name))
+    }
+
+    /// Whether it has ended and nobody has waited for it.
+    fn is_zombie(&self) -> Result<bool> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let status = waitid(Id::Pid(self.group), flags);
+        let status = status.with_context(|| format!("look at {}", self.name))?;
+        Ok(status != WaitStatus::StillAlive)
     }
 }
 
@@ -125,11 +192,44 @@ mod tests {
     }
 
     #[test]
-    fn a_child_heeds_signals_its_parent_blocks() {
+    fn stop_ends_the_whole_group() {
+        let mut shell = Command::new("sh");
+        // The first of the two is not the shell's last command, so it is a process of its own.
+        shell.args(["-c", "trap 'exit 3' TERM; (trap '' TERM; sleep 60.25); sleep 60.25"]);
+        let mut child = Child::spawn("sh", &mut shell).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while groups::names(&[child.group]).matches("sleep 60.25 (pid").count() < 1 {
+            assert!(Instant::now() < deadline, "{}", groups::names(&[child.group]));
+            thread::sleep(POLL);
+        }
+        let group = child.group;
+        child.kill().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while groups::names(&[group]) != "nothing" {
+            assert!(Instant::now() < deadline, "left behind: {}", groups::names(&[group]));
+            thread::sleep(POLL);
+        }
+    }
+
+    #[test]
+    fn a_child_has_default_dispositions_and_an_empty_mask() {
+        let ignored = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT];
+        // SAFETY: SIG_IGN is no function, so nothing runs when one of them comes.
+        let set = |handler| ignored.map(|it| unsafe { signal::signal(it, handler) }.unwrap());
         let blocked = SigSet::from(Signal::SIGTERM);
         blocked.thread_block().unwrap();
-        let mut child = Child::spawn("sleep", Command::new("sleep").arg("60")).unwrap();
+        set(SigHandler::SigIgn);
+        let mut cat = Command::new("cat");
+        cat.arg("/proc/self/status").stdout(Stdio::piped());
+        let mut child = Child::spawn("cat", &mut cat).unwrap();
+        set(SigHandler::SigDfl);
         blocked.thread_unblock().unwrap();
-        assert_eq!(child.stop().unwrap().signal(), Some(15));
+        let status = std::io::read_to_string(child.take_stdout().unwrap()).unwrap();
+        for field in ["SigIgn:\t", "SigBlk:\t"] {
+            let set = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+            let set = u64::from_str_radix(set, 16).unwrap();
+            // The C library keeps 32 and 33 for itself.
+            assert_eq!(set & 0x7fff_ffff, 0, "{field}{set:x}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{cgroup, child::Child, http};
+use crate::{cgroup, child::Child, http, stop};
 
 /// How long the demo may take to make its cgroups.
 const DEMO_START: Duration = Duration::from_secs(20);
@@ -131,6 +131,7 @@ pub(crate) fn start_agent(
         if let Some(status) = child.ended()? {
             bail!("podvitals agent ended before it was ready: {status}");
         }
+        stop::check()?;
         match http::get(address, "/readyz") {
             Ok(_) => return Ok((child, start.elapsed())),
             Err(error) if start.elapsed() > AGENT_START => {

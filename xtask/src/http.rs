@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body of `path`, if the answer is 200. HTTP/1.0, so that it comes in one piece.
-pub(crate) fn get(server: SocketAddr, path: &str) -> Result<String> {
+pub fn get(server: SocketAddr, path: &str) -> Result<String> {
     let what = || format!("GET http://{server}{path}");
     let mut stream = TcpStream::connect_timeout(&server, TIMEOUT).with_context(what)?;
     stream.set_read_timeout(Some(TIMEOUT)).with_context(what)?;
@@ -19,7 +19,7 @@ pub(crate) fn get(server: SocketAddr, path: &str) -> Result<String> {
 }
 
 /// The same over a connection that is open.
-pub(crate) fn exchange(stream: &mut TcpStream, server: SocketAddr, path: &str) -> Result<String> {
+pub fn exchange(stream: &mut TcpStream, server: SocketAddr, path: &str) -> Result<String> {
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n").context("send")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).context("read the answer")?;
@@ -32,13 +32,13 @@ pub(crate) fn exchange(stream: &mut TcpStream, server: SocketAddr, path: &str) -
 }
 
 /// A loopback address that is free now.
-pub(crate) fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
     listener.local_addr().context("find a free port")
 }
 
 /// `text` for a query string.
-pub(crate) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

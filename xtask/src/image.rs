@@ -12,25 +12,23 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-pub(crate) use self::archive::{Config, Image, archive};
-pub(crate) use self::layer::{Capability, File};
+pub use self::archive::{Config, Image, USER, archive};
+pub use self::layer::{Capability, File};
 use crate::{build, paths};
 
 /// What the agent's image is called where nobody says otherwise; `deploy/` has the same name.
 /// Nobody can publish under `localhost`, so a node without the image never pulls a stranger's.
-pub(crate) const AGENT: &str = concat!("localhost/podvitals:", env!("CARGO_PKG_VERSION"));
-/// Nobody's user ("nobody" of most distributions).
-pub(crate) const USER: u32 = 65534;
+pub const AGENT: &str = concat!("localhost/podvitals:", env!("CARGO_PKG_VERSION"));
 /// Where the agent serves.
-pub(crate) const PORT: &str = "9550/tcp";
+pub const PORT: &str = "9550/tcp";
 /// All that any collector may ask for. A Pod's own list decides which of them it gets.
 const CAPABILITIES: [Capability; 4] =
     [Capability::BPF, Capability::PERFMON, Capability::NET_ADMIN, Capability::SYSLOG];
 
 /// The image of what runs in the Pods of the end-to-end tests.
-pub(crate) const WORKLOAD: &str = "podvitals.test/workload:v1";
+pub const WORKLOAD: &str = "podvitals.test/workload:v1";
 /// The same, but stopped by SIGQUIT.
-pub(crate) const WORKLOAD_SIGQUIT: &str = "podvitals.test/workload-sigquit:v1";
+pub const WORKLOAD_SIGQUIT: &str = "podvitals.test/workload-sigquit:v1";
 
 /// Arguments of `cargo xtask image`.
 #[derive(clap::Args)]
@@ -78,7 +76,7 @@ pub(crate) fn check(archive: &[u8], images: &[Image]) -> Result<Option<String>> 
 }
 
 /// The agent's image: its static binary and nothing else.
-pub(crate) fn agent(binary: &Path, name: &str) -> Result<Image> {
+pub fn agent(binary: &Path, name: &str) -> Result<Image> {
     let mut file = File::program("podvitals", read(binary)?);
     file.capabilities = CAPABILITIES.to_vec();
     let labels = [
@@ -103,7 +101,7 @@ pub(crate) fn agent(binary: &Path, name: &str) -> Result<Image> {
 }
 
 /// The images of the end-to-end tests, all of the one static program `binary`.
-pub(crate) fn workloads(binary: &Path) -> Result<Vec<Image>> {
+pub fn workloads(binary: &Path) -> Result<Vec<Image>> {
     let bytes = read(binary)?;
     let image = |name: &str, config: Config| Image {
         name: name.to_owned(),

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -16,7 +15,7 @@ use crate::{
     apt, build,
     child::Child,
     demo::{self, Demo},
-    http, names, paths, shell,
+    http, names, paths, shell, stop,
 };
 
 /// How long Prometheus may take to start and scrape once.
@@ -187,19 +186,8 @@ fn start(tools: &Tools, work: &Path, server: SocketAddr, target: SocketAddr) -> 
 
 /// `promtool check metrics`
 fn lint(tools: &Tools, scrape: &str) -> Result<()> {
-    let mut promtool = Command::new(&tools.promtool)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .context("start promtool")?;
-    let mut stdin = promtool.stdin.take().context("promtool's input")?;
-    let written = stdin.write_all(scrape.as_bytes());
-    drop(stdin);
-    let status = promtool.wait().context("wait for promtool")?;
-    written.context("give promtool the scrape")?;
-    if !status.success() {
-        bail!("promtool check metrics: {status}");
-    }
+    let mut promtool = Command::new(&tools.promtool);
+    print!("{}", shell::output_with(promtool.args(["check", "metrics"]), scrape)?);
     Ok(())
 }
 
@@ -207,6 +195,7 @@ fn lint(tools: &Tools, scrape: &str) -> Result<()> {
 fn until(what: &str, limit: Duration, mut test: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + limit;
     loop {
+        stop::check()?;
         let result = test();
         if matches!(result, Ok(true)) {
             return Ok(());

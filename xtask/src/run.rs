@@ -9,14 +9,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::{
     build, cgroup,
     child::Child,
     demo::{self, Demo},
-    paths,
+    paths, stop,
 };
 
 const ADDRESS_FLAG: &str = "--web.listen-address";
@@ -58,14 +56,6 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         None => build::dynamic_release()?.agent,
     };
 
-    // From here on Ctrl-C and SIGTERM are read below, so that the children end first.
-    let mut stop_signals = SigSet::empty();
-    stop_signals.add(Signal::SIGINT);
-    stop_signals.add(Signal::SIGTERM);
-    stop_signals.thread_block().context("block signals")?;
-    let signals =
-        SignalFd::with_flags(&stop_signals, SfdFlags::SFD_NONBLOCK).context("signalfd")?;
-
     let container = cgroup::mount().ok().and_then(|mount| cgroup::find_container(&mount));
     let mut demo = match &container {
         Some(container) if !args.demo => {
@@ -95,7 +85,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         Some(seconds) => println!("It ends by itself after {seconds} s, or at Ctrl-C.\n"),
         None => println!("Ctrl-C ends it.\n"),
     }
-    let ending = watch(&mut child, demo.as_mut(), &signals, args.seconds)?;
+    let ending = watch(&mut child, demo.as_mut(), args.seconds)?;
     println!("{ending}: stopping");
     let status = child.stop()?;
     drop(demo);
@@ -107,17 +97,11 @@ pub(crate) fn command(args: &Args) -> Result<()> {
 }
 
 /// Waits for a reason to stop, and tells it; a child that ends by itself is an error.
-fn watch(
-    agent: &mut Child,
-    mut demo: Option<&mut Demo>,
-    signals: &SignalFd,
-    seconds: Option<u64>,
-) -> Result<String> {
+fn watch(agent: &mut Child, mut demo: Option<&mut Demo>, seconds: Option<u64>) -> Result<String> {
     let deadline = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     loop {
-        if let Some(info) = signals.read_signal().context("read signals")? {
-            let signal = i32::try_from(info.ssi_signo).ok().and_then(|no| no.try_into().ok());
-            return Ok(signal.map_or("signal", Signal::as_str).to_owned());
+        if let Some(signal) = stop::signal() {
+            return Ok(signal.to_string());
         }
         if let Some(status) = agent.ended()? {
             bail!("podvitals agent ended by itself: {status}");

@@ -6,11 +6,11 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
-    sys::signal::{Signal, kill, killpg},
+    sys::signal::{SigHandler, SigSet, Signal, kill, killpg, signal},
     time::{ClockId, clock_gettime},
     unistd::Pid,
 };
@@ -29,11 +29,25 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    /// Starts it.
+    /// Starts it with default signal dispositions and an empty mask, as a container runtime does:
+    /// a shell may have left signals ignored to this test.
     pub(super) fn start(args: &[&str]) -> Self {
         let mut command = Command::new(PROGRAM);
-        let mut child =
-            command.args(args).stdout(Stdio::piped()).process_group(0).spawn().expect("start");
+        command.args(args).stdout(Stdio::piped()).process_group(0);
+        // SAFETY: between fork and exec only system calls are made: no allocation, no lock.
+        unsafe {
+            command.pre_exec(|| {
+                for of in Signal::iterator() {
+                    // The kernel lets nobody change these two.
+                    if !matches!(of, Signal::SIGKILL | Signal::SIGSTOP) {
+                        signal(of, SigHandler::SigDfl)?;
+                    }
+                }
+                SigSet::empty().thread_set_mask()?;
+                Ok(())
+            });
+        }
+        let mut child = command.spawn().expect("start");
         let output = BufReader::new(child.stdout.take().expect("its output"));
         let (send, lines) = mpsc::channel();
         thread::spawn(move || {
@@ -76,7 +90,14 @@ impl Workload {
 
     /// Waits for its end.
     pub(super) fn end(mut self) -> ExitStatus {
-        self.child.wait().expect("wait")
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it did not end; acts: {:?}", self.skipped);
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

@@ -17,37 +17,40 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
+/// Nobody's user ("nobody" of most distributions).
+pub const USER: u32 = 65534;
+
 /// An image of one layer.
 #[derive(Clone, Debug)]
-pub(crate) struct Image {
+pub struct Image {
     /// The whole reference, with registry and tag: `registry.example/name:tag`.
-    pub(crate) name: String,
+    pub name: String,
     /// What is in it.
-    pub(crate) files: Vec<File>,
+    pub files: Vec<File>,
     /// How it is run.
-    pub(crate) config: Config,
+    pub config: Config,
 }
 
 /// What a runtime does with an image when nothing else is said.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Config {
+pub struct Config {
     /// `uid:gid`; empty is root.
-    pub(crate) user: String,
+    pub user: String,
     /// The program and its first arguments.
-    pub(crate) entrypoint: Vec<String>,
+    pub entrypoint: Vec<String>,
     /// What is appended to it.
-    pub(crate) command: Vec<String>,
+    pub command: Vec<String>,
     /// `port/protocol`, for people.
-    pub(crate) exposed_ports: Vec<String>,
+    pub exposed_ports: Vec<String>,
     /// For people and scanners.
-    pub(crate) labels: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// What stops it, if not SIGTERM.
-    pub(crate) stop_signal: Option<String>,
+    pub stop_signal: Option<String>,
 }
 
 /// One archive of all `images`; what they have in common is in it once. The same images give the
 /// same bytes: all times are `SOURCE_DATE_EPOCH`, else 0.
-pub(crate) fn archive(images: &[Image]) -> Result<Vec<u8>> {
+pub fn archive(images: &[Image]) -> Result<Vec<u8>> {
     let mtime = match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.parse().with_context(|| format!("SOURCE_DATE_EPOCH={text}: no number"))?,
         Err(_) => 0,

@@ -6,8 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::{
-    USER,
-    archive::Image,
+    archive::{Image, USER},
     layer::{CAPABILITY_XATTR, Capability, vfs_cap_data},
     unpack,
 };
@@ -96,15 +95,12 @@ fn run(binary: &Path) -> Result<Option<String>> {
     check.args(["setpriv", "--ambient-caps=-all", "--inh-caps=-all", NO_NEW]);
     check.arg(binary).arg("check");
     // What else the machine lacks is in its exit status.
-    let output = check.output().context("start setpriv")?;
+    let output = shell::ended(&mut check, "")?;
     let findings = String::from_utf8_lossy(&output.stdout);
     for name in CAPABILITIES_OF_POD.map(|it| it.name().to_uppercase()) {
         let found = findings.lines().find(|line| line.split_whitespace().next() == Some(&name));
         if found.is_none_or(|line| line.split_whitespace().nth(1) != Some("ok")) {
-            bail!(
-                "as in the Pod, {name} is not effective: {found:?} {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("as in the Pod, {name} is not effective: {found:?} {}", output.stderr.trim());
         }
     }
     println!("as user {USER} with no_new_privs, CAP_BPF and CAP_PERFMON are effective");

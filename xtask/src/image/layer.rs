@@ -13,48 +13,48 @@ const REVISION_2: u32 = 0x0200_0000;
 
 /// A capability that a file can give (include/uapi/linux/capability.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Capability {
+pub struct Capability {
     number: u32,
     name: &'static str,
 }
 
 impl Capability {
     /// Sockets' and cgroups' network programs.
-    pub(crate) const NET_ADMIN: Self = Self { number: 12, name: "cap_net_admin" };
+    pub const NET_ADMIN: Self = Self { number: 12, name: "cap_net_admin" };
     /// Addresses in `/proc/kallsyms`.
-    pub(crate) const SYSLOG: Self = Self { number: 34, name: "cap_syslog" };
+    pub const SYSLOG: Self = Self { number: 34, name: "cap_syslog" };
     /// Tracing programs.
-    pub(crate) const PERFMON: Self = Self { number: 38, name: "cap_perfmon" };
+    pub const PERFMON: Self = Self { number: 38, name: "cap_perfmon" };
     /// Programs and maps.
-    pub(crate) const BPF: Self = Self { number: 39, name: "cap_bpf" };
+    pub const BPF: Self = Self { number: 39, name: "cap_bpf" };
 
     /// Its bit in a set of 64.
-    pub(crate) const fn bit(self) -> u64 {
+    pub const fn bit(self) -> u64 {
         1 << self.number
     }
 
     /// As libcap calls it.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         self.name
     }
 }
 
 /// A regular file, owned by root: a process of another user cannot change its own program.
 #[derive(Clone, Debug)]
-pub(crate) struct File {
+pub struct File {
     /// From the image's root, without a leading slash.
-    pub(crate) path: String,
+    pub path: String,
     /// Permission bits.
-    pub(crate) mode: u32,
+    pub mode: u32,
     /// The content.
-    pub(crate) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// What the file may give to who executes it: permitted only, never effective.
-    pub(crate) capabilities: Vec<Capability>,
+    pub capabilities: Vec<Capability>,
 }
 
 impl File {
     /// A program that anyone may execute and that gives nobody anything.
-    pub(crate) fn program(path: &str, bytes: Vec<u8>) -> Self {
+    pub fn program(path: &str, bytes: Vec<u8>) -> Self {
         Self { path: path.to_owned(), mode: 0o755, bytes, capabilities: Vec::new() }
     }
 }

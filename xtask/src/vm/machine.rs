@@ -12,8 +12,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::Report;
-use crate::{child::Child, shell, table, test::SECOND_TRIES};
+use super::report::Report;
+use crate::{
+    child::Child,
+    qemu::{self, SECOND_TRIES},
+    shell, stop, table,
+};
 
 /// How long a kernel may take to start init (2 to 4 s on an idle machine).
 const BOOT: Duration = Duration::from_secs(90);
@@ -21,6 +25,8 @@ const BOOT: Duration = Duration::from_secs(90);
 const WHOLE: Duration = Duration::from_secs(600);
 /// How long QEMU may take to end after the last line.
 const POWER_OFF: Duration = Duration::from_secs(10);
+/// How often a silent console gives way to a look at the signals.
+const POLL: Duration = Duration::from_millis(200);
 /// How a scenario's line begins that failed; its name follows, and a colon.
 const FAILED: &str = "FAILED ";
 /// How many lines of a failed VM are shown again.
@@ -127,21 +133,25 @@ impl Machine<'_> {
             }
         });
         let mut boot = Boot::default();
+        let mut last_line = start;
         loop {
             let limit = if boot.exit.is_some() {
-                POWER_OFF
+                POWER_OFF.saturating_sub(last_line.elapsed())
             } else if boot.hello.is_some() {
                 WHOLE.saturating_sub(start.elapsed())
             } else {
                 BOOT.saturating_sub(start.elapsed())
             };
-            match lines.recv_timeout(limit) {
+            stop::check()?;
+            match lines.recv_timeout(limit.min(POLL)) {
                 Ok(line) => {
+                    last_line = Instant::now();
                     println!("[{}] {line}", self.version);
                     writeln!(log, "{line}").context("write the log")?;
                     boot.read(&line, start.elapsed());
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) if limit > POLL => {}
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     if boot.exit.is_none() {
                         let elapsed = start.elapsed().as_secs();
@@ -162,13 +172,8 @@ impl Machine<'_> {
         }
         let mut command = Command::new(self.qemu);
         command
-            // KVM may be refused even where /dev/kvm exists; `-cpu max` crashes 6.12 and later.
-            // One thread for both CPUs: with one each, a CPU may run into the breakpoint that the
-            // other has put over an instruction to patch it and has taken away since (static
-            // keys, as of the first cpu.max), which the kernel takes for its end.
-            .args(["-accel", "tcg,thread=single", "-cpu", "Nehalem", "-smp", "2", "-m", "1024"])
-            .args(["-nodefaults", "-no-user-config", "-display", "none"])
-            .args(["-serial", "stdio", "-no-reboot"])
+            .args(qemu::MACHINE)
+            .args(["-smp", "2", "-m", "1024", "-serial", "stdio"])
             .arg("-kernel")
             .arg(self.vmlinuz)
             .arg("-initrd")

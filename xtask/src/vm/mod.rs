@@ -5,21 +5,21 @@
 //! `scenarios.only=` in the kernel's command line.
 
 mod machine;
+mod report;
 
 use std::{
     fs,
     path::PathBuf,
     sync::{Mutex, PoisonError},
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use self::machine::Machine;
+use self::{machine::Machine, report::summary};
 use crate::{
     build::{self, Built},
-    initramfs, kernels, paths, setup, table,
+    initramfs, kernels, paths, qemu, table,
 };
 
 /// Arguments of `cargo xtask vm`.
@@ -43,20 +43,6 @@ pub(crate) struct Args {
     /// Boot this static program as init instead of the scenarios; it must speak their two lines.
     #[arg(long, value_name = "PATH")]
     init: Option<PathBuf>,
-}
-
-/// How it went on one kernel.
-struct Report {
-    kernel: String,
-    package: String,
-    /// Boots that never said hello, and were repeated.
-    repeated: u32,
-    boot: Option<Duration>,
-    whole: Duration,
-    /// The scenarios' own line of counts, or why there is none.
-    result: Result<String, String>,
-    /// What they found, for docs/KERNELS.md.
-    table: Vec<(String, String)>,
 }
 
 /// `cargo xtask vm`
@@ -91,7 +77,7 @@ fn run(kernels: &[String], built: &Built, args: &Args) -> Result<()> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("the VMs are x86_64, and the binaries built here are {}", std::env::consts::ARCH);
     }
-    let qemu = setup::qemu()?;
+    let qemu = qemu::program()?;
     let work = paths::work("vm")?;
     let initrd = work.join("initramfs.cpio");
     fs::write(&initrd, initramfs::build(&built.scenarios, &built.agent)?)
@@ -150,17 +136,4 @@ fn run(kernels: &[String], built: &Built, args: &Args) -> Result<()> {
         bail!("the table has all kernels: --kernel {}", kernels::DEFAULT.join(","));
     }
     Ok(())
-}
-
-fn summary(reports: &[Report]) {
-    println!("\n{:<7} {:>7} {:>8} {:>9}  result", "kernel", "boot s", "whole s", "repeated");
-    for Report { kernel, package, repeated, boot, whole, result, .. } in reports {
-        let boot = boot.map_or("-".to_owned(), |boot| format!("{:.1}", boot.as_secs_f64()));
-        let whole = whole.as_secs_f64();
-        let (word, detail) = match result {
-            Ok(counts) => ("ok", counts),
-            Err(why) => ("FAILED", why),
-        };
-        println!("{kernel:<7} {boot:>7} {whole:>8.1} {repeated:>9}  {word}: {detail} ({package})");
-    }
 }

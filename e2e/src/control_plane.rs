@@ -17,7 +17,7 @@ use super::{
     netns::Namespace,
     pki::{Client, Pki},
 };
-use crate::child::Child;
+use xtask::child::Child;
 
 /// Where the API server listens.
 pub(crate) const ADDRESS: SocketAddr =
@@ -61,13 +61,13 @@ impl ControlPlane {
             "apiserver",
             "kube-apiserver",
             &[
-                "IP:192.0.2.1",
-                "IP:127.0.0.1",
-                "IP:203.0.113.1",
-                "DNS:localhost",
-                "DNS:kubernetes",
-                "DNS:kubernetes.default",
-                "DNS:kubernetes.default.svc",
+                "192.0.2.1",
+                "127.0.0.1",
+                "203.0.113.1",
+                "localhost",
+                "kubernetes",
+                "kubernetes.default",
+                "kubernetes.default.svc",
             ],
         )?;
         for client in [&ADMIN, &CONTROLLER_MANAGER, &SCHEDULER, &KUBELET_CLIENT] {
@@ -131,7 +131,7 @@ impl ControlPlane {
             file("kubelet-certificate-authority", pki.certificate("ca")),
             file("kubelet-client-certificate", pki.certificate(KUBELET_CLIENT.file)),
             file("kubelet-client-key", pki.key(KUBELET_CLIENT.file)),
-            file("service-account-key-file", pki.key("service-account")),
+            file("service-account-key-file", pki.public_key("service-account")),
             file("service-account-signing-key-file", pki.key("service-account")),
             file("tls-cert-file", pki.certificate("apiserver")),
             file("tls-private-key-file", pki.key("apiserver")),

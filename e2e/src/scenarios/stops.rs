@@ -4,10 +4,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
 use super::{
-    Figure, Scenario,
     context::{Context, and, main_container, with},
+    figure::Figure,
+    scenario::Scenario,
 };
-use crate::image::WORKLOAD_SIGQUIT;
+use xtask::image::WORKLOAD_SIGQUIT;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("stop-clean", clean),

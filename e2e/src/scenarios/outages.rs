@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    Figure, Scenario,
     context::{Context, main_container, want},
+    figure::Figure,
+    scenario::Scenario,
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[

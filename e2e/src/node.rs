@@ -18,7 +18,7 @@ use super::{
     pki::{Client, Pki},
     rootfs::{self, Disk, File},
 };
-use crate::{child::Child, setup};
+use xtask::{child::Child, qemu};
 
 /// The node's name in the API.
 pub(crate) const NAME: &str = "node-1";
@@ -98,7 +98,7 @@ pub(crate) fn disk(
 ) -> Result<Disk> {
     let debian = rootfs::debian()?;
     pki.client(&KUBELET)?;
-    pki.server("kubelet-serving", NAME, &["IP:192.0.2.2", "DNS:node-1"])?;
+    pki.server("kubelet-serving", NAME, &["192.0.2.2", NAME])?;
     let read = |path: PathBuf| fs::read(&path).with_context(|| format!("read {}", path.display()));
     let mut files = Vec::new();
     for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
@@ -158,12 +158,10 @@ impl Node {
         names: &Namespace,
     ) -> Result<Self> {
         let console = dir.join("console.log");
-        let mut command = Command::new(setup::qemu()?);
+        let mut command = Command::new(qemu::program()?);
         command
-            // As in `cargo xtask vm`, whose comment tells why.
-            .args(["-accel", "tcg,thread=single", "-cpu", "Nehalem"])
+            .args(qemu::MACHINE)
             .args(["-smp", &options.cpus.to_string(), "-m", &options.memory.to_string()])
-            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .arg("-drive")

@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{binaries::Binaries, cluster::Cluster, control_plane, interrupt, node};
-use crate::paths;
+use super::{binaries::Binaries, cluster::Cluster, control_plane, node};
+use xtask::{paths, stop};
 
 /// A free port of the loopback.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -38,7 +38,7 @@ pub(crate) fn run(cluster: &Cluster, binaries: &Binaries, agent: Option<SocketAd
         let proxy = cluster.forward(ANY_PORT, agent)?;
         println!("agent: http://{}/", proxy.address);
     }
-    while !interrupt::asked() {
+    while !stop::asked() {
         cluster.check()?;
         thread::sleep(Duration::from_millis(200));
     }

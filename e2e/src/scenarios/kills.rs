@@ -4,8 +4,9 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    Figure, Scenario,
     context::{Context, main_container, want, with},
+    figure::Figure,
+    scenario::Scenario,
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[

@@ -6,10 +6,12 @@
 
 mod context;
 mod disruptions;
+mod figure;
 mod kills;
 mod lives;
 mod oom;
 mod outages;
+mod scenario;
 mod stops;
 
 use std::{
@@ -25,85 +27,16 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use self::context::Context;
-use super::{cluster::Cluster, interrupt, node::Options, steps::Steps};
-use crate::test::SECOND_TRIES;
+use self::{
+    context::Context,
+    figure::Figure,
+    scenario::{Scenario, When},
+};
+use super::{cluster::Cluster, node::Options, steps::Steps};
+use xtask::{qemu::SECOND_TRIES, stop};
 
 /// Scenarios that run at once: the node's CPUs are emulated, and its kubelet is what they wait for.
 const AT_ONCE: usize = 5;
-
-/// One scenario.
-pub(crate) struct Scenario {
-    /// Also the name of its Pods.
-    name: &'static str,
-    run: fn(&Context<'_>) -> Result<Vec<Figure>>,
-    when: When,
-}
-
-/// When a scenario may run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum When {
-    /// Beside others.
-    Together,
-    /// By itself, after those: it takes something away that all need.
-    Alone,
-    /// As together, and only where an OOM kills one process, or all of a container.
-    Oom { single_process: bool },
-}
-
-impl Scenario {
-    const fn together(name: &'static str, run: fn(&Context<'_>) -> Result<Vec<Figure>>) -> Self {
-        Self { name, run, when: When::Together }
-    }
-
-    const fn alone(name: &'static str, run: fn(&Context<'_>) -> Result<Vec<Figure>>) -> Self {
-        Self { name, run, when: When::Alone }
-    }
-}
-
-/// What the agent says, and what the witness says.
-#[derive(Debug)]
-pub(crate) struct Figure {
-    what: String,
-    agent: String,
-    witness: String,
-}
-
-impl Figure {
-    /// The same on both sides.
-    #[expect(clippy::needless_pass_by_value, reason = "callers have numbers and words")]
-    fn same(what: &str, agent: impl ToString, witness: impl ToString) -> Result<Self> {
-        let figure =
-            Self { what: what.into(), agent: agent.to_string(), witness: witness.to_string() };
-        if figure.agent != figure.witness {
-            bail!("{what}: the agent says {}, the witness {}", figure.agent, figure.witness);
-        }
-        Ok(figure)
-    }
-
-    /// Two times in seconds, at most 50 ms or 5 % of the witness apart.
-    fn seconds(what: &str, agent: f64, witness: f64) -> Result<Self> {
-        Self::within(what, agent, witness, (witness * 0.05).max(0.05))
-    }
-
-    /// Two numbers, at most `allowed` apart.
-    fn within(what: &str, agent: f64, witness: f64, allowed: f64) -> Result<Self> {
-        if (agent - witness).abs() > allowed || agent.is_nan() {
-            bail!("{what}: the agent says {agent:.4}, the witness {witness:.4}, ± {allowed:.4}");
-        }
-        let [agent, witness] = [agent, witness].map(|value| format!("{value:.4}"));
-        Ok(Self { what: what.into(), agent, witness })
-    }
-
-    /// A number between two others.
-    fn between(what: &str, agent: f64, from: f64, to: f64) -> Result<Self> {
-        if !(from..=to).contains(&agent) {
-            bail!("{what}: the agent says {agent:.4}, the witness {from:.4} to {to:.4}");
-        }
-        let witness = format!("{from:.4} to {to:.4}");
-        Ok(Self { what: what.into(), agent: format!("{agent:.4}"), witness })
-    }
-}
 
 /// All of them.
 fn all() -> impl Iterator<Item = &'static Scenario> {
@@ -158,7 +91,7 @@ pub(crate) fn run(
     let attempt = |scenario: &'static Scenario, name: &str| {
         let start = Instant::now();
         let context = Context::new(cluster, &agent, name);
-        let result = interrupt::check().and_then(|()| (scenario.run)(&context));
+        let result = stop::check().and_then(|()| (scenario.run)(&context));
         let took = start.elapsed();
         match &result {
             Ok(figures) => {
@@ -242,20 +175,6 @@ fn report(outcomes: &[Outcome]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_differs_too_much_fails() {
-        assert!(
-            Figure::seconds("x", 0.349, 0.3).is_ok() && Figure::seconds("x", 0.351, 0.3).is_err()
-        );
-        assert!(
-            Figure::seconds("x", 10.4, 10.0).is_ok() && Figure::seconds("x", 10.6, 10.0).is_err()
-        );
-        assert!(Figure::within("x", f64::NAN, 1.0, 1.0).is_err());
-        assert!(Figure::same("x", 1, "1").is_ok() && Figure::same("x", 1, 2).is_err());
-        assert!(Figure::between("x", 2.0, 1.0, 2.0).is_ok());
-        assert!(Figure::between("x", 2.1, 1.0, 2.0).is_err());
-    }
 
     #[test]
     fn a_second_try_is_told() {

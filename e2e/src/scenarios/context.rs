@@ -10,14 +10,13 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use xtask::{image::WORKLOAD, stop};
+
 use crate::{
-    e2e::{
-        agent,
-        cluster::{Cluster, text},
-        node,
-        scrape::{Labels, Scrape},
-    },
-    image::WORKLOAD,
+    agent,
+    cluster::{Cluster, text},
+    node,
+    scrape::{Labels, Scrape},
 };
 
 /// How long something may take that takes some seconds on an idle machine.
@@ -197,7 +196,7 @@ impl<'a> Context<'a> {
             self.cluster.wait(&format!("{pod}'s log has an act"), LIMIT, || {
                 let args = ["logs", "--follow", pod, "--container", container];
                 let mut follower = self.cluster.kubectl_child(&args)?;
-                let output = follower.stdout.take().context("kubectl logs without an output")?;
+                let output = follower.take_stdout().context("kubectl logs without an output")?;
                 let mut lines = BufReader::new(output);
                 let mut text = String::new();
                 while lines.read_line(&mut text).context("kubectl logs")? > 0 {
@@ -205,7 +204,7 @@ impl<'a> Context<'a> {
                         return Ok(Some((follower, lines, text)));
                     }
                 }
-                follower.wait().context("kubectl logs")?;
+                follower.wait(LIMIT)?;
                 Ok(None)
             })?;
         act()?;
@@ -214,7 +213,7 @@ impl<'a> Context<'a> {
                 break;
             }
         }
-        follower.wait().context("kubectl logs")?;
+        follower.wait(LIMIT)?;
         Ok(Acts::parse(&text))
     }
 
@@ -248,7 +247,7 @@ impl<'a> Context<'a> {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            crate::e2e::interrupt::check()?;
+            stop::check()?;
             self.cluster.check()?;
             if Instant::now() >= deadline {
                 return Err(error.context(format!("for {} s", LIMIT.as_secs())));

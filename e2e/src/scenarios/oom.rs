@@ -4,10 +4,11 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{
-    Figure, Scenario, When,
     context::{Context, and, container, main_container, want, with},
+    figure::Figure,
+    scenario::{Scenario, When},
 };
-use crate::e2e::cluster::text;
+use crate::cluster::text;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("oom-of-the-container", of_the_container),

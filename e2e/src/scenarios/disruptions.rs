@@ -4,10 +4,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    Figure, Scenario,
     context::{Context, main_container},
+    figure::Figure,
+    scenario::Scenario,
 };
-use crate::e2e::cluster::text;
+use crate::cluster::text;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("evicted-by-the-api", by_the_api),

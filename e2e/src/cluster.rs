@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -17,7 +16,6 @@ use serde_json::Value;
 use super::{
     binaries::Binaries,
     control_plane::{self, ControlPlane},
-    interrupt,
     netns::Namespace,
     node::{self, Archive, Node, Options, Output},
     pki::Pki,
@@ -25,7 +23,7 @@ use super::{
     rootfs::Disk,
     steps::Steps,
 };
-use crate::{child::Child, paths};
+use xtask::{child::Child, http, paths, shell, stop};
 
 /// How often something that is waited for is looked at: a start of kubectl takes a CPU 0.2 s.
 const POLL: Duration = Duration::from_millis(500);
@@ -80,7 +78,7 @@ impl Cluster {
         steps.begin("certificates, and the node's disk");
         let pki = Pki::new(&dir.join("pki"))?;
         let disk = node::disk(options, binaries, &pki, images)?;
-        interrupt::check()?;
+        stop::check()?;
 
         steps.begin("network, control plane, power on");
         let names = Namespace::new()?;
@@ -106,7 +104,7 @@ impl Cluster {
             dir,
         };
         let result = cluster.bring_up(&disk, options, steps);
-        if result.is_err() && !interrupt::asked() {
+        if result.is_err() && !stop::asked() {
             cluster.save_logs();
         }
         result.map(|()| cluster)
@@ -117,7 +115,7 @@ impl Cluster {
         self.wait_api()?;
         steps.begin("node: boots, and takes a command");
         if let Err(error) = self.wait_boot() {
-            interrupt::check()?;
+            stop::check()?;
             // Software emulation loses a boot now and then: repeated, once.
             println!("{error:#}: once more");
             let mut node = self.node();
@@ -149,7 +147,7 @@ impl Cluster {
             if let Some(found) = look().with_context(|| format!("waiting until {what}"))? {
                 return Ok(found);
             }
-            interrupt::check()?;
+            stop::check()?;
             self.check()?;
             if Instant::now() >= deadline {
                 bail!("after {} s it is still not so that {what}", limit.as_secs());
@@ -185,7 +183,7 @@ impl Cluster {
 
     /// The Pods of a namespace that have a label.
     pub(crate) fn pods(&self, namespace: &str, selector: &str) -> Result<Value> {
-        let selector = crate::http::escape(selector);
+        let selector = http::escape(selector);
         let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}");
         self.read(&path)?.with_context(|| format!("nothing at {path}"))
     }
@@ -197,24 +195,11 @@ impl Cluster {
 
     /// `kubectl` with something on its standard input.
     pub(crate) fn kubectl_with(&self, args: &[&str], input: &str) -> Result<String> {
-        let what = || format!("kubectl {}", args.join(" "));
         let mut command = Command::new(&self.kubectl);
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(args);
         // Discovery is cached here, not in the user's home.
         command.arg("--cache-dir").arg(self.dir.join("kubectl-cache"));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.names.enter(&mut command)?.spawn().with_context(what)?;
-        let mut stdin = child.stdin.take().with_context(what)?;
-        // One that fails early does not read it: its complaint says more than a broken pipe.
-        let written = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output().with_context(what)?;
-        if !output.status.success() {
-            let complaint = String::from_utf8_lossy(&output.stderr);
-            bail!("{}: {}: {}", what(), output.status, complaint.trim());
-        }
-        written.with_context(what)?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        shell::output_with(self.names.enter(&mut command)?, input)
     }
 
     /// Removes what a scenario of this name has left.
@@ -225,12 +210,11 @@ impl Cluster {
     }
 
     /// Starts `kubectl`, whose output the caller reads.
-    pub(crate) fn kubectl_child(&self, args: &[&str]) -> Result<std::process::Child> {
+    pub(crate) fn kubectl_child(&self, args: &[&str]) -> Result<Child> {
         let mut command = Command::new(&self.kubectl);
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let child = self.names.enter(&mut command)?.spawn();
-        child.with_context(|| format!("kubectl {}", args.join(" ")))
+        Child::spawn("kubectl", self.names.enter(&mut command)?)
     }
 
     /// Runs a shell's command on the node, as root.
@@ -248,7 +232,7 @@ impl Cluster {
         let what = || format!("GET http://{server}{path}");
         let mut stream = self.connect(server).with_context(what)?;
         stream.set_read_timeout(Some(HTTP)).with_context(what)?;
-        crate::http::exchange(&mut stream, server, path).with_context(what)
+        http::exchange(&mut stream, server, path).with_context(what)
     }
 
     /// Makes a server in the cluster reachable at `listen`, as long as the proxy lives.

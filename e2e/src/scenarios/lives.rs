@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    Figure, Scenario,
     context::{Context, LIMIT, and, container, main_container, want},
+    figure::Figure,
+    scenario::Scenario,
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[

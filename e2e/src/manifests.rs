@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result, ensure};
 
 use super::{binaries::Binaries, cluster::Cluster};
-use crate::paths;
+use xtask::paths;
 
 /// Files for `kubectl apply -f`, the one that makes the namespace first.
 const FILES: [&str; 2] = ["deploy/daemonset.yaml", "deploy/podmonitor.yaml"];

@@ -9,7 +9,7 @@ mod agent;
 mod binaries;
 mod cluster;
 mod control_plane;
-mod interrupt;
+mod images;
 mod keep;
 mod manifests;
 mod netns;
@@ -22,29 +22,19 @@ mod scrape;
 mod smoke;
 mod steps;
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
+use clap::Parser;
 use nix::fcntl::{Flock, FlockArg};
+use xtask::{build, paths, stop};
 
-use self::{
-    binaries::Binaries,
-    cluster::Cluster,
-    node::{Archive, Options},
-    steps::Steps,
-};
-use crate::{
-    build::{self, Built},
-    image::{self, Image},
-    paths, shell,
-};
+use self::{binaries::Binaries, cluster::Cluster, node::Options, steps::Steps};
 
-/// The image of each Pod's sandbox, as `e2e/node/etc/containerd/config.toml` has it.
-const PAUSE: &str = "localhost/pause:1";
-
-/// Arguments of `cargo xtask e2e`.
-#[derive(clap::Args)]
-pub(crate) struct Args {
+/// Bring up a Kubernetes node in a virtual machine, and run the scenarios on it.
+#[derive(Parser)]
+#[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e")]
+struct Args {
     #[command(flatten)]
     options: Options,
     /// Leave it running, with the API on loopback, until Ctrl-C.
@@ -58,67 +48,32 @@ pub(crate) struct Args {
     on_node: Option<String>,
 }
 
-/// `cargo xtask e2e`
-pub(crate) fn command(args: &Args) -> Result<()> {
+fn main() -> ExitCode {
+    stop::exit_code(command(&Args::parse()))
+}
+
+fn command(args: &Args) -> Result<()> {
     if let Some(command) = &args.on_node {
         return keep::on_node(command);
     }
-    if let Some(why) = unfit() {
+    if let Some(why) = xtask::e2e::unfit() {
         bail!("{why}");
     }
-    run(args, &build::static_release()?)
+    stop::watch(stop::GRACE)?;
+    run(args)
 }
 
-/// Why no node can be made on this machine, if so.
-pub(crate) fn unfit() -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some(
-            "a network namespace and debootstrap need root: sudo env \"PATH=$PATH\" cargo xtask …"
-                .to_owned(),
-        );
-    }
-    if shell::find("go").is_none() {
-        return Some(
-            "Kubernetes and containerd are built with Go, which is not installed here; the version \
-             that they need is in e2e/kubernetes/go.mod and e2e/containerd/go.mod"
-                .to_owned(),
-        );
-    }
-    let arch = std::env::consts::ARCH;
-    (arch != "x86_64").then(|| format!("the node is x86_64, and this machine is {arch}"))
-}
-
-/// All scenarios on a usual node, for `cargo xtask test`.
-pub(crate) fn check_usual(built: &Built) -> Result<()> {
-    run(&Args { options: Options::default(), keep: false, only: Vec::new(), on_node: None }, built)
-}
-
-/// What may differ on a node whose kubelet makes the cgroups itself and lets an OOM kill one process.
-pub(crate) fn check_unusual(built: &Built) -> Result<()> {
-    let options = Options {
-        cgroup_driver: "cgroupfs".to_owned(),
-        single_process_oom_kill: true,
-        ..Options::default()
-    };
-    let only = ["oom-of-", "stop-clean", "life-with-init", "life-of-a-static-pod"];
-    let only = only.map(str::to_owned).to_vec();
-    run(&Args { options, keep: false, only, on_node: None }, built)
-}
-
-fn run(args: &Args, built: &Built) -> Result<()> {
+fn run(args: &Args) -> Result<()> {
+    let built = build::static_release()?;
     let _lock = lock()?;
     let mut steps = Steps::new();
     steps.begin("programs and images");
     let binaries = binaries::fetch()?;
-    let agent = image::agent(&built.agent, image::AGENT)?;
-    let mut images = image::workloads(&build::static_workload()?)?;
-    images.extend([agent, pause(&binaries)?]);
-    let images = [Archive { name: "all", bytes: image::archive(&images)? }];
-    interrupt::watch()?;
+    let images = [images::archive(&built, &binaries)?];
     let cluster = Cluster::start(&args.options, &binaries, &images, &mut steps)?;
     let result = checks(&cluster, &binaries, args, &mut steps);
     steps.end();
-    if result.is_err() && !interrupt::asked() {
+    if result.is_err() && !stop::asked() {
         cluster.save_logs();
     }
     let (agent, result) = match result {
@@ -129,7 +84,7 @@ fn run(args: &Args, built: &Built) -> Result<()> {
         Ok(()) => println!("Kubernetes {}, Linux {}", binaries.version, cluster.kernel()),
         Err(error) => println!("FAILED: {error:#}"),
     }
-    if args.keep && !interrupt::asked() {
+    if args.keep && !stop::asked() {
         keep::run(&cluster, &binaries, agent)?;
     }
     let logs = cluster.dir().to_owned();
@@ -168,18 +123,4 @@ fn lock() -> Result<Flock<fs::File>> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno).with_context(
         || format!("another e2e of this work tree runs (it holds {})", path.display()),
     )
-}
-
-fn pause(binaries: &Binaries) -> Result<Image> {
-    let program = &binaries.pause;
-    let bytes = fs::read(program).with_context(|| format!("read {}", program.display()))?;
-    Ok(Image {
-        name: PAUSE.to_owned(),
-        files: vec![image::File::program("pause", bytes)],
-        config: image::Config {
-            user: "65535:65535".to_owned(),
-            entrypoint: vec!["/pause".to_owned()],
-            ..image::Config::default()
-        },
-    })
 }

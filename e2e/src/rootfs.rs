@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{apt, paths, setup, shell};
+use xtask::{apt, paths, shell};
 
 /// The Debian that the node runs.
 const SUITE: &str = "trixie";
@@ -114,7 +114,7 @@ pub(crate) fn debian() -> Result<PathBuf> {
     if fs::read_to_string(&stamp_file).is_ok_and(|it| it == stamp) && dir.is_dir() {
         return Ok(dir);
     }
-    let debootstrap = setup::program("debootstrap", "debootstrap")?;
+    let debootstrap = apt::program("debootstrap", "debootstrap")?;
     println!("setup: installing Debian {SUITE} into {} (1 to 2 minutes) …", dir.display());
     let _ = fs::remove_file(&stamp_file);
     remove(&dir)?;
@@ -179,7 +179,7 @@ pub(crate) fn disk(debian: &Path, files: &[File], units: &[(&str, &str)]) -> Res
         link(&format!("/etc/systemd/system/{unit}"), &wants.join(unit))?;
     }
     let _ = fs::remove_file(&image);
-    let mut mke2fs = Command::new(setup::program("mke2fs", "e2fsprogs")?);
+    let mut mke2fs = Command::new(apt::program("mke2fs", "e2fsprogs")?);
     // No journal: the disk is thrown away.
     mke2fs.args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"]).arg(&root).arg(&image).arg(DISK);
     shell::run_quiet(&mut mke2fs, "mke2fs")?;

@@ -9,13 +9,13 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    PAUSE,
     cluster::{Cluster, text},
+    images::PAUSE,
     node::{self, Options},
     scrape::Scrape,
     steps::Steps,
 };
-use crate::image::WORKLOAD;
+use xtask::image::WORKLOAD;
 
 /// How long a Pod may take to run, and to go.
 const LIMIT: Duration = Duration::from_secs(120);

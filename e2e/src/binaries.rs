@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{apt, paths, shell};
+use xtask::{apt, paths, shell};
 
 /// The suite whose etcd Kubernetes wants: it needs 3.5 (k8s.io/apiserver v0.37,
 /// pkg/storage/feature/feature_support_checker.go), and Debian 12 has 3.4.

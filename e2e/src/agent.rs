@@ -12,7 +12,7 @@ use super::{
     cluster::{Cluster, text},
     steps::Steps,
 };
-use crate::paths;
+use xtask::paths;
 
 const MANIFEST: &str = "deploy/daemonset.yaml";
 /// Its Pods, as the manifest labels them, and the port that they serve.

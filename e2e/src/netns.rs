@@ -3,18 +3,17 @@
 
 use std::{
     fs::File,
-    io::Write as _,
     net::{SocketAddr, TcpStream},
     os::unix::process::CommandExt as _,
-    process::{Command, Stdio},
+    process::Command,
     thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::setup;
+use xtask::{apt, shell};
 
 /// A network namespace.
 pub(crate) struct Namespace {
@@ -55,18 +54,9 @@ impl Namespace {
 
     /// Runs these commands of `ip`, one a line.
     pub(crate) fn ip(&self, batch: &str) -> Result<()> {
-        let mut command = Command::new(setup::program("ip", "iproute2")?);
-        command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.enter(&mut command)?.spawn().context("start ip -batch")?;
-        let mut stdin = child.stdin.take().context("ip's standard input")?;
-        stdin.write_all(batch.as_bytes()).context("write to ip -batch")?;
-        drop(stdin);
-        let output = child.wait_with_output().context("wait for ip -batch")?;
-        if !output.status.success() {
-            let complaint = String::from_utf8_lossy(&output.stderr);
-            bail!("ip -batch of {batch:?}: {}: {}", output.status, complaint.trim());
-        }
-        Ok(())
+        let mut command = Command::new(apt::program("ip", "iproute2")?);
+        let done = shell::output_with(self.enter(command.args(["-batch", "-"]))?, batch);
+        done.map(drop).with_context(|| format!("ip -batch of {batch:?}"))
     }
 
     /// Connects from within to `server`; the connection can be used from anywhere.

@@ -1,0 +1,103 @@
+//! Podvitals' own tasks. Each command installs what it lacks, says so, and then does its work.
+//!
+//! One file per command; the nouns they share have files of their own: `child` (processes) and
+//! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what Debian serves), `qemu`, `initramfs`,
+//! `cgroup`, `http`, `demo`. The public ones serve the crate `e2e` too.
+
+pub mod apt;
+mod bench;
+pub mod build;
+mod cgroup;
+pub mod child;
+mod demo;
+mod deploy;
+pub mod e2e;
+mod groups;
+pub mod http;
+pub mod image;
+mod initramfs;
+mod kernels;
+mod licences;
+mod names;
+mod object;
+pub mod paths;
+mod prometheus;
+pub mod qemu;
+mod run;
+mod setup;
+pub mod shell;
+pub mod steps;
+pub mod stop;
+mod table;
+mod test;
+mod vm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+const AFTER_HELP: &str = "\
+What is missing is installed first (Debian and its like, as root) or named.
+
+Environment:
+  AGENT_EBPF_OBJECT  take the eBPF objects in this folder instead of building them
+  PODVITALS_CACHE    where kernels and tools are kept (default: .cache in the work tree)
+
+Examples:
+  cargo xtask run                       watch this machine's containers, or a demo's
+  cargo xtask test --quick              before a commit
+  cargo xtask test                      what CI runs
+  cargo xtask vm --kernel all           every supported kernel under QEMU
+  cargo xtask e2e --keep                a real Kubernetes node to try the agent on
+  cargo xtask build --static            the binary that is shipped";
+
+/// Podvitals' own tasks: set-up, build, run, test, kernels, benchmarks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install everything the other commands would install on their own.
+    Setup(setup::Args),
+    /// Build the eBPF object and the agent that embeds it.
+    Build(build::Args),
+    /// Build and start the agent on this machine, on a demo if it has no container.
+    Run(run::Args),
+    /// Write the agent's container image as an archive, and check it.
+    Image(image::Args),
+    /// Run every check that CI runs, and end with a table of them.
+    Test(test::Args),
+    /// Boot Linux kernels under QEMU and run the scenarios in each.
+    Vm(vm::Args),
+    /// Bring up a Kubernetes node in a virtual machine, and run the scenarios on it.
+    E2e(e2e::Args),
+    /// Hold the demo's scrape against promtool and a real Prometheus.
+    Metrics(prometheus::Args),
+    /// Measure, and print a table.
+    Bench(bench::Args),
+}
+
+/// The command line: runs the task that it names.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    stop::exit_code(stop::watch(stop::GRACE).and_then(|()| task(cli)))
+}
+
+fn task(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Setup(args) => setup::command(&args),
+        Command::Build(args) => build::command(&args),
+        Command::Run(args) => run::command(&args),
+        Command::Image(args) => image::command(&args),
+        Command::Test(args) => test::command(&args),
+        Command::Vm(args) => vm::command(&args),
+        Command::E2e(args) => e2e::command(&args),
+        Command::Metrics(args) => prometheus::command(&args),
+        Command::Bench(args) => bench::command(&args),
+    }
+}
