@@ -29,7 +29,7 @@ const LOG_LINES: usize = 40;
 pub struct Agent {
     child: Child,
     address: SocketAddr,
-    log: PathBuf,
+    log: Option<PathBuf>,
     started: Instant,
     /// Time from its start until it was ready.
     pub ready_after: Duration,
@@ -38,23 +38,22 @@ pub struct Agent {
 /// Where a process writes its output.
 #[derive(Clone, Copy, Debug)]
 pub enum Output<'a> {
-    /// To this file, at its end: errors show the last lines.
-    Log(&'a Path),
+    /// To the file `agent-<port>.log` in this folder, at its end: errors show the last lines.
+    LogIn(&'a Path),
     /// Where this process writes.
     Inherited,
 }
 
 impl Agent {
     /// Starts a command at a free port, which it is told by [`LISTEN_FLAG`], and waits until it is
-    /// ready. The log has its port in the name.
+    /// ready.
     ///
     /// # Errors
     /// If it is not ready within `limit`, or ends: with the end of its log.
     pub fn start(command: &mut Command, log_dir: &Path, limit: Duration) -> Result<Self> {
         let address = http::free_address()?;
         command.arg(format!("{LISTEN_FLAG}={address}"));
-        let log = log_dir.join(format!("agent-{}.log", address.port()));
-        let mut agent = Self::spawn(command, address, Output::Log(&log))?;
+        let mut agent = Self::spawn(command, address, Output::LogIn(log_dir))?;
         agent.wait_ready(limit)?;
         Ok(agent)
     }
@@ -65,18 +64,20 @@ impl Agent {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn(command: &mut Command, address: SocketAddr, output: Output<'_>) -> Result<Self> {
-        let mut path = PathBuf::new();
-        if let Output::Log(log) = output {
+        let log = match output {
+            Output::Inherited => None,
+            Output::LogIn(dir) => Some(dir.join(format!("agent-{}.log", address.port()))),
+        };
+        if let Some(log) = &log {
             let file = File::options().create(true).append(true).open(log);
             let file = file.with_context(|| format!("make {}", log.display()))?;
             command.stdout(file.try_clone().context("duplicate the log")?).stderr(file);
-            log.clone_into(&mut path);
         }
         command.stdin(Stdio::null());
         let name = command.get_program().to_string_lossy().into_owned();
         let child = Child::spawn_with(name, command, Signal::SIGKILL)?;
         let started = Instant::now();
-        Ok(Self { child, address, log: path, started, ready_after: Duration::ZERO })
+        Ok(Self { child, address, log, started, ready_after: Duration::ZERO })
     }
 
     /// Waits until its `/readyz` answers 200.
@@ -129,20 +130,23 @@ impl Agent {
         self.child.pid()
     }
 
-    /// The file with its log.
-    #[must_use]
-    pub fn log(&self) -> &Path {
-        &self.log
+    /// Its log so far, whole.
+    ///
+    /// # Errors
+    /// If it writes none of its own, or that cannot be read.
+    pub fn log(&self) -> Result<String> {
+        let path = self.log.as_ref().context("it has no log of its own")?;
+        let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// The last lines of its log, for a message.
     #[must_use]
     pub fn log_end(&self) -> String {
-        if self.log.as_os_str().is_empty() {
-            return "its log is above".to_owned();
-        }
-        let text = fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = match self.log() {
+            Ok(text) => text,
+            Err(error) => return format!("{error:#}"),
+        };
         let lines: Vec<_> = text.lines().collect();
         let from = lines.len().saturating_sub(LOG_LINES);
         format!("its log ends:\n{}", lines.get(from..).unwrap_or_default().join("\n"))
@@ -247,9 +251,8 @@ mod tests {
                 write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
             }
         });
-        let log = dir.path().join("log");
         let mut command = sh("trap 'echo bye; exit 7' TERM; while :; do sleep 0.01; done");
-        let mut agent = Agent::spawn(&mut command, address, Output::Log(&log)).unwrap();
+        let mut agent = Agent::spawn(&mut command, address, Output::LogIn(dir.path())).unwrap();
         agent.wait_ready(LIMIT).unwrap();
         assert!(agent.ready_after >= POLL && agent.ended().unwrap().is_none());
         assert_eq!(agent.stop(LIMIT).unwrap().code(), Some(7));
