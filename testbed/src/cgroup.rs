@@ -180,6 +180,20 @@ impl Cgroup {
         Ok(Self { dir })
     }
 
+    /// Makes one for a test, below the mount point; `None`, with the reason printed, where that
+    /// cannot be done.
+    #[must_use]
+    pub fn for_test(name: &str) -> Option<Self> {
+        let dir = mount().map(|at| at.join(format!("podvitals-{name}-{}", std::process::id())));
+        match dir.and_then(Self::make) {
+            Ok(cgroup) => Some(cgroup),
+            Err(error) => {
+                println!("SKIPPED: {error:#}");
+                None
+            }
+        }
+    }
+
     /// Its directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -196,21 +210,9 @@ impl Drop for Cgroup {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::child::{Child, command};
-
-    /// A cgroup for a test; `None`, with the reason printed, where none can be made.
-    pub(crate) fn own(name: &str) -> Option<Cgroup> {
-        let dir = mount().map(|at| at.join(format!("testbed-{name}-{}", std::process::id())));
-        match dir.and_then(Cgroup::make) {
-            Ok(cgroup) => Some(cgroup),
-            Err(error) => {
-                println!("SKIPPED: {error:#}");
-                None
-            }
-        }
-    }
 
     #[test]
     fn the_mount_is_found_in_all_layouts() {
@@ -235,7 +237,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_runs_in_a_cgroup_goes_with_it() {
-        let Some(root) = own("removal") else { return };
+        let Some(root) = Cgroup::for_test("removal") else { return };
         let inner = root.dir().join("inner");
         make(&inner).unwrap();
         assert_eq!(id(&inner).unwrap(), fs::metadata(&inner).unwrap().ino());

@@ -261,7 +261,7 @@ fn split_mix(seed: u64, count: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cgroup::tests::own;
+    use crate::cgroup::Cgroup;
 
     #[test]
     fn ids_have_their_length_and_differ() {
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_tree_has_the_kubelets_shape_and_goes() {
-        let Some(root) = own("tree") else { return };
+        let Some(root) = Cgroup::for_test("tree") else { return };
         let logs = tempfile::tempdir().unwrap();
         let tree = Tree::make(root.dir(), logs.path(), "shop").unwrap();
         Tree::make(root.dir(), logs.path(), "shop").unwrap_err();
