@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails here fails it")]
 
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn podvitals(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_podvitals"))
+    testbed::child::command(env!("CARGO_BIN_EXE_podvitals"))
         .args(arguments)
         // The machine that runs the tests may have settings of its own.
         .env_remove("PODVITALS_CGROUP_ROOT")

@@ -2,7 +2,55 @@
 
 use std::path::PathBuf;
 
-use crate::rows::Name;
+/// The rows by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Name {
+    /// Reading the figures of 500 cgroups.
+    Files,
+    /// 20,000 series as text.
+    Encode,
+    /// A scrape of 500 containers.
+    Scrape,
+    /// Where the time of a scrape goes.
+    Parts,
+    /// From the start to the first good scrape.
+    Start,
+    /// 200,000 records a second.
+    Events,
+    /// From the signal to user space.
+    Urgent,
+    /// Forks of a watched load.
+    Storm,
+    /// Shutdown times against pidfd.
+    Shutdown,
+    /// 10 to 2000 containers.
+    Growth,
+    /// Many scrapes, many containers that come and go.
+    Memory,
+    /// The size of the binary.
+    Binary,
+    /// cAdvisor over the same containers.
+    Cadvisor,
+}
+
+impl Name {
+    /// All of them, in the order of the report.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Files,
+        Self::Encode,
+        Self::Scrape,
+        Self::Parts,
+        Self::Start,
+        Self::Events,
+        Self::Urgent,
+        Self::Storm,
+        Self::Shutdown,
+        Self::Growth,
+        Self::Memory,
+        Self::Cadvisor,
+        Self::Binary,
+    ];
+}
 
 /// Arguments of `bench run`.
 #[derive(clap::Args)]

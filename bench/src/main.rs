@@ -5,8 +5,6 @@
 
 mod cgroups;
 mod context;
-mod exposition;
-mod http;
 mod report;
 mod rows;
 mod server;

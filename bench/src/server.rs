@@ -1,37 +1,38 @@
 //! A process under measurement that serves metrics on loopback.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
+use anyhow::{Context as _, Result, ensure};
 use nix::time::{clock_getcpuclockid, clock_gettime};
-use nix::unistd::Pid;
+use testbed::agent::{Agent, LISTEN_FLAG, Output};
+use testbed::http;
+use testbed::scrape::Scrape;
 
 use crate::cgroups::Node;
 use crate::context::Args;
-use crate::exposition::Exposition;
-use crate::http::{self, Headers};
 
 /// How long a start may take, and an orderly end.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a start is looked at.
 const POLL: Duration = Duration::from_millis(2);
+/// How long a GET may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The headers of a GET.
+pub(crate) type Headers = &'static [(&'static str, &'static str)];
+
+/// Who asks so is a scraper.
+pub(crate) const SCRAPER: (&str, &str) = ("X-Prometheus-Scrape-Timeout-Seconds", "10");
+
+/// Plain text, as Prometheus asks for it.
+pub(crate) const TEXT: Headers = &[("Accept", "text/plain;version=0.0.4"), SCRAPER];
 
 /// It is ended when dropped.
 pub(crate) struct Server {
-    child: Child,
-    pid: Pid,
-    address: SocketAddr,
-    log: PathBuf,
+    agent: Agent,
     _folder: tempfile::TempDir,
-    /// From its start to the first scrape that had what was asked for.
-    pub(crate) ready_after: Duration,
 }
 
 impl Server {
@@ -43,7 +44,7 @@ impl Server {
         command.arg("--cgroup.root").arg(node.root());
         command.arg("--pods.log-dir").arg(node.log_dir());
         command.args(more);
-        let mut server = Self::spawn(&mut command, "--web.listen-address")?;
+        let mut server = Self::spawn(&mut command, LISTEN_FLAG)?;
         server.wait(|body| {
             let shown = |line: &&str| line.starts_with("podvitals_container_start_time_seconds{");
             body.lines().filter(shown).count() >= wanted
@@ -60,75 +61,55 @@ impl Server {
 
     /// One that nobody has looked at yet.
     pub(crate) fn spawn(command: &mut Command, flag: &str) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
-        let address = listener.local_addr().context("find a free port")?;
-        drop(listener);
+        let address = http::free_address()?;
         command.arg(format!("{flag}={address}"));
         let folder = tempfile::tempdir().context("make a folder for a log")?;
-        let log = folder.path().join("log");
-        let file = File::create(&log).context("create a log")?;
-        command.stdin(Stdio::null()).stdout(file.try_clone().context("share a log")?).stderr(file);
-        // SAFETY: between fork and exec only one system call is made: no allocation, no lock.
-        unsafe {
-            command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?));
-        }
-        let child =
-            command.spawn().with_context(|| format!("start {:?}", command.get_program()))?;
-        let pid = Pid::from_raw(i32::try_from(child.id()).context("a pid beyond i32")?);
-        Ok(Self { child, pid, address, log, _folder: folder, ready_after: Duration::ZERO })
+        let agent = Agent::spawn(command, address, Output::LogIn(folder.path()))?;
+        Ok(Self { agent, _folder: folder })
     }
 
     /// Waits for a scrape that is as wanted.
     pub(crate) fn wait(&mut self, good: impl Fn(&str) -> bool) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().context("wait for a child")? {
-                bail!("it ended at its start: {status}: {}", self.log_end());
-            }
-            let answer = http::get(self.address, "/metrics");
-            if answer.as_ref().is_ok_and(|body| good(body)) {
-                self.ready_after = start.elapsed();
-                return Ok(());
-            }
-            if start.elapsed() > PATIENCE {
-                let why = answer.err().map_or("not all is shown".into(), |e| format!("{e:#}"));
-                bail!("not ready after {PATIENCE:?}: {why}: {}", self.log_end());
-            }
-            std::thread::sleep(POLL);
-        }
+        let mut answer = Vec::new();
+        self.agent.wait_until(PATIENCE, POLL, |address| {
+            http::get_into(address, "/metrics", TEXT, TIMEOUT, &mut answer)?;
+            ensure!(good(body(&answer)?), "not all is shown");
+            Ok(())
+        })
     }
 
-    fn log_end(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines.get(lines.len().saturating_sub(5)..).unwrap_or_default().join("\n")
+    /// From its start to the first scrape that had what was asked for.
+    pub(crate) fn ready_after(&self) -> Duration {
+        self.agent.ready_after
     }
 
     /// The body of one scrape.
     pub(crate) fn scrape(&self) -> Result<String> {
-        http::get(self.address, "/metrics")
+        let mut answer = Vec::new();
+        self.get_into(TEXT, &mut answer)?;
+        body(&answer).map(str::to_owned)
     }
 
     /// How long one scrape takes, into a buffer that is there already.
     pub(crate) fn time_scrape(&self, answer: &mut Vec<u8>) -> Result<Duration> {
         let start = Instant::now();
-        self.get_into(&Headers::TEXT, answer)?;
+        self.get_into(TEXT, answer)?;
         Ok(start.elapsed())
     }
 
     /// One scrape in some format and coding, all of the answer.
-    pub(crate) fn get_into(&self, headers: &Headers<'_>, answer: &mut Vec<u8>) -> Result<()> {
-        http::get_into(self.address, "/metrics", headers, answer)
+    pub(crate) fn get_into(&self, headers: Headers, answer: &mut Vec<u8>) -> Result<()> {
+        http::get_into(self.agent.address(), "/metrics", headers, TIMEOUT, answer)
     }
 
-    /// One scrape, understood.
-    pub(crate) fn read(&self) -> Result<Exposition> {
-        Exposition::parse(&self.scrape()?)
+    /// One scrape of the agent, understood.
+    pub(crate) fn read(&self) -> Result<Scrape> {
+        Scrape::parse(&self.scrape()?)
     }
 
     /// CPU time of all its threads, those that have ended included.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let clock = clock_getcpuclockid(self.pid).context("clock_getcpuclockid")?;
+        let clock = clock_getcpuclockid(self.agent.pid()?).context("clock_getcpuclockid")?;
         Ok(clock_gettime(clock).context("clock_gettime of a process")?.into())
     }
 
@@ -148,7 +129,7 @@ impl Server {
     }
 
     fn status(&self, field: &str) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.pid);
+        let path = format!("/proc/{}/status", self.agent.pid()?);
         let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
         let value = text.lines().find_map(|line| line.strip_prefix(field));
         let value = value.and_then(|value| value.trim().strip_suffix(" kB"));
@@ -158,20 +139,13 @@ impl Server {
 
     /// Ends it as a node would.
     pub(crate) fn stop(mut self) -> Result<()> {
-        kill(self.pid, Signal::SIGTERM).context("SIGTERM")?;
-        let start = Instant::now();
-        while self.child.try_wait().context("wait for a child")?.is_none() {
-            ensure!(start.elapsed() < PATIENCE, "it did not heed SIGTERM");
-            std::thread::sleep(POLL);
-        }
-        Ok(())
+        self.agent.stop(PATIENCE).map(drop)
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // After an orderly stop both fail: it has been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The body of a whole answer.
+fn body(answer: &[u8]) -> Result<&str> {
+    let answer = str::from_utf8(answer).context("the answer is not UTF-8")?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
+    Ok(body)
 }

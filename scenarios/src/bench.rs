@@ -6,11 +6,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use nix::sys::signal::Signal;
+use testbed::agent::scrape;
+use testbed::scrape::Key;
 
-use crate::agent::{Plan, scrape};
+use crate::agent::Plan;
 use crate::cases::SHAPES;
-use crate::container::{Container, Key, Node};
-use crate::run::{Scratch, clean_on_signal};
+use crate::container::{Container, Node};
+use crate::scratch::{Scratch, clean_on_signal};
 use crate::signal::RUNTIME;
 use crate::witness::seconds_between;
 

@@ -16,8 +16,8 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::utsname::uname;
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::{Pid, getpid, sync};
+use testbed::cgroup;
 
-use crate::container::turn_on_controllers;
 use crate::process::SELF_EXE;
 
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
@@ -65,7 +65,7 @@ fn set_up() -> Result<()> {
     // As root of an initramfs would have it.
     set_mode("/tmp", 0o1777)?;
     loopback_up()?;
-    turn_on_controllers(Path::new(CGROUP_ROOT))?;
+    cgroup::turn_on_controllers(Path::new(CGROUP_ROOT))?;
     for resource in [Resource::RLIMIT_MEMLOCK, Resource::RLIMIT_CORE] {
         let limit = if resource == Resource::RLIMIT_CORE { 0 } else { RLIM_INFINITY };
         setrlimit(resource, limit, limit).with_context(|| format!("setrlimit({resource:?})"))?;

@@ -9,7 +9,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 use clap::Args;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 /// The capabilities that the Pod asks for.
@@ -41,8 +41,6 @@ pub(crate) fn run(args: &LaunchArgs) -> Result<()> {
     if args.user != 0 {
         drop_to(args.user, !args.no_capabilities)?;
     }
-    // The runner blocks the signals that it waits for, and a mask outlives exec.
-    SigSet::empty().thread_set_mask().context("unblocking signals")?;
     // With the runner gone, nobody would stop the agent. A change of user would clear this.
     prctl::set_pdeathsig(Signal::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
     let (program, rest) = args.command.split_first().context("no command")?;

@@ -130,7 +130,8 @@ impl<'a> Spawn<'a> {
     }
 }
 
-/// The child's way to its program. Exit status 125: it could not join the cgroup; 127: no exec.
+/// The child's way to its program. Exit status 124: its signals are not the default; 125: it could
+/// not join the cgroup; 127: no exec.
 ///
 /// # Safety
 /// Only for a child of `clone3` without `CLONE_VM`; the pointers must be valid and NUL-terminated.
@@ -142,12 +143,11 @@ unsafe fn child(
     argv: *const *const libc::c_char,
     env: *const *const libc::c_char,
 ) -> ! {
-    // SAFETY: system calls on the caller's valid pointers; the signal set is initialised by
-    // `sigemptyset` before it is used.
+    // SAFETY: system calls on the caller's valid pointers.
     unsafe {
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        if testbed::child::reset_signals().is_err() {
+            libc::_exit(124);
+        }
         if procs_fd >= 0 && libc::write(procs_fd, c"0".as_ptr().cast(), 1) != 1 {
             libc::_exit(125);
         }

@@ -9,12 +9,12 @@ use clap::Args;
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
+use testbed::runner::{Outcome, Report};
 
 use crate::container::{Container, Node};
 use crate::host::{Host, Met, Need};
 use crate::process::Process;
-use crate::report::{Outcome, Report};
-use crate::run::{Scratch, clean_on_signal};
+use crate::scratch::{Scratch, clean_on_signal};
 use crate::signal::RUNTIME;
 use crate::witness::seconds_between;
 
@@ -83,26 +83,17 @@ pub(crate) fn run(args: &RehearseArgs) -> Result<bool> {
     let scratch = Scratch::make()?;
     let node = Node::make(&args.cgroup_root, &scratch.0.join("containers"))?;
     let report = Report::default();
-    let add = |name: &str, result: Result<String>| {
-        report.add(
-            name,
-            &match result {
-                Ok(figures) => Outcome::Ok(figures),
-                Err(error) => Outcome::Failed(error),
-            },
-        );
-    };
     for (name, work, wanted, least_ms) in WORKS {
-        add(name, one(&node, name, work, wanted, least_ms));
+        report.case(name, || one(&node, name, work, wanted, least_ms).into());
     }
-    add("pid-namespace", pid_namespace(&node));
-    add("stages", stages(&node));
+    report.case("pid-namespace", || pid_namespace(&node).into());
+    report.case("stages", || stages(&node).into());
     if Host::read(&node.burstable())?.has(Need::Memory) == Met::Yes {
-        add("oom", oom(&node, &["--hog"], "1", 1));
-        add("oom-group", oom(&node, &["--child-hog"], "1", 2));
-        add("oom-child", oom(&node, &["--child-hog"], "0", 1));
+        report.case("oom", || oom(&node, &["--hog"], "1", 1).into());
+        report.case("oom-group", || oom(&node, &["--child-hog"], "1", 2).into());
+        report.case("oom-child", || oom(&node, &["--child-hog"], "0", 1).into());
     } else {
-        report.add("oom", &Outcome::Skipped("no memory controller".into()));
+        report.case("oom", || Outcome::Skipped("no memory controller".into()));
     }
     let counts = report.counts();
     println!("{counts}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent::kernel::cgroup_mount;
 use anyhow::{Context as _, Result};
+use testbed::exposition::count_samples;
 
 use super::scrape;
 use crate::cgroups::Node;
@@ -40,7 +41,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
         }
     }
     for (server, (.., series)) in servers.iter().zip(&mut measured) {
-        *series = server.scrape()?.lines().filter(|line| !line.starts_with('#')).count();
+        *series = count_samples(&server.scrape()?);
     }
     let steady = scrape::steady(&servers, args.pick(6, 1))?;
     let [mine, other] = &measured;

@@ -15,9 +15,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use prometheus::{Encoder as _, TextEncoder};
 use prometheus_client::encoding::text as client_text;
+use testbed::exposition::{Exposition, Format as TextFormat, Histogram, Kind, Labels, Sample};
 
 use crate::context::Args;
-use crate::exposition::{Exposition, Family, Labels, Sample};
 use crate::report::{Line, Verdict};
 use crate::stats::{Series, cpu_seconds};
 
@@ -32,14 +32,16 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let stats = NodeStats::default();
     let mut store = filled(&stats)?;
     let text = encode(&mut store, &stats).concat();
-    let shown = Exposition::parse(std::str::from_utf8(&text).context("not UTF-8")?)?;
+    let shown =
+        Exposition::parse(std::str::from_utf8(&text).context("not UTF-8")?, TextFormat::Text)?;
 
     let plain = plain::registry(&shown)?;
     let plain_text = plain::encode(&plain, 0)?;
-    same("prometheus", &shown, std::str::from_utf8(&plain_text).context("not UTF-8")?)?;
+    let read = std::str::from_utf8(&plain_text).context("not UTF-8")?;
+    same("prometheus", &shown, read, TextFormat::Text)?;
     let client = client::registry(&shown)?;
     let client_text = client::encode(&client, 0)?;
-    same("prometheus-client", &shown, &client_text)?;
+    same("prometheus-client", &shown, &client_text, TextFormat::OpenMetrics)?;
 
     let (mut a, mut b, mut c) = (Series::default(), Series::default(), Series::default());
     let mut floor = Series::default();
@@ -50,7 +52,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
         floor.push(cpu_seconds(|| copy(&text)));
     }
     let ratio = a.median() / c.median();
-    let what = format!("{} series, {} KiB", shown.len(), text.len() / 1024);
+    let what = format!("{} series, {} KiB", shown.samples().count(), text.len() / 1024);
     Ok(vec![
         Line::new(format!("{what}; prometheus-client"), a.ms())
             .peer(c.ms())
@@ -176,8 +178,8 @@ fn figures(number: u64) -> Figures {
 }
 
 /// The same samples, whatever their order; a sum of times may differ in its last digit.
-fn same(who: &str, ours: &Exposition, text: &str) -> Result<()> {
-    let theirs = Exposition::parse(text).with_context(|| format!("the text of {who}"))?;
+fn same(who: &str, ours: &Exposition, text: &str, format: TextFormat) -> Result<()> {
+    let theirs = Exposition::parse(text, format).with_context(|| format!("the text of {who}"))?;
     let key = |sample: &Sample| (sample.name.clone(), sample.labels.clone());
     let mut rest: BTreeMap<_, _> = theirs.samples().map(|it| (key(it), it.value)).collect();
     for sample in ours.samples() {
@@ -189,47 +191,17 @@ fn same(who: &str, ours: &Exposition, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// A histogram's series, as the crates want to be told it.
-struct Histogram {
-    labels: Labels,
-    /// Upper bounds, without the last.
-    bounds: Vec<f64>,
-    count: u64,
-    sum: f64,
+/// The upper bounds that a crate is told: the infinite one it knows.
+fn bounds(histograms: &[Histogram]) -> Vec<f64> {
+    let buckets = histograms.first().map(|histogram| histogram.buckets.as_slice());
+    let bounds = buckets.unwrap_or_default().iter().map(|(bound, _)| *bound);
+    bounds.filter(|bound| bound.is_finite()).collect()
 }
 
-/// Takes a family of histograms apart.
-fn histograms(family: &Family) -> Result<Vec<Histogram>> {
-    let mut all: BTreeMap<Labels, Histogram> = BTreeMap::new();
-    for sample in &family.samples {
-        let mut labels = sample.labels.clone();
-        let le = labels.remove("le");
-        let histogram = all.entry(labels.clone()).or_insert_with(|| Histogram {
-            labels,
-            bounds: Vec::new(),
-            count: 0,
-            sum: 0.0,
-        });
-        if let Some(le) = le {
-            let le: f64 = le.parse().context("a bound")?;
-            if le.is_finite() {
-                histogram.bounds.push(le);
-            }
-        } else if sample.name.ends_with("_sum") {
-            histogram.sum = sample.value;
-        } else {
-            histogram.count = sample.value as u64;
-        }
-    }
-    Ok(all.into_values().collect())
-}
-
-impl Histogram {
-    /// All that were observed here took the same time.
-    fn observe(&self, mut observe: impl FnMut(f64)) {
-        for _ in 0..self.count {
-            observe(self.sum / self.count as f64);
-        }
+/// Observes what a histogram has: all that was observed here took the same time.
+fn observe(histogram: &Histogram, mut observe: impl FnMut(f64)) {
+    for _ in 0..histogram.count as u64 {
+        observe(histogram.sum / histogram.count);
     }
 }
 
@@ -241,7 +213,7 @@ mod plain {
 
     pub(super) fn registry(shown: &Exposition) -> Result<Registry> {
         let registry = Registry::new();
-        for family in &shown.0 {
+        for family in &shown.families {
             let (name, help) = (family.name.as_str(), "As it is in the catalogue.");
             let labels: Vec<&str> = family
                 .samples
@@ -253,19 +225,19 @@ mod plain {
             let values = |of: &Labels| -> Vec<String> {
                 labels.iter().map(|label| of.get(*label).cloned().unwrap_or_default()).collect()
             };
-            match family.kind.as_str() {
-                "histogram" => {
-                    let all = histograms(family)?;
-                    let bounds = all.first().map(|it| it.bounds.clone()).unwrap_or_default();
+            match family.kind {
+                Kind::Histogram => {
+                    let all = family.histograms()?;
+                    let bounds = bounds(&all);
                     let options = HistogramOpts::new(name, help).buckets(bounds);
                     let vec = HistogramVec::new(options, &labels)?;
                     for histogram in &all {
                         let one = vec.get_metric_with_label_values(&values(&histogram.labels))?;
-                        histogram.observe(|value| one.observe(value));
+                        observe(histogram, |value| one.observe(value));
                     }
                     registry.register(Box::new(vec))?;
                 }
-                "counter" => {
+                Kind::Counter => {
                     let vec = CounterVec::new(Opts::new(name, help), &labels)?;
                     for sample in &family.samples {
                         let one = vec.get_metric_with_label_values(&values(&sample.labels))?;
@@ -273,7 +245,7 @@ mod plain {
                     }
                     registry.register(Box::new(vec))?;
                 }
-                _ => {
+                Kind::Gauge => {
                     let vec = GaugeVec::new(Opts::new(name, help), &labels)?;
                     for sample in &family.samples {
                         vec.get_metric_with_label_values(&values(&sample.labels))?
@@ -321,20 +293,20 @@ mod client {
         let pairs = |labels: &Labels| -> Pairs {
             labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
         };
-        for family in &shown.0 {
+        for family in &shown.families {
             let (name, help) = (family.name.as_str(), "As it is in the catalogue");
-            match family.kind.as_str() {
-                "histogram" => {
-                    let all = histograms(family)?;
-                    let bounds = all.first().map(|it| it.bounds.clone()).unwrap_or_default();
+            match family.kind {
+                Kind::Histogram => {
+                    let all = family.histograms()?;
+                    let bounds = bounds(&all);
                     let vec = Vec_::<Pairs, Times, Bounds>::new_with_constructor(Bounds(bounds));
                     for histogram in &all {
                         let one = vec.get_or_create(&pairs(&histogram.labels));
-                        histogram.observe(|value| one.observe(value));
+                        observe(histogram, |value| one.observe(value));
                     }
                     registry.register(name, help, vec);
                 }
-                "counter" => {
+                Kind::Counter => {
                     let vec = Vec_::<Pairs, Counter<f64, AtomicU64>>::default();
                     for sample in &family.samples {
                         vec.get_or_create(&pairs(&sample.labels)).inc_by(sample.value);
@@ -342,7 +314,7 @@ mod client {
                     // It appends the end of the name itself.
                     registry.register(name.trim_end_matches("_total"), help, vec);
                 }
-                _ => {
+                Kind::Gauge => {
                     let vec = Vec_::<Pairs, Gauge<f64, AtomicU64>>::default();
                     for sample in &family.samples {
                         vec.get_or_create(&pairs(&sample.labels)).set(sample.value);

@@ -3,10 +3,11 @@
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use testbed::scrape::Scrape;
 
 use crate::cgroups::Node;
 use crate::context::Args;
@@ -105,11 +106,14 @@ fn send(server: &Server, target: Pid, rate: Option<f64>, time: Duration) -> Resu
     // A scrape drains the ring first. Those before may have had what came while they were made.
     server.scrape()?;
     let after = server.read()?;
-    let rise = |name: &str, label| (after.sum(name, label) - before.sum(name, label)) as u64;
+    let rise = |name: &str, label| {
+        let value = |scrape: &Scrape| scrape.value(name, &[label]);
+        Ok::<_, Error>((value(&after)? - value(&before)?) as u64)
+    };
     Ok(Outcome {
         produced,
-        consumed: rise("podvitals_events_received_total", Some(("kind", "signal"))),
-        dropped: rise("podvitals_events_lost_total", Some(("reason", "ring_full"))),
+        consumed: rise("events_received_total", ("kind", "signal"))?,
+        dropped: rise("events_lost_total", ("reason", "ring_full"))?,
         rate: produced as f64 / elapsed.as_secs_f64(),
         cpu,
     })

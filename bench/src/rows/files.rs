@@ -42,8 +42,11 @@ const FILES: [&str; 14] = [
 pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let mut node = Node::make(&args.cgroup_root)?;
     node.grow(CGROUPS)?;
-    let cgroups: Vec<(CgroupId, PathBuf)> =
-        node.containers.iter().map(|it| Ok((it.id()?, it.dir.clone()))).collect::<Result<_>>()?;
+    let cgroups: Vec<(CgroupId, PathBuf)> = node
+        .containers
+        .iter()
+        .map(|it| Ok((it.id()?, it.dir().to_owned())))
+        .collect::<Result<_>>()?;
     let (_, first) = cgroups.first().context("no cgroup")?;
     let files: Vec<&str> = FILES.into_iter().filter(|file| first.join(file).exists()).collect();
     let pressure: Vec<&str> =

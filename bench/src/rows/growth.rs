@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use agent::metrics::catalog::Scope;
 use anyhow::Result;
+use testbed::scrape::Scrape;
 
 use crate::cgroups::Node;
 use crate::context::Args;
-use crate::exposition::Exposition;
 use crate::report::{Line, Verdict};
 use crate::server::Server;
 use crate::stats::{Series, mib, three};
@@ -30,7 +30,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let sizes: &[usize] = args.pick(&[10, 100, 500, 1000, 2000], &[10, 100, 300]);
     let mut node = Node::make(&args.cgroup_root)?;
     let (mut measured, mut answer) = (Vec::new(), Vec::new());
-    let mut last = Exposition::default();
+    let mut last = Scrape::default();
     for size in sizes {
         node.grow(*size)?;
         let server = Server::agent(args, &node, &["--metrics.max-series", "1000000"])?;
@@ -39,8 +39,8 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
             times.push(server.time_scrape(&mut answer)?.as_secs_f64());
         }
         last = server.read()?;
-        let dropped = last.sum("podvitals_series_dropped_total", None)
-            + last.sum("podvitals_events_lost_total", None);
+        let dropped =
+            last.value("series_dropped_total", &[])? + last.value("events_lost_total", &[])?;
         let rss_bytes = server.rss_bytes()?;
         let line = Line::new(
             format!("{size} containers: RSS, series, scrape, cgroups"),
@@ -49,7 +49,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
                 mib(rss_bytes),
                 last.len(),
                 times.ms(),
-                last.sum("podvitals_cgroups_tracked", None)
+                last.value("cgroups_tracked", &[])?
             ),
         )
         .goal("nothing dropped", Verdict::count(dropped == 0.0))
@@ -81,7 +81,7 @@ fn bend(sizes: &[Size]) -> Result<Line> {
     .because("memory grows faster than the number of containers"))
 }
 
-fn budget(scrape: &Exposition) -> Vec<Line> {
+fn budget(scrape: &Scrape) -> Vec<Line> {
     BUDGET
         .into_iter()
         .map(|(scope, what, most)| {
@@ -101,14 +101,14 @@ fn budget(scrape: &Exposition) -> Vec<Line> {
 
 /// Series of the subject that has the most. Labels of a scope are those that all its series have,
 /// and those of a wider scope do not.
-fn most_of(scrape: &Exposition, scope: Scope) -> Option<u32> {
+fn most_of(scrape: &Scrape, scope: Scope) -> Option<u32> {
     let labels = scope.labels();
     let other = match scope {
         Scope::Workload => "pod",
         _ => "workload",
     };
     let mut counts: BTreeMap<Vec<&str>, u32> = BTreeMap::new();
-    for sample in scrape.samples() {
+    for sample in scrape.exposition().samples() {
         let info = sample.name == "podvitals_container_info";
         if sample.labels.contains_key(other) && !(info && scope == Scope::Container) {
             continue;

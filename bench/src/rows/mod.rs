@@ -21,76 +21,28 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::context::Args;
+use crate::context::{Args, Name};
 use crate::report::{Line, Report, Row};
-
-/// The rows by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Name {
-    /// Reading the figures of 500 cgroups.
-    Files,
-    /// 20,000 series as text.
-    Encode,
-    /// A scrape of 500 containers.
-    Scrape,
-    /// Where the time of a scrape goes.
-    Parts,
-    /// From the start to the first good scrape.
-    Start,
-    /// 200,000 records a second.
-    Events,
-    /// From the signal to user space.
-    Urgent,
-    /// Forks of a watched load.
-    Storm,
-    /// Shutdown times against pidfd.
-    Shutdown,
-    /// 10 to 2000 containers.
-    Growth,
-    /// Many scrapes, many containers that come and go.
-    Memory,
-    /// The size of the binary.
-    Binary,
-    /// cAdvisor over the same containers.
-    Cadvisor,
-}
 
 /// What measures a row.
 type Measure = fn(&Args) -> Result<Vec<Line>>;
 
-impl Name {
-    const ALL: [Self; 13] = [
-        Self::Files,
-        Self::Encode,
-        Self::Scrape,
-        Self::Parts,
-        Self::Start,
-        Self::Events,
-        Self::Urgent,
-        Self::Storm,
-        Self::Shutdown,
-        Self::Growth,
-        Self::Memory,
-        Self::Cadvisor,
-        Self::Binary,
-    ];
-
-    fn measure(self) -> (Measure, &'static str) {
-        match self {
-            Self::Files => (files::measure, files::HOW),
-            Self::Encode => (encode::measure, encode::HOW),
-            Self::Scrape => (scrape::measure, scrape::HOW),
-            Self::Parts => (parts::measure, parts::HOW),
-            Self::Start => (start::measure, start::HOW),
-            Self::Events => (events::measure, events::HOW),
-            Self::Urgent => (urgent::measure, urgent::HOW),
-            Self::Storm => (storm::measure, storm::HOW),
-            Self::Shutdown => (shutdown::measure, shutdown::HOW),
-            Self::Growth => (growth::measure, growth::HOW),
-            Self::Memory => (memory::measure, memory::HOW),
-            Self::Cadvisor => (cadvisor::measure, cadvisor::HOW),
-            Self::Binary => (binary::measure, binary::HOW),
-        }
+/// How a row is measured.
+fn measure(name: Name) -> (Measure, &'static str) {
+    match name {
+        Name::Files => (files::measure, files::HOW),
+        Name::Encode => (encode::measure, encode::HOW),
+        Name::Scrape => (scrape::measure, scrape::HOW),
+        Name::Parts => (parts::measure, parts::HOW),
+        Name::Start => (start::measure, start::HOW),
+        Name::Events => (events::measure, events::HOW),
+        Name::Urgent => (urgent::measure, urgent::HOW),
+        Name::Storm => (storm::measure, storm::HOW),
+        Name::Shutdown => (shutdown::measure, shutdown::HOW),
+        Name::Growth => (growth::measure, growth::HOW),
+        Name::Memory => (memory::measure, memory::HOW),
+        Name::Cadvisor => (cadvisor::measure, cadvisor::HOW),
+        Name::Binary => (binary::measure, binary::HOW),
     }
 }
 
@@ -104,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     for name in names {
         let label = format!("{name:?}").to_lowercase();
         let start = Instant::now();
-        let (measure, how) = name.measure();
+        let (measure, how) = measure(name);
         let lines = measure(args).with_context(|| format!("row {label}"))?;
         println!("{label}: {:.1} s", start.elapsed().as_secs_f64());
         report.rows.push(Row { name: label, how, lines });

@@ -5,14 +5,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use testbed::scrape::Scrape;
 
 use super::scrape::CONTAINERS;
 use crate::cgroups::Node;
 use crate::context::Args;
-use crate::exposition::Exposition;
-use crate::http::Headers;
 use crate::report::{Line, Verdict};
-use crate::server::Server;
+use crate::server::{Headers, SCRAPER, Server, TEXT};
 use crate::stats::{Series, three};
 
 pub(super) const HOW: &str = "500 containers, the agent's CPU time for each GET. The parts of a \
@@ -21,15 +20,15 @@ pub(super) const HOW: &str = "500 containers, the agent's CPU time for each GET.
     codings are asked for in turn. The peer of gzip is Python's zlib, level 1, over the same body in \
     one go.";
 
+const OPEN_METRICS: (&str, &str) = ("Accept", "application/openmetrics-text;version=1.0.0");
+const GZIP: (&str, &str) = ("Accept-Encoding", "gzip");
+
 /// What can be asked for.
-const EDITIONS: [(&str, Headers<'_>); 4] = [
-    ("text", Headers::TEXT),
-    ("OpenMetrics", Headers { accept: "application/openmetrics-text;version=1.0.0", gzip: false }),
-    ("text, gzip", Headers { gzip: true, ..Headers::TEXT }),
-    (
-        "OpenMetrics, gzip",
-        Headers { accept: "application/openmetrics-text;version=1.0.0", gzip: true },
-    ),
+const EDITIONS: [(&str, Headers); 4] = [
+    ("text", TEXT),
+    ("OpenMetrics", &[OPEN_METRICS, SCRAPER]),
+    ("text, gzip", &[("Accept", "text/plain;version=0.0.4"), GZIP, SCRAPER]),
+    ("OpenMetrics, gzip", &[OPEN_METRICS, GZIP, SCRAPER]),
 ];
 
 pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
@@ -52,10 +51,10 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
             *bytes = answer.len();
         }
         body = server.scrape()?;
-        let scrape = Exposition::parse(&body)?;
+        let scrape = Scrape::parse(&body)?;
         let took = |collector| {
-            let family = "podvitals_collector_duration_seconds";
-            scrape.sum(family, Some(("collector", collector)))
+            let labels = [("collector", collector)];
+            scrape.sum("collector_duration_seconds", &labels).unwrap_or_default()
         };
         pass.push(took("cgroup_snapshot"));
         rest.push(took("cgroup_files"));

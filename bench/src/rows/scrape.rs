@@ -4,10 +4,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use testbed::exposition::count_samples;
 
 use crate::cgroups::Node;
 use crate::context::Args;
-use crate::exposition::Exposition;
 use crate::report::{Line, Verdict};
 use crate::server::Server;
 use crate::stats::{Series, mib, three};
@@ -61,7 +61,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     let mut sizes = Vec::new();
     for (.., body) in &measured {
-        sizes.push((Exposition::parse(body)?.len(), body.len()));
+        sizes.push((count_samples(body), body.len()));
     }
     let size = |(series, bytes): &(usize, usize)| format!("{series}, {} KiB", bytes / 1024);
     if let ([(wall, cpu, _), (their_wall, their_cpu, _)], [a, b]) = (&*measured, &*sizes) {

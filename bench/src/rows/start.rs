@@ -22,7 +22,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
         let servers = [Some(ours), theirs];
         for ((time, peak), server) in times.iter_mut().zip(&mut peaks).zip(servers) {
             if let Some(server) = server {
-                time.push(server.ready_after.as_secs_f64());
+                time.push(server.ready_after().as_secs_f64());
                 *peak = server.peak_rss_bytes()?.max(*peak);
                 server.stop()?;
             }

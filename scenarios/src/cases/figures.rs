@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use testbed::cgroup;
+use testbed::scrape::View;
 
-use super::{Case, lives};
-use crate::container::{Container, write_file};
+use super::common::{Case, lives};
+use crate::container::Container;
+use crate::context::Context;
 use crate::host::Need;
-use crate::run::Context;
-use crate::scrape::View;
 use crate::witness::boot_ns;
 
 pub(super) const CASES: &[fn() -> Case] = &[
@@ -134,7 +135,7 @@ fn memory(context: &Context) -> Result<String> {
     let pod = context.node.pod("figures-memory")?;
     let mut container = pod.container("app")?;
     container.set("memory.max", "134217728")?;
-    write_file(&pod.dir.join("memory.max"), "268435456")?;
+    cgroup::write(&pod.dir.join("memory.max"), "268435456")?;
     container.start(&["--touch-mib", "48", "--exit-after-ms", "900000"], context.timeout())?;
     context.eventually(|s| lives(&s.of(&container.key)))?;
     let file = |name: &'static str| {

@@ -2,20 +2,20 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use testbed::agent::scrape;
+use testbed::child::{self, Child};
 
+use super::common::{Case, born_at_zero, ended_once};
 use super::kernel::tabulate;
-use super::{Case, born_at_zero, ended_once};
-use crate::agent::{Plan, Watch, scrape};
+use crate::agent::{Plan, Watch};
+use crate::compared::Compared;
+use crate::context::Context;
 use crate::host::{FAMILIES, Need};
-use crate::process::SELF_EXE;
-use crate::report::Compared;
-use crate::run::Context;
 use crate::signal::{HAND, RUNTIME};
 
 /// The user of a Pod that is not root.
@@ -37,7 +37,7 @@ fn same_port(context: &Context) -> Result<String> {
     let status = second.wait_exit(context.timeout() * 2)?;
     ensure!(!status.success(), "a second agent at a port in use ended with {status}");
     // Both agents' logs are one file: the port is theirs in common.
-    let log = fs::read_to_string(second.log()).context("reading the agent's log")?;
+    let log = second.log()?;
     let port = context.address.port().to_string();
     let clear = log
         .lines()
@@ -55,7 +55,7 @@ fn other_port(context: &Context) -> Result<String> {
     container.start(&["--on-term", "handle", "--term-ms", "100"], context.timeout())?;
     let plan = Plan { pid_namespace: true, ..context.plan.clone() };
     let mut second = plan.start(&context.node, context.timeout() * 2)?;
-    let both = |check: &dyn Fn(&crate::scrape::Scrape) -> Result<f64>| -> Result<[f64; 2]> {
+    let both = |check: &dyn Fn(&testbed::scrape::Scrape) -> Result<f64>| -> Result<[f64; 2]> {
         Ok([
             context.eventually(check)?,
             context.eventually(|_| check(&scrape(second.address(), context.timeout())?))?,
@@ -90,7 +90,7 @@ fn without_capabilities(context: &Context) -> Result<String> {
     let scrape = scrape(agent.address(), context.timeout())?;
     let attached = scrape.sum("program_attached", &[]).context("no program_attached")?;
     ensure!(attached == 0.0, "{attached} programs are attached without a capability");
-    let log = fs::read_to_string(agent.log()).context("reading the agent's log")?;
+    let log = agent.log()?;
     ensure!(log.contains("CAP_BPF"), "the log does not name what is missing");
     let before = scrape.sum("cgroups_tracked", &[]).context("no cgroups_tracked")?;
 
@@ -140,21 +140,16 @@ fn demo(context: &Context) -> Result<String> {
     let log_dir = context.plan.dir.join("demo");
     fs::create_dir(&log_dir).with_context(|| format!("making {}", log_dir.display()))?;
     let ready = context.plan.dir.join("demo-ready");
-    // By way of `launch`, which unblocks the signal that ends it.
-    let mut demo = Command::new(SELF_EXE)
-        .args(["launch", "--user", "0", "--"])
-        .arg(&context.plan.path)
-        .arg("demo")
+    let mut demo = Command::new(&context.plan.path);
+    demo.arg("demo")
         .arg("--cgroup.root")
         .arg(context.node.root())
         .arg("--log-dir")
         .arg(&log_dir)
         .arg("--ready-file")
         .arg(&ready)
-        .stdout(Stdio::null())
-        .spawn()
-        .map(Killed)
-        .context("starting the demo")?;
+        .stdout(Stdio::null());
+    let mut demo = Child::spawn("the demo", &mut demo)?;
     let root = context.eventually(|_| {
         let line = fs::read_to_string(&ready).context("the demo is not ready")?;
         let root = line.split_whitespace().find_map(|word| word.strip_prefix("cgroup_root="));
@@ -163,7 +158,7 @@ fn demo(context: &Context) -> Result<String> {
     let watch = Watch { mode: "kubernetes", source: "auto", root: &root, log_dir: &log_dir };
     let mut agent = context.plan.start(watch, context.timeout() * 2)?;
 
-    let list = Command::new(&context.plan.path).arg("catalogue").output().context("catalogue")?;
+    let list = child::command(&context.plan.path).arg("catalogue").output().context("catalogue")?;
     let list = String::from_utf8(list.stdout).context("the catalogue is not UTF-8")?;
     // The demo has no source of Pods.
     let families = list.lines().filter(|line| !line.ends_with(" pods"));
@@ -188,19 +183,7 @@ fn demo(context: &Context) -> Result<String> {
     })?;
     let status = agent.stop(context.timeout())?;
     ensure!(status.success(), "SIGTERM ended the agent with {status}");
-    let pid = Pid::from_raw(i32::try_from(demo.0.id())?);
-    kill(pid, Signal::SIGTERM).context("stopping the demo")?;
-    context.eventually(|_| demo.0.try_wait().context("waiting")?.context("the demo goes on"))?;
+    demo.terminate(context.timeout())?.context("the demo goes on after SIGTERM")?;
     ensure!(!root.exists(), "the demo left {}", root.display());
     Ok(format!("{} families", families.len()))
-}
-
-/// Dropped, it is killed.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

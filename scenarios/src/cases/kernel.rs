@@ -1,15 +1,14 @@
 //! What this kernel's release promises, and what it gives.
 
-use std::fs;
-use std::process::Command;
-
 use anyhow::{Context as _, Result, ensure};
+use testbed::agent::scrape;
+use testbed::child;
 
-use super::Case;
-use crate::agent::{Plan, scrape};
+use super::common::Case;
+use crate::agent::Plan;
+use crate::context::Context;
 use crate::host::PROGRAMS;
 use crate::process::SELF_EXE;
-use crate::run::Context;
 
 /// A user of whom no other agent runs: what is charged to a user is charged to all of them.
 const SOMEBODY: u32 = 65533;
@@ -27,7 +26,7 @@ pub(super) fn tabulate(row: &str, cell: &str) {
 /// Every program is attached from the release on that it is promised for, and `podvitals check`
 /// says the same as the agent.
 fn attaches_all(context: &Context) -> Result<String> {
-    let checked = Command::new(SELF_EXE)
+    let checked = child::command(SELF_EXE)
         .args(["launch", "--user", &context.plan.user.to_string(), "--"])
         .arg(&context.plan.path)
         .arg("check")
@@ -81,7 +80,7 @@ fn little_locked_memory(context: &Context) -> Result<String> {
         let whole = promised
             .map(|(name, _)| *name)
             .all(|program| scrape.sum("program_attached", &[("program", program)]) == Some(1.0));
-        let log = fs::read_to_string(agent.log()).context("reading the agent's log")?;
+        let log = agent.log()?;
         if enough {
             ensure!(whole, "{kib} KiB: {attached} programs\n{log}");
         } else {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
+use testbed::scrape::View;
 
-use super::{Case, born_at_zero, ended_once, no_shutdown, shutdowns};
+use super::common::{Case, born_at_zero, ended_once, no_shutdown, shutdowns};
+use crate::compared::Compared;
 use crate::container::Container;
+use crate::context::Context;
 use crate::host::Need;
-use crate::report::Compared;
-use crate::run::Context;
-use crate::scrape::View;
 use crate::signal::RUNTIME;
 
 pub(super) const CASES: &[fn() -> Case] = &[

@@ -1,5 +1,6 @@
 //! The scenarios. Each makes a Pod of its own name, so that its series are its own.
 
+mod common;
 mod figures;
 mod host;
 mod kernel;
@@ -12,42 +13,8 @@ mod shutdown;
 mod signal;
 mod snapshot;
 
-use anyhow::{Context as _, Result, ensure};
-
-pub(crate) use shutdown::SHAPES;
-
-use crate::container::Key;
-use crate::host::Need;
-use crate::run::Context;
-use crate::scrape::{Scrape, View};
-
-/// One scenario.
-pub(crate) struct Case {
-    /// Its name: words with dashes.
-    pub(crate) name: &'static str,
-    /// What the host must have.
-    pub(crate) needs: &'static [Need],
-    /// No other scenario runs at the same time.
-    pub(crate) alone: bool,
-    /// Runs it; figures to print, or why not.
-    pub(crate) run: fn(&Context) -> Result<String>,
-}
-
-impl Case {
-    const fn new(name: &'static str, run: fn(&Context) -> Result<String>) -> Self {
-        Self { name, needs: &[], alone: false, run }
-    }
-
-    const fn needs(mut self, needs: &'static [Need]) -> Self {
-        self.needs = needs;
-        self
-    }
-
-    const fn alone(mut self) -> Self {
-        self.alone = true;
-        self
-    }
-}
+pub(crate) use self::common::{Case, loses_nothing};
+pub(crate) use self::shutdown::SHAPES;
 
 /// All of them.
 pub(crate) fn all() -> Vec<Case> {
@@ -69,71 +36,4 @@ pub(crate) fn all() -> Vec<Case> {
     .flatten()
     .map(|make| make())
     .collect()
-}
-
-/// The values of the label `cause`.
-const CAUSES: [&str; 6] =
-    ["completed", "error", "signal", "oom", "killed_after_grace", "killed_without_stop_signal"];
-
-/// Nothing has happened to it yet, and its counters say so: Prometheus sees no increase in a
-/// series that is born at 1.
-fn born_at_zero(scrape: &Scrape, key: &Key) -> Result<()> {
-    let view = scrape.of(key);
-    view.value("container_info", &[])?;
-    for cause in CAUSES {
-        view.want("terminations_total", &[("cause", cause)], 0.0)?;
-    }
-    for outcome in ["exited", "killed"] {
-        view.want("shutdown_duration_seconds_count", &[("outcome", outcome)], 0.0)?;
-    }
-    view.want("container_restarts_total", &[], 0.0)?;
-    view.want_none("container_last_termination_info", &[])?;
-    view.want_none("container_shutdown_open_seconds", &[])
-}
-
-/// It ended once, of this cause and no other.
-fn ended_once(view: &View<'_>, cause: &str) -> Result<()> {
-    ended(view, cause, 1.0)
-}
-
-/// It ended so many times, of this cause and no other.
-fn ended(view: &View<'_>, cause: &str, times: f64) -> Result<()> {
-    for other in CAUSES {
-        let wanted = if other == cause { times } else { 0.0 };
-        let value = view.value("terminations_total", &[("cause", other)])?;
-        ensure!(value == wanted, "terminations of cause {other}: {value}, not {wanted}");
-    }
-    view.want_label("container_last_termination_info", "cause", cause)
-}
-
-/// It has not ended.
-fn lives(view: &View<'_>) -> Result<()> {
-    view.value("container_info", &[])?;
-    view.want_none_or_zero("terminations_total", &[])?;
-    view.want_none("container_last_termination_info", &[])
-}
-
-/// So many shutdowns are in the histogram.
-fn shutdowns(view: &View<'_>, exited: f64, killed: f64) -> Result<()> {
-    view.want("shutdown_duration_seconds_count", &[("outcome", "exited")], exited)?;
-    view.want("shutdown_duration_seconds_count", &[("outcome", "killed")], killed)
-}
-
-/// It was never asked to stop.
-fn no_shutdown(view: &View<'_>) -> Result<()> {
-    shutdowns(view, 0.0, 0.0)?;
-    view.want_none("container_last_shutdown_seconds", &[])?;
-    view.want_none("container_shutdown_open_seconds", &[])?;
-    view.want_none_or_zero("stop_signal_ignored_total", &[])
-}
-
-/// After everything else: nothing was lost, nothing was refused.
-pub(crate) fn loses_nothing(context: &Context) -> Result<String> {
-    let scrape = context.scrape()?;
-    for name in ["events_lost_total", "events_rejected_total", "series_dropped_total"] {
-        let sum = scrape.sum(name, &[]).with_context(|| format!("no {name}"))?;
-        ensure!(sum == 0.0, "{name} is {sum}");
-    }
-    let received = scrape.sum("events_received_total", &[]).context("no events_received_total")?;
-    Ok(format!("{received} events, {} series", scrape.len()))
 }

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::wait::WaitStatus;
+use testbed::cgroup::{self, Cgroup};
+use testbed::scrape::Key;
 
-use super::{Case, ended_once, lives};
-use crate::container::{Key, make_dir, remove_tree};
+use super::common::{Case, ended_once, lives};
+use crate::context::Context;
 use crate::process::Spawn;
-use crate::run::Context;
 
 pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("name-missing", missing),
@@ -67,13 +68,13 @@ fn nested(context: &Context) -> Result<String> {
     container.start(&["--exit-after-ms", "900000"], context.timeout())?;
     context.eventually(|s| lives(&s.of(&container.key)))?;
     let inner = container.dir.join("system.slice");
-    make_dir(&inner)?;
+    cgroup::make(&inner)?;
     let deeper = inner.join(format!("docker-{}.scope", "ab".repeat(32)));
-    make_dir(&deeper)?;
+    cgroup::make(&deeper)?;
     let mut child = Spawn::scenarios(["work", "--exit-after-ms", "20"]).cgroup(&deeper).start()?;
     child.end_ns(context.timeout())?;
     child.reap()?;
-    remove_tree(&inner)?;
+    cgroup::remove(&inner)?;
     context.fence("name-nested-cgroup")?;
     context.eventually(|s| {
         let here = s.all("container_info", &[("pod_uid", &pod.uid)]).count();
@@ -89,7 +90,7 @@ fn hostile(context: &Context) -> Result<String> {
     let pod = context.node.pod("name-hostile")?;
     let mut container = pod.container("app")?;
     container.start(&["--exit-after-ms", "900000"], context.timeout())?;
-    let mut made = Tree(Vec::new());
+    let mut made = Vec::new();
     let id = "cd".repeat(32);
     let names: [&[u8]; 11] = [
         b"cri-containerd-\xff\xfe\x80.scope",
@@ -108,8 +109,7 @@ fn hostile(context: &Context) -> Result<String> {
     for name in names.iter().copied().chain([&long[..]]) {
         for parent in [context.node.burstable(), pod.dir.clone()] {
             let dir = parent.join(OsStr::from_bytes(name));
-            make_dir(&dir)?;
-            made.0.push(dir.clone());
+            made.push(Cgroup::make(&dir)?);
             let mut process =
                 Spawn::scenarios(["work", "--exit-after-ms", "0"]).cgroup(&dir).start()?;
             process.end_ns(context.timeout())?;
@@ -119,8 +119,7 @@ fn hostile(context: &Context) -> Result<String> {
     }
     // A real container under names that break naive encoders.
     let dir = pod.dir.join(format!("cri-containerd-{id}.scope"));
-    make_dir(&dir)?;
-    made.0.push(dir.clone());
+    made.push(Cgroup::make(&dir)?);
     let links: [Vec<u8>; 4] = [
         [b"a\"} 1\\_ns\xff_c-".as_slice(), id.as_bytes(), b".log"].concat(),
         b"no-underscore.log".to_vec(),
@@ -144,19 +143,6 @@ fn hostile(context: &Context) -> Result<String> {
     context.fence("name-hostile-gone")?;
     context.eventually(|s| lives(&s.of(&container.key)))?;
     Ok(String::new())
-}
-
-/// Cgroups that go in the end.
-struct Tree(Vec<PathBuf>);
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        for dir in &self.0 {
-            if let Err(error) = remove_tree(dir) {
-                eprintln!("scenarios: {error:#}");
-            }
-        }
-    }
 }
 
 /// Links that go in the end.

@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
+use testbed::cgroup;
+use testbed::scrape::View;
 
-use super::{Case, born_at_zero, ended_once, lives, shutdowns};
-use crate::container::{Container, Pod, read_field, write_file};
+use super::common::{Case, born_at_zero, ended_once, lives, shutdowns};
+use crate::container::{Container, Pod};
+use crate::context::Context;
 use crate::host::Need;
-use crate::run::Context;
-use crate::scrape::View;
 
 pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("oom-container-limit", container_limit).needs(&[Need::Memory]),
@@ -26,9 +27,9 @@ const LIMIT: &str = "33554432";
 
 /// A memory limit on a cgroup, without swap to escape to.
 fn limit(dir: &Path) -> Result<()> {
-    write_file(&dir.join("memory.max"), LIMIT)?;
+    cgroup::write(&dir.join("memory.max"), LIMIT)?;
     let swap = dir.join("memory.swap.max");
-    if swap.exists() { write_file(&swap, "0") } else { Ok(()) }
+    if swap.exists() { cgroup::write(&swap, "0") } else { Ok(()) }
 }
 
 fn container_limit(context: &Context) -> Result<String> {
@@ -78,7 +79,7 @@ fn init_dies(
 
 /// Whose limit it was, by `memory.events.local`, which has no part in its children's.
 fn witnessed_scope(pod: &Pod, container: &Container) -> Result<&'static str> {
-    let ooms = |dir: &Path| read_field(&dir.join("memory.events.local"), "oom");
+    let ooms = |dir: &Path| cgroup::read_field(&dir.join("memory.events.local"), "oom");
     Ok(match (ooms(&container.dir)?, ooms(&pod.dir)?) {
         (1.., _) => "container",
         (0, 1..) => "pod",

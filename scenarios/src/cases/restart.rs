@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::wait::WaitStatus;
 
-use super::{Case, born_at_zero, ended, ended_once, no_shutdown};
-use crate::report::Compared;
-use crate::run::Context;
+use super::common::{Case, born_at_zero, ended, ended_once, no_shutdown};
+use crate::compared::Compared;
+use crate::context::Context;
 
 pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("restart-crash-loop", crash_loop),

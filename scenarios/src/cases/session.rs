@@ -5,9 +5,9 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use super::{Case, born_at_zero, ended_once, lives, no_shutdown};
+use super::common::{Case, born_at_zero, ended_once, lives, no_shutdown};
+use crate::context::Context;
 use crate::process::Process;
-use crate::run::Context;
 
 pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("exec-session-ends", ends),

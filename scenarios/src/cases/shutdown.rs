@@ -4,9 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
-use super::{Case, born_at_zero, ended_once, shutdowns};
-use crate::report::Compared;
-use crate::run::Context;
+use super::common::{Case, born_at_zero, ended_once, shutdowns};
+use crate::compared::Compared;
+use crate::context::Context;
 use crate::signal::{HAND, RUNTIME, Sender};
 
 pub(super) const CASES: &[fn() -> Case] = &[

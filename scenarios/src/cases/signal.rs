@@ -7,9 +7,9 @@ use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::{Case, born_at_zero, ended_once, lives, no_shutdown, shutdowns};
-use crate::report::Compared;
-use crate::run::Context;
+use super::common::{Case, born_at_zero, ended_once, lives, no_shutdown, shutdowns};
+use crate::compared::Compared;
+use crate::context::Context;
 use crate::signal::{RUNTIME, Sender};
 
 pub(super) const CASES: &[fn() -> Case] = &[

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::Pid;
+use testbed::agent::scrape;
+use testbed::scrape::{Scrape, View};
 
-use super::Case;
-use crate::agent::{Watch, scrape};
+use super::common::Case;
+use crate::agent::Watch;
 use crate::container::Container;
-use crate::run::Context;
-use crate::scrape::{Scrape, View};
+use crate::context::Context;
 
 pub(super) const CASES: &[fn() -> Case] =
     &[|| Case::new("snapshot-equals-files", equals_files).alone()];

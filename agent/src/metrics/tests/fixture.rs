@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use testbed::exposition::{self, Exposition, Family};
 
-use super::parse::{Parsed, parse};
 use crate::cgroup::CgroupId;
 use crate::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample};
 use crate::clock::WallOffset;
@@ -161,21 +161,28 @@ pub(super) fn encode(store: &mut Store) -> String {
     text
 }
 
+/// Reads an exposition back; one that is not well-formed fails the test.
+pub(super) fn parse(text: &str, format: Format) -> Vec<Family> {
+    let format = match format {
+        Format::Text => exposition::Format::Text,
+        Format::OpenMetrics => exposition::Format::OpenMetrics,
+    };
+    Exposition::parse(text, format).unwrap().families
+}
+
 /// A parsed exposition that can be asked.
-pub(super) struct Shown(pub(super) Vec<Parsed>);
+pub(super) struct Shown(pub(super) Vec<Family>);
 
 pub(super) fn scrape(store: &mut Store) -> Shown {
-    Shown(parse(&encode(store)).unwrap())
+    Shown(parse(&encode(store), Format::Text))
 }
 
 impl Shown {
     /// The values of all series of that name that have these labels.
     pub(super) fn get(&self, name: &str, labels: &[(&str, &str)]) -> Vec<f64> {
         let name = format!("podvitals_{name}");
-        let has = |line: &super::parse::Line| {
-            labels.iter().all(|(name, value)| line.labels.get(*name).is_some_and(|v| v == value))
-        };
-        let lines = self.0.iter().flat_map(|family| &family.lines);
-        lines.filter(|line| line.name == name && has(line)).map(|line| line.value).collect()
+        let samples = self.0.iter().flat_map(|family| &family.samples);
+        let found = samples.filter(|sample| sample.name == name && sample.has(labels));
+        found.map(|sample| sample.value).collect()
     }
 }

@@ -7,9 +7,9 @@ use prometheus::{
     CounterVec, Encoder as _, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
 };
 use proptest::prelude::*;
+use testbed::exposition::{self, Labels, Sample};
 
-use super::fixture::text;
-use super::parse::{LabelMap, Line, Parsed, parse, parse_open_metrics};
+use super::fixture::{parse, text};
 use crate::metrics::catalog::{Family, Scope, Type, Unit};
 use crate::metrics::edition::{Edition, Format, Reader, Round};
 use crate::metrics::expose::{Block, Exposition, NONE, Value};
@@ -63,7 +63,7 @@ fn units_become_seconds_without_noise() {
 fn nul_is_replaced_and_long_values_are_whole() {
     let long = "x\"".repeat(100_000);
     let text = one(&[("a", "b\0c"), ("long", &long)], Value::Count(1));
-    let labels = &parse(&text).unwrap()[0].lines[0].labels;
+    let labels = &parse(&text, Format::Text)[0].samples[0].labels;
     assert_eq!(labels["a"], "b\u{fffd}c");
     assert_eq!(labels["long"], long);
 }
@@ -73,7 +73,7 @@ proptest! {
     fn escaping_round_trips(values in prop::collection::vec("[\\x00-\\x7f\\PC\\\\\"\n]{0,20}", 3)) {
         let labels = [("a", &*values[0]), ("b", &*values[1]), ("c", &*values[2])];
         let text = one(&labels, Value::Count(1));
-        let line = &parse(&text).map_err(TestCaseError::fail)?[0].lines[0];
+        let line = &parse(&text, Format::Text)[0].samples[0];
         for (name, value) in labels {
             prop_assert_eq!(&line.labels[name], &value.replace('\0', "\u{fffd}"));
         }
@@ -97,40 +97,32 @@ proptest! {
             1..5,
         )
     ) {
-        let fail = TestCaseError::fail;
-        let ours = parse(&by_us(&subjects, Format::Text)).map_err(fail)?;
-        let theirs = parse(&by_prometheus(&subjects)).map_err(fail)?;
+        let ours = parse(&by_us(&subjects, Format::Text), Format::Text);
+        let theirs = parse(&by_prometheus(&subjects), Format::Text);
         for family in ours.iter().chain(&theirs) {
             prop_assert_eq!(&family.help, "a \\\\ and\\na \"line");
         }
         same(&ours, &theirs)?;
-        let ours = by_us(&subjects, Format::OpenMetrics);
-        let ours = parse_open_metrics(&ours).map_err(fail)?;
+        let ours = parse(&by_us(&subjects, Format::OpenMetrics), Format::OpenMetrics);
         for family in &ours {
             prop_assert_eq!(&family.help, "a \\\\ and\\na \\\"line");
         }
-        let theirs = parse_open_metrics(&by_prometheus_client(&subjects)).map_err(fail)?;
+        let theirs = parse(&by_prometheus_client(&subjects), Format::OpenMetrics);
         same(&ours, &theirs)?;
     }
 }
 
-fn same(ours: &[Parsed], theirs: &[Parsed]) -> Result<(), TestCaseError> {
-    let heads = |families: &[Parsed]| {
+fn same(ours: &[exposition::Family], theirs: &[exposition::Family]) -> Result<(), TestCaseError> {
+    let heads = |families: &[exposition::Family]| {
         let head =
-            |family: &Parsed| (family.name.clone(), family.kind.clone(), family.unit.clone());
+            |family: &exposition::Family| (family.name.clone(), family.kind, family.unit.clone());
         families.iter().map(head).collect::<std::collections::BTreeSet<_>>()
     };
     prop_assert_eq!(heads(ours), heads(theirs));
-    let lines = |families: &[Parsed]| {
-        let lines = families.iter().flat_map(|family| family.lines.clone());
-        lines
-            .map(|Line { name, mut labels, value }| {
-                // Text takes any number as a bound: the crate writes 30 where we write 30.0.
-                if let Some(le) = labels.get_mut("le").filter(|le| **le == "30") {
-                    *le = "30.0".into();
-                }
-                ((name, labels), value)
-            })
+    let lines = |families: &[exposition::Family]| {
+        let samples = families.iter().flat_map(|family| family.samples.clone());
+        samples
+            .map(|Sample { name, labels, value }| ((name, labels), value))
             .collect::<BTreeMap<_, _>>()
     };
     let (ours, theirs) = (lines(ours), lines(theirs));
@@ -248,6 +240,6 @@ fn by_prometheus_client(subjects: &Subjects) -> String {
 }
 
 /// Labels of a line, for other tests.
-pub(super) fn labels(of: &[(&str, &str)]) -> LabelMap {
+pub(super) fn labels(of: &[(&str, &str)]) -> Labels {
     of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }

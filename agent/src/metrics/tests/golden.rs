@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use testbed::exposition::Sample;
+
 use super::fixture::{
-    SECOND, WALL, encode, encode_as, exited, fact, full_sample, identity, killed_after,
+    SECOND, WALL, encode, encode_as, exited, fact, full_sample, identity, killed_after, parse,
     poor_sample, started, store,
 };
 use super::format::labels;
-use super::parse::{parse, parse_open_metrics};
 use crate::cgroup::CgroupId;
 use crate::event::ExitStatus;
 use crate::kube::identity::Identity;
@@ -158,7 +159,7 @@ fn the_samples_are_the_same_in_both_formats() {
         };
         assert_eq!(samples(&text), samples(&open_metrics));
         let (text, open_metrics) =
-            (parse(&text).unwrap(), parse_open_metrics(&open_metrics).unwrap());
+            (parse(&text, Format::Text), parse(&open_metrics, Format::OpenMetrics));
         assert_eq!(text.len(), open_metrics.len());
         for (family, (text, open_metrics)) in
             catalog::families().zip(text.iter().zip(&open_metrics))
@@ -203,7 +204,7 @@ fn names_clash_with_no_suffix() {
 
 #[test]
 fn the_exposition_is_the_catalogue_in_its_order() {
-    let parsed = parse(&encode(&mut node())).unwrap();
+    let parsed = parse(&encode(&mut node()), Format::Text);
     let shown: Vec<_> = parsed.iter().map(|family| family.name.clone()).collect();
     let listed: Vec<_> =
         catalog::families().map(|family| format!("{}{}", family.prefix(), family.name)).collect();
@@ -211,7 +212,7 @@ fn the_exposition_is_the_catalogue_in_its_order() {
     for (family, parsed) in catalog::families().zip(&parsed) {
         let mut expected: Vec<_> = family.scope.labels().iter().chain(family.labels).collect();
         expected.sort();
-        for line in &parsed.lines {
+        for line in &parsed.samples {
             let mut names: Vec<_> = line.labels.keys().map(String::as_str).collect();
             names.retain(|name| family.kind != Type::Histogram || *name != "le");
             assert_eq!(names, expected.iter().map(|name| **name).collect::<Vec<_>>());
@@ -238,11 +239,11 @@ fn series_are_within_the_budget() {
     // What a workload can have at most: each handler, each signal by each sender, each OOM.
     assert_eq!(Scope::Workload.series_max(), 116);
     // What the catalogue promises is kept by a container that has everything, and exceeded by none.
-    let parsed = parse(&encode(&mut node())).unwrap();
+    let parsed = parse(&encode(&mut node()), Format::Text);
     let mut of_container = 0;
     for (family, parsed) in catalog::families().zip(&parsed) {
         let mut subjects = BTreeMap::<_, u32>::new();
-        for line in &parsed.lines {
+        for line in &parsed.samples {
             let own = |name: &String| family.scope.labels().contains(&name.as_str());
             let mut subject = line.labels.clone();
             subject.retain(|name, _| own(name));
@@ -257,13 +258,11 @@ fn series_are_within_the_budget() {
     // What a workload has that went through everything in the usual ways.
     let of_workload = |kind: &str, name: &str, container: &str| {
         let labels = [("workload_kind", kind), ("workload", name), ("container", container)];
-        let is_its = |line: &&super::parse::Line| {
-            labels.iter().all(|(name, value)| line.labels.get(*name).is_some_and(|v| v == value))
-        };
+        let is_its = |sample: &&Sample| sample.has(&labels);
         // Not `container_info`, which names the workload as well.
         let families = catalog::families().zip(&parsed);
         let of_scope = families.filter(|(family, _)| family.scope == Scope::Workload);
-        of_scope.map(|(_, parsed)| parsed.lines.iter().filter(is_its).count()).sum::<usize>()
+        of_scope.map(|(_, parsed)| parsed.samples.iter().filter(is_its).count()).sum::<usize>()
     };
     assert_eq!(of_workload("Deployment", "web", "web"), 77);
     // And one to which nothing happened that is not born with it.
@@ -275,8 +274,8 @@ fn series_are_within_the_budget() {
 #[test]
 fn the_number_of_series_is_told() {
     let mut store = node();
-    let parsed = parse(&encode(&mut store)).unwrap();
-    let lines: usize = parsed.iter().map(|family| family.lines.len()).sum();
+    let parsed = parse(&encode(&mut store), Format::Text);
+    let lines: usize = parsed.iter().map(|family| family.samples.len()).sum();
     assert_eq!(store.series(), lines as u64);
-    assert_eq!(parsed.last().unwrap().lines[0].value, lines as f64);
+    assert_eq!(parsed.last().unwrap().samples[0].value, lines as f64);
 }

@@ -3,5 +3,4 @@
 mod fixture;
 mod format;
 mod golden;
-mod parse;
 mod store;

@@ -29,7 +29,7 @@ fn one() -> Store {
 
 fn info_ids(shown: &Shown) -> Vec<String> {
     let family = shown.0.iter().find(|family| family.name == "podvitals_container_info");
-    let lines = family.map(|family| &*family.lines).unwrap_or_default();
+    let lines = family.map(|family| &*family.samples).unwrap_or_default();
     lines.iter().map(|line| line.labels["container_id"].clone()).collect()
 }
 
@@ -375,6 +375,6 @@ fn long_and_hostile_names_are_cut_and_stay_apart() {
     }
     let shown = scrape(&mut store);
     let family = shown.0.iter().find(|family| family.name == "podvitals_container_info").unwrap();
-    assert_eq!(family.lines.len(), 2, "two names that would be written alike are one");
-    assert!(family.lines.iter().all(|line| line.labels["pod"].len() <= 1024));
+    assert_eq!(family.samples.len(), 2, "two names that would be written alike are one");
+    assert!(family.samples.iter().all(|line| line.labels["pod"].len() <= 1024));
 }

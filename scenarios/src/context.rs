@@ -1,0 +1,106 @@
+//! What every scenario is given.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+use testbed::agent::scrape;
+use testbed::scrape::Scrape;
+
+use crate::agent::Plan;
+use crate::container::{Container, Node, Pod};
+use crate::host::Host;
+use crate::signal::Sender;
+
+/// The node, its host and the agent under test.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The tree.
+    pub(crate) node: Node,
+    /// This host.
+    pub(crate) host: Host,
+    /// How agents are started.
+    pub(crate) plan: Plan,
+    /// The agent under test.
+    pub(crate) address: SocketAddr,
+    /// A container that was there before the agent.
+    pub(crate) older: Mutex<Option<(Container, Pod)>>,
+    /// What every deadline is multiplied by.
+    pub(crate) patience: u32,
+}
+
+impl Context {
+    /// A deadline for things that take about no time.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(10) * self.patience
+    }
+
+    /// Sleeps that long, times the patience.
+    pub(crate) fn pause(&self, time: Duration) {
+        std::thread::sleep(time * self.patience);
+    }
+
+    /// One scrape of another agent, until `check` is content.
+    pub(crate) fn eventually_at<T>(
+        &self,
+        address: SocketAddr,
+        mut check: impl FnMut(&Scrape) -> Result<T>,
+    ) -> Result<T> {
+        self.eventually(|_| check(&scrape(address, self.timeout())?))
+    }
+
+    /// One scrape.
+    pub(crate) fn scrape(&self) -> Result<Scrape> {
+        scrape(self.address, self.timeout())
+    }
+
+    /// Scrapes until `check` is content, [`Self::timeout`] at most.
+    pub(crate) fn eventually<T>(&self, check: impl FnMut(&Scrape) -> Result<T>) -> Result<T> {
+        self.eventually_within(self.timeout(), check)
+    }
+
+    /// Scrapes until `check` is content. A scrape that fails, or is not well-formed, is an error
+    /// at once.
+    pub(crate) fn eventually_within<T>(
+        &self,
+        timeout: Duration,
+        mut check: impl FnMut(&Scrape) -> Result<T>,
+    ) -> Result<T> {
+        let start = Instant::now();
+        loop {
+            match check(&self.scrape()?) {
+                Ok(value) => return Ok(value),
+                Err(error) if start.elapsed() > timeout => {
+                    return Err(error.context(format!("not so after {timeout:?}")));
+                }
+                Err(_) => self.pause(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    /// `sender` sends a signal to the container's init; `CLOCK_BOOTTIME` just before kill(2).
+    pub(crate) fn signal(
+        &self,
+        sender: &Sender<'_>,
+        container: &Container,
+        signal: Signal,
+    ) -> Result<u64> {
+        let sent = sender.send(container.pid()?, &[signal], self.timeout())?;
+        sent.first().copied().context("no time reported")
+    }
+
+    /// Waits until the agent has seen all that happened before: a container made now has ended in
+    /// its eyes too.
+    pub(crate) fn fence(&self, name: &str) -> Result<()> {
+        let pod = self.node.pod(&format!("{name}-fence"))?;
+        let mut container = pod.container("app")?;
+        container.start(&["--exit-after-ms", "0"], self.timeout())?;
+        container.wait(self.timeout())?;
+        container.remove_cgroup()?;
+        self.eventually(|s| {
+            s.of(&container.key).want("terminations_total", &[("cause", "completed")], 1.0)
+        })
+    }
+}

@@ -1,0 +1,14 @@
+//! Test support of Podvitals, used by the agent's tests, the scenarios, the benchmarks, the tests
+//! on a Kubernetes node and `xtask`.
+//!
+//! It knows the agent from outside only: its command line, its exposition, its exit. So it builds
+//! without the agent's crate, and static.
+
+pub mod agent;
+pub mod cgroup;
+pub mod child;
+pub mod exposition;
+pub mod http;
+pub mod runner;
+pub mod scrape;
+pub mod tree;
