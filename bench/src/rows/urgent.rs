@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent::bpf::{load, programs::Programs, ring::Rings, survey::Survey};
 use agent::event::EventKind;
-use agent::kernel::host;
+use agent::clock;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
