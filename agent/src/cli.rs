@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::{DemoArgs, DemoWorkArgs};
-use crate::kube::client::{Reach, Trust};
+use crate::kube::client::{Endpoint, Trust};
 use crate::kube::source::{Chosen, PodsSource, Surroundings, parse_kubelet_address};
 use crate::log::Format;
 use crate::node::Source;
@@ -62,9 +62,9 @@ impl PodsArgs {
         Surroundings::look(self.node_name.as_deref(), self.api_url.as_ref())
     }
 
-    /// How the chosen source is reached; `None` if there is nobody to reach.
+    /// How the chosen source is reached; `None` if there is nobody to endpoint.
     #[must_use]
-    pub fn reach(&self, chosen: &Chosen) -> Option<Reach> {
+    pub fn endpoint(&self, chosen: &Chosen) -> Option<Endpoint> {
         // A proxy that runs as somebody else needs no token.
         let token_file = Some(self.token_file.clone()).filter(|file| file.exists());
         let (url, trust) = match chosen {
@@ -72,11 +72,11 @@ impl PodsArgs {
             Chosen::Kubelet => {
                 let url = format!("https://{}", self.kubelet_address).parse().ok()?;
                 let authority = || Trust::Authority(self.kubelet_ca_file.clone());
-                (url, if self.kubelet_insecure { Trust::Anyone } else { authority() })
+                (url, if self.kubelet_insecure { Trust::SkipVerify } else { authority() })
             }
             Chosen::None(_) => return None,
         };
-        Some(Reach { url, trust, token_file })
+        Some(Endpoint { url, trust, token_file })
     }
 }
 

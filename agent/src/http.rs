@@ -71,14 +71,14 @@ impl Handle {
     async fn ask<T>(
         &self,
         question: impl FnOnce(oneshot::Sender<T>) -> Request,
-        patience: Duration,
+        timeout_after: Duration,
     ) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
         let answer = async {
             self.0.send(question(sender)).await.ok()?;
             receiver.await.ok()
         };
-        timeout(patience, answer).await.ok().flatten()
+        timeout(timeout_after, answer).await.ok().flatten()
     }
 }
 

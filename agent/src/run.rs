@@ -21,8 +21,8 @@ use crate::http;
 use crate::kernel::{cgroup_mount, heap, host};
 use crate::kube::{
     client::client,
+    event::{EVENTS_WAITING_MAX, LastContact, PodEvent},
     kubelet,
-    news::{NEWS_WAITING_MAX, PodNews, Pulse},
     source::{self, Chosen},
     watch as pod_watch,
 };
@@ -82,7 +82,7 @@ pub async fn agent(
     heap::trim();
     let address = listener.local_addr()?;
     let pods = source::choose(args.pods.source, args.pods.surroundings())?;
-    let pulse = Pulse::default();
+    let last_contact = LastContact::default();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         kernel = host::release().unwrap_or_default(),
@@ -98,7 +98,7 @@ pub async fn agent(
         mode,
         cgroup_root: root,
         log_dir: args.pods_log_dir.clone(),
-        pods: (!matches!(pods, Chosen::None(_))).then(|| (pods.describe(), pulse.clone())),
+        pods: (!matches!(pods, Chosen::None(_))).then(|| (pods.describe(), last_contact.clone())),
         store: StoreOptions {
             linger: args.linger,
             workload_linger: WORKLOAD_LINGER,
@@ -115,7 +115,7 @@ pub async fn agent(
         let mut closed = closed;
         let _ = closed.wait_for(|closing| *closing).await;
     }));
-    let news = watch_pods(pods, &args.pods, &pulse)?;
+    let news = watch_pods(pods, &args.pods, &last_contact)?;
     owner::own(&mut node, inbox, news, stop, closing).await;
     server.await.context("the server's task failed")?;
     tracing::info!("podvitals has stopped");
@@ -126,11 +126,12 @@ pub async fn agent(
 fn watch_pods(
     chosen: Chosen,
     args: &PodsArgs,
-    pulse: &Pulse,
-) -> anyhow::Result<mpsc::Receiver<PodNews>> {
-    let (news, inbox) = mpsc::channel(NEWS_WAITING_MAX);
-    let Some(reach) = args.reach(&chosen) else { return Ok(inbox) };
-    let client = client(&reach, pulse).with_context(|| format!("the client for {}", reach.url))?;
+    last_contact: &LastContact,
+) -> anyhow::Result<mpsc::Receiver<PodEvent>> {
+    let (news, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
+    let Some(endpoint) = args.endpoint(&chosen) else { return Ok(inbox) };
+    let client = client(&endpoint, last_contact)
+        .with_context(|| format!("the client for {}", endpoint.url))?;
     match chosen {
         Chosen::Api { node, .. } => {
             tokio::spawn(async move { pod_watch::run(client, &node, news).await });

@@ -14,8 +14,9 @@ use agent::bpf::{
     load, object, programs::Programs, ring::Rings, survey::Survey, tasks::self_check,
 };
 use agent::cgroup::CgroupId;
+use agent::clock;
 use agent::event::{Event, EventKind, ExitStatus, SignalOrigin, SignalResult};
-use agent::kernel::{capabilities, cgroup_mount, host};
+use agent::kernel::{capabilities, cgroup_mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

@@ -26,7 +26,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Sleep;
 
-use super::news::Pulse;
+use super::event::LastContact;
 use super::unverified::Unverified;
 
 /// How long a connection, with its TLS, and the head of an answer may take.
@@ -41,7 +41,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// How a server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reach {
+pub struct Endpoint {
     /// `https://192.0.2.1:6443`; a path before that of each request is kept.
     pub url: Uri,
     /// How its certificate is checked; means nothing without TLS.
@@ -56,19 +56,20 @@ pub enum Trust {
     /// It has to be signed by one of the certificates in this file, for the address asked.
     Authority(PathBuf),
     /// Not at all.
-    Anyone,
+    SkipVerify,
 }
 
-/// A client of that server, whose answers let `pulse` beat.
+/// A client of that server, whose answers let `last_contact` beat.
 ///
 /// # Errors
 /// The URL or the certificates are not usable.
-pub fn client(reach: &Reach, pulse: &Pulse) -> anyhow::Result<kube::Client> {
-    let Some(scheme) = reach.url.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))
+pub fn client(endpoint: &Endpoint, last_contact: &LastContact) -> anyhow::Result<kube::Client> {
+    let Some(scheme) =
+        endpoint.url.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))
     else {
-        bail!("{}: no http or https URL", reach.url);
+        bail!("{}: no http or https URL", endpoint.url);
     };
-    let tls = if scheme == "https" { tls(&reach.trust)? } else { tls_without_servers() };
+    let tls = if scheme == "https" { tls(&endpoint.trust)? } else { tls_without_servers() };
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_connect_timeout(Some(ANSWER_TIMEOUT));
@@ -78,8 +79,9 @@ pub fn client(reach: &Reach, pulse: &Pulse) -> anyhow::Result<kube::Client> {
         .enable_http1()
         .wrap_connector(connector);
     let hyper = Hyper::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-    let token = reach.token_file.clone().map(|file| Token { file, header: None });
-    let service = Service { hyper, base: reach.url.clone(), token, pulse: pulse.clone() };
+    let token = endpoint.token_file.clone().map(|file| Token { file, header: None });
+    let service =
+        Service { hyper, base: endpoint.url.clone(), token, last_contact: last_contact.clone() };
     Ok(kube::Client::new(service, "default"))
 }
 
@@ -93,7 +95,7 @@ fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
 fn tls(trust: &Trust) -> anyhow::Result<ClientConfig> {
     let config = match trust {
         Trust::Authority(file) => builder().with_root_certificates(roots(file)?),
-        Trust::Anyone => {
+        Trust::SkipVerify => {
             builder().dangerous().with_custom_certificate_verifier(Arc::new(Unverified::new()))
         }
     };
@@ -153,7 +155,7 @@ struct Service {
     hyper: Hyper<HttpsConnector<HttpConnector>, Body>,
     base: Uri,
     token: Option<Token>,
-    pulse: Pulse,
+    last_contact: LastContact,
 }
 
 impl Service {
@@ -181,17 +183,17 @@ impl tower_service::Service<Request<Body>> for Service {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let addressed = self.address(&mut request);
-        let (hyper, pulse) = (self.hyper.clone(), self.pulse.clone());
+        let (hyper, last_contact) = (self.hyper.clone(), self.last_contact.clone());
         let answer = async move {
             addressed?;
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, hyper.request(request)).await;
             let answer = answer.map_err(|_| format!("no answer in {ANSWER_TIMEOUT:?}"))??;
             // A refusal is no news of Pods.
-            let pulse = answer.status().is_success().then_some(pulse);
-            if let Some(pulse) = &pulse {
-                pulse.beat();
+            let last_contact = answer.status().is_success().then_some(last_contact);
+            if let Some(last_contact) = &last_contact {
+                last_contact.touch();
             }
-            Ok(answer.map(|inner| Heard::new(inner, pulse)))
+            Ok(answer.map(|inner| Heard::new(inner, last_contact)))
         };
         answer.boxed()
     }
@@ -203,13 +205,13 @@ impl tower_service::Service<Request<Body>> for Service {
 /// keeps the server's bookmarks to itself, so they are noted here, as bytes.
 struct Heard {
     inner: Incoming,
-    pulse: Option<Pulse>,
+    last_contact: Option<LastContact>,
     silence: Pin<Box<Sleep>>,
 }
 
 impl Heard {
-    fn new(inner: Incoming, pulse: Option<Pulse>) -> Self {
-        Self { inner, pulse, silence: Box::pin(tokio::time::sleep(SILENCE_MAX)) }
+    fn new(inner: Incoming, last_contact: Option<LastContact>) -> Self {
+        Self { inner, last_contact, silence: Box::pin(tokio::time::sleep(SILENCE_MAX)) }
     }
 }
 
@@ -225,8 +227,8 @@ impl http_body::Body for Heard {
             let silent = self.silence.as_mut().poll(context);
             return silent.map(|()| Some(Err(format!("silent for {SILENCE_MAX:?}").into())));
         };
-        if let (Some(Ok(_)), Some(pulse)) = (&frame, &self.pulse) {
-            pulse.beat();
+        if let (Some(Ok(_)), Some(last_contact)) = (&frame, &self.last_contact) {
+            last_contact.touch();
         }
         self.silence.as_mut().reset(tokio::time::Instant::now() + SILENCE_MAX);
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))

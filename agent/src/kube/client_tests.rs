@@ -51,12 +51,12 @@ fn server() -> (Uri, mpsc::Receiver<String>) {
     (url, told)
 }
 
-fn reach(url: &Uri, trust: Trust) -> Reach {
-    Reach { url: url.clone(), trust, token_file: None }
+fn endpoint(url: &Uri, trust: Trust) -> Endpoint {
+    Endpoint { url: url.clone(), trust, token_file: None }
 }
 
-async fn ask(reach: &Reach, pulse: &Pulse) -> Result<String, String> {
-    let client = client(reach, pulse).map_err(|error| format!("{error:#}"))?;
+async fn ask(endpoint: &Endpoint, last_contact: &LastContact) -> Result<String, String> {
+    let client = client(endpoint, last_contact).map_err(|error| format!("{error:#}"))?;
     let request = Request::get("/pods?x=1").body(Vec::new()).unwrap();
     client.request_text(request).await.map_err(|error| super::super::watch::chain(&error))
 }
@@ -68,32 +68,32 @@ fn authority(file: &str) -> Trust {
 #[tokio::test]
 async fn a_certificate_is_checked_unless_it_shall_not_be() {
     let (url, told) = server();
-    let pulse = Pulse::default();
-    let error = ask(&reach(&url, authority("other-ca.pem")), &pulse).await.unwrap_err();
+    let last_contact = LastContact::default();
+    let error = ask(&endpoint(&url, authority("other-ca.pem")), &last_contact).await.unwrap_err();
     assert!(error.contains("certificate"), "{error}");
-    assert_eq!(pulse.last_boot_ns(), None);
+    assert_eq!(last_contact.last_boot_ns(), None);
     assert_eq!(told.recv().unwrap(), "", "nothing was said to a stranger");
-    assert_eq!(ask(&reach(&url, authority("ca.pem")), &pulse).await.as_deref(), Ok("{}"));
-    assert!(pulse.last_boot_ns().is_some());
+    assert_eq!(ask(&endpoint(&url, authority("ca.pem")), &last_contact).await.as_deref(), Ok("{}"));
+    assert!(last_contact.last_boot_ns().is_some());
     assert!(told.recv().unwrap().starts_with("GET /before/pods?x=1 HTTP/1.1\r\n"));
-    assert_eq!(ask(&reach(&url, Trust::Anyone), &pulse).await.as_deref(), Ok("{}"));
+    assert_eq!(ask(&endpoint(&url, Trust::SkipVerify), &last_contact).await.as_deref(), Ok("{}"));
     // The certificate is for an address, not for this name of it.
     let name: Uri = url.to_string().replace("127.0.0.1", "localhost").parse().unwrap();
-    let error = ask(&reach(&name, authority("ca.pem")), &pulse).await.unwrap_err();
+    let error = ask(&endpoint(&name, authority("ca.pem")), &last_contact).await.unwrap_err();
     assert!(error.contains("certificate"), "{error}");
 }
 
 #[tokio::test]
 async fn what_cannot_be_used_is_named() {
-    let pulse = Pulse::default();
-    let missing = reach(&"https://127.0.0.1:1".parse().unwrap(), authority("missing.pem"));
-    let error = client(&missing, &pulse).err().unwrap();
+    let last_contact = LastContact::default();
+    let missing = endpoint(&"https://127.0.0.1:1".parse().unwrap(), authority("missing.pem"));
+    let error = client(&missing, &last_contact).err().unwrap();
     assert!(format!("{error:#}").contains("missing.pem"), "{error:#}");
-    let empty = reach(&"https://127.0.0.1:1".parse().unwrap(), authority("job.json"));
-    let error = client(&empty, &pulse).err().unwrap();
+    let empty = endpoint(&"https://127.0.0.1:1".parse().unwrap(), authority("job.json"));
+    let error = client(&empty, &last_contact).err().unwrap();
     assert!(format!("{error:#}").contains("job.json"), "{error:#}");
-    let scheme = reach(&"ftp://127.0.0.1:1".parse().unwrap(), Trust::Anyone);
-    assert!(client(&scheme, &pulse).is_err());
+    let scheme = endpoint(&"ftp://127.0.0.1:1".parse().unwrap(), Trust::SkipVerify);
+    assert!(client(&scheme, &last_contact).is_err());
 }
 
 #[tokio::test]
@@ -101,11 +101,12 @@ async fn the_token_goes_with_each_request() {
     let (url, told) = server();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
-    let reach = Reach { token_file: Some(file.clone()), ..reach(&url, authority("ca.pem")) };
-    let error = ask(&reach, &Pulse::default()).await.unwrap_err();
+    let endpoint =
+        Endpoint { token_file: Some(file.clone()), ..endpoint(&url, authority("ca.pem")) };
+    let error = ask(&endpoint, &LastContact::default()).await.unwrap_err();
     assert!(error.contains("token"), "{error}");
     std::fs::write(&file, "secret\n").unwrap();
-    assert!(ask(&reach, &Pulse::default()).await.is_ok());
+    assert!(ask(&endpoint, &LastContact::default()).await.is_ok());
     let request = told.recv().unwrap();
     assert!(request.to_lowercase().contains("\r\nauthorization: bearer secret\r\n"), "{request}");
 }

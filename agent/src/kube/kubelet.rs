@@ -1,6 +1,6 @@
 //! The Pods of this node as its kubelet knows them: `GET /pods`, again and again.
 //!
-//! For clusters in which agents must not reach the API server, or for a node whose names should
+//! For clusters in which agents must not endpoint the API server, or for a node whose names should
 //! survive the API server. The kubelet asks the API server whether our token may get `nodes/pods`
 //! (before Kubernetes 1.33, with its feature gate off: `nodes/proxy`). What it answers is its own
 //! knowledge of static Pods, and of others the API's last word that it has
@@ -11,7 +11,7 @@ use std::time::Duration;
 use kube::Client;
 use tokio::sync::mpsc;
 
-use super::news::{NewsKind, PodNews};
+use super::event::{PodEvent, PodEventKind};
 use super::watch::chain;
 use super::{convert, wire};
 
@@ -23,13 +23,13 @@ const PERIOD_FAILING: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Tells the owner of the node's Pods until nobody listens.
-pub async fn run(client: Client, news: mpsc::Sender<PodNews>) {
+pub async fn run(client: Client, news: mpsc::Sender<PodEvent>) {
     loop {
         let (kind, rest) = match list(&client).await {
-            Ok(pods) => (NewsKind::Listed(pods.iter().map(convert::pod).collect()), PERIOD),
-            Err(why) => (NewsKind::Failed(why), PERIOD_FAILING),
+            Ok(pods) => (PodEventKind::Listed(pods.iter().map(convert::pod).collect()), PERIOD),
+            Err(why) => (PodEventKind::Failed(why), PERIOD_FAILING),
         };
-        if news.send(PodNews::now(kind)).await.is_err() {
+        if news.send(PodEvent::now(kind)).await.is_err() {
             return;
         }
         tokio::time::sleep(rest).await;

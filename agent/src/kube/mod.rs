@@ -2,13 +2,13 @@
 
 pub mod client;
 pub mod convert;
+pub mod event;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod identity;
 pub mod kubelet;
 pub mod log_names;
 pub mod naming;
-pub mod news;
 pub mod pod;
 pub mod pods;
 pub mod quantity;

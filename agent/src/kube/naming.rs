@@ -4,22 +4,22 @@ use super::identity::Identity;
 
 /// A fact waits for its name at most this long; then the container is shown under its ids for the
 /// rest of its life.
-pub const PATIENCE_NS: u64 = 10_000_000_000;
+pub const TIMEOUT_NS: u64 = 10_000_000_000;
 
 /// What the sources say of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Named {
     /// All that there is to know: its Pod is known, and which of its containers it is.
-    Whole(Box<Identity>),
+    FromPod(Box<Identity>),
     /// The link's names: no image, no role, and the Pod is taken for its own workload.
-    Link(Box<Identity>),
+    FromLogLink(Box<Identity>),
     /// Nothing.
-    No,
+    Unnamed,
 }
 
 /// What else is known about a container that has no name yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct NamingInput {
     /// How long it has been waiting: since it began to run, if that was seen.
     pub waited_ns: u64,
     /// Its own program has not begun to run, and that will be seen: so far there is no more to
@@ -59,21 +59,21 @@ pub enum Decision {
 
 /// Decides about one container. `unnamed` is its identity by its ids.
 #[must_use]
-pub fn decide(named: Named, unnamed: impl FnOnce() -> Identity, known: Known) -> Decision {
-    let patience_over = known.waited_ns >= PATIENCE_NS;
+pub fn decide(named: Named, unnamed: impl FnOnce() -> Identity, known: NamingInput) -> Decision {
+    let timed_out = known.waited_ns >= TIMEOUT_NS;
     match named {
-        Named::Whole(identity) => return Decision::Show(identity),
+        Named::FromPod(identity) => return Decision::Show(identity),
         // The API tells of a container a second or so after the kubelet has made its link.
-        Named::Link(_) if known.pods_may_come && !patience_over => return Decision::Wait,
-        Named::Link(identity) => return Decision::Show(identity),
-        Named::No => {}
+        Named::FromLogLink(_) if known.pods_may_come && !timed_out => return Decision::Wait,
+        Named::FromLogLink(identity) => return Decision::Show(identity),
+        Named::Unnamed => {}
     }
     match (known.listing, known.is_pause) {
         // An application may be called `pause` as well, but it would be in the list.
         (Listing::None, _) | (Listing::Missing, Some(true)) => return Decision::Hide,
         _ => {}
     }
-    if known.names_may_come && !patience_over {
+    if known.names_may_come && !timed_out {
         // The kubelet makes the link when the container is created, for sandboxes never. That a
         // container is called `pause` decides nothing yet.
         return Decision::Wait;
@@ -82,7 +82,7 @@ pub fn decide(named: Named, unnamed: impl FnOnce() -> Identity, known: Known) ->
         Some(true) => Decision::Hide,
         Some(false) => Decision::Show(Box::new(unnamed())),
         None if known.init_may_come => Decision::Wait,
-        None if patience_over => Decision::Show(Box::new(unnamed())),
+        None if timed_out => Decision::Show(Box::new(unnamed())),
         None => Decision::Wait,
     }
 }
@@ -107,26 +107,26 @@ mod tests {
         })
     }
 
-    const EARLY: Known = Known {
-        waited_ns: PATIENCE_NS - 1,
+    const EARLY: NamingInput = NamingInput {
+        waited_ns: TIMEOUT_NS - 1,
         init_may_come: false,
         pods_may_come: true,
         names_may_come: true,
         is_pause: Some(false),
         listing: Listing::Open,
     };
-    const LATE: Known = Known { waited_ns: PATIENCE_NS, ..EARLY };
+    const LATE: NamingInput = NamingInput { waited_ns: TIMEOUT_NS, ..EARLY };
 
-    fn ask(named: Named, known: Known) -> Decision {
+    fn ask(named: Named, known: NamingInput) -> Decision {
         decide(named, || *identity("unnamed"), known)
     }
 
     fn whole() -> Named {
-        Named::Whole(identity("whole"))
+        Named::FromPod(identity("whole"))
     }
 
     fn link() -> Named {
-        Named::Link(identity("link"))
+        Named::FromLogLink(identity("link"))
     }
 
     fn show(name: &str) -> Decision {
@@ -137,7 +137,7 @@ mod tests {
     fn a_whole_name_is_used_at_once() {
         for is_pause in [None, Some(true), Some(false)] {
             for listing in [Listing::Open, Listing::Missing, Listing::None] {
-                let known = Known { is_pause, listing, waited_ns: 0, ..EARLY };
+                let known = NamingInput { is_pause, listing, waited_ns: 0, ..EARLY };
                 assert_eq!(ask(whole(), known), show("whole"));
             }
         }
@@ -145,40 +145,54 @@ mod tests {
 
     #[test]
     fn a_link_is_used_at_once_if_nothing_better_may_come() {
-        assert_eq!(ask(link(), Known { pods_may_come: false, ..EARLY }), show("link"));
+        assert_eq!(ask(link(), NamingInput { pods_may_come: false, ..EARLY }), show("link"));
         assert_eq!(ask(link(), EARLY), Decision::Wait);
         assert_eq!(ask(link(), LATE), show("link"));
         // Sandboxes have no link, whatever their Pod's statuses say.
-        assert_eq!(ask(link(), Known { listing: Listing::None, ..LATE }), show("link"));
+        assert_eq!(ask(link(), NamingInput { listing: Listing::None, ..LATE }), show("link"));
     }
 
     #[test]
     fn a_name_is_waited_for_and_then_done_without() {
-        assert_eq!(ask(Named::No, EARLY), Decision::Wait);
-        assert_eq!(ask(Named::No, LATE), show("unnamed"));
-        assert_eq!(ask(Named::No, Known { is_pause: None, ..LATE }), show("unnamed"));
+        assert_eq!(ask(Named::Unnamed, EARLY), Decision::Wait);
+        assert_eq!(ask(Named::Unnamed, LATE), show("unnamed"));
+        assert_eq!(ask(Named::Unnamed, NamingInput { is_pause: None, ..LATE }), show("unnamed"));
         // A slow runtime has not even started it.
-        let early = Known { is_pause: None, init_may_come: true, ..LATE };
-        assert_eq!(ask(Named::No, early), Decision::Wait);
+        let early = NamingInput { is_pause: None, init_may_come: true, ..LATE };
+        assert_eq!(ask(Named::Unnamed, early), Decision::Wait);
     }
 
     #[test]
     fn without_names_init_tells_sandboxes_from_containers() {
-        let alone = Known { names_may_come: false, pods_may_come: false, waited_ns: 0, ..EARLY };
-        assert_eq!(ask(Named::No, Known { is_pause: None, ..alone }), Decision::Wait);
-        assert_eq!(ask(Named::No, Known { is_pause: Some(true), ..alone }), Decision::Hide);
-        assert_eq!(ask(Named::No, alone), show("unnamed"));
-        assert_eq!(ask(Named::No, Known { is_pause: Some(true), ..LATE }), Decision::Hide);
+        let alone =
+            NamingInput { names_may_come: false, pods_may_come: false, waited_ns: 0, ..EARLY };
+        assert_eq!(ask(Named::Unnamed, NamingInput { is_pause: None, ..alone }), Decision::Wait);
+        assert_eq!(
+            ask(Named::Unnamed, NamingInput { is_pause: Some(true), ..alone }),
+            Decision::Hide
+        );
+        assert_eq!(ask(Named::Unnamed, alone), show("unnamed"));
+        assert_eq!(
+            ask(Named::Unnamed, NamingInput { is_pause: Some(true), ..LATE }),
+            Decision::Hide
+        );
     }
 
     #[test]
     fn a_complete_list_tells_sandboxes_at_once() {
-        let pause = Known { is_pause: Some(true), waited_ns: 0, ..EARLY };
-        assert_eq!(ask(Named::No, pause), Decision::Wait, "it may be an application's name");
-        let missing = Known { listing: Listing::Missing, ..pause };
-        assert_eq!(ask(Named::No, missing), Decision::Hide);
-        let other = Known { is_pause: Some(false), ..missing };
-        assert_eq!(ask(Named::No, other), Decision::Wait, "it may be a restart not listed yet");
-        assert_eq!(ask(Named::No, Known { listing: Listing::None, ..other }), Decision::Hide);
+        let pause = NamingInput { is_pause: Some(true), waited_ns: 0, ..EARLY };
+        assert_eq!(ask(Named::Unnamed, pause), Decision::Wait, "it may be an application's name");
+        let missing = NamingInput { listing: Listing::Missing, ..pause };
+        assert_eq!(ask(Named::Unnamed, missing), Decision::Hide);
+        let other = NamingInput { is_pause: Some(false), ..missing };
+        assert_eq!(
+            ask(Named::Unnamed, other),
+            Decision::Wait,
+            "it may be a restart not listed yet"
+        );
+        assert_eq!(
+            ask(Named::Unnamed, NamingInput { listing: Listing::None, ..other }),
+            Decision::Hide
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::news::{NewsKind, PodNews};
+use super::event::{PodEvent, PodEventKind};
 use super::pod::{Container, Pod};
 use crate::cgroup::path::{ContainerName, PodName};
 
@@ -21,13 +21,13 @@ const STATUS_LAG_NS: u64 = 5_000_000_000;
 
 /// A Pod, and when its news came.
 #[derive(Debug)]
-pub struct Known {
+pub struct KnownPod {
     /// As it is, or last was.
     pub pod: Pod,
     /// When this state was news.
-    pub news_boot_ns: u64,
-    /// A watch told it as it happened.
-    pub at_once: bool,
+    pub changed_boot_ns: u64,
+    /// How that state came.
+    pub via: Via,
     /// When its deletion was news.
     pub deletion: Option<Noticed>,
     /// When it was gone from the API.
@@ -36,12 +36,12 @@ pub struct Known {
     ids: VecDeque<(String, String)>,
 }
 
-impl Known {
+impl KnownPod {
     fn new(pod: Pod, now: Noticed) -> Self {
         let mut known = Self {
             pod: Pod::default(),
-            news_boot_ns: now.time_boot_ns,
-            at_once: now.at_once,
+            changed_boot_ns: now.time_boot_ns,
+            via: now.via,
             deletion: None,
             gone_boot_ns: None,
             ids: VecDeque::new(),
@@ -51,8 +51,8 @@ impl Known {
     }
 
     fn update(&mut self, pod: Pod, now: Noticed) {
-        self.news_boot_ns = now.time_boot_ns;
-        self.at_once = now.at_once;
+        self.changed_boot_ns = now.time_boot_ns;
+        self.via = now.via;
         if pod.deletion.is_some() {
             self.deletion.get_or_insert(now);
         }
@@ -81,25 +81,34 @@ impl Known {
 
     /// Whether a container that was made then would be in the statuses by now, if it were one.
     #[must_use]
-    pub fn would_tell_of(&self, made_boot_ns: u64) -> bool {
+    pub fn would_report(&self, made_boot_ns: u64) -> bool {
         self.pod.statuses_complete()
-            && self.news_boot_ns >= made_boot_ns.saturating_add(STATUS_LAG_NS)
+            && self.changed_boot_ns >= made_boot_ns.saturating_add(STATUS_LAG_NS)
     }
 }
 
-/// When something was news.
+/// How the agent learned of a Pod's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// A watch reported it as it happened.
+    Watch,
+    /// A list reported it some time after it happened.
+    List,
+}
+
+/// The moment at which the agent learned of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noticed {
     /// `CLOCK_BOOTTIME`.
     pub time_boot_ns: u64,
-    /// A watch told it as it happened. A list tells what happened some time before.
-    pub at_once: bool,
+    /// How it came.
+    pub via: Via,
 }
 
 /// All Pods that are known.
 #[derive(Debug, Default)]
 pub struct Pods {
-    by_uid: HashMap<String, Known>,
+    by_uid: HashMap<String, KnownPod>,
     /// UIDs of static Pods' mirrors by what the Pods' cgroups are called after.
     by_hash: HashMap<String, String>,
     /// By the time that they went.
@@ -118,16 +127,16 @@ impl Pods {
     }
 
     /// Takes in one piece of news; returns the UIDs of the Pods that it is about.
-    pub fn apply(&mut self, news: PodNews) -> Vec<String> {
-        let PodNews { time_boot_ns: now, kind } = news;
-        let told = Noticed { time_boot_ns: now, at_once: true };
-        let listed = Noticed { at_once: false, ..told };
+    pub fn apply(&mut self, news: PodEvent) -> Vec<String> {
+        let PodEvent { time_boot_ns: now, kind } = news;
+        let told = Noticed { time_boot_ns: now, via: Via::Watch };
+        let listed = Noticed { via: Via::List, ..told };
         self.forget_gone(now);
         match kind {
-            NewsKind::Listed(pods) => {
+            PodEventKind::Listed(pods) => {
                 self.heard();
                 let there: HashSet<String> = pods.iter().map(|pod| pod.uid.clone()).collect();
-                let left = |(uid, known): (&String, &Known)| {
+                let left = |(uid, known): (&String, &KnownPod)| {
                     (known.gone_boot_ns.is_none() && !there.contains(uid)).then(|| uid.clone())
                 };
                 let mut changed: Vec<String> = self.by_uid.iter().filter_map(left).collect();
@@ -138,11 +147,11 @@ impl Pods {
                 self.listed = true;
                 changed
             }
-            NewsKind::Applied(pod) => {
+            PodEventKind::Applied(pod) => {
                 self.heard();
                 self.put(*pod, told).into_iter().collect()
             }
-            NewsKind::Deleted(pod) => {
+            PodEventKind::Deleted(pod) => {
                 self.heard();
                 let mut pod = *pod;
                 let uid = pod.uid.clone();
@@ -155,7 +164,7 @@ impl Pods {
                 self.went(&uid, told);
                 vec![uid]
             }
-            NewsKind::Failed(why) => {
+            PodEventKind::Failed(why) => {
                 if self.failed.as_ref().is_none_or(|(_, before)| *before != why) {
                     tracing::warn!(why, "no news of Pods: the last known names are used");
                 }
@@ -180,12 +189,12 @@ impl Pods {
             if known.gone_boot_ns.take().is_some() {
                 self.gone.retain(|(_, gone)| *gone != uid);
             } else if known.pod == pod {
-                known.news_boot_ns = now.time_boot_ns;
+                known.changed_boot_ns = now.time_boot_ns;
                 return None;
             }
             known.update(pod, now);
         } else if room {
-            self.by_uid.insert(uid.clone(), Known::new(pod, now));
+            self.by_uid.insert(uid.clone(), KnownPod::new(pod, now));
         } else {
             self.dropped = self.dropped.saturating_add(1);
             return None;
@@ -234,13 +243,13 @@ impl Pods {
 
     /// A Pod by its UID in the API.
     #[must_use]
-    pub fn get(&self, uid: &str) -> Option<&Known> {
+    pub fn get(&self, uid: &str) -> Option<&KnownPod> {
         self.by_uid.get(uid)
     }
 
     /// The Pod that a cgroup belongs to.
     #[must_use]
-    pub fn of_cgroup(&self, name: &PodName) -> Option<&Known> {
+    pub fn of_cgroup(&self, name: &PodName) -> Option<&KnownPod> {
         // A static Pod's cgroup is called after its manifest's hash, or after the UID that the
         // manifest gives it; the annotation has the same (pkg/kubelet/config/common.go,
         // `applyDefaults`, Kubernetes 1.37).
@@ -254,7 +263,7 @@ impl Pods {
         &self,
         pod: &PodName,
         container: &ContainerName,
-    ) -> Option<(&Known, &Container)> {
+    ) -> Option<(&KnownPod, &Container)> {
         let known = self.of_cgroup(pod)?;
         Some((known, known.container(&container.id)?))
     }

@@ -4,16 +4,16 @@ use crate::cgroup::path::{Qos, Runtime};
 
 const SECOND: u64 = 1_000_000_000;
 
-fn news(time_boot_ns: u64, kind: NewsKind) -> PodNews {
-    PodNews { time_boot_ns, kind }
+fn news(time_boot_ns: u64, kind: PodEventKind) -> PodEvent {
+    PodEvent { time_boot_ns, kind }
 }
 
-fn listed(time: u64, jsons: &[&str]) -> PodNews {
-    news(time, NewsKind::Listed(jsons.iter().map(|json| fixtures::pod(json)).collect()))
+fn listed(time: u64, jsons: &[&str]) -> PodEvent {
+    news(time, PodEventKind::Listed(jsons.iter().map(|json| fixtures::pod(json)).collect()))
 }
 
-fn applied(time: u64, json: &str) -> PodNews {
-    news(time, NewsKind::Applied(Box::new(fixtures::pod(json))))
+fn applied(time: u64, json: &str) -> PodEvent {
+    news(time, PodEventKind::Applied(Box::new(fixtures::pod(json))))
 }
 
 fn cgroup(uid: &str) -> PodName {
@@ -71,7 +71,7 @@ fn a_mirror_that_is_made_anew_takes_its_place() {
     pods.apply(applied(1, STATIC));
     let anew = STATIC.replace("99999999", "88888888");
     pods.apply(applied(2, &anew));
-    pods.apply(news(3, NewsKind::Deleted(Box::new(fixtures::pod(STATIC)))));
+    pods.apply(news(3, PodEventKind::Deleted(Box::new(fixtures::pod(STATIC)))));
     assert!(pods.of_cgroup(&cgroup(HASH)).unwrap().pod.uid.starts_with("88888888"));
     // The old one is forgotten, the hash is the new one's.
     pods.apply(listed(4 + KEEP_NS, &[&anew]));
@@ -110,7 +110,7 @@ fn only_what_changed_is_told() {
     let mut pods = Pods::new();
     assert_eq!(pods.apply(listed(1, &[CRON_JOB])).len(), 1);
     assert_eq!(pods.apply(listed(5, &[CRON_JOB])).len(), 0);
-    assert_eq!(pods.get(REPORT).unwrap().news_boot_ns, 5);
+    assert_eq!(pods.get(REPORT).unwrap().changed_boot_ns, 5);
     let failed = CRON_JOB.replace("Succeeded", "Failed");
     assert_eq!(pods.apply(listed(6, &[&failed])), [REPORT]);
 }
@@ -124,12 +124,12 @@ fn when_a_deletion_was_news() {
     assert_eq!(pods.get(WEB).unwrap().deletion, None);
     pods.apply(applied(7, DEPLOYMENT));
     pods.apply(applied(9, &DEPLOYMENT.replace("Running", "Failed")));
-    let at_once = Noticed { time_boot_ns: 7, at_once: true };
+    let at_once = Noticed { time_boot_ns: 7, via: Via::Watch };
     assert_eq!(pods.get(WEB).unwrap().deletion, Some(at_once));
 
     let mut pods = Pods::new();
     pods.apply(listed(3, &[DEPLOYMENT]));
-    let late = Noticed { time_boot_ns: 3, at_once: false };
+    let late = Noticed { time_boot_ns: 3, via: Via::List };
     assert_eq!(pods.get(WEB).unwrap().deletion, Some(late));
 }
 
@@ -139,9 +139,9 @@ fn statuses_tell_of_all_that_is_older_than_their_lag() {
     pods.apply(applied(10 * SECOND, CRON_JOB));
     pods.apply(applied(10 * SECOND, JOB));
     let known = pods.get(REPORT).unwrap();
-    assert!(known.would_tell_of(5 * SECOND) && !known.would_tell_of(6 * SECOND));
+    assert!(known.would_report(5 * SECOND) && !known.would_report(6 * SECOND));
     let pending = pods.get("33333333-2222-3333-4444-555555555555").unwrap();
-    assert!(!pending.would_tell_of(0));
+    assert!(!pending.would_report(0));
 }
 
 #[test]
@@ -149,13 +149,13 @@ fn the_number_of_pods_is_bounded_and_counted() {
     let mut pods = Pods::new();
     let pod = |number: usize| Pod { uid: format!("u{number}"), ..Pod::default() };
     for number in 0..PODS_MAX + 5 {
-        pods.apply(news(1, NewsKind::Applied(Box::new(pod(number)))));
+        pods.apply(news(1, PodEventKind::Applied(Box::new(pod(number)))));
     }
     assert_eq!((pods.len(), pods.dropped()), (PODS_MAX, 5));
-    pods.apply(news(2, NewsKind::Listed(Vec::new())));
+    pods.apply(news(2, PodEventKind::Listed(Vec::new())));
     assert_eq!((pods.len(), pods.dropped()), (0, 5 + (PODS_MAX - GONE_MAX) as u64));
     assert_eq!(pods.by_uid.len(), GONE_MAX);
-    pods.apply(news(3, NewsKind::Applied(Box::default())));
+    pods.apply(news(3, PodEventKind::Applied(Box::default())));
     assert_eq!((pods.len(), pods.dropped()), (0, 6 + (PODS_MAX - GONE_MAX) as u64), "no UID");
 }
 
@@ -163,7 +163,7 @@ fn the_number_of_pods_is_bounded_and_counted() {
 fn failures_are_no_news_of_pods() {
     let mut pods = Pods::new();
     pods.apply(listed(1, &[CRON_JOB]));
-    assert!(pods.apply(news(2, NewsKind::Failed("refused".into()))).is_empty());
+    assert!(pods.apply(news(2, PodEventKind::Failed("refused".into()))).is_empty());
     for (heard, failing) in [(None, Some("refused")), (Some(1), Some("refused")), (Some(2), None)] {
         assert_eq!((pods.failing(heard), pods.len()), (failing, 1));
     }

@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
-use super::news::{NewsKind, PodNews};
+use super::event::{PodEvent, PodEventKind};
 use super::{convert, wire};
 
 /// Many agents start together when a DaemonSet is rolled out; their first lists are spread over
@@ -27,12 +27,12 @@ const CALM: Duration = Duration::from_secs(60);
 const GONE: u16 = 410;
 
 /// Tells the owner of the node's Pods until nobody listens.
-pub async fn run(client: Client, node: &str, news: mpsc::Sender<PodNews>) {
+pub async fn run(client: Client, node: &str, news: mpsc::Sender<PodEvent>) {
     tokio::time::sleep(START_SPREAD.mul_f64(random())).await;
     watch_on(&client, node, &news).await;
 }
 
-async fn watch_on(client: &Client, node: &str, news: &mpsc::Sender<PodNews>) {
+async fn watch_on(client: &Client, node: &str, news: &mpsc::Sender<PodEvent>) {
     while watch(client.clone(), node, news).await.is_ok() {
         // The server has answered, if only that it does not know the version any more.
         tokio::time::sleep(DELAY_MIN.mul_f64(0.5 + random())).await;
@@ -75,7 +75,7 @@ impl Backoff for Delays {
 struct Closed;
 
 /// Watches until the watch has to be made anew.
-async fn watch(client: Client, node: &str, news: &mpsc::Sender<PodNews>) -> Result<(), Closed> {
+async fn watch(client: Client, node: &str, news: &mpsc::Sender<PodEvent>) -> Result<(), Closed> {
     // With a page size the client would leave the version out, and each agent's first list would
     // be read from etcd.
     let config = watcher::Config { page_size: None, ..watcher::Config::default() };
@@ -94,15 +94,15 @@ async fn watch(client: Client, node: &str, news: &mpsc::Sender<PodNews>) -> Resu
                 listed.push(convert::pod(&pod));
                 continue;
             }
-            Ok(Event::InitDone) => NewsKind::Listed(std::mem::take(&mut listed)),
-            Ok(Event::Apply(pod)) => NewsKind::Applied(Box::new(convert::pod(&pod))),
-            Ok(Event::Delete(pod)) => NewsKind::Deleted(Box::new(convert::pod(&pod))),
+            Ok(Event::InitDone) => PodEventKind::Listed(std::mem::take(&mut listed)),
+            Ok(Event::Apply(pod)) => PodEventKind::Applied(Box::new(convert::pod(&pod))),
+            Ok(Event::Delete(pod)) => PodEventKind::Deleted(Box::new(convert::pod(&pod))),
             Err(error) => {
                 anew = is_gone(&error);
-                NewsKind::Failed(chain(&error))
+                PodEventKind::Failed(chain(&error))
             }
         };
-        news.send(PodNews::now(kind)).await.map_err(|_| Closed)?;
+        news.send(PodEvent::now(kind)).await.map_err(|_| Closed)?;
         if anew {
             break;
         }

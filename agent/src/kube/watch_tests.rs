@@ -6,9 +6,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::super::client::{Reach, Trust, client};
+use super::super::client::{Endpoint, Trust, client};
+use super::super::event::LastContact;
 use super::super::fixtures::{CRON_JOB, DEPLOYMENT, JOB};
-use super::super::news::Pulse;
 use super::*;
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ enum Then {
 /// A server that gives its answers in this order, and notes what it was asked.
 struct Server {
     asked: Arc<Mutex<Vec<String>>>,
-    reach: Reach,
+    endpoint: Endpoint,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -62,9 +62,9 @@ impl Server {
             drop(listener);
             std::future::pending::<()>().await;
         });
-        let trust = Trust::Anyone;
-        let reach = Reach { url: url.parse().unwrap(), trust, token_file: None };
-        Self { asked, reach, task }
+        let trust = Trust::SkipVerify;
+        let endpoint = Endpoint { url: url.parse().unwrap(), trust, token_file: None };
+        Self { asked, endpoint, task }
     }
 
     fn asked(&self) -> Vec<String> {
@@ -151,31 +151,31 @@ fn one_line(json: &str) -> String {
 
 /// A watch under way.
 struct Watching {
-    inbox: mpsc::Receiver<PodNews>,
-    pulse: Pulse,
+    inbox: mpsc::Receiver<PodEvent>,
+    last_contact: LastContact,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Watching {
     fn start(server: &Server, room: usize) -> Self {
         let (news, inbox) = mpsc::channel(room);
-        let pulse = Pulse::default();
-        let client = client(&server.reach, &pulse).unwrap();
+        let last_contact = LastContact::default();
+        let client = client(&server.endpoint, &last_contact).unwrap();
         let task = tokio::spawn(async move { watch_on(&client, "n1", &news).await });
-        Self { inbox, pulse, task }
+        Self { inbox, last_contact, task }
     }
 
     /// The next news, in short.
     async fn next(&mut self) -> String {
         let news = timeout(WAIT, self.inbox.recv()).await.expect("news in time").unwrap();
         match news.kind {
-            NewsKind::Listed(pods) => {
+            PodEventKind::Listed(pods) => {
                 let names: Vec<_> = pods.iter().map(|pod| pod.name.as_str()).collect();
                 format!("listed {}", names.join(","))
             }
-            NewsKind::Applied(pod) => format!("applied {}", pod.name),
-            NewsKind::Deleted(pod) => format!("deleted {}", pod.name),
-            NewsKind::Failed(why) => format!("failed {why}"),
+            PodEventKind::Applied(pod) => format!("applied {}", pod.name),
+            PodEventKind::Deleted(pod) => format!("deleted {}", pod.name),
+            PodEventKind::Failed(why) => format!("failed {why}"),
         }
     }
 
@@ -273,7 +273,7 @@ async fn a_refusal_is_told_and_tried_again() {
     .await;
     let mut watching = Watching::start(&server, 8);
     watching.expect(&["failed ", "failed "]).await;
-    assert_eq!(watching.pulse.last_boot_ns(), None, "a refusal is no heartbeat");
+    assert_eq!(watching.last_contact.last_boot_ns(), None, "a refusal is no heartbeat");
     watching.expect(&["listed "]).await;
 }
 
@@ -294,9 +294,9 @@ async fn a_silent_watch_is_heard_by_its_bookmarks() {
     .await;
     let mut watching = Watching::start(&server, 8);
     watching.expect(&["listed "]).await;
-    let listed = watching.pulse.last_boot_ns().unwrap();
+    let listed = watching.last_contact.last_boot_ns().unwrap();
     let later = async {
-        while watching.pulse.last_boot_ns().unwrap() == listed {
+        while watching.last_contact.last_boot_ns().unwrap() == listed {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -322,10 +322,10 @@ async fn the_kubelet_is_asked_again_and_again() {
     let answers = vec![Answer::List(1, vec![one_line(DEPLOYMENT)]), Answer::Status(403)];
     let server = Server::start(answers).await;
     let (news, inbox) = mpsc::channel(1);
-    let pulse = Pulse::default();
-    let client = client(&server.reach, &pulse).unwrap();
+    let last_contact = LastContact::default();
+    let client = client(&server.endpoint, &last_contact).unwrap();
     let task = tokio::spawn(super::super::kubelet::run(client, news));
-    let mut watching = Watching { inbox, pulse, task };
+    let mut watching = Watching { inbox, last_contact, task };
     watching.expect(&[&format!("listed {WEB}"), "failed kubelet: "]).await;
     assert!(server.asked().iter().all(|request| request.starts_with("GET /pods ")));
 }

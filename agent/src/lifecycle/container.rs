@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::fact::{EndSource, Fact, FactKind, OomScope, OomVictim, Started, StopSignal};
+use super::fact::{EndSource, Fact, FactKind, OomScope, OomVictim, Started};
 use super::init::{Init, Left};
 use super::oom::{Counters, Ooms, Victim};
 use super::session::{Session, Sessions};
-use super::shutdown::News;
 use super::subject::Birth;
-use super::who::{self, Homes};
+use super::who::{self, CgroupIndex};
 use super::{OpenShutdown, Output, SETTLE_NS};
 use crate::cgroup::CgroupId;
 use crate::event::{Comm, End, Event, EventKind, Exec, Exit, Oom, RunningTask, Signal, TaskKey};
@@ -98,26 +97,26 @@ impl Container {
     }
 
     /// The same container told again: by the walk and by its own record.
-    pub(super) fn told_again(
+    pub(super) fn reported_again(
         &mut self,
         pod: Option<CgroupId>,
         birth: Birth,
-        homes: &Homes,
+        index: &CgroupIndex,
         out: &mut Vec<Output>,
     ) {
         self.pod = self.pod.or(pod);
         if birth.is_seen() && !self.birth.is_seen() && self.init.is_none() {
             // Its birth was seen after all, and so were all its execs.
             self.birth = birth;
-            self.accept_execs(homes, out);
+            self.accept_execs(index, out);
         }
     }
 
     /// A running process from outside.
-    pub(super) fn running(&mut self, running: &RunningTask, homes: &Homes) {
+    pub(super) fn running(&mut self, running: &RunningTask, index: &CgroupIndex) {
         self.inhabited = true;
         self.staged |= self.init.is_none() && who::is_named_stage(&running.task.comm);
-        let from_inside = homes.container_of(running.parent_cgroup) == Some(self.id);
+        let from_inside = index.container_of(running.parent_cgroup) == Some(self.id);
         if self.init.is_some() || from_inside || who::is_named_stage(&running.task.comm) {
             return;
         }
@@ -131,30 +130,35 @@ impl Container {
     }
 
     /// All running processes have been told.
-    pub(super) fn walk_done(&mut self, tasks_read: bool, homes: &Homes, out: &mut Vec<Output>) {
+    pub(super) fn walk_done(
+        &mut self,
+        tasks_read: bool,
+        index: &CgroupIndex,
+        out: &mut Vec<Output>,
+    ) {
         if self.init.is_some() || self.birth.is_seen() {
             return;
         }
         if self.candidate.is_some() {
-            self.adopt_candidate(homes, out);
+            self.adopt_candidate(index, out);
         } else if tasks_read {
-            self.accept_execs(homes, out);
+            self.accept_execs(index, out);
         } else if self.source == Source::Walk {
             self.source = Source::Nothing;
             self.early.clear();
         }
     }
 
-    fn accept_execs(&mut self, homes: &Homes, out: &mut Vec<Output>) {
+    fn accept_execs(&mut self, index: &CgroupIndex, out: &mut Vec<Output>) {
         if self.source != Source::Exec {
             self.source = Source::Exec;
-            self.replay_early(homes, out);
+            self.replay_early(index, out);
         }
     }
 
-    fn adopt_candidate(&mut self, homes: &Homes, out: &mut Vec<Output>) {
+    fn adopt_candidate(&mut self, index: &CgroupIndex, out: &mut Vec<Output>) {
         if let Some((key, comm)) = self.candidate.take() {
-            self.set_init(key, &comm, key.start_boot_ns, true, homes, out);
+            self.set_init(key, &comm, key.start_boot_ns, true, index, out);
         }
     }
 
@@ -164,7 +168,7 @@ impl Container {
         comm: &Comm,
         since_boot_ns: u64,
         before_agent: bool,
-        homes: &Homes,
+        index: &CgroupIndex,
         out: &mut Vec<Output>,
     ) {
         self.init = Some(Init::new(key, since_boot_ns));
@@ -172,12 +176,12 @@ impl Container {
         let is_pause = comm.bytes() == b"pause";
         let started = Started { init: key, before_agent, is_pause };
         self.fact(since_boot_ns, FactKind::Started(started), out);
-        self.replay_early(homes, out);
+        self.replay_early(index, out);
     }
 
-    fn replay_early(&mut self, homes: &Homes, out: &mut Vec<Output>) {
+    fn replay_early(&mut self, index: &CgroupIndex, out: &mut Vec<Output>) {
         for event in std::mem::take(&mut self.early) {
-            self.event(&event, homes, out);
+            self.event(&event, index, out);
         }
     }
 
@@ -192,11 +196,11 @@ impl Container {
     }
 
     /// Takes in an event of this container. [`EventKind::Oom`] goes to [`Self::oom`].
-    pub(super) fn event(&mut self, event: &Event, homes: &Homes, out: &mut Vec<Output>) {
+    pub(super) fn event(&mut self, event: &Event, index: &CgroupIndex, out: &mut Vec<Output>) {
         let time_boot_ns = event.time_boot_ns;
         match &event.kind {
-            EventKind::Exec(exec) => self.exec(event, exec, homes, out),
-            EventKind::Signal(signal) => self.signal(event, signal, homes, out),
+            EventKind::Exec(exec) => self.exec(event, exec, index, out),
+            EventKind::Signal(signal) => self.signal(event, signal, index, out),
             EventKind::Exit(exit) => self.exit(event, exit, out),
             EventKind::End(end) => self.end(event, end, out),
             EventKind::CgroupEmpty(cgroup) if *cgroup == self.id => {
@@ -214,8 +218,8 @@ impl Container {
         }
     }
 
-    fn exec(&mut self, event: &Event, exec: &Exec, homes: &Homes, out: &mut Vec<Output>) {
-        if homes.container_of(exec.parent.cgroup) == Some(self.id) {
+    fn exec(&mut self, event: &Event, exec: &Exec, index: &CgroupIndex, out: &mut Vec<Output>) {
+        if index.container_of(exec.parent.cgroup) == Some(self.id) {
             return;
         }
         self.inhabited = true;
@@ -226,12 +230,18 @@ impl Container {
             (None, Source::Walk) => self.keep_early(event),
             (None, Source::Exec) if who::is_stage(exec) => self.staged = true,
             (None, Source::Exec) => {
-                self.set_init(key, &exec.task.comm, event.time_boot_ns, false, homes, out);
+                self.set_init(key, &exec.task.comm, event.time_boot_ns, false, index, out);
             }
         }
     }
 
-    fn signal(&mut self, event: &Event, signal: &Signal, homes: &Homes, out: &mut Vec<Output>) {
+    fn signal(
+        &mut self,
+        event: &Event,
+        signal: &Signal,
+        index: &CgroupIndex,
+        out: &mut Vec<Output>,
+    ) {
         if self.terminated {
             return;
         }
@@ -240,17 +250,11 @@ impl Container {
         if init.key != signal.target.key || time_boot_ns < init.since_boot_ns {
             return;
         }
-        let sender = who::sender_of(signal, self.id, homes);
+        let sender = who::sender_of(signal, self.id, index);
         let left = init.left_boot_ns();
-        for news in init.signals.take(time_boot_ns, signal, sender, left, self.stop_signal) {
-            let (time_boot_ns, kind) = match news {
-                News::Stop { time_boot_ns, signal, sender, ignored } => {
-                    (time_boot_ns, FactKind::StopSignal(StopSignal { signal, sender, ignored }))
-                }
-                News::Killed { time_boot_ns } => (time_boot_ns, FactKind::KilledAfterStopSignal),
-            };
-            out.push(Output::Fact { container: self.id, fact: Fact { time_boot_ns, kind } });
-        }
+        let facts = init.signals.take(time_boot_ns, signal, sender, left, self.stop_signal);
+        let container = self.id;
+        out.extend(facts.into_iter().map(|fact| Output::Fact { container, fact }));
     }
 
     fn exit(&mut self, event: &Event, exit: &Exit, out: &mut Vec<Output>) {
@@ -299,7 +303,7 @@ impl Container {
         time_boot_ns: u64,
         oom: &Oom,
         counters: &mut Counters,
-        homes: &Homes,
+        index: &CgroupIndex,
     ) {
         self.inhabited = true;
         let key = oom.victim.key;
@@ -307,7 +311,7 @@ impl Container {
         let exec = self.sessions.contains(key)
             || (self.init.is_some() && who::is_named_stage(&oom.victim.comm));
         let scope_of = |level: CgroupId| {
-            if homes.container_of(level) == Some(self.id) {
+            if index.container_of(level) == Some(self.id) {
                 OomScope::Container
             } else if self.pod == Some(level) {
                 OomScope::Pod
@@ -361,13 +365,13 @@ impl Container {
     pub(super) fn settle(
         &mut self,
         now_boot_ns: Option<u64>,
-        homes: &Homes,
+        index: &CgroupIndex,
         out: &mut Vec<Output>,
     ) -> bool {
         let due = |time: u64| now_boot_ns.is_none_or(|now| time.saturating_add(SETTLE_NS) <= now);
         let removed = self.removed_boot_ns.is_some_and(due);
         if removed && self.init.is_none() {
-            self.adopt_candidate(homes, out);
+            self.adopt_candidate(index, out);
         }
         self.settle_ooms(now_boot_ns, out);
         if let Some((time, source)) = self.death()

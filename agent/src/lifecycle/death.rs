@@ -16,7 +16,7 @@ use super::trigger::{
 use crate::cgroup::CgroupId;
 use crate::clock::{Now, SECOND_NS, WallOffset};
 use crate::kube::pod::{Container, Pod, PreStop, Role, State};
-use crate::kube::pods::{Known, Pods};
+use crate::kube::pods::{KnownPod, Pods, Via};
 
 /// How long after its end a death waits for the Pod source.
 ///
@@ -237,7 +237,7 @@ fn stop_request(end: &Termination, stop: Option<&Stop>) -> StopRequest {
 /// Whether the Pod's deletion was requested before that moment.
 ///
 /// A static Pod's mirror may be deleted: that stops nothing.
-fn deleted_before(known: &Known, time_boot_ns: u64, wall: WallOffset) -> bool {
+fn deleted_before(known: &KnownPod, time_boot_ns: u64, wall: WallOffset) -> bool {
     if known.pod.is_mirror() {
         return false;
     }
@@ -253,11 +253,11 @@ fn deleted_before(known: &Known, time_boot_ns: u64, wall: WallOffset) -> bool {
 }
 
 /// When the kubelet began to stop the container, where that was seen.
-fn kill_begin(known: &Known, trigger: Trigger, wall: WallOffset) -> Option<u64> {
+fn kill_begin(known: &KnownPod, trigger: Trigger, wall: WallOffset) -> Option<u64> {
     match trigger {
         Trigger::PodDeletion | Trigger::ApiEviction | Trigger::Preemption | Trigger::Taint => {
             let noticed = known.deletion?;
-            if noticed.at_once {
+            if noticed.via == Via::Watch {
                 return Some(noticed.time_boot_ns);
             }
             let request_s = u64::try_from(known.pod.deletion?.request_unix_s()).ok()?;

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::kube::convert;
+use crate::kube::event::{PodEvent, PodEventKind};
 use crate::kube::fixtures::{self, DEPLOYMENT, EVICTED, STATIC};
-use crate::kube::news::{NewsKind, PodNews};
 use crate::kube::pod::{Phase, Terminated};
 use crate::kube::pods::Pods;
 use crate::lifecycle::fact::{Cause, EndSource, FatalSignal, Outcome};
@@ -17,12 +17,13 @@ const REQUESTED: u64 = 3600 * SECOND;
 fn known(json: &str, listed: bool, time_boot_ns: u64) -> Pods {
     let mut pods = Pods::new();
     let pod = fixtures::pod(json);
-    let kind = if listed { NewsKind::Listed(vec![pod]) } else { NewsKind::Applied(Box::new(pod)) };
-    pods.apply(PodNews { time_boot_ns, kind });
+    let kind =
+        if listed { PodEventKind::Listed(vec![pod]) } else { PodEventKind::Applied(Box::new(pod)) };
+    pods.apply(PodEvent { time_boot_ns, kind });
     pods
 }
 
-fn only(pods: &Pods) -> &Known {
+fn only(pods: &Pods) -> &KnownPod {
     ["11111111", "99999999", "55555555"]
         .into_iter()
         .find_map(|uid| pods.get(&format!("{uid}-2222-3333-4444-555555555555")))
@@ -65,8 +66,8 @@ fn a_deletion_by_force_is_told_by_its_being_gone() {
     let living =
         DEPLOYMENT.replace("deletionTimestamp", "x").replace("deletionGracePeriodSeconds", "y");
     let mut pods = known(&living, false, REQUESTED);
-    let kind = NewsKind::Deleted(Box::new(fixtures::pod(&living)));
-    pods.apply(PodNews { time_boot_ns: REQUESTED + SECOND, kind });
+    let kind = PodEventKind::Deleted(Box::new(fixtures::pod(&living)));
+    pods.apply(PodEvent { time_boot_ns: REQUESTED + SECOND, kind });
     assert!(deleted_before(only(&pods), REQUESTED + 2 * SECOND, WALL));
     assert!(!deleted_before(only(&pods), REQUESTED, WALL));
 }

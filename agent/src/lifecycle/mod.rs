@@ -34,7 +34,7 @@ use self::oom::Counters;
 pub use self::output::{OpenShutdown, Output};
 use self::session::Session;
 use self::subject::Birth;
-use self::who::Homes;
+use self::who::CgroupIndex;
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind, TaskKey};
 
@@ -72,7 +72,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     containers: BTreeMap<CgroupId, Entry>,
-    homes: Homes,
+    index: CgroupIndex,
     /// Inits by process: one may have moved to a cgroup that nobody knows.
     inits: HashMap<TaskKey, CgroupId>,
     counters: Counters,
@@ -101,17 +101,17 @@ impl Lifecycle {
             }
             Input::NestedMade { cgroup, container } => self.nested_made(cgroup, container, out),
             Input::Running(running) => {
-                if let Some(id) = self.homes.container_of(running.task.cgroup)
+                if let Some(id) = self.index.container_of(running.task.cgroup)
                     && let Some(entry) = self.containers.get_mut(&id)
                 {
-                    entry.container.running(running, &self.homes);
+                    entry.container.running(running, &self.index);
                 }
             }
             Input::WalkDone { tasks_read } => {
                 let ids: Vec<CgroupId> = self.containers.keys().copied().collect();
                 for id in ids {
-                    self.with(id, out, |container, homes, out| {
-                        container.walk_done(tasks_read, homes, out);
+                    self.with(id, out, |container, index, out| {
+                        container.walk_done(tasks_read, index, out);
                     });
                 }
             }
@@ -201,8 +201,8 @@ impl Lifecycle {
     ) {
         if self.containers.contains_key(&id) {
             let had_pod = self.containers.get(&id).and_then(|entry| entry.container.pod());
-            self.with(id, out, |container, homes, out| {
-                container.told_again(pod, birth, homes, out);
+            self.with(id, out, |container, index, out| {
+                container.reported_again(pod, birth, index, out);
             });
             if let (None, Some(pod)) = (had_pod, pod) {
                 *self.pods.entry(pod).or_default() += 1;
@@ -216,7 +216,7 @@ impl Lifecycle {
             nested_gone: VecDeque::new(),
         };
         self.containers.insert(id, entry);
-        self.homes.insert(id, id);
+        self.index.insert(id, id);
         if let Some(pod) = pod {
             *self.pods.entry(pod).or_default() += 1;
         }
@@ -229,7 +229,7 @@ impl Lifecycle {
             return;
         }
         entry.nested.insert(cgroup);
-        self.homes.insert(cgroup, container);
+        self.index.insert(cgroup, container);
         self.replay_pending(cgroup, out);
     }
 
@@ -244,13 +244,13 @@ impl Lifecycle {
             EventKind::CgroupMade(_) => return,
         };
         let by_init = process.and_then(|key| self.inits.get(&key).copied());
-        let Some(id) = by_init.or_else(|| self.homes.container_of(cgroup)) else {
+        let Some(id) = by_init.or_else(|| self.index.container_of(cgroup)) else {
             return self.keep_pending(event);
         };
         if let EventKind::Oom(oom) = &event.kind {
             if let Some(entry) = self.containers.get_mut(&id) {
                 let counters = &mut self.counters;
-                entry.container.oom(event.time_boot_ns, oom, counters, &self.homes);
+                entry.container.oom(event.time_boot_ns, oom, counters, &self.index);
             }
             return self.reschedule(id);
         }
@@ -259,7 +259,7 @@ impl Lifecycle {
         {
             return self.nested_removed(*removed, id);
         }
-        self.with(id, out, |container, homes, out| container.event(event, homes, out));
+        self.with(id, out, |container, index, out| container.event(event, index, out));
     }
 
     fn nested_removed(&mut self, cgroup: CgroupId, container: CgroupId) {
@@ -270,7 +270,7 @@ impl Lifecycle {
         if entry.nested_gone.len() > NESTED_GONE_MAX
             && let Some(oldest) = entry.nested_gone.pop_front()
         {
-            self.homes.remove(oldest);
+            self.index.remove(oldest);
             self.counters.forget(oldest);
         }
     }
@@ -280,11 +280,11 @@ impl Lifecycle {
         &mut self,
         id: CgroupId,
         out: &mut Vec<Output>,
-        act: impl FnOnce(&mut Container, &Homes, &mut Vec<Output>),
+        act: impl FnOnce(&mut Container, &CgroupIndex, &mut Vec<Output>),
     ) {
         let Some(entry) = self.containers.get_mut(&id) else { return };
         let before = entry.container.init();
-        act(&mut entry.container, &self.homes, out);
+        act(&mut entry.container, &self.index, out);
         let after = entry.container.init();
         if let (None, Some(init)) = (before, after) {
             self.inits.insert(init, id);
@@ -309,8 +309,8 @@ impl Lifecycle {
 
     fn settle(&mut self, id: CgroupId, now_boot_ns: Option<u64>, out: &mut Vec<Output>) {
         let mut over = false;
-        self.with(id, out, |container, homes, out| {
-            over = container.settle(now_boot_ns, homes, out);
+        self.with(id, out, |container, index, out| {
+            over = container.settle(now_boot_ns, index, out);
         });
         if over {
             self.forget(id);
@@ -327,7 +327,7 @@ impl Lifecycle {
             self.inits.remove(&init);
         }
         for cgroup in entry.nested.iter().chain(&entry.nested_gone).chain([&id]) {
-            self.homes.remove(*cgroup);
+            self.index.remove(*cgroup);
             self.counters.forget(*cgroup);
         }
         if let Some(pod) = entry.container.pod()

@@ -1,6 +1,6 @@
 //! Signals to a container's init: the stop signal, the kill after it, and who ended it.
 
-use super::fact::{Cause, FatalSignal, Outcome, Sender};
+use super::fact::{Cause, Fact, FactKind, FatalSignal, Outcome, Sender, StopSignal};
 use crate::event::{ExitStatus, Signal, SignalResult};
 
 pub(super) const SIGKILL: u32 = 9;
@@ -95,28 +95,19 @@ struct Stop {
     began: bool,
 }
 
-/// A stop signal or kill that is news.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
-    /// The first stop signal.
-    Stop { time_boot_ns: u64, signal: u32, sender: Sender, ignored: bool },
-    /// SIGKILL from outside, after the stop signal.
-    Killed { time_boot_ns: u64 },
-}
-
 /// What is known of the signals to one init.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     kinds: Vec<Kind>,
     stop: Option<Stop>,
-    stop_told: bool,
+    stop_reported: bool,
     /// The first SIGKILL from outside.
     kill_boot_ns: Option<u64>,
-    kill_told: bool,
+    kill_reported: bool,
 }
 
 impl Signals {
-    /// Takes in one signal to init. `left_boot_ns` is when init exited or ended, if it has.
+    /// Takes in one signal to init; returns the facts that follow. `left_boot_ns` is when init exited or ended, if it has.
     pub(super) fn take(
         &mut self,
         time_boot_ns: u64,
@@ -124,13 +115,13 @@ impl Signals {
         sender: Sender,
         left_boot_ns: Option<u64>,
         known_stop_signal: Option<u32>,
-    ) -> Vec<News> {
-        let mut news = Vec::new();
+    ) -> Vec<Fact> {
+        let mut facts = Vec::new();
         let effect = effect(signal);
         // Up to 5.10 a dying process queues signals as a living one does.
         let killed = self.first_kill().is_some_and(|kill| kill < time_boot_ns);
         if effect == Effect::TooLate || (killed && signal.signal != SIGKILL) {
-            return news;
+            return facts;
         }
         let other_began = self.began_before(time_boot_ns);
         self.remember(signal.signal, effect, (time_boot_ns, sender));
@@ -139,14 +130,11 @@ impl Signals {
             self.stop = Some(self.stop.map_or(stop, |known| known.min(stop)));
             let left = left_boot_ns.is_some_and(|left| left <= time_boot_ns);
             let counts = !left && (!stop.began || !other_began);
-            if counts && !self.stop_told {
-                self.stop_told = true;
-                news.push(News::Stop {
-                    time_boot_ns,
-                    signal: signal.signal,
-                    sender,
-                    ignored: signal.result == SignalResult::Ignored,
-                });
+            if counts && !self.stop_reported {
+                self.stop_reported = true;
+                let ignored = signal.result == SignalResult::Ignored;
+                let stop = StopSignal { signal: signal.signal, sender, ignored };
+                facts.push(Fact { time_boot_ns, kind: FactKind::StopSignal(stop) });
             }
         }
         let from_outside =
@@ -156,14 +144,14 @@ impl Signals {
             self.kill_boot_ns = Some(first);
         }
         // Whichever of the two came last.
-        if let (true, Some(stop), Some(kill)) = (self.stop_told, self.stop, self.kill_boot_ns)
-            && !self.kill_told
+        if let (true, Some(stop), Some(kill)) = (self.stop_reported, self.stop, self.kill_boot_ns)
+            && !self.kill_reported
             && stop.time_boot_ns <= kill
         {
-            self.kill_told = true;
-            news.push(News::Killed { time_boot_ns: kill });
+            self.kill_reported = true;
+            facts.push(Fact { time_boot_ns: kill, kind: FactKind::KilledAfterStopSignal });
         }
-        news
+        facts
     }
 
     /// The first SIGKILL that reached init, whoever sent it: nothing does any more after it.
@@ -243,8 +231,8 @@ impl Signals {
 
     /// The shutdown that has begun: since when, and whether SIGKILL was sent.
     pub(super) fn open(&self) -> Option<(u64, bool)> {
-        let stop = self.stop.filter(|_| self.stop_told)?;
-        Some((stop.time_boot_ns, self.kill_told))
+        let stop = self.stop.filter(|_| self.stop_reported)?;
+        Some((stop.time_boot_ns, self.kill_reported))
     }
 
     /// What ended init at `end_boot_ns`. `oom`: it was killed by the OOM killer.

@@ -11,7 +11,7 @@ use super::subject::Who;
 use crate::cgroup::CgroupId;
 use crate::clock::{SECOND_NS, WallOffset};
 use crate::kube::pod::{Pod, Role};
-use crate::kube::pods::{Known, Pods};
+use crate::kube::pods::{KnownPod, Pods, Via};
 
 /// A phase of a container's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,8 +209,8 @@ fn api_times(start: &mut Start, pod: &Pod, wall: WallOffset) {
 }
 
 /// The moment of the Pod's last change, if a watch reported it as it happened.
-fn seen_live(known: &Known) -> Option<u64> {
-    known.at_once.then_some(known.news_boot_ns)
+fn seen_live(known: &KnownPod) -> Option<u64> {
+    (known.via == Via::Watch).then_some(known.changed_boot_ns)
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use crate::event::{Comm, Exec, Signal, SignalOrigin};
 
 /// Which container each cgroup belongs to: a container's own and those nested below it.
 #[derive(Debug, Default)]
-pub(super) struct Homes(HashMap<CgroupId, CgroupId>);
+pub(super) struct CgroupIndex(HashMap<CgroupId, CgroupId>);
 
-impl Homes {
+impl CgroupIndex {
     pub(super) fn container_of(&self, cgroup: CgroupId) -> Option<CgroupId> {
         self.0.get(&cgroup).copied()
     }
@@ -27,14 +27,14 @@ impl Homes {
 /// The sender of a signal to a process of `container`.
 ///
 /// The sender is who ran when the signal was made, never what its `siginfo` claims.
-pub(super) fn sender_of(signal: &Signal, container: CgroupId, homes: &Homes) -> Sender {
+pub(super) fn sender_of(signal: &Signal, container: CgroupId, index: &CgroupIndex) -> Sender {
     if signal.origin == SignalOrigin::Kernel {
         return Sender::Kernel;
     }
     if signal.sender.key == signal.target.key {
         return Sender::Own;
     }
-    match homes.container_of(signal.sender.cgroup) {
+    match index.container_of(signal.sender.cgroup) {
         Some(home) if home == container => Sender::SameContainer,
         Some(_) => Sender::OtherContainer,
         None if is_runtime(&signal.sender.comm) => Sender::Runtime,
@@ -81,7 +81,7 @@ pub(super) fn is_named_stage(comm: &Comm) -> bool {
 /// is in `comm` then. A shim adopts a container's init only when the stages are over, and so is
 /// never a stage's parent: this saves an image whose own program is called like one.
 pub(super) fn is_stage(exec: &Exec) -> bool {
-    if is_adopter(&exec.parent.comm) {
+    if is_subreaper(&exec.parent.comm) {
         return false;
     }
     let mut argv = exec.argv.split(|&b| b == 0);
@@ -102,7 +102,7 @@ fn is_stage_program(name: &[u8]) -> bool {
         || is_descriptor(name)
 }
 
-fn is_adopter(comm: &Comm) -> bool {
+fn is_subreaper(comm: &Comm) -> bool {
     comm.bytes().starts_with(b"containerd-shim") || comm.bytes().starts_with(b"conmon")
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cgroup::tree;
-use crate::kube::news::Pulse;
+use crate::kube::event::LastContact;
 use crate::metrics::store::StoreOptions;
 
 /// The source of the cgroups' resource usage.
@@ -25,7 +25,7 @@ pub struct Options {
     /// The directory of the kubelet's log links.
     pub log_dir: PathBuf,
     /// The Pod source, as people call it, and when it was last heard; `None` without one.
-    pub pods: Option<(String, Pulse)>,
+    pub pods: Option<(String, LastContact)>,
     /// What the metrics keep.
     pub store: StoreOptions,
     /// Files of cgroups that may be kept open.

@@ -10,7 +10,7 @@ use super::Node;
 use crate::clock::{Now, boot_ns};
 use crate::http::{Request, Status};
 use crate::kernel::heap;
-use crate::kube::news::PodNews;
+use crate::kube::event::PodEvent;
 use crate::metrics::edition::Edition;
 
 /// Runs the owner until the server is gone. After `stop` it answers until the server has closed its
@@ -18,7 +18,7 @@ use crate::metrics::edition::Edition;
 pub async fn own(
     node: &mut Node,
     mut inbox: mpsc::Receiver<Request>,
-    mut news: mpsc::Receiver<PodNews>,
+    mut news: mpsc::Receiver<PodEvent>,
     stop: impl Future<Output = ()>,
     closing: watch::Sender<bool>,
 ) {
@@ -36,7 +36,7 @@ pub async fn own(
                     heap::trim();
                 }
             }
-            Some(news) = news.recv() => node.pod_news(news, Now::read()),
+            Some(news) = news.recv() => node.pod_event(news, Now::read()),
             request = inbox.recv() => match request {
                 Some(request) => {
                     answer(node, request, &mut inbox, stopping);

@@ -3,7 +3,7 @@
 use super::Node;
 use crate::cgroup::CgroupId;
 use crate::clock::Now;
-use crate::kube::news::PodNews;
+use crate::kube::event::PodEvent;
 use crate::lifecycle::Input;
 use crate::signal;
 
@@ -12,7 +12,7 @@ const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
 
 impl Node {
     /// Pods have changed.
-    pub fn pod_news(&mut self, news: PodNews, now: Now) {
+    pub fn pod_event(&mut self, news: PodEvent, now: Now) {
         self.now = now;
         // What the kernel recorded before comes before.
         self.drain();
@@ -70,16 +70,16 @@ impl Node {
 
     /// How long ago the Pod source was last heard.
     pub(super) fn pod_metadata_age_ns(&self) -> Option<u64> {
-        let (_, pulse) = self.options.pods.as_ref()?;
-        Some(self.now.boot_ns.saturating_sub(pulse.last_boot_ns()?))
+        let (_, last_contact) = self.options.pods.as_ref()?;
+        Some(self.now.boot_ns.saturating_sub(last_contact.last_boot_ns()?))
     }
 
     /// The source of names, for people.
     pub(super) fn names_source(&self) -> String {
-        let Some((source, pulse)) = &self.options.pods else {
+        let Some((source, last_contact)) = &self.options.pods else {
             return format!("links in {}", self.options.log_dir.display());
         };
-        match (self.pods.failing(pulse.last_boot_ns()), pulse.last_boot_ns()) {
+        match (self.pods.failing(last_contact.last_boot_ns()), last_contact.last_boot_ns()) {
             (Some(why), _) => format!("{source}; it does not answer: {why}"),
             (None, None) => format!("{source}; it was not heard yet"),
             (None, Some(last)) => {

@@ -13,7 +13,7 @@ use crate::kube::{
     log_names::LogNames,
     naming::{self, Decision, Listing, Named},
     pod,
-    pods::{Known, Pods},
+    pods::{KnownPod, Pods},
 };
 use crate::lifecycle::fact::{Deletion, Fact, FactKind};
 use crate::lifecycle::subject::{Birth, PodWho, Subject, Who};
@@ -259,11 +259,11 @@ impl Registry {
                 (look_up(pods, &self.links, pod, name), listing(pods, pod, since_boot_ns))
             }
             Origin::Unit(path, name) => {
-                (Named::Whole(Box::new(Identity::host_unit(path, name))), Listing::Open)
+                (Named::FromPod(Box::new(Identity::host_unit(path, name))), Listing::Open)
             }
         };
         let since = entry.running_boot_ns.unwrap_or(0).max(since_boot_ns);
-        let known = naming::Known {
+        let known = naming::NamingInput {
             waited_ns: now_boot_ns.saturating_sub(since),
             init_may_come: init_may_come && entry.birth.is_seen() && !gone,
             pods_may_come: self.pods_may_come,
@@ -329,7 +329,7 @@ impl Registry {
         &self,
         id: CgroupId,
         pods: &'a Pods,
-    ) -> Option<(&'a Known, &'a pod::Container)> {
+    ) -> Option<(&'a KnownPod, &'a pod::Container)> {
         let (pod, name) = self.entries.get(&id)?.origin.pod()?;
         pods.container(pod, name).or_else(|| {
             let known = pods.of_cgroup(pod)?;
@@ -408,15 +408,17 @@ fn look_up(pods: &Pods, links: &LogNames, pod: &PodName, name: &ContainerName) -
         known.container(&name.id).or_else(|| known.pod.container(&link?.container))
     });
     if let (Some(known), Some(container)) = (known, container) {
-        return Named::Whole(Box::new(Identity::from_pod(&known.pod, container, pod, name)));
+        return Named::FromPod(Box::new(Identity::from_pod(&known.pod, container, pod, name)));
     }
-    link.map_or(Named::No, |link| Named::Link(Box::new(Identity::from_log_name(link, pod, name))))
+    link.map_or(Named::Unnamed, |link| {
+        Named::FromLogLink(Box::new(Identity::from_log_name(link, pod, name)))
+    })
 }
 
 /// What the statuses of a Pod say of a container that is in none of them.
 fn listing(pods: &Pods, pod: &PodName, since_boot_ns: u64) -> Listing {
     match pods.of_cgroup(pod) {
-        Some(known) if known.would_tell_of(since_boot_ns) => Listing::None,
+        Some(known) if known.would_report(since_boot_ns) => Listing::None,
         Some(known) if known.pod.statuses_complete() => Listing::Missing,
         _ => Listing::Open,
     }

@@ -69,8 +69,8 @@ impl Node {
             process: ProcessStats::read(),
             ..NodeStats::default()
         };
-        if let Some((_, pulse)) = &self.options.pods {
-            let failing = self.pods.failing(pulse.last_boot_ns());
+        if let Some((_, last_contact)) = &self.options.pods {
+            let failing = self.pods.failing(last_contact.last_boot_ns());
             let success = self.pods.listed() && failing.is_none();
             stats.collectors.push(CollectorStats { name: "pods", duration_ns: None, success });
         }

@@ -12,8 +12,8 @@ use crate::clock::WallOffset;
 use crate::event::{End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult};
 use crate::event::{Task, TaskKey};
 use crate::kube::convert;
-use crate::kube::news::Pulse;
-use crate::kube::news::{NewsKind, PodNews};
+use crate::kube::event::LastContact;
+use crate::kube::event::{PodEvent, PodEventKind};
 use crate::lifecycle::fact::{Deletion, Fact, FactKind, PreStopRun, Restart};
 use crate::lifecycle::subject::{Birth, Subject, Who};
 use crate::metrics::edition::{Edition, Format, Reader as Asker};
@@ -87,7 +87,7 @@ impl World {
             mode: tree::Mode::Kubernetes,
             cgroup_root: dir.path().to_owned(),
             log_dir: dir.path().join("logs"),
-            pods: with_source.then(|| ("a test".to_owned(), Pulse::default())),
+            pods: with_source.then(|| ("a test".to_owned(), LastContact::default())),
             store: StoreOptions::default(),
             max_fds: 10,
         };
@@ -216,9 +216,9 @@ impl World {
 
     fn news(&mut self, ms: i64) {
         let pod = convert::pod(&serde_json::from_value(self.pod.clone()).unwrap());
-        let kind = NewsKind::Applied(Box::new(pod));
+        let kind = PodEventKind::Applied(Box::new(pod));
         let now = self.now(ms);
-        self.node.pod_news(PodNews { time_boot_ns: now.boot_ns, kind }, now);
+        self.node.pod_event(PodEvent { time_boot_ns: now.boot_ns, kind }, now);
     }
 
     /// The lines of a family, without its prefix.
@@ -418,9 +418,9 @@ fn the_apis_stop_signal_counts_from_anybody_outside() {
 fn the_api_down_leaves_the_last_known_names() {
     let mut world = World::new(true);
     world.runs();
-    let failed = NewsKind::Failed("connection refused".into());
+    let failed = PodEventKind::Failed("connection refused".into());
     let now = world.now(-6000);
-    world.node.pod_news(PodNews { time_boot_ns: now.boot_ns, kind: failed }, now);
+    world.node.pod_event(PodEvent { time_boot_ns: now.boot_ns, kind: failed }, now);
     assert_eq!(world.shown("container_info").len(), 1);
     assert_eq!(world.value("collector_success", "collector=\"pods\""), Some(0.0));
     // A container that starts meanwhile is shown in the end, under its ids.

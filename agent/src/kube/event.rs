@@ -7,20 +7,20 @@ use super::pod::Pod;
 use crate::clock;
 
 /// News of Pods that wait for the owner. A source that is faster waits; nothing is dropped.
-pub const NEWS_WAITING_MAX: usize = 64;
+pub const EVENTS_WAITING_MAX: usize = 64;
 
 /// One piece of news.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodNews {
+pub struct PodEvent {
     /// When it arrived, `CLOCK_BOOTTIME`.
     pub time_boot_ns: u64,
     /// What.
-    pub kind: NewsKind,
+    pub kind: PodEventKind,
 }
 
-/// The kinds of [`PodNews`].
+/// The kinds of [`PodEvent`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NewsKind {
+pub enum PodEventKind {
     /// All Pods of this node: who is not among them is gone.
     Listed(Vec<Pod>),
     /// A Pod is new, or not what it was.
@@ -31,21 +31,21 @@ pub enum NewsKind {
     Failed(String),
 }
 
-impl PodNews {
+impl PodEvent {
     /// News of this moment.
     #[must_use]
-    pub fn now(kind: NewsKind) -> Self {
+    pub fn now(kind: PodEventKind) -> Self {
         Self { time_boot_ns: clock::boot_ns(), kind }
     }
 }
 
 /// When a source was last heard of, `CLOCK_BOOTTIME`; shared with what hears it.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse(Arc<AtomicU64>);
+pub struct LastContact(Arc<AtomicU64>);
 
-impl Pulse {
+impl LastContact {
     /// It was heard just now.
-    pub fn beat(&self) {
+    pub fn touch(&self) {
         self.0.store(clock::boot_ns(), Ordering::Relaxed);
     }
 
