@@ -307,10 +307,9 @@ fn give_up_capabilities() -> Finding {
     const WHAT: &str = "capabilities";
     match capabilities::drop_unneeded() {
         Ok(kept) => {
-            let [effective, permitted, dropped] =
-                [&kept.effective, &kept.permitted, &kept.dropped].map(capabilities::names);
             let found = format!(
-                "while it serves: effective {effective}; permitted {permitted}; dropped {dropped}"
+                "while it serves: effective {}; permitted {}; dropped {}",
+                kept.sets.effective, kept.sets.permitted, kept.dropped
             );
             Finding::ok(WHAT, found)
         }

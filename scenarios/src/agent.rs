@@ -109,3 +109,12 @@ fn in_pid_namespace<T>(start: impl FnOnce() -> T) -> Result<T> {
     setns(own, CloneFlags::CLONE_NEWPID).context("returning to the PID namespace")?;
     Ok(started)
 }
+
+/// How often the agent at this address has walked over all cgroups, as its landing page says.
+pub(crate) fn walks(address: SocketAddr, timeout: Duration) -> Result<u32> {
+    let page = testbed::http::get_text(address, "/", timeout)?;
+    let row = page.split_once("<th>walks over all cgroups</th><td>");
+    let cell = row.and_then(|(_, rest)| rest.split_once("</td>"));
+    let (walks, _) = cell.context("the landing page has no row of walks")?;
+    walks.parse().with_context(|| format!("{walks:?} walks"))
+}

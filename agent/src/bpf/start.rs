@@ -42,8 +42,8 @@ pub fn start(root: &Path, off: Vec<ObjectId>) -> Option<Kernel> {
     };
     match capabilities::drop_unneeded() {
         Ok(kept) => tracing::debug!(
-            permitted = capabilities::names(&kept.permitted),
-            dropped = capabilities::names(&kept.dropped),
+            permitted = %kept.sets.permitted,
+            dropped = %kept.dropped,
             "no capability is effective"
         ),
         Err(error) => tracing::warn!(%error, "capabilities cannot be dropped"),

@@ -1,10 +1,127 @@
-//! Which capabilities this process has, raising them for what needs them, and giving up the others.
+//! Which capabilities this thread has, raising them for what needs them, and giving up the others.
 //!
 //! Capabilities belong to a thread, and a thread begins with those of who starts it. The agent does
-//! all its work with the kernel in one.
+//! all its work with the kernel in one. They are read and set as capget(2) and capset(2) have them:
+//! that happens at each call to the kernel side, and takes well below a microsecond.
 
-use caps::errors::CapsError;
-use caps::{CapSet, Capability, CapsHashSet};
+use std::fmt;
+use std::io;
+
+use caps::Capability::{self, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
+use nix::libc;
+
+/// A set of capabilities, a bit each (include/uapi/linux/capability.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Set(u64);
+
+impl Set {
+    /// These.
+    #[must_use]
+    pub fn of(capabilities: &[Capability]) -> Self {
+        Self(capabilities.iter().fold(0, |bits, capability| bits | capability.bitmask()))
+    }
+
+    /// Whether it has this one.
+    #[must_use]
+    pub fn has(self, capability: Capability) -> bool {
+        self.0 & capability.bitmask() != 0
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+/// The names of capabilities(7) in the kernel's order, or `none`.
+impl fmt::Display for Set {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.write_str("none");
+        }
+        let mut known: Vec<_> = caps::all().into_iter().filter(|it| self.has(*it)).collect();
+        known.sort_by_key(Capability::index);
+        let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+        f.write_str(&known.join(" "))
+    }
+}
+
+/// The sets of this thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sets {
+    /// What it may do now.
+    pub effective: Set,
+    /// What it may make effective.
+    pub permitted: Set,
+    /// What a program that it executes may be permitted.
+    pub inheritable: Set,
+}
+
+/// `struct __user_cap_header_struct`.
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+/// `struct __user_cap_data_struct`: 32 capabilities, of which there are two.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Half {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`, for this thread.
+const THIS_THREAD: Header = Header { version: 0x2008_0522, pid: 0 };
+
+impl Sets {
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn read() -> io::Result<Self> {
+        let mut header = THIS_THREAD;
+        let mut halves = [Half::default(); 2];
+        // SAFETY: the kernel reads the header, and writes two halves for this version.
+        let answer = unsafe {
+            libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr().cast::<Half>())
+        };
+        if answer != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let [low, high] = halves;
+        let whole = |low: u32, high: u32| Set(u64::from(low) | u64::from(high) << 32);
+        Ok(Self {
+            effective: whole(low.effective, high.effective),
+            permitted: whole(low.permitted, high.permitted),
+            inheritable: whole(low.inheritable, high.inheritable),
+        })
+    }
+
+    fn apply(self) -> io::Result<()> {
+        let mut header = THIS_THREAD;
+        let half = |shift: u32| Half {
+            effective: (self.effective.0 >> shift) as u32,
+            permitted: (self.permitted.0 >> shift) as u32,
+            inheritable: (self.inheritable.0 >> shift) as u32,
+        };
+        let halves = [half(0), half(32)];
+        // SAFETY: the kernel reads the header and the two halves that this version has.
+        let answer = unsafe {
+            libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr().cast::<Half>())
+        };
+        if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
 
 /// The capabilities that Podvitals has a use for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,15 +137,13 @@ impl Capabilities {
     ///
     /// # Errors
     /// If the kernel does not answer.
-    pub fn read() -> Result<Self, CapsError> {
-        Ok(Self::of(&caps::read(None, CapSet::Permitted)?))
+    pub fn read() -> io::Result<Self> {
+        Ok(Self::of(Sets::read()?.permitted))
     }
 
-    fn of(permitted: &CapsHashSet) -> Self {
-        let has = |capability| {
-            permitted.contains(&capability) || permitted.contains(&Capability::CAP_SYS_ADMIN)
-        };
-        Self { bpf: has(Capability::CAP_BPF), perfmon: has(Capability::CAP_PERFMON) }
+    fn of(permitted: Set) -> Self {
+        let admin = permitted.has(CAP_SYS_ADMIN);
+        Self { bpf: admin || permitted.has(CAP_BPF), perfmon: admin || permitted.has(CAP_PERFMON) }
     }
 
     /// Whether both needed for tracing programs are there.
@@ -57,47 +172,52 @@ pub fn raised<T>(act: impl FnOnce() -> T) -> T {
     act()
 }
 
-/// The effective set as it was; dropped, it is so again.
-struct Raised(CapsHashSet);
+/// The sets as they were; dropped, they are so again.
+struct Raised(Sets);
 
 impl Raised {
     /// `None` if nothing is to be raised.
-    fn raise() -> Result<Option<Self>, CapsError> {
-        let effective = caps::read(None, CapSet::Effective)?;
-        let permitted = caps::read(None, CapSet::Permitted)?;
-        let wanted = to_raise(&permitted);
-        if wanted.is_subset(&effective) {
+    fn raise() -> io::Result<Option<Self>> {
+        let before = Sets::read()?;
+        let effective = before.effective.or(to_raise(before.permitted));
+        if effective == before.effective {
             return Ok(None);
         }
-        caps::set(None, CapSet::Effective, &wanted.union(&effective).copied().collect())?;
-        Ok(Some(Self(effective)))
+        Sets { effective, ..before }.apply()?;
+        Ok(Some(Self(before)))
     }
 }
 
 impl Drop for Raised {
     fn drop(&mut self) {
-        if let Err(error) = caps::set(None, CapSet::Effective, &self.0) {
+        if let Err(error) = self.0.apply() {
             tracing::error!(%error, "capabilities cannot be lowered");
         }
     }
 }
 
 /// What a call to the kernel side may need: before Linux 5.11, also more locked memory.
-fn to_raise(permitted: &CapsHashSet) -> CapsHashSet {
-    let mut raised = to_keep(permitted);
-    raised.extend(permitted.get(&Capability::CAP_SYS_RESOURCE));
-    raised
+fn to_raise(permitted: Set) -> Set {
+    to_keep(permitted).or(permitted.and(Set::of(&[CAP_SYS_RESOURCE])))
 }
 
-/// What a thread has while it serves, and what it gave up for that.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What attaching again needs; CAP_SYS_ADMIN stands for what is missing (include/linux/capability.h,
+/// `bpf_capable`). Not CAP_SYS_RESOURCE: the limit stays as it was raised.
+fn to_keep(permitted: Set) -> Set {
+    let both = Set::of(&[CAP_BPF, CAP_PERFMON]);
+    if permitted.and(both) == both {
+        return both;
+    }
+    permitted.and(both.or(Set::of(&[CAP_SYS_ADMIN])))
+}
+
+/// What a thread gave up, and what it has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The effective set.
-    pub effective: CapsHashSet,
-    /// The permitted set.
-    pub permitted: CapsHashSet,
+    /// What it has now.
+    pub sets: Sets,
     /// What was permitted before.
-    pub dropped: CapsHashSet,
+    pub dropped: Set,
 }
 
 /// Gives up, for good, all that [`raised`] has no use for once the programs are attached, and empties
@@ -108,95 +228,74 @@ pub struct Kept {
 ///
 /// # Errors
 /// If the kernel refuses.
-pub fn drop_unneeded() -> Result<Kept, CapsError> {
-    let before = caps::read(None, CapSet::Permitted)?;
-    caps::clear(None, CapSet::Effective)?;
-    caps::clear(None, CapSet::Inheritable)?;
-    caps::set(None, CapSet::Permitted, &to_keep(&before))?;
-    let permitted = caps::read(None, CapSet::Permitted)?;
-    Ok(Kept {
-        effective: caps::read(None, CapSet::Effective)?,
-        dropped: before.difference(&permitted).copied().collect(),
-        permitted,
-    })
-}
-
-/// What attaching again needs; CAP_SYS_ADMIN stands for what is missing (include/linux/capability.h,
-/// `bpf_capable`). Not CAP_SYS_RESOURCE: the limit stays as it was raised.
-fn to_keep(permitted: &CapsHashSet) -> CapsHashSet {
-    let own = [Capability::CAP_BPF, Capability::CAP_PERFMON];
-    let own: CapsHashSet = own.into_iter().filter(|it| permitted.contains(it)).collect();
-    if own.len() < 2 && permitted.contains(&Capability::CAP_SYS_ADMIN) {
-        // A runtime that is older than the two.
-        return own.into_iter().chain([Capability::CAP_SYS_ADMIN]).collect();
-    }
-    own
-}
-
-/// A set's names, as capabilities(7) has them, in its order.
-#[must_use]
-pub fn names(set: &CapsHashSet) -> String {
-    if set.is_empty() {
-        return "none".to_owned();
-    }
-    let mut sorted: Vec<_> = set.iter().collect();
-    sorted.sort_by_key(|capability| capability.index());
-    sorted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+pub fn drop_unneeded() -> io::Result<Kept> {
+    let before = Sets::read()?;
+    let kept = Sets {
+        effective: Set::default(),
+        permitted: to_keep(before.permitted),
+        inheritable: Set::default(),
+    };
+    kept.apply()?;
+    let sets = Sets::read()?;
+    Ok(Kept { sets, dropped: before.permitted.without(sets.permitted) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Capability::{CAP_BPF, CAP_CHOWN, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
+    use Capability::CAP_CHOWN;
 
-    fn set<const N: usize>(of: [Capability; N]) -> CapsHashSet {
-        of.into()
-    }
+    /// All that there are.
+    const ALL: Set = Set(u64::MAX);
 
     #[test]
     fn only_what_attaching_again_needs_is_kept() {
-        let both = set([CAP_BPF, CAP_PERFMON]);
-        assert_eq!(to_keep(&caps::all()), both);
-        assert_eq!(to_keep(&both), both);
-        assert_eq!(to_keep(&set([CAP_SYS_ADMIN, CAP_CHOWN])), set([CAP_SYS_ADMIN]));
-        assert_eq!(to_keep(&set([CAP_SYS_ADMIN, CAP_BPF])), set([CAP_SYS_ADMIN, CAP_BPF]));
-        assert_eq!(to_keep(&set([CAP_CHOWN])), set([]));
+        let both = Set::of(&[CAP_BPF, CAP_PERFMON]);
+        assert_eq!(to_keep(ALL), both);
+        assert_eq!(to_keep(both), both);
+        let keep = |of: &[Capability]| to_keep(Set::of(of));
+        assert_eq!(keep(&[CAP_SYS_ADMIN, CAP_CHOWN]), Set::of(&[CAP_SYS_ADMIN]));
+        assert_eq!(keep(&[CAP_SYS_ADMIN, CAP_BPF]), Set::of(&[CAP_SYS_ADMIN, CAP_BPF]));
+        assert_eq!(keep(&[CAP_CHOWN]), Set::default());
     }
 
     #[test]
     fn only_what_is_permitted_is_raised() {
-        assert_eq!(to_raise(&set([CAP_CHOWN, CAP_BPF])), set([CAP_BPF]));
-        assert!(to_raise(&caps::all()).contains(&CAP_SYS_RESOURCE));
+        assert_eq!(to_raise(Set::of(&[CAP_CHOWN, CAP_BPF])), Set::of(&[CAP_BPF]));
+        assert_eq!(to_raise(ALL), Set::of(&[CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE]));
     }
 
     #[test]
     fn sys_admin_stands_for_both() {
-        let can = |permitted| Capabilities::of(&permitted).can_trace();
-        assert!(can(set([CAP_SYS_ADMIN])) && can(set([CAP_BPF, CAP_PERFMON])));
-        assert!(!can(set([CAP_BPF, CAP_CHOWN])) && !can(set([])));
+        let can = |permitted: &[Capability]| Capabilities::of(Set::of(permitted)).can_trace();
+        assert!(can(&[CAP_SYS_ADMIN]) && can(&[CAP_BPF, CAP_PERFMON]));
+        assert!(!can(&[CAP_BPF, CAP_CHOWN]) && !can(&[]));
     }
 
-    /// In a thread of its own, whose capabilities are nobody else's.
+    /// In a thread of its own, whose capabilities are nobody else's. The other reader of them is the
+    /// crate `caps`.
     #[test]
     fn the_effective_set_is_empty_but_while_something_is_done() {
-        let effective = || caps::read(None, CapSet::Effective).unwrap();
+        let effective = || Sets::read().unwrap().effective;
         let thread = std::thread::spawn(move || {
             let kept = drop_unneeded().unwrap();
-            assert_eq!((kept.effective, effective()), (set([]), set([])));
-            assert_eq!(kept.permitted, caps::read(None, CapSet::Permitted).unwrap());
-            assert!(!kept.permitted.contains(&CAP_CHOWN));
-            let inside = raised(|| raised(effective));
-            assert_eq!(inside, kept.permitted);
-            assert_eq!(effective(), set([]));
+            assert_eq!((kept.sets.effective, effective()), (Set::default(), Set::default()));
+            let permitted = caps::read(None, caps::CapSet::Permitted).unwrap();
+            assert_eq!(kept.sets.permitted, Set::of(&permitted.into_iter().collect::<Vec<_>>()));
+            assert!(!kept.sets.permitted.has(CAP_CHOWN));
+            let inside = raised(|| raised(|| caps::read(None, caps::CapSet::Effective).unwrap()));
+            assert_eq!(Set::of(&inside.into_iter().collect::<Vec<_>>()), kept.sets.permitted);
+            assert_eq!(effective(), Set::default());
             assert!(std::panic::catch_unwind(|| raised(|| panic!("as a test"))).is_err());
-            assert_eq!(effective(), set([]), "lowered whatever happens");
+            assert_eq!(effective(), Set::default(), "lowered whatever happens");
         });
         thread.join().unwrap();
     }
 
     #[test]
     fn names_are_in_the_kernels_order() {
-        assert_eq!(names(&set([CAP_BPF, CAP_CHOWN, CAP_PERFMON])), "CAP_CHOWN CAP_PERFMON CAP_BPF");
-        assert_eq!(names(&set([])), "none");
+        let set = Set::of(&[CAP_BPF, CAP_CHOWN, CAP_PERFMON]);
+        assert_eq!(set.to_string(), "CAP_CHOWN CAP_PERFMON CAP_BPF");
+        assert_eq!(Set::default().to_string(), "none");
     }
 }

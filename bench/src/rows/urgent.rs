@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use agent::bpf::{load, programs::Programs, ring::Rings, survey::Survey};
-use agent::event::EventKind;
 use agent::clock;
+use agent::event::EventKind;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

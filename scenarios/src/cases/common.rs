@@ -90,6 +90,10 @@ pub(super) fn no_shutdown(view: &View<'_>) -> Result<()> {
     view.want_none_or_zero("stop_signal_ignored_total", &[])
 }
 
+/// Walks over all cgroups at the start: what is there before its parent is tracked is found by the
+/// first, what was made meanwhile by the second.
+pub(super) const WALKS_AT_START: u32 = 2;
+
 /// After everything else: nothing was lost, nothing was refused.
 pub(crate) fn loses_nothing(context: &Context) -> Result<String> {
     let scrape = context.scrape()?;
@@ -97,6 +101,9 @@ pub(crate) fn loses_nothing(context: &Context) -> Result<String> {
         let sum = scrape.sum(name, &[]).with_context(|| format!("no {name}"))?;
         ensure!(sum == 0.0, "{name} is {sum}");
     }
+    // With every event reported there is nothing to find by walking, whatever else is not attached.
+    let walks = crate::agent::walks(context.address, context.timeout())?;
+    ensure!(walks == WALKS_AT_START, "the cgroups were walked over {walks} times");
     let received = scrape.sum("events_received_total", &[]).context("no events_received_total")?;
     Ok(format!("{received} events, {} series", scrape.len()))
 }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
@@ -18,15 +17,9 @@ use crate::context::Context;
 use crate::host::{FAMILIES, Need};
 use crate::signal::{HAND, RUNTIME};
 
-/// The user of a Pod that is not root.
-const NOBODY: u32 = 65534;
-/// How often an agent without events looks around.
-const RESCAN: Duration = Duration::from_secs(10);
-
 pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("second-agent-same-port", same_port),
     || Case::new("second-agent-other-port", other_port).alone(),
-    || Case::new("agent-without-capabilities", without_capabilities).alone(),
     || Case::new("agent-in-host-mode", host_mode).alone(),
     || Case::new("agent-on-the-demo", demo).needs(&[Need::Cpu, Need::Memory, Need::Pids]).alone(),
 ];
@@ -75,38 +68,6 @@ fn other_port(context: &Context) -> Result<String> {
     let status = second.stop(context.timeout())?;
     ensure!(status.success(), "SIGTERM ended the second agent with {status}");
     Ok(format!("both agents {one:.4} s"))
-}
-
-/// Nothing can be loaded: it says so, and serves what the files say.
-fn without_capabilities(context: &Context) -> Result<String> {
-    let pod = context.node.pod("agent-without-capabilities")?;
-    let mut container = pod.container("app")?;
-    container.start(&["--on-term", "handle"], context.timeout())?;
-    let plan = Plan { user: NOBODY, capabilities: false, ..context.plan.clone() };
-    let mut agent = plan.start(&context.node, context.timeout() * 2)?;
-    let cpu = context.eventually_at(agent.address(), |s| {
-        s.of(&container.key).value("container_cpu_usage_seconds_total", &[])
-    })?;
-    let scrape = scrape(agent.address(), context.timeout())?;
-    let attached = scrape.sum("program_attached", &[]).context("no program_attached")?;
-    ensure!(attached == 0.0, "{attached} programs are attached without a capability");
-    let log = agent.log()?;
-    ensure!(log.contains("CAP_BPF"), "the log does not name what is missing");
-    let before = scrape.sum("cgroups_tracked", &[]).context("no cgroups_tracked")?;
-
-    // Without events, the end of a container is found by looking.
-    context.signal(&RUNTIME, &container, Signal::SIGTERM)?;
-    container.wait(context.timeout())?;
-    container.remove_cgroup()?;
-    context.eventually_within(RESCAN + context.timeout(), |_| {
-        let scrape = self::scrape(agent.address(), context.timeout())?;
-        let now = scrape.sum("cgroups_tracked", &[]).context("no cgroups_tracked")?;
-        ensure!(now < before, "the removed cgroup is still counted");
-        Ok(())
-    })?;
-    let status = agent.stop(context.timeout())?;
-    ensure!(status.success(), "SIGTERM ended the agent with {status}");
-    Ok(format!("CPU time {cpu:.4} s from the files alone"))
 }
 
 /// Every container is a unit under its path.

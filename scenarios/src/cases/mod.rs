@@ -7,6 +7,7 @@ mod kernel;
 mod kill;
 mod names;
 mod oom;
+mod privileges;
 mod restart;
 mod session;
 mod shutdown;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Case> {
         figures::CASES,
         names::CASES,
         host::CASES,
+        privileges::CASES,
         snapshot::CASES,
         kernel::CASES,
         restart::LAST_CASES,
