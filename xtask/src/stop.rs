@@ -92,7 +92,7 @@ pub fn watch(grace: Duration) -> Result<()> {
             if since.elapsed() >= NUDGE && !nudged {
                 nudged = true;
                 eprintln!("{text}: ending {}", groups::running());
-                groups::signal_all(Signal::SIGTERM);
+                groups::ask_all();
             }
         }
     });
@@ -102,7 +102,7 @@ pub fn watch(grace: Duration) -> Result<()> {
 /// Kills all children, and ends this program.
 fn kill_all(why: &str) -> ! {
     eprintln!("{why}: killing {}", groups::running());
-    groups::signal_all(Signal::SIGKILL);
+    groups::kill_all();
     process::exit(status().into())
 }
 
