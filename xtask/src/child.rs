@@ -24,7 +24,7 @@ use nix::{
 use crate::{groups, stop};
 
 /// How long a child may take to end after SIGTERM before it is killed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two looks at a child.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -124,10 +124,10 @@ impl Child {
             return Ok(status);
         }
         groups::ask(self.group).with_context(|| format!("SIGTERM to {}", self.name))?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while !self.is_zombie()? {
             if Instant::now() >= deadline {
-                eprintln!("{} did not end within {PATIENCE:?} of SIGTERM: killed", self.name);
+                eprintln!("{} did not end within {STOP_TIMEOUT:?} of SIGTERM: killed", self.name);
                 break;
             }
             thread::sleep(POLL);
