@@ -24,7 +24,7 @@ use nix::{
 use crate::{groups, stop};
 
 /// How long a child may take to end after SIGTERM before it is killed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two looks at a child.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -61,13 +61,11 @@ impl Child {
     pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
         stop::check().with_context(|| name.to_owned())?;
         with_defaults(command);
-        let start = || format!("start {name} ({})", command.get_program().to_string_lossy());
-        let context = start();
-        let mut live = groups::live();
-        let inner = command.spawn().context(context)?;
-        let group = Pid::from_raw(i32::try_from(inner.id()).context("a pid beyond i32")?);
-        live.push(group);
-        drop(live);
+        let context = format!("start {name} ({})", command.get_program().to_string_lossy());
+        let (group, inner) = groups::start(|| {
+            let inner = command.spawn().context(context)?;
+            Ok((Pid::from_raw(i32::try_from(inner.id()).context("a pid beyond i32")?), inner))
+        })?;
         Ok(Self { name: name.to_owned(), inner, group, ended: None })
     }
 
@@ -79,12 +77,9 @@ impl Child {
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
-            let mut live = groups::live();
-            self.ended =
-                self.inner.try_wait().with_context(|| format!("wait for {}", self.name))?;
-            if self.ended.is_some() {
-                live.retain(|group| *group != self.group);
-            }
+            self.ended = groups::wait(self.group, || {
+                self.inner.try_wait().with_context(|| format!("wait for {}", self.name))
+            })?;
         }
         Ok(self.ended)
     }
@@ -128,11 +123,11 @@ impl Child {
         if let Some(status) = self.ended()? {
             return Ok(status);
         }
-        self.signal(Signal::SIGTERM)?;
-        let deadline = Instant::now() + PATIENCE;
+        groups::ask(self.group).with_context(|| format!("SIGTERM to {}", self.name))?;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while !self.is_zombie()? {
             if Instant::now() >= deadline {
-                eprintln!("{} did not end within {PATIENCE:?} of SIGTERM: killed", self.name);
+                eprintln!("{} did not end within {STOP_TIMEOUT:?} of SIGTERM: killed", self.name);
                 break;
             }
             thread::sleep(POLL);
@@ -146,17 +141,13 @@ impl Child {
             return Ok(status);
         }
         // It has not been waited for, so the group's number is still its own.
-        self.signal(Signal::SIGKILL)?;
+        killpg(self.group, Signal::SIGKILL).with_context(|| format!("SIGKILL to {}", self.name))?;
         loop {
             if let Some(status) = self.ended()? {
                 return Ok(status);
             }
             thread::sleep(Duration::from_millis(1));
         }
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        killpg(self.group, signal).with_context(|| format!("{signal} to {}", self.name))
     }
 
     /// Whether it has ended and nobody has waited for it.

@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use anyhow::Result;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -14,23 +15,64 @@ use nix::{
 const COMMAND_LINE: usize = 100;
 
 /// Groups of children that have not been waited for: their numbers are not another's meanwhile.
-static LIVE: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+static LIVE: Mutex<Vec<Group>> = Mutex::new(Vec::new());
 
-pub(crate) fn live() -> MutexGuard<'static, Vec<Pid>> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+struct Group {
+    id: Pid,
+    /// Whether it has been asked to end.
+    asked: bool,
 }
 
-/// Sends `signal` to the groups of all children.
-pub(crate) fn signal_all(signal: Signal) {
-    for &group in live().iter() {
-        let _ = killpg(group, signal);
+/// Starts a group's leader by `start`, and knows it from then on.
+pub(crate) fn start<T>(start: impl FnOnce() -> Result<(Pid, T)>) -> Result<(Pid, T)> {
+    // No signal to all is between the start and the entry.
+    let mut live = live();
+    let (id, leader) = start()?;
+    live.push(Group { id, asked: false });
+    Ok((id, leader))
+}
+
+/// Waits for a leader by `wait`, after which the group's number may be another's.
+pub(crate) fn wait<T>(id: Pid, wait: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> {
+    let mut live = live();
+    let ended = wait()?;
+    if ended.is_some() {
+        live.retain(|group| group.id != id);
+    }
+    Ok(ended)
+}
+
+/// Sends SIGTERM to a group.
+pub(crate) fn ask(id: Pid) -> nix::Result<()> {
+    for group in live().iter_mut().filter(|group| group.id == id) {
+        group.asked = true;
+    }
+    killpg(id, Signal::SIGTERM)
+}
+
+/// Sends SIGTERM to the groups of all children that have not had it: a second one may mean more.
+pub(crate) fn ask_all() {
+    for group in live().iter_mut().filter(|group| !group.asked) {
+        group.asked = true;
+        let _ = killpg(group.id, Signal::SIGTERM);
+    }
+}
+
+/// Sends SIGKILL to the groups of all children.
+pub(crate) fn kill_all() {
+    for group in live().iter() {
+        let _ = killpg(group.id, Signal::SIGKILL);
     }
 }
 
 /// What runs in the groups of all children, for people.
 pub(crate) fn running() -> String {
-    let groups = live().clone();
+    let groups: Vec<Pid> = live().iter().map(|group| group.id).collect();
     names(&groups)
+}
+
+fn live() -> MutexGuard<'static, Vec<Group>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What runs in these process groups: command lines, cut, and pids.

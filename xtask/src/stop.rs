@@ -16,7 +16,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::groups;
 
-/// Time for an end in order, after which all is killed: longer than a child's own.
+/// Time for an end in order, after which all processes are killed: longer than a child's own.
 pub const GRACE: Duration = Duration::from_secs(15);
 /// Time after which all children are asked to end, whoever waits for them: a reader of a child's
 /// output asks nobody until the output ends.
@@ -59,7 +59,7 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Watches for SIGINT, SIGTERM and SIGHUP, and for steps that do not heed their limit. To be called
+/// Signals and time limits are watched from now on: SIGINT, SIGTERM and SIGHUP, and steps that do not heed their limit. To be called
 /// first, from the main thread: all others inherit that these signals are blocked. A second signal,
 /// or `grace` after the first, kills what still runs.
 ///
@@ -92,7 +92,7 @@ pub fn watch(grace: Duration) -> Result<()> {
             if since.elapsed() >= NUDGE && !nudged {
                 nudged = true;
                 eprintln!("{text}: ending {}", groups::running());
-                groups::signal_all(Signal::SIGTERM);
+                groups::ask_all();
             }
         }
     });
@@ -102,7 +102,7 @@ pub fn watch(grace: Duration) -> Result<()> {
 /// Kills all children, and ends this program.
 fn kill_all(why: &str) -> ! {
     eprintln!("{why}: killing {}", groups::running());
-    groups::signal_all(Signal::SIGKILL);
+    groups::kill_all();
     process::exit(status().into())
 }
 
@@ -115,7 +115,7 @@ fn heeded(status: &str) -> Option<SigSet> {
     Some(candidates.into_iter().filter(is_heeded).collect())
 }
 
-/// An error, if there is a reason to end.
+/// The reason to end this run early, as an error: a signal, or a step past its time limit.
 pub fn check() -> Result<()> {
     match state().reason(Instant::now()) {
         None => Ok(()),
@@ -123,12 +123,12 @@ pub fn check() -> Result<()> {
     }
 }
 
-/// Whether there is a reason to end.
+/// Whether this run has to end early.
 pub fn asked() -> bool {
     check().is_err()
 }
 
-/// The signal that asked for the end.
+/// The signal that stopped this run.
 pub fn signal() -> Option<Signal> {
     state().signal.map(|(signal, _)| signal)
 }

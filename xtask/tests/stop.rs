@@ -39,10 +39,11 @@ fn main() -> Result<()> {
     {
         return play(name, mark);
     }
-    let tests: [(&str, Test); 6] = [
+    let tests: [(&str, Test); 7] = [
         ("a_step_past_its_limit_is_ended_and_what_hung_is_named", limit),
         ("a_step_that_asks_nobody_is_ended_too", deaf_step),
         ("sigterm_and_ctrl_c_end_all_that_was_started", signals),
+        ("a_child_is_asked_once_and_then_killed", deaf_child),
         ("a_second_signal_does_not_wait", second_signal),
         ("sigterm_ends_qemu", qemu),
         ("an_ignored_ctrl_c_stays_ignored_and_children_have_defaults", background),
@@ -78,7 +79,8 @@ fn play(name: &str, mark: &str) -> Result<()> {
             Ok(None)
         }),
         "deaf child" => steps.run("hangs", LONG, || {
-            let script = format!("trap '' TERM; echo {READY}; while :; do sleep {mark}; done");
+            let script =
+                format!("trap 'echo no' TERM; echo {READY}; while :; do sleep {mark}; done");
             shell::run(Command::new("sh").args(["-c", &script])).map(|()| None)
         }),
         "qemu" => steps.run("hangs", LONG, || {
@@ -221,6 +223,17 @@ fn signals() -> Result<()> {
         has(&text, &[&format!("stopped by {signal}"), "0 passed, 1 failed, 0 skipped"]);
         assert_eq!(status.code(), Some(128 + signal as i32), "{status:?}");
     }
+    Ok(())
+}
+
+fn deaf_child() -> Result<()> {
+    let role = Role::start("deaf child", &[])?;
+    role.signal(Signal::SIGTERM)?;
+    let (status, text) = role.end(GRACE + QUICK)?;
+    has(&text, &["stopped by SIGTERM; 3s later not all has ended: killing sh -c trap"]);
+    // A second signal would make a program like this one end without order.
+    assert_eq!(text.matches("no\n").count(), 1, "{text}");
+    assert_eq!(status.code(), Some(143));
     Ok(())
 }
 
