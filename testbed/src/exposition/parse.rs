@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use super::histogram::{self, BOUND};
-use super::{Family, Format, Kind, Labels, Sample};
+use super::family::{Family, Format, Kind, Labels, Sample, number};
+use super::histogram::BOUND;
 
 /// Parses a whole exposition.
 pub(super) fn exposition(text: &str, format: Format) -> Result<Vec<Family>> {
@@ -156,7 +156,7 @@ fn canonical_bound(le: &str, format: Format) -> Result<String> {
     if le == "+Inf" {
         return Ok(le.to_owned());
     }
-    let number = histogram::bound(le)?;
+    let number = number(le)?;
     let canonical = format!("{number:?}");
     let in_range = (1e-4..1e6).contains(&number);
     let good = format == Format::Text || (in_range && canonical == le);
@@ -216,14 +216,6 @@ fn check_name(name: &str) -> Result<()> {
     let good = name.chars().all(word) && name.starts_with(|c: char| !c.is_ascii_digit());
     ensure!(good, "bad name {name:?}");
     Ok(())
-}
-
-/// A value as both formats write it: Rust's own parser takes `inf` and `nan` as well.
-pub(super) fn number(text: &str) -> Result<f64> {
-    let decimal = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
-    let good = text.chars().all(decimal) || matches!(text, "+Inf" | "-Inf" | "NaN");
-    let value = text.parse().ok().filter(|_| good);
-    value.with_context(|| format!("{text:?} is no number"))
 }
 
 /// A label's value up to its closing quote, unescaped, and what follows.
