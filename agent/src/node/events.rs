@@ -89,12 +89,13 @@ impl Node {
     /// A fact whose container has its name: what follows from it is published with it.
     fn named(&mut self, who: &Arc<Who>, fact: Fact) {
         let mut out = Vec::new();
-        let evidence = Evidence {
-            pods: &self.pods,
-            hook: self.lifecycle.hook_of(who.cgroup),
-            sandbox_boot_ns: self.registry.sandbox_boot_ns(who),
-            now: self.now,
+        // Each is looked for only where it is used: a fact is to cost the same on a full node.
+        let (hook, sandbox_boot_ns) = match &fact.kind {
+            FactKind::StopSignal(_) => (self.lifecycle.hook_of(who.cgroup), None),
+            FactKind::Started(_) => (None, self.registry.sandbox_boot_ns(who)),
+            _ => (None, None),
         };
+        let evidence = Evidence { pods: &self.pods, hook, sandbox_boot_ns, now: self.now };
         self.reasons.take(who, fact, &evidence, &mut out);
         self.publish_all(out);
     }
