@@ -11,7 +11,7 @@ use crate::bpf::{
     survey::Survey,
     tasks::self_check,
 };
-use crate::cgroup::{figures::Covered, walk};
+use crate::cgroup::{snapshot, walk};
 use crate::cli::{CheckArgs, PodsArgs};
 use crate::kernel::{
     btf,
@@ -222,9 +222,9 @@ fn look_at_sources(survey: &Survey, findings: &mut Vec<Finding>) {
         let what = format!("snapshot of {controller}");
         findings.push(Finding::bad(&what, Verdict::Degraded, error.to_string(), FILES));
     }
-    for (figures, by_pass) in Covered::by(snapshot.layout.known.into()).sources() {
-        let source = if by_pass { "by one pass, if it loads" } else { "by files" };
-        findings.push(Finding::ok("figures", format!("{figures}: {source}")));
+    for (values, by_run) in snapshot::describe(snapshot::parts(snapshot.layout.known.into())) {
+        let source = if by_run { "by one iterator run, if it loads" } else { "by files" };
+        findings.push(Finding::ok("values", format!("{values}: {source}")));
     }
 }
 

@@ -1,10 +1,13 @@
 //! The command line: what can be run, and with which settings.
 
+mod collectors;
+
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use collectors::CollectorArgs;
 
 use crate::demo::{DemoArgs, DemoWorkArgs};
 use crate::kube::client::{Endpoint, Trust};
@@ -39,9 +42,16 @@ pub enum Command {
     /// What the demo runs in its containers.
     #[command(hide = true)]
     DemoWork(DemoWorkArgs),
-    /// Print the name and the type of each metric family.
-    #[command(hide = true)]
-    Catalogue,
+    /// Print every metric family: name, type, labels, collector, series and needs.
+    Catalogue(CatalogueArgs),
+}
+
+/// Settings of `podvitals catalogue`.
+#[derive(Args, Debug)]
+pub struct CatalogueArgs {
+    /// Print an array of objects, with unit and help text.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Settings of `podvitals check`.
@@ -151,7 +161,7 @@ pub struct AgentArgs {
     /// The cgroup v2 directory to watch [default: where cgroup2 is mounted].
     #[arg(long = "cgroup.root", env = "PODVITALS_CGROUP_ROOT", value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
-    /// Where the figures of cgroups come from.
+    /// Source of the cgroups' resource usage.
     #[arg(
         long = "cgroup.source",
         env = "PODVITALS_CGROUP_SOURCE",
@@ -179,16 +189,17 @@ pub struct AgentArgs {
         value_parser = parse_address
     )]
     pub listen_address: SocketAddr,
-    /// How long counters of a container stay after it is gone, in seconds; at least two scrapes.
+    /// Retention of a container's counters after it is gone, in seconds; at least two scrapes.
     #[arg(
-        long = "metrics.linger",
-        env = "PODVITALS_METRICS_LINGER",
+        long = "metrics.retention",
+        env = "PODVITALS_METRICS_RETENTION",
         value_name = "SECONDS",
         default_value = "300",
         value_parser = parse_seconds
     )]
-    pub linger: Duration,
-    /// Series beyond this many are not shown but counted in podvitals_series_dropped_total.
+    pub retention: Duration,
+    /// Most series of containers, Pods and workloads. Series beyond it are dropped and counted in
+    /// podvitals_series_dropped_total.
     #[arg(
         long = "metrics.max-series",
         env = "PODVITALS_METRICS_MAX_SERIES",
@@ -196,6 +207,9 @@ pub struct AgentArgs {
         default_value = "200000"
     )]
     pub max_series: usize,
+    /// The collectors.
+    #[command(flatten)]
+    pub collectors: CollectorArgs,
     /// Level of the log: error, warn, info, debug or trace; or a list of them by part, such as
     /// info,agent::kube=debug.
     #[arg(

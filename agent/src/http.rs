@@ -3,7 +3,7 @@
 //! It knows nothing by itself: a [`Handle`] asks the owner of the state over a bounded queue and
 //! waits for the answer. All that a client can take is bounded: connections and how long each
 //! lives, the time for a request's head, answers in memory, the wait for the owner. An exposition
-//! comes in pieces and goes in pieces, so a slow client holds its pieces and nobody else up.
+//! comes in chunks and goes in chunks, so a slow client holds its chunks and nobody else up.
 
 mod body;
 mod listen;
@@ -36,7 +36,7 @@ use tokio::time::{sleep, timeout};
 pub use listen::{BindError, bind};
 pub use page::Status;
 
-use crate::metrics::edition::{Edition, Reader};
+use crate::metrics::variant::{Audience, Variant};
 use body::Body;
 use negotiate::Coding;
 
@@ -44,8 +44,8 @@ use negotiate::Coding;
 /// has a closed sender.
 #[derive(Debug)]
 pub enum Request {
-    /// The exposition, in pieces.
-    Scrape(Edition, oneshot::Sender<Vec<Bytes>>),
+    /// The exposition, in chunks.
+    Scrape(Variant, oneshot::Sender<Vec<Bytes>>),
     /// Whether the agent does its work, else why not.
     Ready(oneshot::Sender<Result<(), String>>),
     /// What the landing page shows.
@@ -253,9 +253,9 @@ impl Server {
     async fn metrics(&self, wanted: Wanted) -> Answer {
         let turn = timeout(self.limits.owner, Arc::clone(&self.scrapes).acquire_owned()).await;
         let Ok(Ok(permit)) = turn else { return unanswered() };
-        let question = |reply| Request::Scrape(wanted.edition, reply);
+        let question = |reply| Request::Scrape(wanted.variant, reply);
         match self.handle.ask(question, self.limits.owner).await {
-            Some(pieces) => exposition(&wanted, Body::new(pieces).holding(permit)),
+            Some(chunks) => exposition(&wanted, Body::new(chunks).holding(permit)),
             None => unanswered(),
         }
     }
@@ -263,7 +263,7 @@ impl Server {
 
 /// What a request to `/metrics` gets.
 struct Wanted {
-    edition: Edition,
+    variant: Variant,
     coding: Coding,
 }
 
@@ -274,26 +274,26 @@ impl Wanted {
         };
         let format = negotiate::format(lines(ACCEPT));
         let coding = negotiate::coding(lines(ACCEPT_ENCODING));
-        Self { edition: Edition { reader: reader(request), format }, coding }
+        Self { variant: Variant { audience: audience(request), format }, coding }
     }
 }
 
 /// Prometheus, and what is built from its scraper, tells its time-out with each scrape
-/// (prometheus, `scrape/scrape.go`); vmagent does the same. Everything else is taken for a person.
-fn reader(request: &hyper::Request<Incoming>) -> Reader {
+/// (prometheus, `scrape/scrape.go`); vmagent does the same. Everything else is taken for a human.
+fn audience(request: &hyper::Request<Incoming>) -> Audience {
     if request.headers().contains_key("x-prometheus-scrape-timeout-seconds") {
-        Reader::Scraper
+        Audience::Scraper
     } else {
-        Reader::Person
+        Audience::Human
     }
 }
 
-fn exposition(wanted: &Wanted, pieces: Body) -> Answer {
-    let content_type = wanted.edition.format.content_type();
+fn exposition(wanted: &Wanted, chunks: Body) -> Answer {
+    let content_type = wanted.variant.format.content_type();
     let mut answer = match wanted.coding {
-        Coding::Identity => body(StatusCode::OK, content_type, pieces),
+        Coding::Identity => body(StatusCode::OK, content_type, chunks),
         Coding::Gzip => {
-            let mut answer = body(StatusCode::OK, content_type, pieces.gzip());
+            let mut answer = body(StatusCode::OK, content_type, chunks.gzip());
             answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             answer
         }

@@ -4,6 +4,7 @@
 //! knows them all.
 
 pub mod bpf;
+pub mod catalogue;
 pub mod cgroup;
 pub mod check;
 pub mod cli;

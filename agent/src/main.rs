@@ -12,8 +12,8 @@ fn main() -> ExitCode {
         Command::Check(args) => agent::check::main(&args),
         Command::Demo(args) => agent::demo::run(args).map(|()| ExitCode::SUCCESS),
         Command::DemoWork(args) => agent::demo::run_work(args).map(|()| ExitCode::SUCCESS),
-        Command::Catalogue => {
-            print!("{}", agent::metrics::catalog::list());
+        Command::Catalogue(args) => {
+            print!("{}", agent::catalogue::text(args.json));
             Ok(ExitCode::SUCCESS)
         }
     };

@@ -33,7 +33,7 @@ use crate::node::{Node, Options, Source, owner};
 /// File descriptors that are left for everything but cgroup files.
 const FDS_RESERVED: u64 = 160;
 /// A workload's counters stay this long after its last container has gone.
-const WORKLOAD_LINGER: Duration = Duration::from_secs(3600);
+const WORKLOAD_RETENTION: Duration = Duration::from_secs(3600);
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
@@ -100,8 +100,9 @@ pub async fn agent(
         log_dir: args.pods_log_dir.clone(),
         pods: (!matches!(pods, Chosen::None(_))).then(|| (pods.describe(), last_contact.clone())),
         store: StoreOptions {
-            linger: args.linger,
-            workload_linger: WORKLOAD_LINGER,
+            collectors: args.collectors.0,
+            retention: args.retention,
+            workload_retention: WORKLOAD_RETENTION,
             max_series: args.max_series,
         },
         max_fds: raise_file_limit(),

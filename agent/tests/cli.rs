@@ -49,7 +49,7 @@ fn unusable_settings_are_refused_by_name() {
         ("--web.listen-address", "nowhere"),
         ("--mode", "cloud"),
         ("--pods.source", "oracle"),
-        ("--metrics.linger", "soon"),
+        ("--metrics.retention", "soon"),
         ("--metrics.max-series", "-1"),
         ("--log.level", "=loud="),
     ] {
@@ -77,9 +77,13 @@ fn check_without_a_cgroup_hierarchy_cannot_run() {
 }
 
 #[test]
-fn the_catalogue_is_told() {
+fn the_catalogue_is_printed() {
     let output = podvitals(&["catalogue"]);
     assert!(output.status.success());
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("podvitals_shutdown_duration_seconds histogram\n"), "{said}");
+    let line = said.lines().find(|line| line.starts_with("podvitals_shutdown_duration_seconds "));
+    let words: Vec<_> = line.unwrap().split_whitespace().collect();
+    assert_eq!(words[1..5], ["histogram", "workload", "shutdown", "22"], "{said}");
+    let output = podvitals(&["catalogue", "--json"]);
+    assert!(output.stdout.starts_with(b"[\n  {\n"));
 }

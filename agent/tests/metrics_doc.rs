@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use agent::metrics::catalog::{Family, Scope, Unit, families};
+use agent::metrics::{
+    catalog::families,
+    family::{Family, Scope, Unit},
+};
 
 const HEAD: &str = "\
 # Metrics
@@ -13,7 +16,7 @@ Written from the catalogue in the code; a test holds it to that.
 A value that is not known makes no series. What can be counted is at 0 before its first event: where
 the label sets are few they are born with their container or workload; where they are many (signals
 by sender) a series is born when it first happens. A Prometheus scraper sees a new series at 0 once
-before its value, so that `increase()` sees the first event; a person with curl sees the value.
+before its value, so that `increase()` sees the first event; a human with curl sees the value.
 
 In OpenMetrics the name of a counter's family is without `_total`; the series are the same in both
 formats.

@@ -14,6 +14,7 @@ use agent::bpf::{
     load, object, programs::Programs, ring::Rings, survey::Survey, tasks::self_check,
 };
 use agent::cgroup::CgroupId;
+use agent::cgroup::reader::{Detail, Reader};
 use agent::clock;
 use agent::event::{Event, EventKind, ExitStatus, SignalOrigin, SignalResult};
 use agent::kernel::{capabilities, cgroup_mount};
@@ -247,16 +248,15 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
     snapshot.pass().unwrap();
     let figures = snapshot.figures();
     assert_eq!(figures.len(), cgroups.len() + 1, "the root and each cgroup");
+    let mut files = Reader::new(0);
     for (n, cgroup) in cgroups.iter().enumerate() {
         let figures = figures.of(cgroup.id()).unwrap();
         let passed_us = figures.cpu_usage_ns / 1000;
-        let file = fs::read(cgroup.0.join("cpu.stat")).unwrap();
-        let file_us = agent::cgroup::files::cpu_stat(&file).unwrap().usage_us.unwrap();
-        assert_eq!(passed_us, file_us, "cgroup {n}");
+        let file = files.sample(cgroup.id(), &cgroup.0, Detail::Container).unwrap();
+        assert_eq!(Some(passed_us), file.cpu.usage_us, "cgroup {n}");
         // Nothing has stalled since the kernel's own sum, which is 2 s old at most.
-        if let Ok(file) = fs::read(cgroup.0.join("cpu.pressure")) {
-            let stalled_us = agent::cgroup::files::pressure(&file).unwrap().some_us;
-            assert_eq!(Some(figures.stalls_ns[0] / 1000), stalled_us, "cgroup {n}");
+        if let Some(stalled_us) = file.cpu_pressure.some_us {
+            assert_eq!(figures.stalls_ns[0] / 1000, stalled_us, "cgroup {n}");
         }
         if n == 7 {
             // The shell rounds down, to hundredths of a second.

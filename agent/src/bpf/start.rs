@@ -11,7 +11,7 @@ use super::plan::{self, Sizes};
 use super::programs::Programs;
 use super::ring::Rings;
 use super::survey::Survey;
-use crate::cgroup::{figures::Covered, statistics::Elements};
+use crate::cgroup::{files::Parts, snapshot::parts, statistics::Elements};
 use crate::kernel::{capabilities, cgroup_mount, snapshot_offsets::SnapshotOffsets};
 
 /// The kernel side, where it could be loaded.
@@ -21,7 +21,7 @@ pub struct Kernel {
     /// Their records.
     pub rings: Rings,
     /// What an iterator run has, so that the files need not be read.
-    pub covered: Covered,
+    pub covered: Parts,
     /// How `memory.stat` is read from it.
     pub elements: Elements,
 }
@@ -81,8 +81,8 @@ fn load_kernel(root: &Path, off: Vec<ObjectId>) -> anyhow::Result<Kernel> {
     }
     let rings = Rings::new(rings).context("the ring buffers cannot be waited for")?;
     let (covered, elements) = match &survey.snapshot {
-        Ok(snapshot) => (Covered::by(snapshot.layout.known.into()), elements(snapshot)),
-        Err(_) => (Covered::default(), Elements::none()),
+        Ok(snapshot) => (parts(snapshot.layout.known.into()), elements(snapshot)),
+        Err(_) => (Parts::NONE, Elements::none()),
     };
     Ok(Kernel { programs, rings, covered, elements })
 }

@@ -1,24 +1,24 @@
-//! Parsers of a cgroup's files (Documentation/admin-guide/cgroup-v2.rst). Pure: bytes in, figures
-//! out, no allocation unless a file is malformed.
+//! The files of a cgroup that are read, and their parsers (Documentation/admin-guide/cgroup-v2.rst).
+//! Pure: bytes in, values out, no allocation unless a file is malformed.
 //!
 //! Keys that are not known are passed over unread, and keys that are not there are `None`: both
 //! differ from kernel to kernel. A known key with a value that is no number is an error for its
 //! whole file.
 
-use super::sample::{MemoryEvents, Pressure};
+use super::sample::{Cpu, MemoryEvents, MemoryStat, Pressure, Sample};
 
-/// Why a file could not be understood.
+/// Error of a file that could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// There should be a number.
+    /// Something else where a number should be.
     #[error("`{key}` is not a number: {text:?}")]
     NotANumber {
         /// The key, or the meaning of the field.
         key: &'static str,
-        /// What is there, cut to 32 characters.
+        /// The text that is there, cut to 32 characters.
         text: String,
     },
-    /// More than 64 bits hold.
+    /// A number that does not fit in 64 bits.
     #[error("`{key}` does not fit in 64 bits")]
     Overflow {
         /// The key, or the meaning of the field.
@@ -26,71 +26,146 @@ pub enum ParseError {
     },
 }
 
-/// A file that is read for a [`Sample`](super::sample::Sample).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "`name` says what each is")]
-pub enum FileName {
-    CpuMax,
-    CpuPressure,
-    CpuStat,
-    IoPressure,
-    MemoryCurrent,
-    MemoryEvents,
-    MemoryMax,
-    MemoryPeak,
-    MemoryPressure,
-    MemoryStat,
-    MemorySwapCurrent,
-    MemorySwapMax,
-    PidsCurrent,
-    PidsMax,
+/// Parts of a sample: each is the content of some files that another source can have as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// `cpu.max` and `cpu.stat`.
+    pub cpu: bool,
+    /// `memory.current`, `.max`, `.peak`, `.swap.current`, `.swap.max` and `.events`.
+    pub memory: bool,
+    /// `memory.stat`.
+    pub memory_stat: bool,
+    /// `pids.current` and `pids.max`.
+    pub pids: bool,
+    /// `cpu.pressure`, `memory.pressure` and `io.pressure`.
+    pub pressure: bool,
 }
 
-impl FileName {
-    /// How many there are.
-    pub const COUNT: usize = 14;
+impl Parts {
+    /// No part.
+    pub const NONE: Self =
+        Self { cpu: false, memory: false, memory_stat: false, pids: false, pressure: false };
+    /// All parts.
+    pub const ALL: Self = Self::NONE.complement();
+    /// The part `cpu` alone.
+    pub const CPU: Self = Self { cpu: true, ..Self::NONE };
+    /// The part `memory` alone.
+    pub const MEMORY: Self = Self { memory: true, ..Self::NONE };
+    /// The part `memory_stat` alone.
+    pub const MEMORY_STAT: Self = Self { memory_stat: true, ..Self::NONE };
+    /// The part `pids` alone.
+    pub const PIDS: Self = Self { pids: true, ..Self::NONE };
+    /// The part `pressure` alone.
+    pub const PRESSURE: Self = Self { pressure: true, ..Self::NONE };
 
-    /// The name in the cgroup's directory.
+    /// The parts of either set.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::CpuMax => "cpu.max",
-            Self::CpuPressure => "cpu.pressure",
-            Self::CpuStat => "cpu.stat",
-            Self::IoPressure => "io.pressure",
-            Self::MemoryCurrent => "memory.current",
-            Self::MemoryEvents => "memory.events",
-            Self::MemoryMax => "memory.max",
-            Self::MemoryPeak => "memory.peak",
-            Self::MemoryPressure => "memory.pressure",
-            Self::MemoryStat => "memory.stat",
-            Self::MemorySwapCurrent => "memory.swap.current",
-            Self::MemorySwapMax => "memory.swap.max",
-            Self::PidsCurrent => "pids.current",
-            Self::PidsMax => "pids.max",
+    pub const fn or(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu || other.cpu,
+            memory: self.memory || other.memory,
+            memory_stat: self.memory_stat || other.memory_stat,
+            pids: self.pids || other.pids,
+            pressure: self.pressure || other.pressure,
         }
+    }
+
+    /// The parts that are not in this set.
+    #[must_use]
+    pub const fn complement(self) -> Self {
+        Self {
+            cpu: !self.cpu,
+            memory: !self.memory,
+            memory_stat: !self.memory_stat,
+            pids: !self.pids,
+            pressure: !self.pressure,
+        }
+    }
+
+    /// Whether the sets have a part in common.
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
+        self.cpu && other.cpu
+            || self.memory && other.memory
+            || self.memory_stat && other.memory_stat
+            || self.pids && other.pids
+            || self.pressure && other.pressure
     }
 }
 
-/// `cpu.stat`. Without the cpu controller only the usage is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CpuStat {
-    /// `usage_usec`.
-    pub usage_us: Option<u64>,
-    /// `nr_periods`.
-    pub periods: Option<u64>,
-    /// `nr_throttled`.
-    pub throttled_periods: Option<u64>,
-    /// `throttled_usec`.
-    pub throttled_us: Option<u64>,
+/// A file of a cgroup that is read for a [`Sample`].
+#[derive(Debug)]
+pub struct File {
+    /// The name in the cgroup's directory.
+    pub name: &'static str,
+    /// The part of a sample that the file is.
+    pub part: Parts,
+    /// Whether the file is read for a Pod's cgroup too.
+    pub of_pod: bool,
+    /// Parser, which fills the sample.
+    pub parse: fn(&[u8], &mut Sample) -> Result<(), ParseError>,
 }
 
-/// Reads `cpu.stat`.
-///
-/// # Errors
-/// A known key without a number.
-pub fn cpu_stat(bytes: &[u8]) -> Result<CpuStat, ParseError> {
-    let mut stat = CpuStat::default();
+const fn file(name: &'static str, part: Parts, parse: Parse) -> File {
+    File { name, part, of_pod: false, parse }
+}
+
+const fn of_pod(file: File) -> File {
+    File { of_pod: true, ..file }
+}
+
+type Parse = fn(&[u8], &mut Sample) -> Result<(), ParseError>;
+
+/// The files that are read, in this order.
+pub const FILES: &[File] = &[
+    of_pod(file("cpu.max", Parts::CPU, cpu_max)),
+    file("cpu.stat", Parts::CPU, cpu_stat),
+    of_pod(file("memory.current", Parts::MEMORY, |bytes, sample| {
+        number_or_none("memory.current", bytes, &mut sample.memory.usage_bytes)
+    })),
+    of_pod(file("memory.events", Parts::MEMORY, |bytes, sample| {
+        sample.memory.events = Some(memory_events(bytes)?);
+        Ok(())
+    })),
+    of_pod(file("memory.max", Parts::MEMORY, |bytes, sample| {
+        number_or_none("memory.max", bytes, &mut sample.memory.limit_bytes)
+    })),
+    file("memory.peak", Parts::MEMORY, |bytes, sample| {
+        number_or_none("memory.peak", bytes, &mut sample.memory.peak_bytes)
+    }),
+    of_pod(file("memory.stat", Parts::MEMORY_STAT, |bytes, sample| {
+        sample.memory.set_stat(&memory_stat(bytes)?);
+        Ok(())
+    })),
+    file("memory.swap.current", Parts::MEMORY, |bytes, sample| {
+        number_or_none("memory.swap.current", bytes, &mut sample.memory.swap_bytes)
+    }),
+    file("memory.swap.max", Parts::MEMORY, |bytes, sample| {
+        number_or_none("memory.swap.max", bytes, &mut sample.memory.swap_limit_bytes)
+    }),
+    file("cpu.pressure", Parts::PRESSURE, |bytes, sample| {
+        sample.cpu_pressure = Pressure { full_us: None, ..pressure(bytes)? };
+        Ok(())
+    }),
+    file("memory.pressure", Parts::PRESSURE, |bytes, sample| {
+        sample.memory_pressure = pressure(bytes)?;
+        Ok(())
+    }),
+    file("io.pressure", Parts::PRESSURE, |bytes, sample| {
+        sample.io_pressure = pressure(bytes)?;
+        Ok(())
+    }),
+    file("pids.current", Parts::PIDS, |bytes, sample| {
+        number_or_none("pids.current", bytes, &mut sample.tasks)
+    }),
+    file("pids.max", Parts::PIDS, |bytes, sample| {
+        number_or_none("pids.max", bytes, &mut sample.tasks_limit)
+    }),
+];
+
+/// Parses `cpu.stat`. Without the cpu controller only the usage is there.
+fn cpu_stat(bytes: &[u8], sample: &mut Sample) -> Result<(), ParseError> {
+    let mut stat = Cpu::default();
     for (key, value) in pairs(bytes) {
         match key {
             b"usage_usec" => stat.usage_us = Some(number("usage_usec", value)?),
@@ -100,64 +175,37 @@ pub fn cpu_stat(bytes: &[u8]) -> Result<CpuStat, ParseError> {
             _ => {}
         }
     }
-    Ok(stat)
+    sample.cpu = Cpu { quota_us: sample.cpu.quota_us, period_us: sample.cpu.period_us, ..stat };
+    Ok(())
 }
 
-/// `cpu.max`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CpuMax {
-    /// Microseconds of CPU in each period.
-    pub quota_us: u64,
-    /// Microseconds of a period.
-    pub period_us: u64,
-}
-
-/// Reads `cpu.max`: `None` for `max` (no limit) and for an empty file.
-///
-/// # Errors
-/// One of the two words is not a number, or the second is missing.
-pub fn cpu_max(bytes: &[u8]) -> Result<Option<CpuMax>, ParseError> {
+/// Parses `cpu.max`, which says nothing if it is `max` (no limit) or empty.
+fn cpu_max(bytes: &[u8], sample: &mut Sample) -> Result<(), ParseError> {
     let mut words = words(bytes);
-    let quota = match words.next() {
-        None | Some(b"max") => return Ok(None),
+    let quota_us = match words.next() {
+        None | Some(b"max") => return Ok(()),
         Some(quota) => number("quota", quota)?,
     };
     let period_us = number("period", words.next().unwrap_or_default())?;
-    Ok(Some(CpuMax { quota_us: quota, period_us }))
+    sample.cpu.quota_us = Some(quota_us);
+    sample.cpu.period_us = Some(period_us);
+    Ok(())
 }
 
-/// Reads a file that holds one number: `memory.current`, `memory.max`, `pids.max` and their like.
-/// `None` for `max` (no limit) and for an empty file.
-///
-/// # Errors
-/// It is not a number; the error calls it by `file`'s name.
-pub fn single(file: FileName, bytes: &[u8]) -> Result<Option<u64>, ParseError> {
-    match bytes.trim_ascii() {
-        b"" | b"max" => Ok(None),
-        value => number(file.name(), value).map(Some),
-    }
+/// Parses a file that holds one number: `None` for `max` (no limit) and for an empty file.
+fn number_or_none(
+    name: &'static str,
+    bytes: &[u8],
+    to: &mut Option<u64>,
+) -> Result<(), ParseError> {
+    *to = match bytes.trim_ascii() {
+        b"" | b"max" => None,
+        value => Some(number(name, value)?),
+    };
+    Ok(())
 }
 
-/// The part of `memory.stat` that is used, in bytes and in faults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryStat {
-    /// `anon`.
-    pub anon_bytes: Option<u64>,
-    /// `file`.
-    pub file_bytes: Option<u64>,
-    /// `kernel`, from Linux 5.18.
-    pub kernel_bytes: Option<u64>,
-    /// `shmem`.
-    pub shmem_bytes: Option<u64>,
-    /// `inactive_file`.
-    pub inactive_file_bytes: Option<u64>,
-    /// `pgfault`: minor and major.
-    pub faults: Option<u64>,
-    /// `pgmajfault`.
-    pub major_faults: Option<u64>,
-}
-
-/// Reads `memory.stat`, some 60 lines: one pass, in which only the wanted values are read.
+/// Parses `memory.stat`, some 60 lines: one pass, in which only the wanted values are read.
 ///
 /// # Errors
 /// A known key without a number.
@@ -178,7 +226,7 @@ pub fn memory_stat(bytes: &[u8]) -> Result<MemoryStat, ParseError> {
     Ok(stat)
 }
 
-/// Reads `memory.events` or `memory.events.local`.
+/// Parses `memory.events` or `memory.events.local`.
 ///
 /// # Errors
 /// A known key without a number.
@@ -196,7 +244,7 @@ pub fn memory_events(bytes: &[u8]) -> Result<MemoryEvents, ParseError> {
     Ok(events)
 }
 
-/// Reads a pressure file: the totals; the averages are left to whoever draws the graph.
+/// Parses a pressure file: the totals; averages are left to whoever draws the graph.
 ///
 /// # Errors
 /// A total that is not a number.

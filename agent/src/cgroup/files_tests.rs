@@ -1,6 +1,22 @@
 use super::*;
 use proptest::prelude::*;
 
+/// A sample of that file alone.
+fn parsed(name: &str, bytes: &[u8]) -> Result<Sample, ParseError> {
+    let file = FILES.iter().find(|file| file.name == name).unwrap();
+    let mut sample = Sample::default();
+    (file.parse)(bytes, &mut sample)?;
+    Ok(sample)
+}
+
+fn cpu(name: &str, bytes: &[u8]) -> Result<Cpu, ParseError> {
+    parsed(name, bytes).map(|sample| sample.cpu)
+}
+
+fn memory_max(bytes: &[u8]) -> Result<Option<u64>, ParseError> {
+    parsed("memory.max", bytes).map(|sample| sample.memory.limit_bytes)
+}
+
 /// Of a container on Linux 6.12.
 const MEMORY_STAT: &str = "\
 anon 2195456
@@ -81,33 +97,60 @@ fn memory_stat_of_a_container() {
 #[test]
 fn cpu_stat_with_and_without_the_controller() {
     let bare = b"usage_usec 1234567\nuser_usec 1000000\nsystem_usec 234567\nnice_usec 0\n";
-    let want = CpuStat { usage_us: Some(1_234_567), ..CpuStat::default() };
-    assert_eq!(cpu_stat(bare), Ok(want));
+    let want = Cpu { usage_us: Some(1_234_567), ..Cpu::default() };
+    assert_eq!(cpu("cpu.stat", bare), Ok(want.clone()));
     let mut whole = bare.to_vec();
     whole.extend_from_slice(
         b"core_sched.force_idle_usec 0\nnr_periods 10\nnr_throttled 3\nthrottled_usec 99\nnr_bursts 0\nburst_usec 0\n",
     );
     let want =
-        CpuStat { periods: Some(10), throttled_periods: Some(3), throttled_us: Some(99), ..want };
-    assert_eq!(cpu_stat(&whole), Ok(want));
+        Cpu { periods: Some(10), throttled_periods: Some(3), throttled_us: Some(99), ..want };
+    assert_eq!(cpu("cpu.stat", &whole), Ok(want));
+}
+
+#[test]
+fn the_files_of_one_part_leave_each_other_alone() {
+    let mut sample = Sample::default();
+    cpu_max(b"50000 100000\n", &mut sample).unwrap();
+    cpu_stat(b"usage_usec 3\n", &mut sample).unwrap();
+    cpu_stat(b"usage_usec x\n", &mut sample).unwrap_err();
+    let want = Cpu {
+        usage_us: Some(3),
+        quota_us: Some(50_000),
+        period_us: Some(100_000),
+        ..Cpu::default()
+    };
+    assert_eq!(sample.cpu, want);
 }
 
 #[test]
 fn limits() {
-    assert_eq!(cpu_max(b"max 100000\n"), Ok(None));
+    assert_eq!(cpu("cpu.max", b"max 100000\n"), Ok(Cpu::default()));
+    let want = Cpu { quota_us: Some(50_000), period_us: Some(100_000), ..Cpu::default() };
+    assert_eq!(cpu("cpu.max", b"50000 100000\n"), Ok(want));
+    assert_eq!(cpu("cpu.max", b""), Ok(Cpu::default()));
     assert_eq!(
-        cpu_max(b"50000 100000\n"),
-        Ok(Some(CpuMax { quota_us: 50_000, period_us: 100_000 }))
-    );
-    assert_eq!(cpu_max(b""), Ok(None));
-    assert_eq!(
-        cpu_max(b"50000\n"),
+        cpu("cpu.max", b"50000\n"),
         Err(ParseError::NotANumber { key: "period", text: String::new() })
     );
-    assert_eq!(single(FileName::MemoryMax, b"max\n"), Ok(None));
-    assert_eq!(single(FileName::MemoryMax, b"0\n"), Ok(Some(0)));
-    assert_eq!(single(FileName::PidsCurrent, b"7"), Ok(Some(7)));
-    assert_eq!(single(FileName::PidsCurrent, b""), Ok(None));
+    assert_eq!(memory_max(b"max\n"), Ok(None));
+    assert_eq!(memory_max(b"0\n"), Ok(Some(0)));
+    assert_eq!(parsed("pids.current", b"7").unwrap().tasks, Some(7));
+    assert_eq!(parsed("pids.current", b"").unwrap().tasks, None);
+}
+
+#[test]
+fn each_part_has_files_and_a_file_is_one_part() {
+    let parts = [Parts::CPU, Parts::MEMORY, Parts::MEMORY_STAT, Parts::PIDS, Parts::PRESSURE];
+    for file in FILES {
+        assert!(parts.contains(&file.part), "{}", file.name);
+        assert_eq!(FILES.iter().filter(|other| other.name == file.name).count(), 1);
+    }
+    for part in parts {
+        assert!(FILES.iter().any(|file| file.part == part), "{part:?}");
+        assert!(part.meets(Parts::ALL) && !part.meets(part.complement()));
+        assert_eq!(part.or(part.complement()), Parts::ALL);
+    }
 }
 
 #[test]
@@ -132,13 +175,13 @@ fn pressures() {
 #[test]
 fn a_malformed_value_names_its_key() {
     let not = |key, text: &str| ParseError::NotANumber { key, text: text.to_owned() };
-    assert_eq!(cpu_stat(b"usage_usec -1\n"), Err(not("usage_usec", "-1")));
-    assert_eq!(cpu_stat(b"usage_usec\n"), Err(not("usage_usec", "")));
+    assert_eq!(cpu("cpu.stat", b"usage_usec -1\n"), Err(not("usage_usec", "-1")));
+    assert_eq!(cpu("cpu.stat", b"usage_usec\n"), Err(not("usage_usec", "")));
     assert_eq!(memory_stat(b"anon 1 2\n"), Err(not("anon", "1 2")));
     assert_eq!(memory_stat(b"anon  1\n"), Err(not("anon", " 1")));
     assert_eq!(memory_events(b"oom_kill \xff\n"), Err(not("oom_kill", "\u{fffd}")));
     assert_eq!(pressure(b"full total=1.5\n"), Err(not("full total", "1.5")));
-    assert_eq!(single(FileName::MemoryPeak, b"+1\n"), Err(not("memory.peak", "+1")));
+    assert_eq!(parsed("memory.peak", b"+1\n"), Err(not("memory.peak", "+1")));
     assert_eq!(memory_stat(b"unheard_of x\n\n \nanon 1\n").unwrap().anon_bytes, Some(1));
     assert_eq!(memory_stat(b"anonymous 1\nano 2\n"), Ok(MemoryStat::default()));
     let long = format!("pgfault {}", "x".repeat(500));
@@ -148,16 +191,16 @@ fn a_malformed_value_names_its_key() {
 
 #[test]
 fn overflow_is_an_error() {
-    let single = |text: &str| single(FileName::MemoryMax, text.as_bytes());
+    let single = |text: &str| memory_max(text.as_bytes());
     assert_eq!(single("18446744073709551615"), Ok(Some(u64::MAX)));
     assert_eq!(single("18446744073709551616"), Err(ParseError::Overflow { key: "memory.max" }));
     assert_eq!(single("99999999999999999999999"), Err(ParseError::Overflow { key: "memory.max" }));
 }
 
-/// A line for each figure that is there, among lines that nobody knows.
-fn render(figures: &[(&str, Option<u64>)]) -> String {
+/// A line for each value that is there, among unknown lines.
+fn render(values: &[(&str, Option<u64>)]) -> String {
     let mut text = String::from("unknown_first 1\n");
-    for (key, value) in figures {
+    for (key, value) in values {
         if let Some(value) = value {
             text.push_str(&format!("{key} {value}\nx_{key} nonsense\n"));
         }
@@ -168,8 +211,9 @@ fn render(figures: &[(&str, Option<u64>)]) -> String {
 proptest! {
     #[test]
     fn any_bytes_are_survived(bytes in any::<Vec<u8>>()) {
-        let _ = (cpu_stat(&bytes), cpu_max(&bytes), single(FileName::PidsMax, &bytes));
-        let _ = (memory_stat(&bytes), memory_events(&bytes), pressure(&bytes));
+        for file in FILES {
+            let _ = (file.parse)(&bytes, &mut Sample::default());
+        }
     }
 
     #[test]
@@ -177,8 +221,9 @@ proptest! {
         "(anon|some|full|high|max|oom|usage_usec|total=| |\n|[0-9]{1,25}|-|.)", 0..20)
     ) {
         let bytes = parts.concat().into_bytes();
-        let _ = (cpu_stat(&bytes), cpu_max(&bytes), single(FileName::PidsMax, &bytes));
-        let _ = (memory_stat(&bytes), memory_events(&bytes), pressure(&bytes));
+        for file in FILES {
+            let _ = (file.parse)(&bytes, &mut Sample::default());
+        }
     }
 
     #[test]
@@ -197,8 +242,8 @@ proptest! {
         let [a, b, c, d] = values;
         let text = render(&[("usage_usec", a), ("nr_periods", b), ("nr_throttled", c),
             ("throttled_usec", d)]);
-        prop_assert_eq!(cpu_stat(text.as_bytes()), Ok(CpuStat {
-            usage_us: a, periods: b, throttled_periods: c, throttled_us: d }));
+        prop_assert_eq!(cpu("cpu.stat", text.as_bytes()), Ok(Cpu {
+            usage_us: a, periods: b, throttled_periods: c, throttled_us: d, ..Cpu::default() }));
         let text = render(&[("high", a), ("max", b), ("oom", c), ("oom_kill", d)]);
         prop_assert_eq!(memory_events(text.as_bytes()), Ok(MemoryEvents {
             high: a, max: b, oom: c, oom_kill: d }));
@@ -212,8 +257,9 @@ proptest! {
             text.push_str(&format!("full {averages} total={full}\n"));
         }
         prop_assert_eq!(pressure(text.as_bytes()), Ok(Pressure { some_us: Some(some), full_us: full }));
-        prop_assert_eq!(single(FileName::MemoryMax, format!("{some}\n").as_bytes()), Ok(Some(some)));
-        let max = cpu_max(format!("{some} 100000\n").as_bytes());
-        prop_assert_eq!(max, Ok(Some(CpuMax { quota_us: some, period_us: 100_000 })));
+        prop_assert_eq!(memory_max(format!("{some}\n").as_bytes()), Ok(Some(some)));
+        let max = cpu("cpu.max", format!("{some} 100000\n").as_bytes());
+        let want = Cpu { quota_us: Some(some), period_us: Some(100_000), ..Cpu::default() };
+        prop_assert_eq!(max, Ok(want));
     }
 }

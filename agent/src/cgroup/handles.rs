@@ -17,8 +17,8 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 
 use super::CgroupId;
-use super::files::{FileName, ParseError};
-use super::reader::ReadErrors;
+use super::files::{self, FILES};
+use super::sample::Sample;
 
 /// A file that was not there is tried again after this many samples: controllers can be enabled
 /// at any time.
@@ -30,7 +30,20 @@ const FIRST_BUFFER: usize = 8 << 10;
 /// No file of a cgroup is near this.
 const MAX_BUFFER: usize = 1 << 20;
 
-/// Why a cgroup gave no sample at all.
+/// Failed reads, in total.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadErrors {
+    /// Cgroups that were gone.
+    pub vanished: u64,
+    /// Files and directories that may not be read.
+    pub permission: u64,
+    /// Files that could not be parsed.
+    pub malformed: u64,
+    /// Files and directories that the kernel refused for another reason.
+    pub other: u64,
+}
+
+/// Error of a cgroup that gave no sample at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The cgroup is gone, or another has its path.
@@ -50,7 +63,7 @@ pub enum ReadError {
     Other {
         /// Its directory.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: Errno,
     },
 }
@@ -70,9 +83,9 @@ enum Keeping {
     },
 }
 
-/// What is kept of one cgroup.
+/// Kept files of one cgroup.
 pub(super) struct Handles {
-    slots: [Slot; FileName::COUNT],
+    slots: [Slot; FILES.len()],
     keeping: Keeping,
     samples: u32,
 }
@@ -80,13 +93,13 @@ pub(super) struct Handles {
 impl Handles {
     pub(super) fn new() -> Self {
         Self {
-            slots: [const { Slot::Unopened }; FileName::COUNT],
+            slots: [const { Slot::Unopened }; FILES.len()],
             keeping: Keeping::Undecided,
             samples: 0,
         }
     }
 
-    /// Closes all files; says how many.
+    /// Closes all files; returns how many.
     pub(super) fn close(&mut self) -> usize {
         let mut closed = 0;
         for slot in &mut self.slots {
@@ -116,13 +129,13 @@ impl Handles {
         self.samples.wrapping_sub(again_at) < u32::MAX / 2
     }
 
-    #[expect(clippy::indexing_slicing, reason = "there are as many slots as file names")]
-    fn slot(&mut self, file: FileName) -> &mut Slot {
-        &mut self.slots[file as usize]
+    #[expect(clippy::indexing_slicing, reason = "there are as many slots as files")]
+    fn slot(&mut self, file: usize) -> &mut Slot {
+        &mut self.slots[file]
     }
 }
 
-/// What all cgroups share.
+/// State that all cgroups share.
 pub(super) struct Shared {
     buffer: Vec<u8>,
     pub(super) max_fds: usize,
@@ -130,7 +143,7 @@ pub(super) struct Shared {
     pub(super) reads: u64,
     pub(super) evictions: u64,
     pub(super) errors: ReadErrors,
-    /// One bit for each file name that a warning was given for.
+    /// One bit for each file that a warning was given for.
     warned: u32,
 }
 
@@ -141,22 +154,22 @@ impl Shared {
         Self { buffer, max_fds, open_fds: 0, reads: 0, evictions: 0, errors, warned: 0 }
     }
 
-    fn warn(&mut self, file: FileName, dir: &Path, error: &(dyn std::error::Error + 'static)) {
-        let bit = 1 << file as u32;
+    fn warn(&mut self, file: usize, dir: &Path, error: &(dyn std::error::Error + 'static)) {
+        let bit = 1 << file;
         if self.warned & bit == 0 {
             self.warned |= bit;
             tracing::warn!(
-                file = file.name(),
+                file = FILES.get(file).map(|file| file.name),
                 dir = %dir.display(),
                 error,
-                "a cgroup's file cannot be read, its figures are left out; told once for each name"
+                "a cgroup file cannot be read: its values are left out; logged once for each file"
             );
         }
     }
 }
 
-/// One sample of one cgroup.
-pub(super) struct Pass<'a> {
+/// Run over the files of one cgroup, for one sample.
+pub(super) struct Run<'a> {
     id: CgroupId,
     path: &'a Path,
     handles: &'a mut Handles,
@@ -168,7 +181,7 @@ pub(super) struct Pass<'a> {
     in_doubt: bool,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> Run<'a> {
     /// Begins a sample that reads `files` files.
     pub(super) fn new(
         id: CgroupId,
@@ -193,22 +206,22 @@ impl<'a> Pass<'a> {
         Self { id, path, handles, shared, dir: None, read_any: false, in_doubt: false }
     }
 
-    /// Reads a file and parses it. `Ok(None)`: this file says nothing.
-    pub(super) fn figure<T>(
+    /// Reads file number `at` and parses it into the sample, which it leaves as it is if the file
+    /// is not there or malformed.
+    pub(super) fn file(
         &mut self,
-        file: FileName,
-        parse: impl FnOnce(&[u8]) -> Result<T, ParseError>,
-    ) -> Result<Option<T>, ReadError> {
-        let Some(length) = self.read(file)? else { return Ok(None) };
+        at: usize,
+        file: &files::File,
+        sample: &mut Sample,
+    ) -> Result<(), ReadError> {
+        let Some(length) = self.read(at, file.name)? else { return Ok(()) };
         self.read_any = true;
-        match parse(self.shared.buffer.get(..length).unwrap_or_default()) {
-            Ok(figure) => Ok(Some(figure)),
-            Err(error) => {
-                self.shared.errors.malformed += 1;
-                self.shared.warn(file, self.path, &error);
-                Ok(None)
-            }
+        let bytes = self.shared.buffer.get(..length).unwrap_or_default();
+        if let Err(error) = (file.parse)(bytes, sample) {
+            self.shared.errors.malformed += 1;
+            self.shared.warn(at, self.path, &error);
         }
+        Ok(())
     }
 
     /// Ends the sample. A cgroup that went in the middle of it has vanished, and the files not
@@ -218,8 +231,8 @@ impl<'a> Pass<'a> {
         if sure || self.is_there() { Ok(()) } else { Err(self.vanished()) }
     }
 
-    /// Reads a file into the buffer and says how much of it.
-    fn read(&mut self, file: FileName) -> Result<Option<usize>, ReadError> {
+    /// Reads a file into the buffer; returns how many bytes.
+    fn read(&mut self, file: usize, name: &str) -> Result<Option<usize>, ReadError> {
         let read = match self.handles.slot(file) {
             Slot::Open(open) => read_whole(open, &mut self.shared.buffer),
             Slot::Absent { again_at } => {
@@ -227,9 +240,9 @@ impl<'a> Pass<'a> {
                 if !self.handles.is_due(again_at) {
                     return Ok(None);
                 }
-                return self.open_and_read(file);
+                return self.open_and_read(file, name);
             }
-            Slot::Unopened => return self.open_and_read(file),
+            Slot::Unopened => return self.open_and_read(file, name),
         };
         match read {
             Ok(length) => {
@@ -243,11 +256,11 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn open_and_read(&mut self, file: FileName) -> Result<Option<usize>, ReadError> {
-        let open = match self.open(file)? {
+    fn open_and_read(&mut self, file: usize, name: &str) -> Result<Option<usize>, ReadError> {
+        let open = match self.open(name)? {
             Err(errno) if out_of_fds(errno) => {
                 self.fall_back();
-                self.open(file)?
+                self.open(name)?
             }
             other => other,
         };
@@ -272,13 +285,13 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn open(&mut self, file: FileName) -> Result<Result<File, Errno>, ReadError> {
+    fn open(&mut self, name: &str) -> Result<Result<File, Errno>, ReadError> {
         let dir = match self.dir.take() {
             Some(dir) => dir,
             None => self.open_dir()?,
         };
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let open = openat(&dir, file.name(), flags, Mode::empty()).map(File::from);
+        let open = openat(&dir, name, flags, Mode::empty()).map(File::from);
         self.dir = Some(dir);
         Ok(open)
     }
@@ -301,7 +314,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn failed(&mut self, file: FileName, errno: Errno) {
+    fn failed(&mut self, file: usize, errno: Errno) {
         match errno {
             Errno::ENOENT | Errno::ENODEV => self.in_doubt = true,
             // The kernel was told to keep no pressure.

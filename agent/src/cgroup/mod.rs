@@ -1,11 +1,11 @@
-//! Control groups: which ones there are, whose they are, and what their files say.
+//! Control groups: the tree, the names, and the samples of their resource usage.
 
-pub mod figures;
 pub mod files;
 mod handles;
 pub mod path;
 pub mod reader;
 pub mod sample;
+pub mod snapshot;
 pub mod statistics;
 pub mod tree;
 pub mod walk;

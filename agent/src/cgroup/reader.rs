@@ -1,70 +1,62 @@
-//! Reads what a cgroup used, from its files.
+//! Reader of cgroup files.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
 use super::CgroupId;
-use super::figures::Covered;
-use super::files::{self, CpuMax, FileName, MemoryStat};
-use super::handles::{Handles, Pass, Shared};
-use super::sample::{MemoryEvents, Pressure, Sample};
+use super::files::{self, FILES, Parts};
+use super::handles::{Handles, Run, Shared};
+use super::sample::{MemoryEvents, MemoryStat, Sample};
 
-pub use super::handles::ReadError;
+pub use super::handles::{ReadError, ReadErrors};
 
-/// How much of a [`Sample`] is read.
+/// Extent of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// All of it: 14 files.
+    /// All files.
     Container,
-    /// Limits, memory and its events: `cpu.max`, `memory.current`, `.max`, `.stat`, `.events`.
+    /// Limits, memory and its events.
     Pod,
 }
 
 impl Detail {
-    /// How many files, and so file descriptors, a cgroup has at most.
+    /// The number of files, and so of file descriptors, that a cgroup has at most.
     #[must_use]
     pub fn files(self) -> usize {
+        FILES.iter().filter(|file| self.has(file)).count()
+    }
+
+    const fn has(self, file: &files::File) -> bool {
         match self {
-            Self::Container => FileName::COUNT,
-            Self::Pod => 5,
+            Self::Container => true,
+            Self::Pod => file.of_pod,
         }
     }
 }
 
-/// What was read in vain, in total.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReadErrors {
-    /// Cgroups that were gone.
-    pub vanished: u64,
-    /// Files and directories that may not be read.
-    pub permission: u64,
-    /// Files that could not be understood.
-    pub malformed: u64,
-    /// Files and directories that the kernel refused for another reason.
-    pub other: u64,
-}
-
-/// How the reader fares.
+/// Counts of the reader's work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReaderStats {
     /// Files that are kept open now.
     pub open_fds: usize,
     /// Files read for samples, in total.
     pub reads: u64,
-    /// What was read in vain, in total.
+    /// Failed reads, in total.
     pub read_errors: ReadErrors,
-    /// How often a cgroup was left without kept files, for want of file descriptors.
+    /// Times that a cgroup was left without kept files, for want of file descriptors.
     pub evictions: u64,
 }
 
-/// Reads samples and keeps the files open in between.
+/// Reader of samples, which keeps the files open in between.
 ///
-/// A file that does not exist is a figure that is `None`, and is looked for again every 60th
-/// sample. A file that cannot be understood is `None` too, counted, and logged once for each name.
+/// The values of a file that does not exist are `None`, and it is looked for again every 60th
+/// sample. A file that cannot be parsed is `None` too, counted, and logged once for each name.
 pub struct Reader {
     cgroups: HashMap<CgroupId, Handles>,
     shared: Shared,
+    /// Files of other parts are not read.
+    wanted: Parts,
 }
 
 impl Reader {
@@ -72,7 +64,19 @@ impl Reader {
     /// and closing their files each time, which takes two file descriptors for a moment.
     #[must_use]
     pub fn new(max_fds: usize) -> Self {
-        Self { cgroups: HashMap::new(), shared: Shared::new(max_fds) }
+        Self { cgroups: HashMap::new(), shared: Shared::new(max_fds), wanted: Parts::ALL }
+    }
+
+    /// The reader without the files of all but these parts, which nobody wants.
+    #[must_use]
+    pub fn wanting(self, wanted: Parts) -> Self {
+        Self { wanted, ..self }
+    }
+
+    /// Whether files are left to read where another source covers those parts.
+    #[must_use]
+    pub const fn wants_more(&self, covered: Parts) -> bool {
+        self.wanted.meets(covered.complement())
     }
 
     /// Reads the cgroup whose directory is `dir`.
@@ -81,10 +85,10 @@ impl Reader {
     /// The cgroup is gone (it is then forgotten), or its directory cannot be opened. A single
     /// file is never an error.
     pub fn sample(&mut self, id: CgroupId, dir: &Path, what: Detail) -> Result<Sample, ReadError> {
-        self.sample_rest(id, dir, what, Covered::default())
+        self.sample_rest(id, dir, what, Parts::NONE)
     }
 
-    /// As [`Self::sample`], without the files whose figures another source has.
+    /// Reads as [`Self::sample`], without the parts that another source covers.
     ///
     /// # Errors
     /// As [`Self::sample`].
@@ -93,14 +97,15 @@ impl Reader {
         id: CgroupId,
         dir: &Path,
         what: Detail,
-        covered: Covered,
+        covered: Parts,
     ) -> Result<Sample, ReadError> {
         let handles = self.cgroups.entry(id).or_insert_with(Handles::new);
-        let pass = Pass::new(id, dir, what.files(), handles, &mut self.shared);
-        let result = match what {
-            Detail::Container => container(pass, covered),
-            Detail::Pod => pod(pass, covered),
+        let wanted = self.wanted;
+        let is_read = |file: &files::File| {
+            what.has(file) && file.part.meets(wanted) && !file.part.meets(covered)
         };
+        let run = Run::new(id, dir, what.files(), handles, &mut self.shared);
+        let result = read(run, is_read);
         if let Err(error) = &result {
             let errors = &mut self.shared.errors;
             match error {
@@ -115,7 +120,7 @@ impl Reader {
         result
     }
 
-    /// The last figures of a container that ended. The kept files work until the directory is
+    /// Reads the last sample of a container that ended. The kept files work until the directory is
     /// removed, so this should not wait.
     ///
     /// # Errors
@@ -126,7 +131,7 @@ impl Reader {
 
     /// Reads `memory.stat` once, without keeping it open. `None` if it is not there or malformed.
     #[must_use]
-    pub fn read_statistics(dir: &Path) -> Option<MemoryStat> {
+    pub fn read_memory_stat(dir: &Path) -> Option<MemoryStat> {
         let bytes = fs::read(dir.join("memory.stat")).ok()?;
         files::memory_stat(&bytes).ok()
     }
@@ -153,7 +158,7 @@ impl Reader {
         }
     }
 
-    /// How it fares.
+    /// Counts of the reader's work.
     #[must_use]
     pub fn stats(&self) -> ReaderStats {
         ReaderStats {
@@ -165,76 +170,19 @@ impl Reader {
     }
 }
 
-fn container(mut pass: Pass<'_>, covered: Covered) -> Result<Sample, ReadError> {
-    use FileName::{
-        CpuPressure, CpuStat, IoPressure, MemoryPeak, MemoryPressure, MemorySwapCurrent,
-        MemorySwapMax, PidsCurrent, PidsMax,
-    };
+/// Reads the files that are in question.
+fn read(mut run: Run<'_>, is_read: impl Fn(&files::File) -> bool) -> Result<Sample, ReadError> {
     let mut sample = Sample::default();
-    limits_and_memory(&mut pass, covered, &mut sample)?;
-    if !covered.cpu
-        && let Some(stat) = pass.figure(CpuStat, files::cpu_stat)?
-    {
-        sample.cpu.usage_us = stat.usage_us;
-        sample.cpu.periods = stat.periods;
-        sample.cpu.throttled_periods = stat.throttled_periods;
-        sample.cpu.throttled_us = stat.throttled_us;
+    let mut any = false;
+    for (at, file) in FILES.iter().enumerate().filter(|(_, file)| is_read(file)) {
+        any = true;
+        run.file(at, file, &mut sample)?;
     }
-    if !covered.memory {
-        sample.memory.swap_bytes = single(&mut pass, MemorySwapCurrent)?;
-        sample.memory.swap_limit_bytes = single(&mut pass, MemorySwapMax)?;
-        sample.memory.peak_bytes = single(&mut pass, MemoryPeak)?;
+    if any {
+        run.finish()?;
     }
-    if !covered.pressure {
-        let cpu_pressure = pass.figure(CpuPressure, files::pressure)?.unwrap_or_default();
-        sample.cpu_pressure = Pressure { full_us: None, ..cpu_pressure };
-        sample.memory_pressure = pass.figure(MemoryPressure, files::pressure)?.unwrap_or_default();
-        sample.io_pressure = pass.figure(IoPressure, files::pressure)?.unwrap_or_default();
-    }
-    if !covered.pids {
-        sample.tasks = single(&mut pass, PidsCurrent)?;
-        sample.tasks_limit = single(&mut pass, PidsMax)?;
-    }
-    pass.finish()?;
+    sample.memory.set_working_set();
     Ok(sample)
-}
-
-fn pod(mut pass: Pass<'_>, covered: Covered) -> Result<Sample, ReadError> {
-    let mut sample = Sample::default();
-    limits_and_memory(&mut pass, covered, &mut sample)?;
-    pass.finish()?;
-    Ok(sample)
-}
-
-fn limits_and_memory(
-    pass: &mut Pass<'_>,
-    covered: Covered,
-    sample: &mut Sample,
-) -> Result<(), ReadError> {
-    if !covered.cpu
-        && let Some(CpuMax { quota_us, period_us }) =
-            pass.figure(FileName::CpuMax, files::cpu_max)?.flatten()
-    {
-        sample.cpu.quota_us = Some(quota_us);
-        sample.cpu.period_us = Some(period_us);
-    }
-    let memory = &mut sample.memory;
-    if !covered.statistics
-        && let Some(stat) = pass.figure(FileName::MemoryStat, files::memory_stat)?
-    {
-        memory.set_statistics(&stat);
-    }
-    if !covered.memory {
-        memory.usage_bytes = single(pass, FileName::MemoryCurrent)?;
-        memory.limit_bytes = single(pass, FileName::MemoryMax)?;
-        memory.events = pass.figure(FileName::MemoryEvents, files::memory_events)?;
-    }
-    memory.set_working_set();
-    Ok(())
-}
-
-fn single(pass: &mut Pass<'_>, file: FileName) -> Result<Option<u64>, ReadError> {
-    Ok(pass.figure(file, |bytes| files::single(file, bytes))?.flatten())
 }
 
 #[cfg(test)]

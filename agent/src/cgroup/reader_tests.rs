@@ -1,11 +1,11 @@
 //! Over directories that look like cgroups. What only a kernel does is in the live tests.
 
 use super::*;
-use crate::cgroup::sample::{Cpu, Memory};
+use crate::cgroup::sample::{Cpu, Memory, Pressure};
 use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
 
-const ALL: [(&str, &str); 14] = [
+const ALL: &[(&str, &str)] = &[
     ("cpu.stat", "usage_usec 5000\nnr_periods 4\nnr_throttled 3\nthrottled_usec 2\n"),
     ("cpu.max", "50000 100000\n"),
     ("cpu.pressure", "some avg10=0.00 total=7\nfull avg10=0.00 total=6\n"),
@@ -24,6 +24,8 @@ const ALL: [(&str, &str); 14] = [
     ("pids.current", "11\n"),
     ("pids.max", "12\n"),
 ];
+
+const COUNT: usize = FILES.len();
 
 struct Fake(TempDir);
 
@@ -95,16 +97,19 @@ fn whole() -> Sample {
 
 #[test]
 fn everything_is_read_and_kept_open() {
-    let fake = Fake::new(&ALL);
+    let fake = Fake::new(ALL);
     let mut reader = Reader::new(100);
     assert_eq!(fake.sample(&mut reader), whole());
-    assert_eq!(reader.stats(), ReaderStats { open_fds: 14, reads: 14, ..ReaderStats::default() });
+    assert_eq!(
+        reader.stats(),
+        ReaderStats { open_fds: COUNT, reads: COUNT as u64, ..ReaderStats::default() }
+    );
 
     fake.write("memory.current", "300\n");
     let again = reader.read_last(fake.id(), fake.path()).unwrap();
     assert_eq!(again.memory.usage_bytes, Some(300));
     assert_eq!(again.memory.working_set_bytes, Some(0), "inactive_file is more");
-    assert_eq!(reader.stats().open_fds, 14);
+    assert_eq!(reader.stats().open_fds, COUNT);
 
     reader.forget(fake.id());
     reader.forget(fake.id());
@@ -113,7 +118,7 @@ fn everything_is_read_and_kept_open() {
 
 #[test]
 fn a_pod_is_read_for_limits_and_memory() {
-    let fake = Fake::new(&ALL);
+    let fake = Fake::new(ALL);
     let mut reader = Reader::new(100);
     let sample = reader.sample(fake.id(), fake.path(), Detail::Pod).unwrap();
     let all = whole();
@@ -125,7 +130,29 @@ fn a_pod_is_read_for_limits_and_memory() {
 }
 
 #[test]
-fn no_limit_is_no_figure() {
+fn parts_that_nobody_wants_are_not_read() {
+    let fake = Fake::new(ALL);
+    let mut reader = Reader::new(100).wanting(Parts::CPU.or(Parts::PIDS));
+    let all = whole();
+    let want = Sample {
+        cpu: all.cpu,
+        tasks: all.tasks,
+        tasks_limit: all.tasks_limit,
+        ..Sample::default()
+    };
+    assert_eq!(fake.sample(&mut reader), want);
+    assert_eq!(reader.stats().reads, 4);
+    assert!(reader.wants_more(Parts::CPU) && !reader.wants_more(Parts::PRESSURE.complement()));
+    let covered = reader.sample_rest(fake.id(), fake.path(), Detail::Container, Parts::CPU);
+    assert_eq!(covered.unwrap().cpu, Cpu::default());
+
+    let mut none = Reader::new(100).wanting(Parts::NONE);
+    assert_eq!(fake.sample(&mut none), Sample::default());
+    assert_eq!(none.stats(), ReaderStats::default());
+}
+
+#[test]
+fn no_limit_is_no_value() {
     let fake = Fake::new(&[
         ("cpu.max", "max 100000\n"),
         ("memory.max", "max\n"),
@@ -160,8 +187,8 @@ fn a_missing_file_is_tried_again_at_times() {
 }
 
 #[test]
-fn a_malformed_file_costs_its_own_figures_only() {
-    let fake = Fake::new(&ALL);
+fn a_malformed_file_costs_its_own_values_only() {
+    let fake = Fake::new(ALL);
     fake.write("memory.stat", "anon ten\ninactive_file 1\n");
     fake.write("pids.max", "18446744073709551616\n");
     let mut reader = Reader::new(100);
@@ -208,7 +235,7 @@ fn a_file_without_end_is_refused() {
 
 #[test]
 fn a_directory_that_is_gone_or_anothers_has_vanished() {
-    let fake = Fake::new(&ALL);
+    let fake = Fake::new(ALL);
     let mut reader = Reader::new(100);
     let other = reader.sample(CgroupId(1), fake.path(), Detail::Container);
     assert!(matches!(other, Err(ReadError::Vanished { path }) if path == fake.path()));
@@ -217,7 +244,7 @@ fn a_directory_that_is_gone_or_anothers_has_vanished() {
     let (id, path) = (fake.id(), fake.path().to_owned());
     drop(fake);
     let stats = reader.stats();
-    assert_eq!((stats.open_fds, stats.read_errors.vanished), (14, 1));
+    assert_eq!((stats.open_fds, stats.read_errors.vanished), (COUNT, 1));
     reader.forget(id);
     assert!(matches!(reader.read_last(id, &path), Err(ReadError::Vanished { .. })));
     assert_eq!(reader.stats().read_errors.vanished, 2);
@@ -239,18 +266,18 @@ fn an_empty_cgroup_is_no_error() {
 
 #[test]
 fn over_budget_is_slower_not_wrong() {
-    let [first, second, third] = [(); 3].map(|()| Fake::new(&ALL));
-    let mut reader = Reader::new(30);
+    let [first, second, third] = [(); 3].map(|()| Fake::new(ALL));
+    let mut reader = Reader::new(2 * COUNT + 2);
     for _ in 0..3 {
         for fake in [&first, &second, &third] {
             assert_eq!(fake.sample(&mut reader), whole());
         }
     }
     let stats = reader.stats();
-    assert_eq!((stats.open_fds, stats.evictions), (28, 1));
+    assert_eq!((stats.open_fds, stats.evictions), (2 * COUNT, 1));
     reader.forget(first.id());
     assert_eq!(third.sample(&mut reader), whole());
-    assert_eq!(reader.stats().open_fds, 28, "there is room now");
+    assert_eq!(reader.stats().open_fds, 2 * COUNT, "there is room now");
 
     let mut none = Reader::new(0);
     assert_eq!(first.sample(&mut none), whole());
@@ -271,16 +298,16 @@ fn without_file_descriptors() {
         assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
         return;
     }
-    let [first, second] = [(); 2].map(|()| Fake::new(&ALL));
+    let [first, second] = [(); 2].map(|()| Fake::new(ALL));
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, 64, 64).unwrap();
     let mut taken: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
     let mut reader = Reader::new(1000);
-    // 14 files and the directory for the first, five for the second.
-    taken.truncate(taken.len() - 19);
+    // All files and the directory for the first, five for the second.
+    taken.truncate(taken.len() - (COUNT + 1 + 4));
     assert_eq!(first.sample(&mut reader), whole());
     assert_eq!(second.sample(&mut reader), whole());
     let stats = reader.stats();
-    assert_eq!((stats.open_fds, stats.evictions), (14, 1));
+    assert_eq!((stats.open_fds, stats.evictions), (COUNT, 1));
     assert_eq!(stats.read_errors, ReadErrors::default());
 
     taken.extend(std::iter::from_fn(|| fs::File::open("/dev/null").ok()));
@@ -299,7 +326,7 @@ fn what_may_not_be_read_is_counted() {
         println!("SKIPPED: root may read every file");
         return;
     }
-    let fake = Fake::new(&ALL);
+    let fake = Fake::new(ALL);
     let shut = fs::Permissions::from_mode(0o000);
     fs::set_permissions(fake.path().join("memory.peak"), shut).unwrap();
     let mut reader = Reader::new(100);

@@ -1,8 +1,6 @@
-//! What one cgroup used, at one moment.
+//! Samples: the resource usage of one cgroup at one moment.
 
-use super::files::MemoryStat;
-
-/// The figures of one cgroup. `None` means that the kernel does not say: the file or the key does
+/// Resource usage of one cgroup. `None` means that the kernel does not say: the file or the key does
 /// not exist, the controller is not enabled there, or the value is "no limit". It never means 0.
 ///
 /// Counters are totals since the cgroup was made.
@@ -76,8 +74,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Takes over what `memory.stat` says.
-    pub fn set_statistics(&mut self, stat: &MemoryStat) {
+    /// Takes over `memory.stat`.
+    pub fn set_stat(&mut self, stat: &MemoryStat) {
         self.inactive_file_bytes = stat.inactive_file_bytes;
         self.anon_bytes = stat.anon_bytes;
         self.file_bytes = stat.file_bytes;
@@ -93,6 +91,25 @@ impl Memory {
         let both = self.usage_bytes.zip(self.inactive_file_bytes);
         self.working_set_bytes = both.map(|(usage, file)| usage.saturating_sub(file));
     }
+}
+
+/// The lines of `memory.stat` that are used, in bytes and in faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStat {
+    /// `anon`.
+    pub anon_bytes: Option<u64>,
+    /// `file`.
+    pub file_bytes: Option<u64>,
+    /// `kernel`, from Linux 5.18.
+    pub kernel_bytes: Option<u64>,
+    /// `shmem`.
+    pub shmem_bytes: Option<u64>,
+    /// `inactive_file`.
+    pub inactive_file_bytes: Option<u64>,
+    /// `pgfault`: minor and major.
+    pub faults: Option<u64>,
+    /// `pgmajfault`.
+    pub major_faults: Option<u64>,
 }
 
 /// `memory.events` or `memory.events.local`.

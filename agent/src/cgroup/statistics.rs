@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 
 use agent_common::snapshot::{CgroupFigures, HAS_STATISTICS, STATE_MAX, VM_EVENTS_MAX};
 
-use super::files::MemoryStat;
+use super::sample::MemoryStat;
 
 /// The lines of `memory.stat` that are wanted, in the order of [`values`].
 const LINES: usize = 7;

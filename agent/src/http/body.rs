@@ -1,4 +1,4 @@
-//! The body of an answer: pieces, each freed when it is written, compressed on the way if asked for.
+//! The body of an answer: chunks, each freed when it is written, compressed on the way if asked for.
 
 use std::future::Future as _;
 use std::io::{self, Write as _};
@@ -15,11 +15,11 @@ const FRAME_BYTES: usize = 16 << 10;
 
 /// See the module.
 pub(super) struct Body {
-    pieces: std::vec::IntoIter<Bytes>,
-    /// Bytes of the pieces that are left.
+    chunks: std::vec::IntoIter<Bytes>,
+    /// Bytes of the chunks that are left.
     left: u64,
     gzip: Option<Gzip>,
-    /// The place among the expositions in memory, until the last piece is taken.
+    /// The place among the expositions in memory, until the last chunk is taken.
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -27,37 +27,37 @@ pub(super) struct Body {
 /// several times as long for little.
 struct Gzip {
     encoder: GzEncoder<Vec<u8>>,
-    /// The last piece took its time: let others go first.
+    /// The last chunk took its time: let others go first.
     tired: bool,
 }
 
 impl Body {
-    /// The pieces as they are.
-    pub(super) fn new(pieces: Vec<Bytes>) -> Self {
-        let left = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self { pieces: pieces.into_iter(), left, gzip: None, permit: None }
+    /// The chunks as they are.
+    pub(super) fn new(chunks: Vec<Bytes>) -> Self {
+        let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        Self { chunks: chunks.into_iter(), left, gzip: None, permit: None }
     }
 
-    /// The pieces compressed.
+    /// The chunks compressed.
     pub(super) fn gzip(mut self) -> Self {
         let encoder = GzEncoder::new(Vec::with_capacity(FRAME_BYTES), Compression::fast());
         self.gzip = Some(Gzip { encoder, tired: false });
         self
     }
 
-    /// Gives the permit back when the last piece is taken, or when nobody waits any more.
+    /// Gives the permit back when the last chunk is taken, or when nobody waits any more.
     pub(super) fn holding(mut self, permit: OwnedSemaphorePermit) -> Self {
         self.permit = Some(permit);
         self
     }
 
-    fn next_piece(&mut self) -> Option<Bytes> {
-        let piece = self.pieces.next();
-        self.left = self.left.saturating_sub(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+    fn next_chunk(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.next();
+        self.left = self.left.saturating_sub(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64));
         if self.left == 0 {
             self.permit = None;
         }
-        piece
+        chunk
     }
 
     fn poll_gzip(
@@ -68,19 +68,19 @@ impl Body {
         loop {
             // The owner of the state runs on this thread too. A plain wake-up would not let the
             // runtime look at its descriptors. hyper asks once more before it gives way, so two
-            // pieces are compressed in a row.
+            // chunks are compressed in a row.
             if std::mem::take(&mut gzip.tired)
                 && pin!(tokio::task::yield_now()).poll(cx).is_pending()
             {
                 self.gzip = Some(gzip);
                 return Poll::Pending;
             }
-            let Some(piece) = self.next_piece() else {
+            let Some(chunk) = self.next_chunk() else {
                 return Poll::Ready(Some(
                     gzip.encoder.finish().map(|rest| Frame::data(rest.into())),
                 ));
             };
-            if let Err(error) = gzip.encoder.write_all(&piece) {
+            if let Err(error) = gzip.encoder.write_all(&chunk) {
                 return Poll::Ready(Some(Err(error)));
             }
             gzip.tired = true;
@@ -104,7 +104,7 @@ impl hyper::body::Body for Body {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.gzip.take() {
             Some(gzip) => self.poll_gzip(gzip, cx),
-            None => Poll::Ready(self.next_piece().map(|piece| Ok(Frame::data(piece)))),
+            None => Poll::Ready(self.next_chunk().map(|chunk| Ok(Frame::data(chunk)))),
         }
     }
 
@@ -128,7 +128,7 @@ mod tests {
 
     use super::{Body, Bytes, Context, Pin, Poll};
 
-    /// Memory of a piece that tells when it is freed.
+    /// Memory of a chunk that tells when it is freed.
     struct Memory {
         bytes: Vec<u8>,
         _live: Arc<()>,
@@ -142,7 +142,7 @@ mod tests {
 
     const COUNT: usize = 20;
 
-    fn pieces() -> (Vec<Bytes>, Arc<()>) {
+    fn chunks() -> (Vec<Bytes>, Arc<()>) {
         let live = Arc::new(());
         let memory = |at: usize| Memory {
             bytes: format!("{at} \n").repeat(9000).into(),
@@ -157,19 +157,19 @@ mod tests {
     }
 
     #[test]
-    fn pieces_and_place_are_given_back_as_they_are_written() {
+    fn chunks_and_place_are_given_back_as_they_are_written() {
         let places = Arc::new(Semaphore::new(1));
         let place = || Arc::clone(&places).try_acquire_owned().unwrap();
-        let (pieces, live) = pieces();
-        let whole = pieces.concat();
-        let mut body = Body::new(pieces).holding(place());
+        let (chunks, live) = chunks();
+        let whole = chunks.concat();
+        let mut body = Body::new(chunks).holding(place());
         let mut written = Vec::new();
         for at in 0..COUNT {
             assert_eq!(places.available_permits(), 0);
             assert_eq!(body.size_hint().exact(), Some((whole.len() - written.len()) as u64));
-            let Poll::Ready(Some(piece)) = poll(&mut body) else { panic!("piece {at}") };
-            written.extend_from_slice(&piece);
-            drop(piece);
+            let Poll::Ready(Some(chunk)) = poll(&mut body) else { panic!("chunk {at}") };
+            written.extend_from_slice(&chunk);
+            drop(chunk);
             assert_eq!(Arc::strong_count(&live) - 1, COUNT - 1 - at);
         }
         assert_eq!(places.available_permits(), 1);
@@ -181,10 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn compressed_pieces_are_freed_one_by_one() {
-        let (pieces, live) = pieces();
-        let whole = pieces.concat();
-        let mut body = Body::new(pieces).gzip();
+    fn compressed_chunks_are_freed_one_by_one() {
+        let (chunks, live) = chunks();
+        let whole = chunks.concat();
+        let mut body = Body::new(chunks).gzip();
         assert_eq!(body.size_hint().exact(), None);
         let (mut written, mut rests) = (Vec::new(), 0);
         loop {

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use crate::metrics::edition::Format;
+use crate::metrics::variant::Format;
 
 /// How an answer is coded for its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

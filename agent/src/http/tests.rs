@@ -12,11 +12,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::{BindError, Limits, Request, Status, bind, channel, serve_with};
-use crate::metrics::edition::{Edition, Format, Reader};
+use crate::metrics::variant::{Audience, Format, Variant};
 
 const EXPOSITION: &str = "# HELP a x\n# TYPE a gauge\na 1\n";
 
-fn pieces() -> Vec<Bytes> {
+fn chunks() -> Vec<Bytes> {
     let (a, b) = EXPOSITION.as_bytes().split_at(10);
     vec![Bytes::from_static(a), Bytes::from_static(b)]
 }
@@ -45,7 +45,7 @@ fn own(mut questions: mpsc::Receiver<Request>, pause: Duration) {
             tokio::spawn(async move {
                 sleep(pause).await;
                 match question {
-                    Request::Scrape(_, to) => drop(to.send(pieces())),
+                    Request::Scrape(_, to) => drop(to.send(chunks())),
                     Request::Ready(to) => drop(to.send(Err("no <programs> yet".into()))),
                     Request::Status(to) => {
                         let facts = vec![("kernel".into(), "6.18 <b>".into())];
@@ -113,19 +113,19 @@ async fn the_headers_choose_the_edition() {
     const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n";
     const SCRAPER: &str = "X-Prometheus-Scrape-Timeout-Seconds: 10\r\n";
     let (running, mut questions) = start(Limits::default()).await;
-    for (headers, reader, format) in [
-        ("", Reader::Person, Format::Text),
-        (SCRAPER, Reader::Scraper, Format::Text),
-        (OPEN_METRICS, Reader::Person, Format::OpenMetrics),
-        (&format!("{SCRAPER}{OPEN_METRICS}"), Reader::Scraper, Format::OpenMetrics),
-        ("Accept: a;b,,\"\u{ff}\r\nAccept: \u{ff}/*;q=9\r\n", Reader::Person, Format::Text),
+    for (headers, audience, format) in [
+        ("", Audience::Human, Format::Text),
+        (SCRAPER, Audience::Scraper, Format::Text),
+        (OPEN_METRICS, Audience::Human, Format::OpenMetrics),
+        (&format!("{SCRAPER}{OPEN_METRICS}"), Audience::Scraper, Format::OpenMetrics),
+        ("Accept: a;b,,\"\u{ff}\r\nAccept: \u{ff}/*;q=9\r\n", Audience::Human, Format::Text),
     ] {
         let address = running.address;
         let headers = headers.to_owned();
         let answer = tokio::spawn(async move { scrape(address, &headers).await });
-        let Some(Request::Scrape(edition, to)) = questions.recv().await else { panic!("none") };
-        assert_eq!(edition, Edition { reader, format });
-        to.send(pieces()).unwrap();
+        let Some(Request::Scrape(variant, to)) = questions.recv().await else { panic!("none") };
+        assert_eq!(variant, Variant { audience, format });
+        to.send(chunks()).unwrap();
         let (head, body) = answer.await.unwrap();
         assert!(head.contains(&format!("content-type: {}\r\n", format.content_type())), "{head}");
         assert!(head.contains("vary: Accept, Accept-Encoding\r\n"), "{head}");
@@ -391,7 +391,7 @@ async fn shutdown_finishes_the_running_scrape_and_takes_no_more() {
     sleep(Duration::from_millis(100)).await;
     TcpStream::connect(running.address).await.unwrap_err();
     assert!(!running.server.is_finished());
-    to.send(pieces()).unwrap();
+    to.send(chunks()).unwrap();
     assert!(scrape.await.unwrap().ends_with(EXPOSITION));
     timeout(Duration::from_secs(1), running.server).await.unwrap().unwrap();
 }

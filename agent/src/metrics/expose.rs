@@ -6,31 +6,37 @@
 //! the samples of a family and in the end; the samples are the same bytes, so a series is the same
 //! whichever format was asked for. There are no `_created` lines and no exemplars.
 //!
-//! It is the hot path: a subject's labels are escaped once ([`Block`]) and copied from then on,
+//! This is the hot path: an entity's labels are escaped once ([`Block`]) and copied from then on,
 //! integers go through `itoa`, times become seconds by moving the decimal point in the digits, so
 //! no precision is lost.
 
 use bytes::Bytes;
 
-use super::catalog::Family;
-use super::cell::Cell;
-use super::edition::{Edition, Format, Reader, Round};
+use super::chunks::Chunks;
+use super::counter::Counter;
+use super::family::Family;
 use super::histogram::Histogram;
-use super::pieces::Pieces;
+use super::variant::{Audience, Format, Generation, Variant};
 
-/// What the names of our families begin with.
-pub const PREFIX: &str = "podvitals_";
+/// A family that is written from the state of its group.
+#[derive(Debug)]
+pub struct StateFamily<S> {
+    /// The family.
+    pub family: Family,
+    /// Function that writes the samples of one entity, given its labels.
+    pub write: fn(&[u8], &mut S, &mut Exposition),
+}
 
-/// A value with its unit; it is written in the base unit.
+/// Value of a sample with its unit; it is written in the base unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
-    /// Bytes, tasks, events: as it is.
+    /// A number of bytes, tasks or events, written as it is.
     Count(u64),
     /// Microseconds, written as seconds.
     Micros(u64),
     /// Nanoseconds, written as seconds.
     Nanos(u64),
-    /// The first divided by the second; without a second of 0.
+    /// A ratio: the first number divided by the second, which is not 0.
     Ratio(u64, u64),
 }
 
@@ -106,10 +112,10 @@ fn write_escaped(out: &mut Vec<u8>, value: &str) {
 pub struct Block(Vec<u8>);
 
 impl Block {
-    /// No labels.
+    /// A block without labels.
     pub const EMPTY: Self = Self(Vec::new());
 
-    /// Escapes them.
+    /// A block of these labels, escaped.
     #[must_use]
     pub fn new(labels: &[(&str, &str)]) -> Self {
         let mut block = Vec::with_capacity(64);
@@ -120,16 +126,16 @@ impl Block {
         Self(block)
     }
 
-    /// The bytes.
+    /// The bytes to copy.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Labels of one sample beside those of its subject.
+/// Labels of one sample beside those of its entity.
 pub trait Labels {
-    /// Hands each name and value to `label`, always the same names in the same order.
+    /// Calls `label` with each name and value, always the same names in the same order.
     fn each(&self, label: &mut dyn FnMut(&str, &str));
 }
 
@@ -142,18 +148,18 @@ impl Labels for &[(&str, &str)] {
     }
 }
 
-/// Nothing beside the labels of the subject.
+/// No labels beside those of the entity.
 pub const NONE: &[(&str, &str)] = &[];
 
 /// Writes one exposition, family after family.
 #[derive(Debug)]
 pub struct Exposition {
-    pieces: Pieces,
-    edition: Edition,
-    round: Round,
-    /// The name that samples of this family begin with.
+    chunks: Chunks,
+    variant: Variant,
+    generation: Generation,
+    /// The name of the current family, with its prefix.
     name: Vec<u8>,
-    /// Scratch.
+    /// Scratch space for what the lines of a histogram have in common.
     line: Vec<u8>,
     family: Option<&'static Family>,
     header_due: bool,
@@ -161,13 +167,13 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// Empty.
+    /// An empty exposition.
     #[must_use]
-    pub fn new(edition: Edition, round: Round) -> Self {
+    pub fn new(variant: Variant, generation: Generation) -> Self {
         Self {
-            pieces: Pieces::new(),
-            edition,
-            round,
+            chunks: Chunks::new(),
+            variant,
+            generation,
             name: Vec::with_capacity(64),
             line: Vec::new(),
             family: None,
@@ -176,16 +182,17 @@ impl Exposition {
         }
     }
 
-    /// The whole, in pieces.
+    /// The whole text, in chunks.
     #[must_use]
     pub fn finish(mut self) -> Vec<Bytes> {
-        if self.edition.format == Format::OpenMetrics {
-            self.pieces.open().extend_from_slice(b"# EOF\n");
+        if self.variant.format == Format::OpenMetrics {
+            self.chunks.open().extend_from_slice(b"# EOF\n");
         }
-        self.pieces.finish()
+        self.chunks.finish()
     }
 
-    /// Samples that follow belong to this family. A family without samples leaves no trace.
+    /// Begins a family, to which the samples that follow belong. A family without samples leaves no
+    /// trace.
     pub fn family(&mut self, family: &'static Family) {
         self.name.clear();
         self.name.extend_from_slice(family.prefix().as_bytes());
@@ -194,35 +201,35 @@ impl Exposition {
         self.header_due = true;
     }
 
-    /// Who will read it, and at which look.
+    /// The audience of the exposition, and the collection that it is of.
     #[must_use]
-    pub const fn for_whom(&self) -> (Reader, Round) {
-        (self.edition.reader, self.round)
+    pub const fn shown_to(&self) -> (Audience, Generation) {
+        (self.variant.audience, self.generation)
     }
 
-    /// How many series were written.
+    /// The number of series written so far.
     #[must_use]
     pub const fn series(&self) -> u64 {
         self.series
     }
 
-    /// One sample.
+    /// Writes one sample.
     pub fn sample(&mut self, block: &[u8], labels: &impl Labels, value: Value) {
         self.header();
-        write_start(self.pieces.open(), &self.name, b"", block, labels);
+        write_start(self.chunks.open(), &self.name, b"", block, labels);
         self.end(value);
     }
 
-    /// A counter of events.
-    pub fn cell(&mut self, block: &[u8], labels: &impl Labels, cell: &mut Cell) {
-        let count = cell.show(self.edition.reader, self.round);
+    /// Writes a counter of events.
+    pub fn counter(&mut self, block: &[u8], labels: &impl Labels, counter: &mut Counter) {
+        let count = counter.show(self.variant.audience, self.generation);
         self.sample(block, labels, Value::Count(count));
     }
 
-    /// A histogram of times.
+    /// Writes a histogram of times.
     pub fn histogram(&mut self, block: &[u8], labels: &impl Labels, histogram: &mut Histogram) {
         self.header();
-        let shown = histogram.show(self.edition.reader, self.round);
+        let shown = histogram.show(self.variant.audience, self.generation);
         // What the buckets' lines have in common is put together once.
         let mut line = std::mem::take(&mut self.line);
         line.clear();
@@ -233,7 +240,7 @@ impl Exposition {
         }
         line.extend_from_slice(b"le=\"");
         for (le, count) in shown.cumulative() {
-            let out = self.pieces.open();
+            let out = self.chunks.open();
             out.reserve(line.len() + LINE_END_BYTES);
             out.extend_from_slice(&line);
             out.extend_from_slice(le.as_bytes());
@@ -241,9 +248,9 @@ impl Exposition {
             self.end(Value::Count(count));
         }
         self.line = line;
-        write_start(self.pieces.open(), &self.name, b"_sum", block, labels);
+        write_start(self.chunks.open(), &self.name, b"_sum", block, labels);
         self.end(Value::Nanos(shown.sum_ns()));
-        write_start(self.pieces.open(), &self.name, b"_count", block, labels);
+        write_start(self.chunks.open(), &self.name, b"_count", block, labels);
         self.end(Value::Count(shown.count()));
     }
 
@@ -252,27 +259,27 @@ impl Exposition {
             return;
         }
         let Some(family) = self.family else { return };
-        let out = self.pieces.open();
-        match self.edition.format {
+        let out = self.chunks.open();
+        match self.variant.format {
             Format::Text => write_text_header(out, family),
             Format::OpenMetrics => write_open_metrics_header(out, family),
         }
     }
 
     fn end(&mut self, value: Value) {
-        let out = self.pieces.open();
+        let out = self.chunks.open();
         out.push(b' ');
         value.write(out);
         out.push(b'\n');
-        self.pieces.end_line();
+        self.chunks.end_line();
         self.series += 1;
     }
 }
 
-/// Room for labels of a family, a value and a line's end; more makes the piece grow.
+/// Room for labels of a family, a value and a line's end; more makes the chunk grow.
 const LINE_END_BYTES: usize = 96;
 
-/// Name and labels.
+/// Writes name and labels of a sample.
 #[inline]
 fn write_start(out: &mut Vec<u8>, name: &[u8], suffix: &[u8], block: &[u8], labels: &impl Labels) {
     out.reserve(name.len() + block.len() + LINE_END_BYTES);

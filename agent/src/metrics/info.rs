@@ -1,22 +1,25 @@
-//! Who a container is and since when it runs.
+//! Collector `info`: the identity of a container and the start of its program.
 
-use super::catalog::{Family, Scope, StateFamily, Type, Unit};
-use super::expose::{Block, NONE, Value};
-use super::subject::Container;
+use super::collector::Collector;
+use super::expose::{Block, NONE, StateFamily, Value};
+use super::family::{Family, Scope};
+use super::usage::Usage;
 use crate::kube::identity::Identity;
 
 /// Longest label value in bytes. Names of Kubernetes have 253 at most, references of images can
 /// have more, and a cgroup's path can have 4095.
 const LABEL_BYTES_MAX: usize = 1024;
 
-/// Names.
-pub static INFO: StateFamily<Container> = StateFamily {
-    family: Family {
-        name: "container_info",
-        kind: Type::Gauge,
-        unit: Unit::None,
-        scope: Scope::Container,
-        labels: &[
+/// Identity of the newest container of a name.
+pub static INFO: StateFamily<OfContainer> = StateFamily {
+    family: Family::gauge(
+        "container_info",
+        Scope::Container,
+        "Information about the newest container of this name; always 1.",
+    )
+    .of(Collector::Info)
+    .labels(
+        &[
             "pod_uid",
             "container_id",
             "image",
@@ -26,48 +29,52 @@ pub static INFO: StateFamily<Container> = StateFamily {
             "workload",
             "runtime",
         ],
-        series_max: 1,
-        help: "Always 1: who the newest container of this name is.",
-    },
-    write: |_, container, to| to.sample(container.info.bytes(), &NONE, Value::Count(1)),
+        1,
+    ),
+    write: |_, info, to| to.sample(info.labels.bytes(), &NONE, Value::Count(1)),
 };
 
 /// Start of init.
-pub static START_TIME: StateFamily<Container> = StateFamily {
-    family: Family {
-        name: "container_start_time_seconds",
-        kind: Type::Gauge,
-        unit: Unit::Seconds,
-        scope: Scope::Container,
-        labels: &[],
-        series_max: 1,
-        help: "When the container's own program started, in Unix time.",
-    },
-    write: |block, container, to| {
-        if let Some(start_ns) = container.usage.live().next().and_then(|live| live.start_unix_ns) {
+pub static START_TIME: StateFamily<Usage> = StateFamily {
+    family: Family::gauge(
+        "container_start_time_seconds",
+        Scope::Container,
+        "Start time of the container's own program since unix epoch in seconds.",
+    )
+    .of(Collector::Info),
+    write: |block, usage, to| {
+        if let Some(start_ns) = usage.live().next().and_then(|live| live.start_unix_ns) {
             to.sample(block, &NONE, Value::Nanos(start_ns));
         }
     },
 };
 
-/// All labels of `container_info`, of which the first three are the container's own.
-pub(super) fn labels(identity: &Identity) -> Block {
-    Block::new(&[
-        ("namespace", &identity.namespace),
-        ("pod", &identity.pod),
-        ("container", &identity.container),
-        ("pod_uid", &identity.pod_uid),
-        ("container_id", &identity.container_id),
-        ("image", &identity.image),
-        ("role", identity.role),
-        ("qos", identity.qos),
-        ("workload_kind", &identity.workload_kind),
-        ("workload", &identity.workload),
-        ("runtime", identity.runtime),
-    ])
+/// State of `container_info`: all its labels, of which the first three are the container's own.
+#[derive(Debug, Default)]
+pub struct OfContainer {
+    labels: Block,
 }
 
-/// What of a string becomes a label's value.
+impl OfContainer {
+    /// Takes over the identity of the newest container.
+    pub fn identify(&mut self, identity: &Identity) {
+        self.labels = Block::new(&[
+            ("namespace", &identity.namespace),
+            ("pod", &identity.pod),
+            ("container", &identity.container),
+            ("pod_uid", &identity.pod_uid),
+            ("container_id", &identity.container_id),
+            ("image", &identity.image),
+            ("role", identity.role),
+            ("qos", identity.qos),
+            ("workload_kind", &identity.workload_kind),
+            ("workload", &identity.workload),
+            ("runtime", identity.runtime),
+        ]);
+    }
+}
+
+/// The part of a string that becomes a label's value.
 pub(super) fn prefix(value: &str) -> &str {
     if value.len() <= LABEL_BYTES_MAX {
         return value;

@@ -1,26 +1,37 @@
 //! Metrics: facts and samples in, an exposition out.
 //!
-//! [`store::Store`] holds what is shown and has one owner, so there are no locks. [`catalog`] is
-//! the explicit list of all families; each family is declared in the file of its group, with the
-//! function that writes its samples. Only [`expose`] converts units.
+//! [`store::Store`] holds what is exported and has one owner, so there are no locks. The floors,
+//! from the ground up, none of which imports a higher one:
 //!
-//! A value that is not known gives no series, never 0. A value that counts events is at 0 before
-//! its first event: see [`cell`].
+//! 1. words: [`collector`], [`family`], [`variant`];
+//! 2. writing: [`counter`], [`histogram`], [`expose`], [`counters`], [`usage`];
+//! 3. groups, one file a collector: each owns its state, the families over that state, and the
+//!    `fact` by which the state changes; [`agent`] and [`process`] are about the agent itself;
+//! 4. [`entity`]: a container, a workload, a Pod, the node, composed of the groups' states;
+//! 5. [`catalog`]: the explicit list of all families, with the way from entity to state;
+//! 6. [`store`].
+//!
+//! Only [`expose`] converts units. A value that is not known makes no series, never 0. A value that
+//! counts events is at 0 before its first event: see [`counter`].
 
+pub mod agent;
 pub mod catalog;
-pub mod cell;
+mod chunks;
+pub mod collector;
+pub mod counter;
+pub mod counters;
 pub mod cpu;
-pub mod edition;
-pub mod ending;
+pub mod entity;
 pub mod expose;
+pub mod family;
+pub mod grace;
 pub mod histogram;
 pub mod info;
 pub mod memory;
-pub mod node;
+pub mod mismatch;
 pub mod oom;
-mod pieces;
-pub mod pod;
 pub mod pressure;
+pub mod prestop;
 pub mod process;
 pub mod requests;
 pub mod restart;
@@ -28,10 +39,10 @@ pub mod shutdown;
 pub mod signals;
 pub mod startup;
 pub mod store;
-pub mod subject;
-mod table;
+pub mod table;
 pub mod tasks;
 pub mod terminations;
 #[cfg(test)]
 mod tests;
 pub mod usage;
+pub mod variant;

@@ -1,44 +1,40 @@
-//! OOMs by whose limit it was and who died.
+//! Collector `oom`: OOMs by scope and victim.
 
-use super::catalog::{Family, NodeFamily, Scope, StateFamily, Type, Unit};
-use super::cell::Cells;
-use super::expose::Labels;
-use super::subject::Workload;
-use crate::lifecycle::fact::{OomFact, OomScope, OomVictim};
+use super::collector::Collector;
+use super::counters::Counters;
+use super::expose::{Labels, StateFamily};
+use super::family::{Family, Scope};
+use crate::lifecycle::fact::{Fact, FactKind, OomScope, OomVictim};
 
-/// OOMs of a workload.
-pub static EVENTS: StateFamily<Workload> = StateFamily {
-    family: Family {
-        name: "oom_events_total",
-        kind: Type::Counter,
-        unit: Unit::None,
-        scope: Scope::Workload,
-        labels: &["scope", "victim"],
-        // Each scope, and unknown.
-        series_max: ((OomScope::ALL.len() + 1) * OomVictim::ALL.len()) as u32,
-        help: "OOMs, each once however many processes died; scope: whose limit; victim: the most \
-               important process that died.",
-    },
-    write: |block, workload, to| workload.oom.write(block, to),
+/// OOMs of a workload's containers.
+pub static EVENTS: StateFamily<OfWorkload> = StateFamily {
+    family: Family::counter(
+        "oom_events_total",
+        Scope::Workload,
+        "OOMs by scope (the limit that was reached) and victim (the most important process killed). \
+         An OOM that kills several processes counts once.",
+    )
+    .of(Collector::Oom)
+    // Each scope, and unknown.
+    .labels(&["scope", "victim"], (OomScope::ALL.len() + 1) * OomVictim::ALL.len()),
+    write: |block, oom, to| oom.0.write(block, to),
 };
 
 /// OOMs of all containers.
-pub static NODE_EVENTS: NodeFamily = NodeFamily {
-    family: Family {
-        name: "node_oom_events_total",
-        kind: Type::Counter,
-        unit: Unit::None,
-        scope: Scope::Node,
-        labels: &["scope"],
-        series_max: OomScope::ALL.len() as u32 + 1,
-        help: "OOMs in containers of this node by whose limit it was.",
-    },
-    write: |node, to| node.oom.write(b"", to),
+pub static NODE_EVENTS: StateFamily<OfNode> = StateFamily {
+    family: Family::counter(
+        "node_oom_events_total",
+        Scope::Node,
+        "OOMs in containers of this node by scope: the limit that was reached.",
+    )
+    .of(Collector::Oom)
+    .labels(&["scope"], OomScope::ALL.len() + 1),
+    write: |block, oom, to| oom.0.write(block, to),
 };
 
 /// The label `scope`; `None` is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ScopeLabel(pub Option<OomScope>);
+struct ScopeLabel(Option<OomScope>);
 
 impl Labels for ScopeLabel {
     fn each(&self, label: &mut dyn FnMut(&str, &str)) {
@@ -48,7 +44,7 @@ impl Labels for ScopeLabel {
 
 /// The labels `scope` and `victim`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ScopeAndVictim(pub ScopeLabel, pub OomVictim);
+struct ScopeAndVictim(ScopeLabel, OomVictim);
 
 impl Labels for ScopeAndVictim {
     fn each(&self, label: &mut dyn FnMut(&str, &str)) {
@@ -57,17 +53,42 @@ impl Labels for ScopeAndVictim {
     }
 }
 
-pub(super) fn born() -> Cells<ScopeAndVictim> {
-    Cells::born(OomScope::ALL.into_iter().flat_map(|scope| {
-        OomVictim::ALL.map(|victim| ScopeAndVictim(ScopeLabel(Some(scope)), victim))
-    }))
+/// OOMs of a workload's containers.
+#[derive(Debug)]
+pub struct OfWorkload(Counters<ScopeAndVictim>);
+
+impl OfWorkload {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Oom(oom) = &fact.kind {
+            self.0.add_one(ScopeAndVictim(ScopeLabel(oom.scope), oom.victim));
+        }
+    }
 }
 
-pub(super) fn born_node() -> Cells<ScopeLabel> {
-    Cells::born(OomScope::ALL.map(|scope| ScopeLabel(Some(scope))))
+impl Default for OfWorkload {
+    fn default() -> Self {
+        let of_scope =
+            |scope| OomVictim::ALL.map(|victim| ScopeAndVictim(ScopeLabel(Some(scope)), victim));
+        Self(Counters::initialised(OomScope::ALL.into_iter().flat_map(of_scope)))
+    }
 }
 
-/// A container had an OOM.
-pub(super) fn happened(workload: &mut Workload, oom: &OomFact) {
-    workload.oom.add_one(ScopeAndVictim(ScopeLabel(oom.scope), oom.victim));
+/// OOMs of all containers of the node.
+#[derive(Debug)]
+pub struct OfNode(Counters<ScopeLabel>);
+
+impl OfNode {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Oom(oom) = &fact.kind {
+            self.0.add_one(ScopeLabel(oom.scope));
+        }
+    }
+}
+
+impl Default for OfNode {
+    fn default() -> Self {
+        Self(Counters::initialised(OomScope::ALL.map(|scope| ScopeLabel(Some(scope)))))
+    }
 }

@@ -2,11 +2,10 @@
 
 use procfs::process::{LimitValue, Process};
 
-use super::catalog::{Family, NodeFamily, Scope, Type, Unit};
-use super::expose::{NONE, Value};
-use super::subject::Node;
+use super::expose::{Exposition, NONE, StateFamily, Value};
+use super::family::{Family, Scope};
 
-/// What `/proc/self` says. `None` where it could not be read.
+/// State of the process by `/proc/self`. `None` where it could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessStats {
     /// CPU time, user and system.
@@ -15,7 +14,7 @@ pub struct ProcessStats {
     pub resident_bytes: Option<u64>,
     /// Open file descriptors.
     pub open_fds: Option<u64>,
-    /// Soft limit on them; `None` without a limit.
+    /// Soft limit on open file descriptors; `None` without a limit.
     pub max_fds: Option<u64>,
     /// Start, Unix time.
     pub start_unix_ns: Option<u64>,
@@ -50,65 +49,67 @@ impl ProcessStats {
     }
 }
 
-macro_rules! family {
-    ($(#[$doc:meta])* $id:ident, $name:literal, $kind:ident, $unit:ident, $help:literal, $get:expr) => {
-        $(#[$doc])*
-        pub static $id: NodeFamily = NodeFamily {
-            family: Family {
-                name: $name,
-                kind: Type::$kind,
-                unit: Unit::$unit,
-                scope: Scope::Process,
-                labels: &[],
-                series_max: 1,
-                help: $help,
-            },
-            write: |node, to| {
-                let get: fn(&Node<'_>) -> Option<Value> = $get;
-                if let Some(value) = get(node) {
-                    to.sample(b"", &NONE, value);
-                }
-            },
-        };
-    };
-}
+/// CPU time.
+pub static CPU: StateFamily<ProcessStats> = StateFamily {
+    family: Family::counter(
+        "process_cpu_seconds_total",
+        Scope::Process,
+        "Total user and system CPU time spent in seconds.",
+    ),
+    write: |_, process, to| write(process.cpu_ns.map(Value::Nanos), to),
+};
 
-family!(
-    /// CPU time.
-    CPU, "process_cpu_seconds_total", Counter, Seconds,
-    "Total user and system CPU time spent in seconds.",
-    |node| node.stats.process.cpu_ns.map(Value::Nanos)
-);
-family!(
-    /// Memory.
-    MEMORY, "process_resident_memory_bytes", Gauge, Bytes,
-    "Resident memory size in bytes.",
-    |node| node.stats.process.resident_bytes.map(Value::Count)
-);
-family!(
-    /// Descriptors.
-    OPEN_FDS, "process_open_fds", Gauge, None,
-    "Number of open file descriptors.",
-    |node| node.stats.process.open_fds.map(Value::Count)
-);
-family!(
-    /// Their limit.
-    MAX_FDS, "process_max_fds", Gauge, None,
-    "Maximum number of open file descriptors.",
-    |node| node.stats.process.max_fds.map(Value::Count)
-);
-family!(
-    /// Start.
-    START_TIME, "process_start_time_seconds", Gauge, Seconds,
-    "Start time of the process since unix epoch in seconds.",
-    |node| node.stats.process.start_unix_ns.map(Value::Nanos)
-);
-family!(
-    /// Threads.
-    THREADS, "process_threads", Gauge, None,
-    "Number of OS threads in the process.",
-    |node| node.stats.process.threads.map(Value::Count)
-);
+/// Resident memory.
+pub static MEMORY: StateFamily<ProcessStats> = StateFamily {
+    family: Family::gauge(
+        "process_resident_memory_bytes",
+        Scope::Process,
+        "Resident memory size in bytes.",
+    ),
+    write: |_, process, to| write(process.resident_bytes.map(Value::Count), to),
+};
+
+/// Open file descriptors.
+pub static OPEN_FDS: StateFamily<ProcessStats> = StateFamily {
+    family: Family::gauge("process_open_fds", Scope::Process, "Number of open file descriptors."),
+    write: |_, process, to| write(process.open_fds.map(Value::Count), to),
+};
+
+/// Limit on open file descriptors.
+pub static MAX_FDS: StateFamily<ProcessStats> = StateFamily {
+    family: Family::gauge(
+        "process_max_fds",
+        Scope::Process,
+        "Maximum number of open file descriptors.",
+    ),
+    write: |_, process, to| write(process.max_fds.map(Value::Count), to),
+};
+
+/// Start time.
+pub static START_TIME: StateFamily<ProcessStats> = StateFamily {
+    family: Family::gauge(
+        "process_start_time_seconds",
+        Scope::Process,
+        "Start time of the process since unix epoch in seconds.",
+    ),
+    write: |_, process, to| write(process.start_unix_ns.map(Value::Nanos), to),
+};
+
+/// Threads.
+pub static THREADS: StateFamily<ProcessStats> = StateFamily {
+    family: Family::gauge(
+        "process_threads",
+        Scope::Process,
+        "Number of OS threads in the process.",
+    ),
+    write: |_, process, to| write(process.threads.map(Value::Count), to),
+};
+
+fn write(value: Option<Value>, to: &mut Exposition) {
+    if let Some(value) = value {
+        to.sample(b"", &NONE, value);
+    }
+}
 
 #[cfg(test)]
 mod tests {

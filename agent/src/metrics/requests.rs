@@ -1,54 +1,54 @@
-//! What the API says of a container and the kernel does not know: what it was promised.
+//! Collector `requests`: `resources.requests` of containers.
 
-use super::catalog::{Family, Scope, StateFamily, Type, Unit};
-use super::expose::{Exposition, NONE, Value};
-use super::subject::Container;
-use crate::kube::pod;
+use super::collector::Collector;
+use super::expose::{NONE, StateFamily, Value};
+use super::family::{Family, Need, Scope};
+use crate::kube::pod::Resources;
 
 /// `resources.requests.cpu`.
-pub static CPU: StateFamily<Container> = StateFamily {
-    family: Family {
-        name: "container_cpu_request_cores",
-        kind: Type::Gauge,
-        unit: Unit::Cores,
-        scope: Scope::Container,
-        labels: &[],
-        series_max: 1,
-        help: "CPU that the container was promised; absent without a source of Pods.",
-    },
-    write: |block, container, to| {
-        let cpu = |requests: pod::Resources| Some(Value::Ratio(requests.cpu_millis?, 1000));
-        write(block, container, to, cpu);
+pub static CPU: StateFamily<OfContainer> = StateFamily {
+    family: Family::gauge(
+        "container_cpu_request_cores",
+        Scope::Container,
+        "CPU request of the container.",
+    )
+    .of(Collector::Requests)
+    .needs(&[Need::Pods]),
+    write: |block, requests, to| {
+        if let Some(millis) = requests.0.cpu_millis {
+            to.sample(block, &NONE, Value::Ratio(millis, 1000));
+        }
     },
 };
 
 /// `resources.requests.memory`.
-pub static MEMORY: StateFamily<Container> = StateFamily {
-    family: Family {
-        name: "container_memory_request_bytes",
-        kind: Type::Gauge,
-        unit: Unit::Bytes,
-        scope: Scope::Container,
-        labels: &[],
-        series_max: 1,
-        help: "Memory that the container was promised; absent without a source of Pods.",
-    },
-    write: |block, container, to| {
-        let memory = |requests: pod::Resources| requests.memory_bytes.map(Value::Count);
-        write(block, container, to, memory);
+pub static MEMORY: StateFamily<OfContainer> = StateFamily {
+    family: Family::gauge(
+        "container_memory_request_bytes",
+        Scope::Container,
+        "Memory request of the container.",
+    )
+    .of(Collector::Requests)
+    .needs(&[Need::Pods]),
+    write: |block, requests, to| {
+        if let Some(bytes) = requests.0.memory_bytes {
+            to.sample(block, &NONE, Value::Count(bytes));
+        }
     },
 };
 
-/// Like the other gauges, it goes with the cgroup.
-fn write(
-    block: &[u8],
-    container: &Container,
-    to: &mut Exposition,
-    get: fn(pod::Resources) -> Option<Value>,
-) {
-    if container.usage.live().next().is_some()
-        && let Some(value) = get(container.requests)
-    {
-        to.sample(block, &NONE, value);
+/// Requests of a container that is there.
+#[derive(Debug, Default)]
+pub struct OfContainer(Resources);
+
+impl OfContainer {
+    /// Takes over the spec's requests.
+    pub const fn request(&mut self, requests: Resources) {
+        self.0 = requests;
+    }
+
+    /// Gives the requests up with the last cgroup of the container, like the other gauges.
+    pub fn gone(&mut self) {
+        self.0 = Resources::default();
     }
 }

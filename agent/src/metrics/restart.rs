@@ -1,65 +1,57 @@
-//! Restarts: how often, and how long nothing ran.
+//! Collector `restart`: restarts of containers, and the downtime before them.
 
-use super::catalog::{Family, Scope, StateFamily, Type, Unit};
-use super::edition::{FirstShown, Reader, Round};
-use super::expose::{NONE, Value};
-use super::histogram::Bound;
-use super::subject::{Container, Workload};
-use crate::lifecycle::fact::Restart;
+use super::collector::Collector;
+use super::expose::{NONE, StateFamily, Value};
+use super::family::{Family, Scope};
+use super::histogram::{Bound, Histogram};
+use super::variant::{Audience, FirstShown, Generation};
+use crate::lifecycle::fact::{Fact, FactKind};
 
-/// Restarts seen.
-pub static RESTARTS: StateFamily<Container> = StateFamily {
-    family: Family {
-        name: "container_restarts_total",
-        kind: Type::Counter,
-        unit: Unit::None,
-        scope: Scope::Container,
-        labels: &[],
-        series_max: 1,
-        help: "Restarts of the container: the API's restartCount where it is known, added up over \
-               Pods of the same name, else those that the agent saw.",
-    },
-    write: |block, container, to| {
-        let (reader, round) = to.for_whom();
-        let restarts = container.restarts.show(reader, round);
+/// Restarts of a container.
+pub static RESTARTS: StateFamily<OfContainer> = StateFamily {
+    family: Family::counter(
+        "container_restarts_total",
+        Scope::Container,
+        "Container restarts: restartCount of the API where known, summed over Pods of the same \
+         name, else restarts that the agent saw.",
+    )
+    .of(Collector::Restart),
+    write: |block, restart, to| {
+        let (audience, generation) = to.shown_to();
+        let restarts = restart.restarts.show(audience, generation);
         to.sample(block, &NONE, Value::Count(restarts));
     },
 };
 
-/// The last outage.
-pub static LAST_OUTAGE: StateFamily<Container> = StateFamily {
-    family: Family {
-        name: "container_last_restart_outage_seconds",
-        kind: Type::Gauge,
-        unit: Unit::Seconds,
-        scope: Scope::Container,
-        labels: &[],
-        series_max: 1,
-        help: "From the end before the last restart until the container ran again.",
-    },
-    write: |block, container, to| {
-        if let Some(outage_ns) = container.last_outage_ns {
-            to.sample(block, &NONE, Value::Nanos(outage_ns));
+/// Downtime before the last restart.
+pub static LAST_DOWNTIME: StateFamily<OfContainer> = StateFamily {
+    family: Family::gauge(
+        "container_last_restart_downtime_seconds",
+        Scope::Container,
+        "Time from the container's end until it ran again, at its last restart.",
+    )
+    .of(Collector::Restart),
+    write: |block, restart, to| {
+        if let Some(downtime_ns) = restart.last_downtime_ns {
+            to.sample(block, &NONE, Value::Nanos(downtime_ns));
         }
     },
 };
 
-/// Outages.
-pub static OUTAGE: StateFamily<Workload> = StateFamily {
-    family: Family {
-        name: "restart_outage_seconds",
-        kind: Type::Histogram,
-        unit: Unit::Seconds,
-        scope: Scope::Workload,
-        labels: &[],
-        series_max: 11,
-        help: "From a container's end until its restart runs.",
-    },
-    write: |block, workload, to| to.histogram(block, &NONE, &mut workload.outage),
+/// Downtime before restarts.
+pub static DOWNTIME: StateFamily<OfWorkload> = StateFamily {
+    family: Family::histogram(
+        "restart_downtime_seconds",
+        Scope::Workload,
+        BOUNDS.len(),
+        "Time from a container's end until it ran again.",
+    )
+    .of(Collector::Restart),
+    write: |block, restart, to| to.histogram(block, &NONE, &mut restart.downtime),
 };
 
 /// From a restart at once to the longest back-off (5 min) and what an image pull adds.
-pub static BOUNDS: &[Bound] = &[
+const BOUNDS: &[Bound] = &[
     Bound { ns: 1_000_000_000, le: "1.0" },
     Bound { ns: 3_000_000_000, le: "3.0" },
     Bound { ns: 10_000_000_000, le: "10.0" },
@@ -70,15 +62,62 @@ pub static BOUNDS: &[Bound] = &[
     Bound { ns: 600_000_000_000, le: "600.0" },
 ];
 
+/// Restarts of a container.
+#[derive(Debug, Default)]
+pub struct OfContainer {
+    restarts: Restarts,
+    last_downtime_ns: Option<u64>,
+}
+
+impl OfContainer {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Restarted(restart) = &fact.kind {
+            self.restarts.add_one();
+            self.last_downtime_ns = restart.downtime_ns().or(self.last_downtime_ns);
+        }
+    }
+
+    /// Takes over `restartCount` of the container's status.
+    pub fn report(&mut self, pod_uid: &str, restarts: Option<u64>) {
+        if let Some(restarts) = restarts {
+            self.restarts.report(pod_uid, restarts);
+        }
+    }
+}
+
+/// Restarts of a workload's containers.
+#[derive(Debug)]
+pub struct OfWorkload {
+    downtime: Histogram,
+}
+
+impl OfWorkload {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Restarted(restart) = &fact.kind
+            && let Some(downtime_ns) = restart.downtime_ns()
+        {
+            self.downtime.observe_ns(downtime_ns);
+        }
+    }
+}
+
+impl Default for OfWorkload {
+    fn default() -> Self {
+        Self { downtime: Histogram::new(BOUNDS) }
+    }
+}
+
 /// Restarts of a container, by name. They never fall.
 #[derive(Debug, Default)]
-pub struct Restarts {
+struct Restarts {
     seen: u64,
     api: Option<Api>,
-    /// Those of former Pods of the same name.
+    /// Restarts of former Pods of the same name.
     base: u64,
-    /// What a scraper is shown first: those of before the agent are no increase.
-    born: u64,
+    /// The value that a scraper sees first: restarts before the agent are no increase.
+    initial: u64,
     first_shown: FirstShown,
 }
 
@@ -89,13 +128,13 @@ struct Api {
 }
 
 impl Restarts {
-    /// The agent saw one.
-    pub const fn add_one(&mut self) {
+    /// Counts a restart that the agent saw.
+    const fn add_one(&mut self) {
         self.seen = self.seen.saturating_add(1);
     }
 
-    /// The API says how many it were in that Pod.
-    pub fn known(&mut self, pod_uid: &str, restarts: u64) {
+    /// Takes over the number that the API reports for that Pod.
+    fn report(&mut self, pod_uid: &str, restarts: u64) {
         let before = self.count();
         match &mut self.api {
             Some(api) if *api.pod_uid == *pod_uid => api.restarts = api.restarts.max(restarts),
@@ -107,7 +146,7 @@ impl Restarts {
                 self.api = Some(Api { pod_uid: pod_uid.into(), restarts });
                 self.base = before.saturating_sub(restarts);
                 if !self.first_shown.is_shown() {
-                    self.born = restarts.saturating_sub(self.seen);
+                    self.initial = restarts.saturating_sub(self.seen);
                 }
             }
         }
@@ -118,36 +157,21 @@ impl Restarts {
     }
 
     /// The value to write now.
-    pub fn show(&mut self, reader: Reader, round: Round) -> u64 {
-        if self.first_shown.is_new(reader, round) { self.born } else { self.count() }
-    }
-}
-
-/// A container runs again.
-pub(super) fn restarted(
-    container: &mut Container,
-    workload: Option<&mut Workload>,
-    restart: Restart,
-) {
-    container.restarts.add_one();
-    if let Some(downtime_ns) = restart.downtime_ns() {
-        container.last_outage_ns = Some(downtime_ns);
-        if let Some(workload) = workload {
-            workload.outage.observe_ns(downtime_ns);
-        }
+    fn show(&mut self, audience: Audience, generation: Generation) -> u64 {
+        if self.first_shown.is_new(audience, generation) { self.initial } else { self.count() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Reader, Restarts, Round};
+    use super::{Audience, Generation, Restarts};
 
     fn shown(restarts: &mut Restarts) -> u64 {
-        restarts.show(Reader::Scraper, Round::FIRST.next())
+        restarts.show(Audience::Scraper, Generation::FIRST.next())
     }
 
     fn first(restarts: &mut Restarts) -> u64 {
-        restarts.show(Reader::Scraper, Round::FIRST)
+        restarts.show(Audience::Scraper, Generation::FIRST)
     }
 
     #[test]
@@ -160,24 +184,24 @@ mod tests {
     #[test]
     fn those_before_the_agent_are_no_increase() {
         let mut restarts = Restarts::default();
-        restarts.known("a", 5);
+        restarts.report("a", 5);
         assert_eq!((first(&mut restarts), shown(&mut restarts)), (5, 5));
         restarts.add_one();
-        assert_eq!(shown(&mut restarts), 5, "the API will tell");
-        restarts.known("a", 6);
-        restarts.known("a", 6);
+        assert_eq!(shown(&mut restarts), 5, "the API will report it");
+        restarts.report("a", 6);
+        restarts.report("a", 6);
         assert_eq!(shown(&mut restarts), 6);
     }
 
     #[test]
     fn those_that_came_before_the_first_scrape_are_one() {
         let mut restarts = Restarts::default();
-        restarts.known("a", 0);
-        restarts.known("a", 2);
+        restarts.report("a", 0);
+        restarts.report("a", 2);
         assert_eq!((first(&mut restarts), shown(&mut restarts)), (0, 2));
         let mut restarts = Restarts::default();
         restarts.add_one();
-        restarts.known("a", 3);
+        restarts.report("a", 3);
         assert_eq!((first(&mut restarts), shown(&mut restarts)), (2, 3));
     }
 
@@ -188,15 +212,15 @@ mod tests {
         for _ in 0..3 {
             restarts.add_one();
         }
-        restarts.known("a", 1);
-        assert_eq!(shown(&mut restarts), 3, "seen before the API told");
-        restarts.known("a", 2);
+        restarts.report("a", 1);
+        assert_eq!(shown(&mut restarts), 3, "seen before the API reported");
+        restarts.report("a", 2);
         assert_eq!(shown(&mut restarts), 4);
-        restarts.known("a", 0);
-        assert_eq!(shown(&mut restarts), 4, "old news");
-        restarts.known("b", 0);
+        restarts.report("a", 0);
+        assert_eq!(shown(&mut restarts), 4, "an old report");
+        restarts.report("b", 0);
         assert_eq!(shown(&mut restarts), 4, "a new Pod of the same name begins at 0");
-        restarts.known("b", 1);
+        restarts.report("b", 1);
         assert_eq!(shown(&mut restarts), 5);
     }
 }

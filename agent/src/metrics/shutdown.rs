@@ -1,44 +1,39 @@
-//! Shutdowns: from the stop signal to the end.
+//! Collector `shutdown`: the time from the stop signal to the end.
 
-use super::catalog::{Family, Scope, StateFamily, Type, Unit};
-use super::expose::{NONE, Value};
-use super::histogram::Bound;
-use super::subject::{Container, Workload};
-use super::usage::Terminating;
-use crate::lifecycle::fact::{Outcome, Termination};
+use super::collector::Collector;
+use super::expose::{NONE, StateFamily, Value};
+use super::family::{Family, Scope};
+use super::histogram::{Bound, Histogram};
+use super::usage::{Terminating, Usage};
+use crate::lifecycle::fact::{Fact, FactKind, Outcome};
 
-/// The last shutdown.
-pub static LAST: StateFamily<Container> = StateFamily {
-    family: Family {
-        name: "container_last_shutdown_seconds",
-        kind: Type::Gauge,
-        unit: Unit::Seconds,
-        scope: Scope::Container,
-        labels: &[],
-        series_max: 1,
-        help: "From the stop signal to the end, the last time; absent if there was none.",
-    },
-    write: |block, container, to| {
-        if let Some((_, shutdown_ns)) = container.last_shutdown {
+/// Last shutdown.
+pub static LAST: StateFamily<OfContainer> = StateFamily {
+    family: Family::gauge(
+        "container_last_shutdown_seconds",
+        Scope::Container,
+        "Time from the stop signal to the container's end, at its last shutdown.",
+    )
+    .of(Collector::Shutdown),
+    write: |block, shutdown, to| {
+        if let Some((_, shutdown_ns)) = shutdown.last {
             to.sample(block, &NONE, Value::Nanos(shutdown_ns));
         }
     },
 };
 
-/// Shutdowns under way.
-pub static OPEN: StateFamily<Container> = StateFamily {
-    family: Family {
-        name: "container_shutdown_open_seconds",
-        kind: Type::Gauge,
-        unit: Unit::Seconds,
-        scope: Scope::Container,
-        labels: &["killed"],
-        series_max: 1,
-        help: "Time since the stop signal, while the container has not ended; killed: SIGKILL came \
-               and did not help yet.",
-    },
-    write: |block, container, to| {
-        let terminating = container.usage.live().find_map(|instance| instance.terminating);
+/// Shutdown under way.
+pub static TERMINATING: StateFamily<Usage> = StateFamily {
+    family: Family::gauge(
+        "container_terminating_seconds",
+        Scope::Container,
+        "Time since the stop signal of a container that has not ended. killed: SIGKILL was sent \
+         and has not ended it yet.",
+    )
+    .of(Collector::Shutdown)
+    .labels(&["killed"], 1),
+    write: |block, usage, to| {
+        let terminating = usage.live().find_map(|instance| instance.terminating);
         if let Some(Terminating { for_ns, killed }) = terminating {
             let killed = if killed { "true" } else { "false" };
             to.sample(block, &[("killed", killed)].as_slice(), Value::Nanos(for_ns));
@@ -46,26 +41,25 @@ pub static OPEN: StateFamily<Container> = StateFamily {
     },
 };
 
-/// All shutdowns.
-pub static DURATION: StateFamily<Workload> = StateFamily {
-    family: Family {
-        name: "shutdown_duration_seconds",
-        kind: Type::Histogram,
-        unit: Unit::Seconds,
-        scope: Scope::Workload,
-        labels: &["outcome"],
-        series_max: 22,
-        help: "From the stop signal to the end; outcome: exited by itself or killed. A SIGKILL \
-               without a stop signal before is not in it.",
-    },
-    write: |block, workload, to| {
-        to.histogram(block, &[("outcome", "exited")].as_slice(), &mut workload.shutdown_exited);
-        to.histogram(block, &[("outcome", "killed")].as_slice(), &mut workload.shutdown_killed);
+/// Shutdowns.
+pub static DURATION: StateFamily<OfWorkload> = StateFamily {
+    family: Family::histogram(
+        "shutdown_duration_seconds",
+        Scope::Workload,
+        BOUNDS.len(),
+        "Time from the stop signal to the container's end, by outcome: exited by itself or killed. \
+         Kills without a stop signal are not included.",
+    )
+    .of(Collector::Shutdown)
+    .labels(&["outcome"], 2),
+    write: |block, shutdown, to| {
+        to.histogram(block, &[("outcome", "exited")].as_slice(), &mut shutdown.exited);
+        to.histogram(block, &[("outcome", "killed")].as_slice(), &mut shutdown.killed);
     },
 };
 
 /// Around the default grace period of 30 s.
-pub static BOUNDS: &[Bound] = &[
+const BOUNDS: &[Bound] = &[
     Bound { ns: 100_000_000, le: "0.1" },
     Bound { ns: 300_000_000, le: "0.3" },
     Bound { ns: 1_000_000_000, le: "1.0" },
@@ -76,23 +70,52 @@ pub static BOUNDS: &[Bound] = &[
     Bound { ns: 120_000_000_000, le: "120.0" },
 ];
 
-/// A container ended.
-pub(super) fn terminated(
-    container: &mut Container,
-    workload: Option<&mut Workload>,
-    time_boot_ns: u64,
-    end: &Termination,
-) {
-    let Some(shutdown_ns) = end.shutdown_ns() else { return };
-    // Two instances may overlap: the last is the one that ended last.
-    if container.last_shutdown.is_none_or(|(time, _)| time <= time_boot_ns) {
-        container.last_shutdown = Some((time_boot_ns, shutdown_ns));
+/// Shutdowns of a container.
+#[derive(Debug, Default)]
+pub struct OfContainer {
+    /// End of the last shutdown, `CLOCK_BOOTTIME`, and its duration.
+    last: Option<(u64, u64)>,
+}
+
+impl OfContainer {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Explained(death) = &fact.kind
+            && let Some(shutdown_ns) = death.end.shutdown_ns()
+        {
+            let end_boot_ns = death.end.end_boot_ns;
+            // Two instances may overlap: the last is the one that ended last.
+            if self.last.is_none_or(|(last_boot_ns, _)| last_boot_ns <= end_boot_ns) {
+                self.last = Some((end_boot_ns, shutdown_ns));
+            }
+        }
     }
-    if let Some(workload) = workload {
-        let histogram = match end.outcome {
-            Outcome::Killed => &mut workload.shutdown_killed,
-            Outcome::Exited => &mut workload.shutdown_exited,
-        };
-        histogram.observe_ns(shutdown_ns);
+}
+
+/// Shutdowns of a workload's containers.
+#[derive(Debug)]
+pub struct OfWorkload {
+    exited: Histogram,
+    killed: Histogram,
+}
+
+impl OfWorkload {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Explained(death) = &fact.kind
+            && let Some(shutdown_ns) = death.end.shutdown_ns()
+        {
+            let histogram = match death.end.outcome {
+                Outcome::Killed => &mut self.killed,
+                Outcome::Exited => &mut self.exited,
+            };
+            histogram.observe_ns(shutdown_ns);
+        }
+    }
+}
+
+impl Default for OfWorkload {
+    fn default() -> Self {
+        Self { exited: Histogram::new(BOUNDS), killed: Histogram::new(BOUNDS) }
     }
 }

@@ -1,53 +1,47 @@
-//! Signals to init: those it ignores and those that end it.
+//! Collector `signals`: signals to init that it ignores or that end it.
 
-use super::catalog::{Family, Scope, StateFamily, Type, Unit};
-use super::cell::Cells;
-use super::expose::{Exposition, Labels};
-use super::subject::Workload;
-use crate::lifecycle::fact::{Sender, StopSignal, Termination};
+use super::collector::Collector;
+use super::counters::Counters;
+use super::expose::{Labels, StateFamily};
+use super::family::{Family, Scope};
+use crate::lifecycle::fact::{Fact, FactKind, Sender};
 use crate::signal;
 
 /// Ignored stop signals.
-pub static IGNORED: StateFamily<Workload> = StateFamily {
-    family: Family {
-        name: "stop_signal_ignored_total",
-        kind: Type::Counter,
-        unit: Unit::None,
-        scope: Scope::Workload,
-        labels: &["signal", "sender"],
-        series_max: SERIES_MAX,
-        help: "Stop signals that the container's init ignores: it will not stop before it is \
-               killed. Known at once, not after the grace period.",
-    },
-    write: |block, workload, to| workload.ignored.write(block, to),
+pub static IGNORED: StateFamily<OfWorkload> = StateFamily {
+    family: Family::counter(
+        "stop_signal_ignored_total",
+        Scope::Workload,
+        "Stop signals ignored by the container's init, which then runs until it is killed. Counted \
+         when the signal is sent.",
+    )
+    .of(Collector::Signals)
+    .labels(&["signal", "sender"], SETS_MAX),
+    write: |block, signals, to| signals.ignored.0.write(block, to),
 };
 
 /// Fatal signals.
-pub static FATAL: StateFamily<Workload> = StateFamily {
-    family: Family {
-        name: "fatal_signals_total",
-        kind: Type::Counter,
-        unit: Unit::None,
-        scope: Scope::Workload,
-        labels: &["signal", "sender"],
-        series_max: SERIES_MAX,
-        help: "Signals that ended a container's init, and who sent them.",
-    },
-    write: |block, workload, to| workload.fatal.write(block, to),
+pub static FATAL: StateFamily<OfWorkload> = StateFamily {
+    family: Family::counter(
+        "fatal_signals_total",
+        Scope::Workload,
+        "Signals that ended a container's init, by sender.",
+    )
+    .of(Collector::Signals)
+    .labels(&["signal", "sender"], SETS_MAX),
+    write: |block, signals, to| signals.fatal.0.write(block, to),
 };
 
 /// Label sets of a family and a workload that keep the signal's name. A workload meets very few;
 /// one that sends itself all 64 signals must not make 384 series.
 const NAMED_MAX: usize = 8;
-const SERIES_MAX: u32 = (NAMED_MAX + Sender::ALL.len()) as u32;
+const SETS_MAX: usize = NAMED_MAX + Sender::ALL.len();
 
 /// The labels `signal` and `sender`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SignalAndSender {
-    /// Name.
-    pub signal: &'static str,
-    /// By whom.
-    pub sender: Sender,
+struct SignalAndSender {
+    signal: &'static str,
+    sender: Sender,
 }
 
 impl Labels for SignalAndSender {
@@ -58,58 +52,64 @@ impl Labels for SignalAndSender {
 }
 
 /// Signals by name and sender, bounded.
-#[derive(Clone, Debug, Default)]
-pub struct SignalCells(Cells<SignalAndSender>);
+#[derive(Debug, Default)]
+struct Signals(Counters<SignalAndSender>);
 
-impl SignalCells {
-    /// Counts one.
-    pub fn add_one(&mut self, signal: u32, sender: Sender) {
-        let mut labels = SignalAndSender { signal: signal::name(signal), sender };
-        if self.0.len() >= NAMED_MAX && !self.0.contains(&labels) {
-            labels.signal = signal::OTHER;
+impl Signals {
+    fn add_one(&mut self, signal: u32, sender: Sender) {
+        let labels = SignalAndSender { signal: signal::name(signal), sender };
+        let other = SignalAndSender { signal: signal::OTHER, sender };
+        self.0.add_one_bounded(labels, NAMED_MAX, other);
+    }
+}
+
+/// Signals to the inits of a workload's containers.
+#[derive(Debug)]
+pub struct OfWorkload {
+    ignored: Signals,
+    fatal: Signals,
+}
+
+impl OfWorkload {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        match &fact.kind {
+            FactKind::StopSignal(stop) if stop.ignored => {
+                self.ignored.add_one(stop.signal, stop.sender);
+            }
+            FactKind::Explained(death) => {
+                if let Some(fatal) = death.end.fatal {
+                    self.fatal.add_one(fatal.signal, fatal.sender);
+                }
+            }
+            _ => {}
         }
-        self.0.add_one(labels);
-    }
-
-    fn write(&mut self, block: &[u8], to: &mut Exposition) {
-        self.0.write(block, to);
     }
 }
 
-/// The one that nearly all are: the runtime's SIGTERM.
-pub(super) fn born_ignored() -> SignalCells {
-    let labels = SignalAndSender { signal: "SIGTERM", sender: Sender::Runtime };
-    SignalCells(Cells::born([labels]))
-}
-
-/// The first stop signal came.
-pub(super) fn stop_signal(workload: &mut Workload, stop: &StopSignal) {
-    if stop.ignored {
-        workload.ignored.add_one(stop.signal, stop.sender);
-    }
-}
-
-/// A container ended.
-pub(super) fn terminated(workload: &mut Workload, end: &Termination) {
-    if let Some(fatal) = end.fatal {
-        workload.fatal.add_one(fatal.signal, fatal.sender);
+impl Default for OfWorkload {
+    /// Of ignored stop signals, the runtime's SIGTERM is initialised: nearly all are that.
+    fn default() -> Self {
+        let usual = SignalAndSender { signal: "SIGTERM", sender: Sender::Runtime };
+        Self { ignored: Signals(Counters::initialised([usual])), fatal: Signals::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{NAMED_MAX, SERIES_MAX, SignalCells};
+    use super::{NAMED_MAX, SETS_MAX, Signals};
     use crate::lifecycle::fact::Sender;
 
     #[test]
     fn a_workload_cannot_make_series_without_bound() {
-        let mut cells = SignalCells::default();
+        let mut signals = Signals::default();
         for signal in 1..=100 {
             for sender in Sender::ALL {
-                cells.add_one(signal, sender);
+                signals.add_one(signal, sender);
             }
         }
-        assert!(cells.0.len() > NAMED_MAX, "some keep their name");
-        assert!(cells.0.len() <= SERIES_MAX as usize);
+        assert!(signals.0.len() > NAMED_MAX, "some keep their name");
+        assert!(signals.0.len() <= SETS_MAX);
+        assert_eq!(signals.0.sum(), 100 * Sender::ALL.len() as u64);
     }
 }

@@ -1,25 +1,24 @@
-//! Starts: where the time went from the scheduler's decision until the container was ready.
+//! Collector `startup`: the phases of a start, from the scheduler's decision until ready.
 
-use super::catalog::{Family, Scope, StateFamily, Type, Unit};
-use super::expose::{NONE, Value};
+use super::collector::Collector;
+use super::expose::{NONE, StateFamily, Value};
+use super::family::{Family, Need, Scope};
 use super::histogram::{Bound, Histogram};
-use super::subject::{Container, Workload};
-use crate::lifecycle::start::{Phase, Start};
+use crate::lifecycle::fact::{Fact, FactKind};
+use crate::lifecycle::start::Phase;
 
 /// Phases of the last start.
-pub static PHASES: StateFamily<Container> = StateFamily {
-    family: Family {
-        name: "container_startup_seconds",
-        kind: Type::Gauge,
-        unit: Unit::Seconds,
-        scope: Scope::Container,
-        labels: &["phase"],
-        series_max: Phase::ALL.len() as u32,
-        help: "Phases of the container's last start, if the agent saw it; those that begin or end \
-               with a time of the API (scheduled, init) are to the second.",
-    },
-    write: |block, container, to| {
-        for (phase, time_ns) in Phase::ALL.into_iter().zip(container.startup) {
+pub static PHASES: StateFamily<OfContainer> = StateFamily {
+    family: Family::gauge(
+        "container_startup_seconds",
+        Scope::Container,
+        "Duration of each phase of the container's last start, if the agent saw it. Phases bounded \
+         by an API time (scheduled, init) have a resolution of one second.",
+    )
+    .of(Collector::Startup)
+    .labels(&["phase"], Phase::ALL.len()),
+    write: |block, startup, to| {
+        for (phase, time_ns) in Phase::ALL.into_iter().zip(startup.phases_ns) {
             if let Some(time_ns) = time_ns {
                 to.sample(block, &[("phase", phase.label())].as_slice(), Value::Nanos(time_ns));
             }
@@ -27,27 +26,26 @@ pub static PHASES: StateFamily<Container> = StateFamily {
     },
 };
 
-/// All first starts.
-pub static DURATION: StateFamily<Workload> = StateFamily {
-    family: Family {
-        name: "startup_duration_seconds",
-        kind: Type::Histogram,
-        unit: Unit::Seconds,
-        scope: Scope::Workload,
-        labels: &[],
-        series_max: 8,
-        help: "From the Pod's scheduling until the container was ready the first time; there from \
-               the first on.",
-    },
-    write: |block, workload, to| {
-        if let Some(startup) = &mut workload.startup {
-            to.histogram(block, &NONE, startup);
+/// First starts.
+pub static DURATION: StateFamily<OfWorkload> = StateFamily {
+    family: Family::histogram(
+        "startup_duration_seconds",
+        Scope::Workload,
+        BOUNDS.len(),
+        "Time from the scheduling of the Pod until the container was first ready. Present from the \
+         first such start on.",
+    )
+    .of(Collector::Startup)
+    .needs(&[Need::Pods]),
+    write: |block, startup, to| {
+        if let Some(duration) = &mut startup.duration {
+            to.histogram(block, &NONE, duration);
         }
     },
 };
 
 /// From an image that is there to one that is pulled and warms up.
-pub static BOUNDS: &[Bound] = &[
+const BOUNDS: &[Bound] = &[
     Bound { ns: 2_000_000_000, le: "2.0" },
     Bound { ns: 5_000_000_000, le: "5.0" },
     Bound { ns: 15_000_000_000, le: "15.0" },
@@ -55,15 +53,35 @@ pub static BOUNDS: &[Bound] = &[
     Bound { ns: 300_000_000_000, le: "300.0" },
 ];
 
-/// A start has got further.
-pub(super) fn progressed(
-    container: &mut Container,
-    workload: Option<&mut Workload>,
-    start: &Start,
-) {
-    container.startup = Phase::ALL.map(|phase| start.phase_ns(phase));
-    if let (Some(workload), Some(whole_ns), true) = (workload, start.whole_ns(), start.just_ready) {
-        let startup = workload.startup.get_or_insert_with(|| Histogram::new(BOUNDS));
-        startup.observe_ns(whole_ns);
+/// Startup of a container.
+#[derive(Debug, Default)]
+pub struct OfContainer {
+    phases_ns: [Option<u64>; Phase::ALL.len()],
+}
+
+impl OfContainer {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Progressed(start) = &fact.kind {
+            self.phases_ns = Phase::ALL.map(|phase| start.phase_ns(phase));
+        }
+    }
+}
+
+/// Startup of a workload's containers.
+#[derive(Debug, Default)]
+pub struct OfWorkload {
+    duration: Option<Histogram>,
+}
+
+impl OfWorkload {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Progressed(start) = &fact.kind
+            && start.just_ready
+            && let Some(whole_ns) = start.whole_ns()
+        {
+            self.duration.get_or_insert_with(|| Histogram::new(BOUNDS)).observe_ns(whole_ns);
+        }
     }
 }

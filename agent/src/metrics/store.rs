@@ -1,4 +1,4 @@
-//! What is shown. The owner task has the only one, so there are no locks.
+//! The store of all that is exported. The owner task has the only one, so there are no locks.
 //!
 //! A **container key** (namespace, Pod, container) has **instances**: the cgroups that were under
 //! it, one after the other and for a moment together. Counters are the sum over all of them, so a
@@ -9,103 +9,142 @@
 mod read;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::catalog::{self, Scope};
-use super::cell::Cells;
-use super::edition::{Edition, Round};
-use super::ending::{self, CauseAndTrigger};
+use super::agent::AgentStats;
+use super::catalog::{self, Entry};
+use super::collector::Collectors;
+use super::entity::{Container, Node, Pod, Workload};
 use super::expose::Exposition;
-use super::node::NodeStats;
-use super::oom::{self, ScopeLabel};
-use super::subject::{Container, Node, Pod, Workload};
+use super::family::Scope;
 use super::table::{Id, Table};
-use super::usage::Terminating;
+use super::usage::{Terminating, UsageFamilies, UsageFamily};
+use super::variant::{Generation, Variant};
 use crate::cgroup::CgroupId;
 use crate::lifecycle::OpenShutdown;
 
-/// How long facts may be about a cgroup that was removed.
+/// Time after the removal of a cgroup in which facts about it are still taken in.
 const HOLD_NS: u64 = 60_000_000_000;
 
 /// Refused cgroups that are remembered, so that each is counted once. As many as the kernel side
 /// tracks.
 const REFUSED_MAX: usize = agent_common::map::TRACKED_MAX as usize;
 
-/// What the user can set.
+/// Settings of the store.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// How long counters and the last things known stay after the last cgroup of a key is gone.
-    pub linger: Duration,
-    /// How long a workload stays after the last of its containers on this node.
-    pub workload_linger: Duration,
-    /// Series of containers, Pods and workloads together. Each is taken to have as many as its
-    /// kind can have, so the exposition never has more.
+    /// The collectors that are on.
+    pub collectors: Collectors,
+    /// Retention of counters and last values after the last cgroup of a key is gone.
+    pub retention: Duration,
+    /// Retention of a workload after the last of its containers on this node.
+    pub workload_retention: Duration,
+    /// Most series of containers, Pods and workloads together. Each is taken to have as many as its
+    /// kind can have with these collectors, so the exposition never has more.
     pub max_series: usize,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
-            linger: Duration::from_secs(5 * 60),
-            workload_linger: Duration::from_secs(60 * 60),
+            collectors: Collectors::ALL,
+            retention: Duration::from_secs(5 * 60),
+            workload_retention: Duration::from_secs(60 * 60),
             max_series: 100_000,
         }
     }
 }
 
-/// Where a cgroup belongs.
+/// Place of a container's cgroup.
 #[derive(Clone, Copy, Debug)]
 struct Member {
     container: Id,
     workload: Id,
 }
 
-/// What is shown.
-#[derive(Debug)]
+/// The families that are exported: those whose collector is on.
+struct Families {
+    container: Vec<&'static dyn Entry<Container>>,
+    container_usage: Arc<UsageFamilies>,
+    pod_usage: Arc<UsageFamilies>,
+    workload: Vec<&'static dyn Entry<Workload>>,
+    node: Vec<&'static dyn Entry<Node>>,
+}
+
+impl Families {
+    fn new(collectors: Collectors) -> Self {
+        fn entries<E>(
+            list: &[&'static dyn Entry<E>],
+            collectors: Collectors,
+        ) -> Vec<&'static dyn Entry<E>> {
+            let on = |entry: &&&'static dyn Entry<E>| catalog::is_on(entry.family(), collectors);
+            list.iter().filter(on).copied().collect()
+        }
+        let usage = |list: &'static [&'static UsageFamily]| {
+            let on = |family: &&UsageFamily| catalog::is_on(&family.family, collectors);
+            UsageFamilies::new(list.iter().copied().filter(on))
+        };
+        Self {
+            container: entries(catalog::CONTAINER, collectors),
+            container_usage: usage(catalog::CONTAINER_USAGE),
+            pod_usage: usage(catalog::POD_USAGE),
+            workload: entries(catalog::WORKLOAD, collectors),
+            node: entries(catalog::NODE, collectors),
+        }
+    }
+}
+
+/// The store.
 pub struct Store {
     options: StoreOptions,
+    families: Families,
     members: HashMap<CgroupId, Member>,
     pod_members: HashMap<CgroupId, Id>,
     containers: Table<Container>,
     workloads: Table<Workload>,
     pods: Table<Pod>,
+    node: Node,
     /// Cgroups that found no room.
     refused: HashSet<CgroupId>,
-    series_dropped: u64,
-    node_oom: Cells<ScopeLabel>,
-    by_trigger: Cells<CauseAndTrigger>,
-    /// Series that a container, a workload, a Pod can have.
+    /// Most series of a container, a workload, a Pod.
     costs: [usize; 3],
     series: u64,
-    round: Round,
+    generation: Generation,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let containers = self.containers.len();
+        f.debug_struct("Store").field("containers", &containers).finish_non_exhaustive()
+    }
 }
 
 impl Store {
-    /// Empty.
+    /// An empty store.
     #[must_use]
     pub fn new(options: StoreOptions) -> Self {
         let costs = [Scope::Container, Scope::Workload, Scope::Pod]
-            .map(|scope| scope.series_max() as usize);
+            .map(|scope| catalog::series_max(scope, options.collectors) as usize);
         Self {
-            options,
+            families: Families::new(options.collectors),
             members: HashMap::new(),
             pod_members: HashMap::new(),
             containers: Table::default(),
             workloads: Table::default(),
             pods: Table::default(),
+            node: Node::new(options.collectors),
             refused: HashSet::new(),
-            series_dropped: 0,
-            node_oom: oom::born_node(),
-            by_trigger: ending::born_by_trigger(),
             costs,
             series: 0,
-            round: Round::FIRST,
+            generation: Generation::FIRST,
+            options,
         }
     }
 
-    /// Whether `cost` more series may be made; if not, it is counted.
+    /// Whether there is room for `cost` more series; if not, they are counted as dropped.
     fn has_room(&mut self, cgroup: CgroupId, cost: usize) -> bool {
         let [container, workload, pod] = self.costs;
         let taken = self.containers.len() * container
@@ -115,13 +154,14 @@ impl Store {
         if room {
             self.refused.remove(&cgroup);
         } else if self.refused.len() < REFUSED_MAX && self.refused.insert(cgroup) {
-            self.series_dropped = self.series_dropped.saturating_add(cost as u64);
+            let dropped = &mut self.node.agent.series_dropped;
+            *dropped = dropped.saturating_add(cost as u64);
         }
         room
     }
 
-    /// All containers that are terminating now, with the moment of their stop signal; what is not
-    /// among them is not.
+    /// Takes over which containers are terminating now, with the moment of their stop signal; no
+    /// other is.
     pub fn set_terminating(
         &mut self,
         now_boot_ns: u64,
@@ -142,7 +182,7 @@ impl Store {
         }
     }
 
-    /// Gives up what has lingered long enough. Cheap; once in a few seconds is enough.
+    /// Drops what has been retained long enough. Cheap; once in a few seconds is enough.
     pub fn expire(&mut self, now_boot_ns: u64) {
         let before = now_boot_ns.saturating_sub(HOLD_NS);
         self.containers.each(|_, container| {
@@ -155,18 +195,18 @@ impl Store {
                 self.pod_members.remove(&cgroup);
             });
         });
-        let passed = |since_boot_ns: u64, linger: Duration| {
-            u128::from(now_boot_ns.saturating_sub(since_boot_ns)) >= linger.as_nanos()
+        let passed = |since_boot_ns: u64, retention: Duration| {
+            u128::from(now_boot_ns.saturating_sub(since_boot_ns)) >= retention.as_nanos()
         };
         let Self { options, containers, pods, workloads, .. } = self;
         containers.retain(|container| {
-            !container.usage.empty_since_boot_ns().is_some_and(|at| passed(at, options.linger))
+            !container.usage.empty_since_boot_ns().is_some_and(|at| passed(at, options.retention))
         });
         pods.retain(|pod| {
-            !pod.usage.empty_since_boot_ns().is_some_and(|at| passed(at, options.linger))
+            !pod.usage.empty_since_boot_ns().is_some_and(|at| passed(at, options.retention))
         });
         workloads.retain(|workload| {
-            workload.members > 0 || !passed(workload.gone_boot_ns, options.workload_linger)
+            workload.members > 0 || !passed(workload.gone_boot_ns, options.workload_retention)
         });
         // Ids are used again: one whose workload is gone must not lead to another workload.
         containers.each(|_, container| {
@@ -174,45 +214,40 @@ impl Store {
         });
     }
 
-    /// A new look, for the editions that are written before anything changes.
-    pub const fn next_round(&mut self) -> Round {
-        self.round = self.round.next();
-        self.round
+    /// Begins a generation: the variants that are written before anything changes.
+    pub const fn next_generation(&mut self) -> Generation {
+        self.generation = self.generation.next();
+        self.generation
     }
 
-    /// The whole exposition, in pieces of about 64 KiB.
-    pub fn encode(&mut self, round: Round, stats: &NodeStats, edition: Edition) -> Vec<Bytes> {
-        let mut to = Exposition::new(edition, round);
-        for entry in catalog::CONTAINER {
-            to.family(&entry.family);
-            self.containers.each(|block, container| (entry.write)(block, container, &mut to));
+    /// The whole exposition, in chunks of about 64 KiB.
+    pub fn encode(
+        &mut self,
+        generation: Generation,
+        stats: &AgentStats,
+        variant: Variant,
+    ) -> Vec<Bytes> {
+        let mut to = Exposition::new(variant, generation);
+        let Self { families, containers, pods, workloads, node, .. } = self;
+        for entry in &families.container {
+            entry.write_all(containers, &mut to);
         }
-        let mut first = 0;
-        for family in catalog::CONTAINER_USAGE {
+        for (first, family) in families.container_usage.iter() {
             to.family(&family.family);
-            self.containers
+            containers
                 .each(|block, container| container.usage.write(family, first, block, &mut to));
-            first += family.counters().len();
         }
-        first = 0;
-        for family in catalog::POD_USAGE {
+        for (first, family) in families.pod_usage.iter() {
             to.family(&family.family);
-            self.pods.each(|block, pod| pod.usage.write(family, first, block, &mut to));
-            first += family.counters().len();
+            pods.each(|block, pod| pod.usage.write(family, first, block, &mut to));
         }
-        for entry in catalog::WORKLOAD {
-            to.family(&entry.family);
-            self.workloads.each(|block, workload| (entry.write)(block, workload, &mut to));
+        for entry in &families.workload {
+            entry.write_all(workloads, &mut to);
         }
-        let mut node = Node {
-            stats,
-            oom: &mut self.node_oom,
-            by_trigger: &mut self.by_trigger,
-            series_dropped: self.series_dropped,
-        };
-        for entry in catalog::NODE {
-            to.family(&entry.family);
-            (entry.write)(&mut node, &mut to);
+        node.agent.stats.clone_from(stats);
+        for entry in &families.node {
+            to.family(entry.family());
+            entry.write(b"", node, &mut to);
         }
         self.series = to.series();
         to.finish()
@@ -224,7 +259,7 @@ impl Store {
         self.series
     }
 
-    /// Container keys that are shown, those that linger included.
+    /// Container keys that are shown, those that retention included.
     #[must_use]
     pub fn containers(&self) -> usize {
         self.containers.len()
@@ -236,7 +271,7 @@ impl Store {
     }
 }
 
-/// A cgroup will not be heard of again.
+/// Forgets a cgroup: no fact about it is taken in any more.
 fn release(
     members: &mut HashMap<CgroupId, Member>,
     workloads: &mut Table<Workload>,

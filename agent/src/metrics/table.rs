@@ -1,19 +1,19 @@
-//! Subjects by their label block, in the order of the blocks, with ids that stay.
+//! Entities by their label block, in the order of the blocks, with ids that stay.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Where a subject is in its [`Table`], until it is removed.
+/// Place of an entity in its [`Table`], until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id(usize);
+pub struct Id(usize);
 
-/// Subjects of one kind. Two subjects never have the same labels, because the labels are the key.
+/// Entities of one kind. Two entities never have the same labels, because the labels are the key.
 #[derive(Debug)]
-pub(super) struct Table<T> {
+pub struct Table<T> {
     slots: Vec<Option<(Arc<[u8]>, T)>>,
     free: Vec<usize>,
     by_block: HashMap<Arc<[u8]>, Id>,
-    /// Slots in the order of their blocks; empty when it must be made anew.
+    /// Slots in the order of their blocks; empty when it must be sorted again.
     order: Vec<usize>,
 }
 
@@ -24,26 +24,33 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    pub(super) fn len(&self) -> usize {
+    /// The number of entities.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.by_block.len()
     }
 
-    pub(super) fn find(&self, block: &[u8]) -> Option<Id> {
+    /// The id of the entity with this block.
+    #[must_use]
+    pub fn find(&self, block: &[u8]) -> Option<Id> {
         self.by_block.get(block).copied()
     }
 
-    pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut T> {
-        self.slots.get_mut(id.0)?.as_mut().map(|(_, subject)| subject)
+    /// The entity with this id.
+    pub fn get_mut(&mut self, id: Id) -> Option<&mut T> {
+        self.slots.get_mut(id.0)?.as_mut().map(|(_, entity)| entity)
     }
 
-    pub(super) fn contains(&self, id: Id) -> bool {
+    /// Whether there is an entity with this id.
+    #[must_use]
+    pub fn contains(&self, id: Id) -> bool {
         self.slots.get(id.0).is_some_and(Option::is_some)
     }
 
-    /// Adds a subject whose block is not in the table.
-    pub(super) fn insert(&mut self, block: &[u8], subject: T) -> Id {
+    /// Adds an entity whose block is not in the table.
+    pub fn insert(&mut self, block: &[u8], entity: T) -> Id {
         let block: Arc<[u8]> = Arc::from(block);
-        let entry = Some((Arc::clone(&block), subject));
+        let entry = Some((Arc::clone(&block), entity));
         let at = self.free.pop().unwrap_or(self.slots.len());
         match self.slots.get_mut(at) {
             Some(slot) => *slot = entry,
@@ -54,11 +61,11 @@ impl<T> Table<T> {
         Id(at)
     }
 
-    /// Removes those that `keep` does not want; their ids may be used again.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+    /// Removes the entities that `keep` rejects; their ids may be used again.
+    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         for (at, slot) in self.slots.iter_mut().enumerate() {
-            if let Some((block, subject)) = slot
-                && !keep(subject)
+            if let Some((block, entity)) = slot
+                && !keep(entity)
             {
                 self.by_block.remove(block);
                 *slot = None;
@@ -77,12 +84,12 @@ impl<T> Table<T> {
         self.order.sort_unstable_by(|a, b| block(a).cmp(&block(b)));
     }
 
-    /// Calls `f` for each subject, in the order of the blocks.
-    pub(super) fn each(&mut self, mut f: impl FnMut(&[u8], &mut T)) {
+    /// Calls `f` for each entity, in the order of the blocks.
+    pub fn each(&mut self, mut f: impl FnMut(&[u8], &mut T)) {
         self.sort();
         for at in &self.order {
-            if let Some(Some((block, subject))) = self.slots.get_mut(*at) {
-                f(block, subject);
+            if let Some(Some((block, entity))) = self.slots.get_mut(*at) {
+                f(block, entity);
             }
         }
     }
@@ -101,11 +108,11 @@ mod tests {
         assert_eq!((table.find(b"a"), table.find(b"x")), (Some(a), None));
         let seen = |table: &mut Table<i32>| {
             let mut seen = Vec::new();
-            table.each(|_, subject| seen.push(*subject));
+            table.each(|_, entity| seen.push(*entity));
             seen
         };
         assert_eq!(seen(&mut table), [1, 2, 3]);
-        table.retain(|subject| *subject != 2);
+        table.retain(|entity| *entity != 2);
         assert_eq!(table.get_mut(b), None);
         assert_eq!(table.get_mut(c), Some(&mut 3));
         table.insert(b"0", 0);

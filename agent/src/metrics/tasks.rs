@@ -1,33 +1,31 @@
-//! Tasks of a container: what `pids.max` limits.
+//! Collector `tasks`: tasks of a container, which `pids.max` limits.
 
-use super::catalog::{Family, Scope, Type, Unit};
+use super::collector::Collector;
 use super::expose::Value;
-use super::usage::{Source, UsageFamily};
+use super::family::{Family, Need, Scope};
+use super::usage::UsageFamily;
 
 /// `pids.current`.
-pub static TASKS: UsageFamily = UsageFamily {
-    family: Family {
-        name: "container_tasks",
-        kind: Type::Gauge,
-        unit: Unit::None,
-        scope: Scope::Container,
-        labels: &[],
-        series_max: 1,
-        help: "Tasks in the container: each thread counts.",
-    },
-    source: Source::Gauge(|s| s.tasks.map(Value::Count)),
-};
+pub static TASKS: UsageFamily = UsageFamily::gauge(
+    controlled(Family::gauge(
+        "container_tasks",
+        Scope::Container,
+        "Tasks in the container; each thread is a task.",
+    )),
+    |s| s.tasks.map(Value::Count),
+);
 
 /// `pids.max`.
-pub static LIMIT: UsageFamily = UsageFamily {
-    family: Family {
-        name: "container_tasks_limit",
-        kind: Type::Gauge,
-        unit: Unit::None,
-        scope: Scope::Container,
-        labels: &[],
-        series_max: 1,
-        help: "Tasks that the kernel allows; absent without a limit.",
-    },
-    source: Source::Gauge(|s| s.tasks_limit.map(Value::Count)),
-};
+pub static LIMIT: UsageFamily = UsageFamily::gauge(
+    controlled(Family::gauge(
+        "container_tasks_limit",
+        Scope::Container,
+        "Limit on tasks enforced by the kernel; absent without a limit.",
+    )),
+    |s| s.tasks_limit.map(Value::Count),
+);
+
+/// A family that needs the pids controller.
+const fn controlled(family: Family) -> Family {
+    family.of(Collector::Tasks).needs(&[Need::Controller("pids")])
+}

@@ -1,57 +1,63 @@
-//! Ends of containers and their causes.
+//! Collector `terminations`: ends of containers by cause and trigger.
 
-use super::catalog::{Family, Scope, StateFamily, Type, Unit};
-use super::cell::Cells;
-use super::expose::{Labels, Value};
-use super::subject::{Container, Workload};
+use super::collector::Collector;
+use super::counters::Counters;
+use super::expose::{Labels, StateFamily, Value};
+use super::family::{Family, Scope};
+use crate::clock::WallOffset;
 use crate::event::ExitStatus;
-use crate::lifecycle::fact::{Cause, Termination};
+use crate::lifecycle::fact::{Cause, Fact, FactKind, Termination};
 use crate::lifecycle::trigger::Trigger;
 use crate::signal;
 
-/// All ends.
-pub static TOTAL: StateFamily<Workload> = StateFamily {
-    family: Family {
-        name: "terminations_total",
-        kind: Type::Counter,
-        unit: Unit::None,
-        scope: Scope::Workload,
-        labels: &["cause"],
-        series_max: Cause::ALL.len() as u32,
-        help: "Ends of containers; the causes exclude each other.",
-    },
-    write: |block, workload, to| workload.terminations.write(block, to),
+/// Terminations of a workload's containers.
+pub static TOTAL: StateFamily<OfWorkload> = StateFamily {
+    family: Family::counter(
+        "terminations_total",
+        Scope::Workload,
+        "Container terminations by cause; causes are mutually exclusive.",
+    )
+    .of(Collector::Terminations)
+    .labels(&["cause"], Cause::ALL.len()),
+    write: |block, terminations, to| terminations.0.write(block, to),
 };
 
-/// The last end.
-pub static LAST: StateFamily<Container> = StateFamily {
-    family: Family {
-        name: "container_last_termination_info",
-        kind: Type::Gauge,
-        unit: Unit::None,
-        scope: Scope::Container,
-        labels: &["cause", "trigger", "exit_code", "signal"],
-        series_max: 1,
-        help: "How the container ended the last time; the value is when, in Unix time.",
-    },
-    write: |block, container, to| {
-        if let Some(last) = &container.last_termination {
-            to.sample(block, last, Value::Nanos(last.time_unix_ns));
+/// Last termination of a container.
+pub static LAST: StateFamily<OfContainer> = StateFamily {
+    family: Family::gauge(
+        "container_last_termination_info",
+        Scope::Container,
+        "Information about the container's last termination; the value is its time since unix \
+         epoch in seconds.",
+    )
+    .of(Collector::Terminations)
+    .labels(&["cause", "trigger", "exit_code", "signal"], 1),
+    write: |block, terminations, to| {
+        if let Some(last) = &terminations.last {
+            to.sample(block, last, Value::Nanos(last.end_unix_ns));
         }
     },
 };
 
-/// The last end of a container.
+/// Terminations of all containers by cause and trigger.
+pub static BY_TRIGGER: StateFamily<OfNode> = StateFamily {
+    family: Family::counter(
+        "terminations_by_trigger_total",
+        Scope::Node,
+        "Container terminations on this node by cause and by what triggered the stop. The triggers \
+         liveness, startup, pod_completion and restart_other are inferred.",
+    )
+    .of(Collector::Terminations)
+    .labels(&["cause", "trigger"], Cause::ALL.len() * Trigger::ALL.len()),
+    write: |block, terminations, to| terminations.0.write(block, to),
+};
+
+/// The last termination of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastTermination {
-    /// When, boot time.
-    pub time_boot_ns: u64,
-    /// When, Unix time.
-    pub time_unix_ns: u64,
-    /// How.
-    pub end: Termination,
-    /// Who or what had it stopped.
-    pub trigger: Trigger,
+struct LastTermination {
+    end_unix_ns: u64,
+    end: Termination,
+    trigger: Trigger,
 }
 
 impl Labels for LastTermination {
@@ -82,20 +88,72 @@ impl Labels for Cause {
     }
 }
 
-pub(super) fn born() -> Cells<Cause> {
-    Cells::born(Cause::ALL)
+/// The labels `cause` and `trigger`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct CauseAndTrigger(Cause, Trigger);
+
+impl Labels for CauseAndTrigger {
+    fn each(&self, label: &mut dyn FnMut(&str, &str)) {
+        self.0.each(label);
+        label("trigger", self.1.label());
+    }
 }
 
-/// A container ended.
-pub(super) fn terminated(
-    container: &mut Container,
-    workload: Option<&mut Workload>,
-    last: LastTermination,
-) {
-    if container.last_termination.is_none_or(|old| old.time_boot_ns <= last.time_boot_ns) {
-        container.last_termination = Some(last);
+/// Terminations of a container.
+#[derive(Debug, Default)]
+pub struct OfContainer {
+    last: Option<LastTermination>,
+}
+
+impl OfContainer {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact, wall: WallOffset) {
+        if let FactKind::Explained(death) = &fact.kind {
+            let end = death.end;
+            let end_unix_ns = wall.unix_ns(end.end_boot_ns);
+            if self.last.is_none_or(|last| last.end.end_boot_ns <= end.end_boot_ns) {
+                self.last = Some(LastTermination { end_unix_ns, end, trigger: death.trigger });
+            }
+        }
     }
-    if let Some(workload) = workload {
-        workload.terminations.add_one(last.end.cause);
+}
+
+/// Terminations of a workload's containers.
+#[derive(Debug)]
+pub struct OfWorkload(Counters<Cause>);
+
+impl OfWorkload {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Explained(death) = &fact.kind {
+            self.0.add_one(death.end.cause);
+        }
+    }
+}
+
+impl Default for OfWorkload {
+    fn default() -> Self {
+        Self(Counters::initialised(Cause::ALL))
+    }
+}
+
+/// Terminations of all containers of the node.
+#[derive(Debug)]
+pub struct OfNode(Counters<CauseAndTrigger>);
+
+impl OfNode {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Explained(death) = &fact.kind {
+            self.0.add_one(CauseAndTrigger(death.end.cause, death.trigger));
+        }
+    }
+}
+
+impl Default for OfNode {
+    /// There is one node, so all label sets are initialised.
+    fn default() -> Self {
+        let of_cause = |cause| Trigger::ALL.map(|trigger| CauseAndTrigger(cause, trigger));
+        Self(Counters::initialised(Cause::ALL.into_iter().flat_map(of_cause)))
     }
 }

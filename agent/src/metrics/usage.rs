@@ -1,45 +1,89 @@
-//! What the cgroups of one subject used: counters that go on over restarts, gauges of the newest.
+//! Usage: what the cgroups of one entity used. Counters go on over restarts, gauges are those of the
+//! newest cgroup.
 
-use super::catalog::Family;
+use std::sync::Arc;
+
 use super::expose::{Exposition, NONE, Value};
+use super::family::Family;
 use crate::cgroup::CgroupId;
-use crate::cgroup::sample::Sample;
+use crate::cgroup::sample::{Cpu, Sample};
+use crate::clock::WallOffset;
+use crate::lifecycle::fact::{Fact, FactKind};
 
 /// A family that is written from samples.
 #[derive(Debug)]
 pub struct UsageFamily {
     /// The family.
     pub family: Family,
-    /// Where its values are in a sample.
-    pub source: Source,
+    source: Source,
 }
 
-/// Where a family's values are in a [`Sample`].
+/// Source of a family's values in a [`Sample`].
 #[derive(Debug)]
-pub enum Source {
+enum Source {
     /// Totals since the cgroup was made.
-    Counter(fn(u64) -> Value, &'static [Counter]),
+    Counter(fn(u64) -> Value, &'static [Series]),
     /// The state at the moment of the sample.
     Gauge(fn(&Sample) -> Option<Value>),
 }
 
 /// One series of a counter family.
 #[derive(Debug)]
-pub struct Counter {
-    /// Its labels beside those of the subject.
+pub struct Series {
+    /// Labels beside those of the entity.
     pub labels: &'static [(&'static str, &'static str)],
-    /// Its value.
+    /// Function that gets the value.
     pub get: fn(&Sample) -> Option<u64>,
 }
 
 impl UsageFamily {
-    /// The series, if it is a counter family.
+    /// A gauge.
     #[must_use]
-    pub const fn counters(&self) -> &'static [Counter] {
+    pub const fn gauge(family: Family, get: fn(&Sample) -> Option<Value>) -> Self {
+        Self { family, source: Source::Gauge(get) }
+    }
+
+    /// A counter, whose values have that unit.
+    #[must_use]
+    pub const fn counter(
+        family: Family,
+        unit: fn(u64) -> Value,
+        series: &'static [Series],
+    ) -> Self {
+        Self { family, source: Source::Counter(unit, series) }
+    }
+
+    const fn series(&self) -> &'static [Series] {
         match self.source {
-            Source::Counter(_, counters) => counters,
+            Source::Counter(_, series) => series,
             Source::Gauge(_) => &[],
         }
+    }
+}
+
+/// The usage families that are exported, with the number of the first counter of each.
+#[derive(Debug)]
+pub struct UsageFamilies {
+    list: Vec<(usize, &'static UsageFamily)>,
+    counters: usize,
+}
+
+impl UsageFamilies {
+    /// These families, in this order.
+    pub fn new(families: impl IntoIterator<Item = &'static UsageFamily>) -> Arc<Self> {
+        let mut counters = 0;
+        let first = |family: &'static UsageFamily| {
+            let first = counters;
+            counters += family.series().len();
+            (first, family)
+        };
+        let list = families.into_iter().map(first).collect();
+        Arc::new(Self { list, counters })
+    }
+
+    /// The families, each with the number of its first counter.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &'static UsageFamily)> + '_ {
+        self.list.iter().copied()
     }
 }
 
@@ -48,15 +92,16 @@ impl UsageFamily {
 struct Totals(Box<[Option<u64>]>);
 
 impl Totals {
-    fn new(families: &[&UsageFamily]) -> Self {
-        Self(vec![None; families.iter().map(|family| family.counters().len()).sum()].into())
+    fn new(families: &UsageFamilies) -> Self {
+        Self(vec![None; families.counters].into())
     }
 
-    /// Takes over what a sample has. What it lacks, or says less of, stays: a counter never falls.
-    fn raise(&mut self, families: &[&UsageFamily], sample: &Sample) {
-        let counters = families.iter().flat_map(|family| family.counters());
-        for (total, counter) in self.0.iter_mut().zip(counters) {
-            *total = (*total).max((counter.get)(sample));
+    /// Takes over what a sample has. A value that it lacks, or has less of, stays: a counter never
+    /// falls.
+    fn raise(&mut self, families: &UsageFamilies, sample: &Sample) {
+        let series = families.iter().flat_map(|(_, family)| family.series());
+        for (total, series) in self.0.iter_mut().zip(series) {
+            *total = (*total).max((series.get)(sample));
         }
     }
 
@@ -76,37 +121,37 @@ fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     a.zip(b).map(|(a, b)| a.saturating_add(b)).or(a).or(b)
 }
 
-/// A container that got its stop signal and has not ended.
+/// A shutdown under way: the container got its stop signal and has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terminating {
     /// The time since the stop signal.
     pub for_ns: u64,
-    /// SIGKILL was sent as well.
+    /// Whether SIGKILL was sent as well.
     pub killed: bool,
 }
 
-/// One cgroup under a key: a container is one instance, its restart another.
+/// Instance of a key, a cgroup: a container is one instance, its restart another.
 #[derive(Debug)]
 pub struct Instance {
     cgroup: CgroupId,
     since_boot_ns: u64,
     gone_boot_ns: Option<u64>,
     totals: Totals,
-    /// The newest; taken away when the cgroup is gone.
+    /// The newest sample; dropped when the cgroup is gone.
     sample: Option<Sample>,
-    /// When its init started.
+    /// Start of its init, Unix time.
     pub start_unix_ns: Option<u64>,
-    /// Its shutdown, while it has not ended.
+    /// Its shutdown, while that is under way.
     pub terminating: Option<Terminating>,
 }
 
-/// Instances of a key that are held. More than one lives only while one replaces another.
+/// Most instances of a key that are held. More than one lives only while one replaces another.
 const INSTANCES_MAX: usize = 8;
 
 /// The instances of one key, and the sum of those that were forgotten.
 #[derive(Debug)]
 pub struct Usage {
-    families: &'static [&'static UsageFamily],
+    families: Arc<UsageFamilies>,
     base: Totals,
     /// By age, the newest last.
     instances: Vec<Instance>,
@@ -114,19 +159,19 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Without an instance.
+    /// Usage without an instance.
     #[must_use]
-    pub fn new(families: &'static [&'static UsageFamily]) -> Self {
+    pub fn new(families: &Arc<UsageFamilies>) -> Self {
         let base = Totals::new(families);
-        Self { families, base, instances: Vec::new(), gone_boot_ns: 0 }
+        Self { families: Arc::clone(families), base, instances: Vec::new(), gone_boot_ns: 0 }
     }
 
-    /// A cgroup comes under this key; returns whether it is the newest, and a cgroup that was
+    /// Adds a cgroup to this key; returns whether it is the newest, and a cgroup that was
     /// forgotten for it.
     pub fn appear(&mut self, cgroup: CgroupId, since_boot_ns: u64) -> (bool, Option<CgroupId>) {
         let at = self.instances.partition_point(|old| old.since_boot_ns <= since_boot_ns);
         let newest = at == self.instances.len();
-        let totals = Totals::new(self.families);
+        let totals = Totals::new(&self.families);
         self.instances.insert(
             at,
             Instance {
@@ -146,12 +191,12 @@ impl Usage {
         (newest, forgotten.map(|instance| self.forget(&instance)))
     }
 
-    /// The instance that a cgroup is.
+    /// The instance with this cgroup.
     pub fn instance_mut(&mut self, cgroup: CgroupId) -> Option<&mut Instance> {
         self.instances.iter_mut().rev().find(|instance| instance.cgroup == cgroup)
     }
 
-    /// New figures of a cgroup.
+    /// Takes over a new sample of a cgroup.
     pub fn sample(&mut self, cgroup: CgroupId, sample: Sample) {
         self.last_sample(cgroup, &sample);
         if let Some(instance) = self.instance_mut(cgroup)
@@ -161,15 +206,15 @@ impl Usage {
         }
     }
 
-    /// Counters of a cgroup, read at its end; only they are taken over.
+    /// Takes over the counters alone of a sample, as of one read at the end of a container.
     pub fn last_sample(&mut self, cgroup: CgroupId, sample: &Sample) {
-        let families = self.families;
-        if let Some(instance) = self.instance_mut(cgroup) {
-            instance.totals.raise(families, sample);
+        let instance = self.instances.iter_mut().rev().find(|instance| instance.cgroup == cgroup);
+        if let Some(instance) = instance {
+            instance.totals.raise(&self.families, sample);
         }
     }
 
-    /// The cgroup was removed: its gauges go. Its last counters may still come.
+    /// Drops the gauges of a cgroup that was removed. Its last counters may still come.
     pub fn gone(&mut self, cgroup: CgroupId, now_boot_ns: u64) {
         if let Some(instance) = self.instance_mut(cgroup) {
             instance.gone_boot_ns.get_or_insert(now_boot_ns);
@@ -179,7 +224,7 @@ impl Usage {
         }
     }
 
-    /// Adds the counters of those that are gone since then to the base, and gives up the rest of
+    /// Adds the counters of the cgroups that were gone by then to the base, and drops the rest of
     /// them.
     pub fn forget_gone_before(&mut self, before_boot_ns: u64, mut each: impl FnMut(CgroupId)) {
         let old = |instance: &mut Instance| {
@@ -196,13 +241,13 @@ impl Usage {
         instance.cgroup
     }
 
-    /// When the last cgroup went, if there is no other.
+    /// The moment at which the last cgroup went, if there is no other.
     #[must_use]
     pub fn empty_since_boot_ns(&self) -> Option<u64> {
         self.instances.is_empty().then_some(self.gone_boot_ns)
     }
 
-    /// The cgroups that were not removed, the newest first.
+    /// The instances that were not removed, the newest first.
     pub fn live(&self) -> impl Iterator<Item = &Instance> {
         self.instances.iter().rev().filter(|instance| instance.gone_boot_ns.is_none())
     }
@@ -212,14 +257,37 @@ impl Usage {
         self.instances.iter_mut().rev().filter(|instance| instance.gone_boot_ns.is_none())
     }
 
+    /// Takes in a fact about a container's cgroup.
+    pub fn fact(&mut self, cgroup: CgroupId, fact: &Fact, wall: WallOffset) {
+        match &fact.kind {
+            FactKind::Started(_) => {
+                if let Some(instance) = self.instance_mut(cgroup) {
+                    instance.start_unix_ns = Some(wall.unix_ns(fact.time_boot_ns));
+                }
+            }
+            FactKind::Explained(death) => {
+                // Less than all of the container's CPU time, but there even if its files were gone
+                // too soon.
+                if let Some(init_cpu_ns) = death.end.init_cpu_ns {
+                    let cpu = Cpu { usage_us: Some(init_cpu_ns / 1000), ..Cpu::default() };
+                    self.last_sample(cgroup, &Sample { cpu, ..Sample::default() });
+                }
+                if let Some(instance) = self.instance_mut(cgroup) {
+                    instance.terminating = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Writes the samples of one family, whose first counter is number `first`.
     pub fn write(&self, family: &UsageFamily, first: usize, block: &[u8], to: &mut Exposition) {
         match family.source {
-            Source::Counter(unit, counters) => {
-                for (at, counter) in (first..).zip(counters) {
+            Source::Counter(unit, series) => {
+                for (at, series) in (first..).zip(series) {
                     let of_instances = self.instances.iter().map(|old| old.totals.get(at));
                     if let Some(total) = of_instances.fold(self.base.get(at), sum) {
-                        to.sample(block, &counter.labels, unit(total));
+                        to.sample(block, &series.labels, unit(total));
                     }
                 }
             }

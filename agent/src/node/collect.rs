@@ -14,6 +14,6 @@ impl Node {
             publish.sample(subject, sample, Reading::Current);
         });
         publish.set_terminating(now.boot_ns, lifecycle.open_shutdowns());
-        Collection { round: publish.next_round(), stats: self.stats() }
+        Collection { generation: publish.next_generation(), stats: self.stats() }
     }
 }

@@ -21,12 +21,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::bpf::start::Kernel;
-use crate::cgroup::{figures::Covered, statistics::Elements};
+use crate::cgroup::{files::Parts, statistics::Elements};
 use crate::clock::Now;
 use crate::kube::pods::Pods;
 use crate::lifecycle::{Input, Lifecycle, reason::Reasons};
-use crate::metrics::edition::{Edition, Round};
-use crate::metrics::node::NodeStats;
+use crate::metrics::agent::AgentStats;
+use crate::metrics::variant::{Generation, Variant};
 pub use options::{Options, Source};
 use publish::Publish;
 use registry::Registry;
@@ -43,8 +43,8 @@ const EXPIRE_NS: u64 = 5_000_000_000;
 /// The result of a collection, beside what the readers have.
 #[derive(Debug)]
 pub struct Collection {
-    round: Round,
-    stats: NodeStats,
+    generation: Generation,
+    stats: AgentStats,
 }
 
 /// All that is known of this node.
@@ -69,13 +69,18 @@ impl Node {
     pub fn new(options: Options, kernel: Option<Kernel>) -> Self {
         let pods_may_come = options.pods.is_some();
         let (covered, elements) = kernel.as_ref().map_or_else(
-            || (Covered::default(), Elements::none()),
+            || (Parts::NONE, Elements::none()),
             |kernel| (kernel.covered, kernel.elements.clone()),
         );
         Self {
             now: Now::default(),
             tracking: Tracking::new(options.mode, options.cgroup_root.clone(), kernel),
-            sampler: Sampler::new(options.max_fds, covered, elements),
+            sampler: Sampler::new(
+                options.max_fds,
+                options.store.collectors.parts(),
+                covered,
+                elements,
+            ),
             lifecycle: Lifecycle::new(),
             registry: Registry::new(options.log_dir.clone(), pods_may_come),
             pods: Pods::new(),
@@ -182,7 +187,7 @@ impl Node {
 
     /// The whole exposition, as of a collection, which is to be the last one.
     #[must_use]
-    pub fn expose(&mut self, collection: &Collection, edition: Edition) -> Vec<Bytes> {
-        self.publish.encode(collection.round, &collection.stats, edition)
+    pub fn expose(&mut self, collection: &Collection, variant: Variant) -> Vec<Bytes> {
+        self.publish.encode(collection.generation, &collection.stats, variant)
     }
 }

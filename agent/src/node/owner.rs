@@ -11,7 +11,7 @@ use crate::clock::{Now, boot_ns};
 use crate::http::{Request, Status};
 use crate::kernel::heap;
 use crate::kube::event::PodEvent;
-use crate::metrics::edition::Edition;
+use crate::metrics::variant::Variant;
 
 /// Runs the owner until the server is gone. After `stop` it answers until the server has closed its
 /// last connection.
@@ -54,20 +54,20 @@ pub async fn own(
 }
 
 /// Answers a request, and with it all scrapes that wait behind it: one collection serves them all,
-/// and each edition is written once.
+/// and each variant is written once.
 fn answer(node: &mut Node, first: Request, inbox: &mut mpsc::Receiver<Request>, stopping: bool) {
     let mut collection = None;
-    let mut editions = HashMap::<Edition, Vec<Bytes>>::new();
+    let mut variants = HashMap::<Variant, Vec<Bytes>>::new();
     let mut next = Some(first);
     while let Some(request) = next {
         // Who asked may have gone; that is no one's fault.
         match request {
             Request::Scrape(_, reply) if reply.is_closed() => {}
-            Request::Scrape(edition, reply) => {
+            Request::Scrape(variant, reply) => {
                 let collection = collection.get_or_insert_with(|| node.collect(Now::read()));
-                let pieces =
-                    editions.entry(edition).or_insert_with(|| node.expose(collection, edition));
-                let _ = reply.send(pieces.clone());
+                let chunks =
+                    variants.entry(variant).or_insert_with(|| node.expose(collection, variant));
+                let _ = reply.send(chunks.clone());
             }
             Request::Ready(reply) => {
                 let _ = reply.send(readiness(stopping));
@@ -92,8 +92,8 @@ mod tests {
 
     use super::*;
     use crate::cgroup::tree;
-    use crate::metrics::edition::{Format, Reader};
     use crate::metrics::store::StoreOptions;
+    use crate::metrics::variant::{Audience, Format};
     use crate::node::Options;
 
     #[test]
@@ -109,32 +109,32 @@ mod tests {
         };
         let mut node = Node::new(options, None);
         let (questions, mut inbox) = mpsc::channel(8);
-        let ask = |reader, format| {
+        let ask = |audience, format| {
             let (to, answer) = oneshot::channel();
-            questions.try_send(Request::Scrape(Edition { reader, format }, to)).unwrap();
+            questions.try_send(Request::Scrape(Variant { audience, format }, to)).unwrap();
             answer
         };
         let mut answers = [
-            ask(Reader::Scraper, Format::Text),
-            ask(Reader::Scraper, Format::OpenMetrics),
-            ask(Reader::Person, Format::Text),
-            ask(Reader::Scraper, Format::Text),
+            ask(Audience::Scraper, Format::Text),
+            ask(Audience::Scraper, Format::OpenMetrics),
+            ask(Audience::Human, Format::Text),
+            ask(Audience::Scraper, Format::Text),
         ];
-        drop(ask(Reader::Person, Format::OpenMetrics));
+        drop(ask(Audience::Human, Format::OpenMetrics));
         let first = inbox.try_recv().unwrap();
         answer(&mut node, first, &mut inbox, false);
         let bodies = answers.each_mut().map(|answer| answer.try_recv().unwrap());
-        let samples = |pieces: &[Bytes]| {
-            let text = String::from_utf8(pieces.concat()).unwrap();
+        let samples = |chunks: &[Bytes]| {
+            let text = String::from_utf8(chunks.concat()).unwrap();
             let lines = text.lines().filter(|line| !line.starts_with('#'));
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
-        let [text, open_metrics, person, again] = &bodies;
+        let [text, open_metrics, human, again] = &bodies;
         // What a look costs is in it: there was one.
         assert_eq!(samples(text), samples(open_metrics));
-        assert_eq!(samples(text), samples(person));
+        assert_eq!(samples(text), samples(human));
         assert!(samples(text).iter().any(|line| line.contains("collector_duration_seconds")));
-        assert_eq!(text[0].as_ptr(), again[0].as_ptr(), "the same edition is written once");
+        assert_eq!(text[0].as_ptr(), again[0].as_ptr(), "the same variant is written once");
         assert!(open_metrics.concat().ends_with(b"# EOF\n"));
     }
 }

@@ -12,9 +12,9 @@ use crate::lifecycle::OpenShutdown;
 use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{Subject, Who};
 use crate::log::Lines;
-use crate::metrics::edition::{Edition, Round};
-use crate::metrics::node::NodeStats;
+use crate::metrics::agent::AgentStats;
 use crate::metrics::store::{Store, StoreOptions};
+use crate::metrics::variant::{Generation, Variant};
 use crate::reader::{Reader, Reading};
 
 /// The readers.
@@ -93,16 +93,16 @@ impl Publish {
         self.store.set_terminating(now_boot_ns, open);
     }
 
-    pub(super) fn next_round(&mut self) -> Round {
-        self.store.next_round()
+    pub(super) fn next_generation(&mut self) -> Generation {
+        self.store.next_generation()
     }
 
     pub(super) fn encode(
         &mut self,
-        round: Round,
-        stats: &NodeStats,
-        edition: Edition,
+        generation: Generation,
+        stats: &AgentStats,
+        variant: Variant,
     ) -> Vec<Bytes> {
-        self.store.encode(round, stats, edition)
+        self.store.encode(generation, stats, variant)
     }
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::bpf::snapshot::{Figures, Snapshot};
 use crate::cgroup::{
     CgroupId,
-    figures::{self, Covered},
-    files::MemoryStat,
+    files::Parts,
     reader::{Detail, ReadError, Reader, ReaderStats},
+    sample::MemoryStat,
     sample::Sample,
+    snapshot,
     statistics::Elements,
     tree::{Entry, Mode, Tree},
 };
@@ -45,7 +46,7 @@ pub(super) struct Sampler {
     /// The cgroup iterator, where there is one and once there is a root to begin at.
     snapshot: Option<Snapshot>,
     /// What an iterator run has, so that the files need not be read.
-    covered: Covered,
+    covered: Parts,
     /// How `memory.stat` is read from it.
     elements: Elements,
     /// Cgroups whose `memory.stat` the last run did not tell.
@@ -57,10 +58,13 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    /// `covered` and `elements` are what the kernel's types say of an iterator run.
-    pub(super) fn new(max_fds: usize, covered: Covered, elements: Elements) -> Self {
+    /// A sampler of the `wanted` parts. `covered` and `elements` are what the kernel's types say of an
+    /// iterator run.
+    pub(super) fn new(max_fds: usize, wanted: Parts, covered: Parts, elements: Elements) -> Self {
+        // Where nobody wants `memory.stat` there is nothing to learn of it.
+        let elements = if wanted.memory_stat { elements } else { Elements::none() };
         Self {
-            reader: Reader::new(max_fds),
+            reader: Reader::new(max_fds).wanting(wanted),
             snapshot: None,
             covered,
             elements,
@@ -81,8 +85,8 @@ impl Sampler {
     }
 
     /// What comes from an iterator run, and what from files.
-    pub(super) fn covered(&self) -> Covered {
-        if self.has_snapshot() { self.covered } else { Covered::default() }
+    pub(super) fn covered(&self) -> Parts {
+        if self.has_snapshot() { self.covered } else { Parts::NONE }
     }
 
     pub(super) fn runs(&self) -> Runs {
@@ -137,13 +141,15 @@ impl Sampler {
             // A cgroup that the run had no room for, or that is younger, is read from its files.
             let found = figures.of(id);
             let statistics = found.and_then(|found| elements.read(found, page_bytes));
-            let covered = found
-                .map_or_else(Covered::default, |found| covered.with(found, statistics.is_some()));
+            let covered = found.map_or_else(
+                || Parts::NONE,
+                |found| snapshot::parts_of(covered, found, statistics.is_some()),
+            );
             let mut sample = Sample::default();
-            if !covered.all() {
+            if reader.wants_more(covered) {
                 // A removed cgroup has no path any more; its last counters are told.
                 let Some(dir) = tree.path(id) else { continue };
-                if found.is_some() && !covered.statistics && unclear.len() < LEARN_MAX {
+                if found.is_some() && !covered.memory_stat && unclear.len() < LEARN_MAX {
                     unclear.push(id);
                 }
                 let detail = match subject {
@@ -161,7 +167,7 @@ impl Sampler {
                 };
             }
             if let Some(found) = found {
-                figures::fill(&mut sample, found, statistics.as_ref(), covered, page_bytes);
+                snapshot::fill(&mut sample, found, statistics.as_ref(), covered, page_bytes);
             }
             sampled(subject, &sample);
         }
@@ -248,7 +254,7 @@ impl Sampler {
         }
         let read = |&id: &CgroupId| {
             let dir = tree.path(id)?;
-            let before = Reader::read_statistics(&dir)?;
+            let before = Reader::read_memory_stat(&dir)?;
             Some(Compared { id, dir, before })
         };
         cgroups.iter().filter_map(read).collect()
@@ -264,7 +270,7 @@ fn finish_comparing(
 ) {
     let usable = elements.usable();
     for Compared { id, dir, before } in compared {
-        let after = Reader::read_statistics(&dir);
+        let after = Reader::read_memory_stat(&dir);
         if let (Some(figures), Some(after)) = (figures.of(id), after) {
             elements.learn(figures, &before, &after, page_bytes);
         }

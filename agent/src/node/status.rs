@@ -2,9 +2,10 @@
 
 use super::Node;
 use crate::bpf::subjects::SUBJECTS;
+use crate::cgroup::snapshot;
 use crate::clock::Now;
 use crate::kernel::host;
-use crate::metrics::node::{CollectorStats, NodeStats};
+use crate::metrics::agent::{AgentStats, CollectorStats};
 use crate::metrics::process::ProcessStats;
 
 impl Node {
@@ -23,9 +24,9 @@ impl Node {
             fact("containers", self.registry.shown_containers().to_string()),
             fact("without a name yet", self.registry.waiting().count().to_string()),
         ];
-        for (figures, by_run) in self.sampler.covered().sources() {
+        for (values, by_run) in snapshot::describe(self.sampler.covered()) {
             let source = if by_run { "one run of the cgroup iterator" } else { "its files" };
-            facts.push(fact(figures, source.into()));
+            facts.push(fact(values, source.into()));
         }
         match self.tracking.kernel() {
             None => facts.push(fact("kernel events", "none; see podvitals check".into())),
@@ -44,13 +45,13 @@ impl Node {
         facts
     }
 
-    pub(super) fn stats(&self) -> NodeStats {
+    pub(super) fn stats(&self) -> AgentStats {
         let runs = self.sampler.runs();
-        let mut stats = NodeStats {
+        let mut stats = AgentStats {
             version: env!("CARGO_PKG_VERSION"),
             cgroups_tracked: Some(self.tracking.tree().len() as u64),
             cgroups_unresolved: self.tracking.unresolved() + self.registry.waiting().count() as u64,
-            cgroup_files_read: self.sampler.reader_stats().reads,
+            cgroup_reader: self.sampler.reader_stats(),
             collectors: vec![
                 CollectorStats {
                     name: "cgroup_files",
@@ -58,16 +59,20 @@ impl Node {
                     success: runs.files.is_none_or(|(_, success)| success),
                 },
                 CollectorStats {
-                    name: "cgroup_snapshot",
+                    name: "cgroup_iterator",
                     duration_ns: runs.snapshot,
                     success: self.sampler.has_snapshot(),
                 },
             ],
             pod_metadata_age_ns: self.pod_metadata_age_ns(),
             pods_dropped: self.pods.dropped(),
+            events_dropped: vec![
+                ("unmatched", self.lifecycle.unmatched()),
+                ("waiting_full", self.registry.facts_dropped()),
+            ],
             events_unseen: vec![("oom_kill", self.tracking.unseen_oom_kills())],
             process: ProcessStats::read(),
-            ..NodeStats::default()
+            ..AgentStats::default()
         };
         if let Some((_, last_contact)) = &self.options.pods {
             let failing = self.pods.failing(last_contact.last_boot_ns());

@@ -16,8 +16,8 @@ use crate::kube::event::LastContact;
 use crate::kube::event::{PodEvent, PodEventKind};
 use crate::lifecycle::fact::{Deletion, Fact, FactKind, PreStopRun, Restart};
 use crate::lifecycle::subject::{Birth, Subject, Who};
-use crate::metrics::edition::{Edition, Format, Reader as Asker};
 use crate::metrics::store::StoreOptions;
+use crate::metrics::variant::{Audience, Format, Variant};
 use crate::reader::Reader;
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -224,9 +224,9 @@ impl World {
     /// The lines of a family, without its prefix.
     fn shown(&mut self, family: &str) -> Vec<String> {
         let collection = self.node.collect(NOW);
-        let edition = Edition { reader: Asker::Person, format: Format::Text };
-        let pieces = self.node.expose(&collection, edition);
-        let text = String::from_utf8(pieces.concat()).unwrap();
+        let variant = Variant { audience: Audience::Human, format: Format::Text };
+        let chunks = self.node.expose(&collection, variant);
+        let text = String::from_utf8(chunks.concat()).unwrap();
         let name = format!("podvitals_{family}");
         let of_family = |line: &&str| line.split(['{', ' ']).next() == Some(&name);
         text.lines().filter(of_family).map(str::to_owned).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use agent::metrics::catalog::Scope;
+use agent::metrics::family::Scope;
 use anyhow::Result;
 use testbed::scrape::Scrape;
 

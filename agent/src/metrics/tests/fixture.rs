@@ -1,26 +1,33 @@
 //! Facts and samples as data, and an exposition made of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use testbed::exposition::{self, Exposition, Family};
 
 use crate::cgroup::CgroupId;
+use crate::cgroup::path::Origin;
+use crate::cgroup::reader::{ReadErrors, ReaderStats};
 use crate::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample};
 use crate::clock::WallOffset;
 use crate::event::{ExitStatus, TaskKey};
 use crate::kube::identity::Identity;
-use crate::lifecycle::fact::{Cause, EndSource, Fact, FactKind, Sender, Started, Termination};
-use crate::metrics::edition::{Edition, Format, Reader};
-use crate::metrics::node::{CollectorStats, NodeStats};
+use crate::lifecycle::fact::{
+    Cause, Death, EndSource, Fact, FactKind, FatalSignal, Outcome, Sender, Started, Termination,
+};
+use crate::lifecycle::subject::{Birth, PodWho, Subject, Who};
+use crate::metrics::agent::{AgentStats, CollectorStats};
 use crate::metrics::process::ProcessStats;
 use crate::metrics::store::{Store, StoreOptions};
+use crate::metrics::variant::{Audience, Format, Variant};
+use crate::reader::{Reader, Reading};
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const WALL: WallOffset = WallOffset { unix_less_boot_ns: 1_700_000_000_000_000_000 };
 
 pub(super) fn store() -> Store {
-    Store::new(StoreOptions { linger: Duration::from_secs(300), ..StoreOptions::default() })
+    Store::new(StoreOptions { retention: Duration::from_secs(300), ..StoreOptions::default() })
 }
 
 pub(super) fn identity(pod: &str, container: &str) -> Identity {
@@ -85,45 +92,105 @@ pub(super) fn poor_sample(usage_us: u64) -> Sample {
     Sample { cpu: Cpu { usage_us: Some(usage_us), ..Cpu::default() }, ..Sample::default() }
 }
 
-pub(super) fn fact(container: u64, time_boot_ns: u64, kind: FactKind) -> Fact {
-    Fact { container: CgroupId(container), time_boot_ns, kind }
-}
-
 pub(super) fn started() -> FactKind {
     let init = TaskKey { tgid: 1, start_boot_ns: 1 };
-    FactKind::Started(Started { init, existing: false, is_pause: false })
+    FactKind::Started(Started { init, before_agent: false, is_pause: false })
 }
 
-pub(super) fn exited(code: u8) -> Termination {
+pub(super) fn exited(end_boot_ns: u64, code: u8) -> Termination {
     Termination {
         cause: if code == 0 { Cause::Completed } else { Cause::Error },
         status: Some(ExitStatus::Code(code)),
-        shutdown_ns: None,
-        killed: false,
+        stop_boot_ns: None,
+        end_boot_ns,
+        outcome: Outcome::Exited,
         fatal: None,
-        end_source: EndSource::ParentTold,
+        end_source: EndSource::ParentNotified,
         init_cpu_ns: None,
     }
 }
 
-pub(super) fn killed_after(shutdown_ns: u64) -> Termination {
+pub(super) fn killed_after(end_boot_ns: u64, shutdown_ns: u64) -> Termination {
     Termination {
         cause: Cause::KilledAfterGrace,
         status: Some(ExitStatus::Signal { signal: 9, core: false }),
-        shutdown_ns: Some(shutdown_ns),
-        killed: true,
-        fatal: Some((9, Sender::Runtime)),
-        ..exited(0)
+        stop_boot_ns: Some(end_boot_ns - shutdown_ns),
+        outcome: Outcome::Killed,
+        fatal: Some(FatalSignal { signal: 9, sender: Sender::Runtime }),
+        ..exited(end_boot_ns, 0)
     }
 }
 
-pub(super) fn node_stats() -> NodeStats {
-    NodeStats {
+/// What the owner tells the store, in the words of a test.
+pub(super) trait Tell {
+    fn appear(&mut self, cgroup: CgroupId, identity: &Identity, since_boot_ns: u64);
+    fn tell(&mut self, cgroup: CgroupId, time_boot_ns: u64, kind: FactKind);
+    fn read(&mut self, cgroup: CgroupId, sample: &Sample);
+    fn read_last(&mut self, cgroup: CgroupId, sample: &Sample);
+    fn read_pod(&mut self, cgroup: CgroupId, namespace: &str, pod: &str, sample: &Sample);
+    fn remove(&mut self, cgroup: CgroupId, now_boot_ns: u64);
+    fn remove_pod(&mut self, cgroup: CgroupId, now_boot_ns: u64);
+
+    /// A death of which the kernel alone tells.
+    fn die(&mut self, cgroup: CgroupId, end: Termination) {
+        self.tell(cgroup, end.end_boot_ns, FactKind::Explained(Death::kernel_only(end)));
+    }
+}
+
+fn who(cgroup: CgroupId, identity: Identity, since_boot_ns: u64) -> Arc<Who> {
+    let birth = Birth::Seen { boot_ns: since_boot_ns };
+    let origin = Origin::Unit(String::new(), String::new());
+    Arc::new(Who { cgroup, pod_cgroup: None, origin, identity, birth })
+}
+
+/// The store goes by the cgroup, once a container is shown.
+fn subject(cgroup: CgroupId) -> Subject {
+    Subject::Container(who(cgroup, identity("", ""), 0))
+}
+
+fn pod_subject(cgroup: CgroupId, namespace: &str, pod: &str) -> Subject {
+    let (namespace, pod) = (namespace.into(), pod.into());
+    Subject::Pod(Arc::new(PodWho { cgroup, namespace, pod, uid: "uid".into() }))
+}
+
+impl Tell for Store {
+    fn appear(&mut self, cgroup: CgroupId, identity: &Identity, since_boot_ns: u64) {
+        self.shown(&who(cgroup, identity.clone(), since_boot_ns));
+    }
+
+    fn tell(&mut self, cgroup: CgroupId, time_boot_ns: u64, kind: FactKind) {
+        self.fact(&subject(cgroup), &Fact { time_boot_ns, kind }, WALL);
+    }
+
+    fn read(&mut self, cgroup: CgroupId, sample: &Sample) {
+        self.sample(&subject(cgroup), sample, Reading::Current);
+    }
+
+    fn read_last(&mut self, cgroup: CgroupId, sample: &Sample) {
+        self.sample(&subject(cgroup), sample, Reading::Last);
+    }
+
+    fn read_pod(&mut self, cgroup: CgroupId, namespace: &str, pod: &str, sample: &Sample) {
+        self.sample(&pod_subject(cgroup, namespace, pod), sample, Reading::Current);
+    }
+
+    fn remove(&mut self, cgroup: CgroupId, now_boot_ns: u64) {
+        self.gone(&subject(cgroup), now_boot_ns);
+    }
+
+    fn remove_pod(&mut self, cgroup: CgroupId, now_boot_ns: u64) {
+        self.gone(&pod_subject(cgroup, "", ""), now_boot_ns);
+    }
+}
+
+pub(super) fn agent_stats() -> AgentStats {
+    AgentStats {
         version: "0.1.0",
         programs: vec![("signal_generate", true), ("mark_victim", false)],
         events_received: [10, 2, 3, 2, 1, 4, 2, 0],
         events_lost: vec![("ring_full", 0), ("tracked_full", 0)],
         events_rejected: vec![("short", 0), ("unknown_kind", 0)],
+        events_dropped: vec![("unmatched", 5), ("waiting_full", 0)],
         events_unseen: vec![("oom", 0), ("restart", 1)],
         collectors: vec![
             CollectorStats { name: "cgroup", duration_ns: Some(1_234_000), success: true },
@@ -131,7 +198,12 @@ pub(super) fn node_stats() -> NodeStats {
         ],
         cgroups_tracked: Some(42),
         cgroups_unresolved: 0,
-        cgroup_files_read: 17,
+        cgroup_reader: ReaderStats {
+            open_fds: 3,
+            reads: 17,
+            read_errors: ReadErrors { vanished: 2, malformed: 1, ..ReadErrors::default() },
+            evictions: 4,
+        },
         pod_metadata_age_ns: Some(1_500_000_000),
         pods_dropped: 0,
         process: ProcessStats {
@@ -145,15 +217,15 @@ pub(super) fn node_stats() -> NodeStats {
     }
 }
 
-pub(super) fn text(pieces: &[Bytes]) -> String {
-    String::from_utf8(pieces.concat()).unwrap()
+pub(super) fn text(chunks: &[Bytes]) -> String {
+    String::from_utf8(chunks.concat()).unwrap()
 }
 
-/// The next look of a scraper, in several formats.
+/// The next collection for a scraper, in several formats.
 pub(super) fn encode_as<const N: usize>(store: &mut Store, formats: [Format; N]) -> [String; N] {
-    let round = store.next_round();
-    let edition = |format| Edition { reader: Reader::Scraper, format };
-    formats.map(|format| text(&store.encode(round, &node_stats(), edition(format))))
+    let generation = store.next_generation();
+    let variant = |format| Variant { audience: Audience::Scraper, format };
+    formats.map(|format| text(&store.encode(generation, &agent_stats(), variant(format))))
 }
 
 pub(super) fn encode(store: &mut Store) -> String {

@@ -10,24 +10,20 @@ use proptest::prelude::*;
 use testbed::exposition::{self, Labels, Sample};
 
 use super::fixture::{parse, text};
-use crate::metrics::catalog::{Family, Scope, Type, Unit};
-use crate::metrics::edition::{Edition, Format, Reader, Round};
 use crate::metrics::expose::{Block, Exposition, NONE, Value};
+use crate::metrics::family::{Family, Scope};
 use crate::metrics::histogram::{Bound, Histogram};
+use crate::metrics::variant::{Audience, Format, Generation, Variant};
 
-const fn family(name: &'static str, kind: Type, unit: Unit) -> Family {
-    let help = "a \\ and\na \"line";
-    Family { name, kind, unit, scope: Scope::Process, labels: &[], series_max: 1, help }
-}
-
-static GAUGE: Family = family("test_gauge", Type::Gauge, Unit::None);
-static COUNTER: Family = family("test_total", Type::Counter, Unit::None);
-static HISTOGRAM: Family = family("test_seconds", Type::Histogram, Unit::Seconds);
-static BOUNDS: [Bound; 2] =
+const HELP: &str = "a \\ and\na \"line";
+static GAUGE: Family = Family::gauge("test_gauge", Scope::Process, HELP);
+static COUNTER: Family = Family::counter("test_total", Scope::Process, HELP);
+static HISTOGRAM: Family = Family::histogram("test_seconds", Scope::Process, BOUNDS.len(), HELP);
+const BOUNDS: [Bound; 2] =
     [Bound { ns: 100_000_000, le: "0.1" }, Bound { ns: 30_000_000_000, le: "30.0" }];
 
 fn exposition(format: Format) -> Exposition {
-    Exposition::new(Edition { reader: Reader::Person, format }, Round::FIRST)
+    Exposition::new(Variant { audience: Audience::Human, format }, Generation::FIRST)
 }
 
 fn one(labels: &[(&str, &str)], value: Value) -> String {

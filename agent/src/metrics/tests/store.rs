@@ -1,19 +1,22 @@
-//! What is shown when: restarts, overlaps, lingering, first zeros, limits.
+//! What is shown when: restarts, overlaps, retention, first zeros, limits.
 
 use std::time::Duration;
 
 use super::fixture::{
-    SECOND, Shown, WALL, encode, exited, fact, full_sample, identity, killed_after, poor_sample,
+    SECOND, Shown, Tell as _, encode, exited, full_sample, identity, killed_after, poor_sample,
     scrape, started, store,
 };
 use crate::cgroup::CgroupId;
 use crate::cgroup::sample::Sample;
 use crate::kube::identity::Identity;
+use crate::lifecycle::OpenShutdown;
 use crate::lifecycle::fact::{
-    Cause, FactKind, OomFact, OomScope, OomVictim, Sender, StopSignal, Termination,
+    Cause, FactKind, FatalSignal, OomFact, OomScope, OomVictim, Restart, Sender, StopSignal,
+    Termination,
 };
-use crate::metrics::catalog::Scope;
-use crate::metrics::shutdown::OpenShutdown;
+use crate::metrics::catalog;
+use crate::metrics::collector::Collectors;
+use crate::metrics::family::Scope;
 use crate::metrics::store::{Store, StoreOptions};
 
 const A: CgroupId = CgroupId(1);
@@ -38,7 +41,7 @@ fn what_the_kernel_does_not_say_is_no_series() {
     let mut store = one();
     let shown = scrape(&mut store);
     assert_eq!(shown.get(CPU, &[]), NOTHING);
-    store.sample(A, poor_sample(1500));
+    store.read(A, &poor_sample(1500));
     let shown = scrape(&mut store);
     assert_eq!(shown.get(CPU, &[]), [0.0015]);
     let others = ["container_cpu_limit_cores", "container_memory_usage_bytes", "container_tasks"];
@@ -52,37 +55,37 @@ fn a_limit_with_a_period_of_zero_is_none() {
     let mut store = one();
     let mut sample = full_sample();
     sample.cpu.period_us = Some(0);
-    store.sample(A, sample);
+    store.read(A, &sample);
     assert_eq!(scrape(&mut store).get("container_cpu_limit_cores", &[]), NOTHING);
 }
 
 #[test]
 fn counters_go_on_over_restarts() {
     let mut store = one();
-    store.sample(A, poor_sample(1_000_000));
-    store.last_sample(A, &poor_sample(1_250_000));
-    store.gone(A, 10 * SECOND);
+    store.read(A, &poor_sample(1_000_000));
+    store.read_last(A, &poor_sample(1_250_000));
+    store.remove(A, 10 * SECOND);
     assert_eq!(scrape(&mut store).get(CPU, &[]), [1.25]);
     store.appear(B, &identity("web-1", "web"), 11 * SECOND);
     assert_eq!(scrape(&mut store).get(CPU, &[]), [1.25]);
-    store.sample(B, poor_sample(500_000));
+    store.read(B, &poor_sample(500_000));
     assert_eq!(scrape(&mut store).get(CPU, &[]), [1.75]);
     // Later than the removal, and still counted; the first is added to the base afterwards.
-    store.last_sample(A, &poor_sample(1_500_000));
+    store.read_last(A, &poor_sample(1_500_000));
     assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0]);
     store.expire(80 * SECOND);
     assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0]);
-    store.last_sample(A, &poor_sample(9_000_000));
+    store.read_last(A, &poor_sample(9_000_000));
     assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0], "too late");
 }
 
 #[test]
 fn a_counter_never_falls() {
     let mut store = one();
-    store.sample(A, poor_sample(2_000_000));
-    store.sample(A, poor_sample(1_000_000));
+    store.read(A, &poor_sample(2_000_000));
+    store.read(A, &poor_sample(1_000_000));
     assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0]);
-    store.sample(A, Sample::default());
+    store.read(A, &Sample::default());
     assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0]);
 }
 
@@ -90,16 +93,16 @@ fn a_counter_never_falls() {
 fn one_info_and_the_gauges_of_the_newest() {
     let mut store = one();
     let next = Identity { container_id: "new".into(), ..identity("web-1", "web") };
-    store.sample(A, full_sample());
-    store.fact(&fact(1, 5 * SECOND, started()), WALL);
+    store.read(A, &full_sample());
+    store.tell(CgroupId(1), 5 * SECOND, started());
     store.appear(B, &next, 20 * SECOND);
     let shown = scrape(&mut store);
     assert_eq!(info_ids(&shown), ["new"]);
     assert_eq!(shown.get("container_tasks", &[]), NOTHING, "the newest has no sample yet");
     assert_eq!(shown.get("container_start_time_seconds", &[]), NOTHING);
     assert_eq!(shown.get(CPU, &[]), [12.345678]);
-    store.sample(B, full_sample());
-    store.gone(A, 21 * SECOND);
+    store.read(B, &full_sample());
+    store.remove(A, 21 * SECOND);
     let shown = scrape(&mut store);
     assert_eq!(info_ids(&shown), ["new"]);
     assert_eq!(shown.get("container_tasks", &[]), [12.0]);
@@ -125,12 +128,12 @@ fn a_container_keeps_its_identity() {
 }
 
 #[test]
-fn gauges_vanish_and_the_rest_lingers() {
+fn gauges_vanish_and_the_rest_is_retained() {
     let mut store = one();
-    store.sample(A, full_sample());
-    store.fact(&fact(1, 2 * SECOND, started()), WALL);
-    store.fact(&fact(1, 9 * SECOND, FactKind::Terminated(exited(0))), WALL);
-    store.gone(A, 10 * SECOND);
+    store.read(A, &full_sample());
+    store.tell(CgroupId(1), 2 * SECOND, started());
+    store.die(CgroupId(1), exited(9 * SECOND, 0));
+    store.remove(A, 10 * SECOND);
     for now in [10, 100, 309] {
         store.expire(now * SECOND);
         let shown = scrape(&mut store);
@@ -152,13 +155,14 @@ fn gauges_vanish_and_the_rest_lingers() {
 }
 
 #[test]
-fn a_short_linger_does_not_mix_up_keys() {
-    let mut store = Store::new(StoreOptions { linger: Duration::ZERO, ..StoreOptions::default() });
+fn a_short_retention_does_not_mix_up_keys() {
+    let mut store =
+        Store::new(StoreOptions { retention: Duration::ZERO, ..StoreOptions::default() });
     store.appear(A, &identity("web-1", "web"), SECOND);
-    store.gone(A, 2 * SECOND);
+    store.remove(A, 2 * SECOND);
     store.expire(3 * SECOND);
     store.appear(B, &identity("web-2", "web"), 4 * SECOND);
-    store.sample(A, poor_sample(7_000_000));
+    store.read(A, &poor_sample(7_000_000));
     store.expire(90 * SECOND);
     let shown = scrape(&mut store);
     assert_eq!(shown.get("container_info", &[("pod", "web-1")]), NOTHING);
@@ -175,21 +179,24 @@ fn events_are_at_zero_before_they_happen() {
     assert_eq!(shown.get("node_oom_events_total", &[]), [0.0; 3]);
     assert_eq!(shown.get("container_restarts_total", &[]), [0.0]);
     assert_eq!(shown.get("shutdown_duration_seconds_count", &[]), [0.0; 2]);
-    assert_eq!(shown.get("restart_outage_seconds_count", &[]), [0.0]);
+    assert_eq!(shown.get("restart_downtime_seconds_count", &[]), [0.0]);
     let ignored = [("signal", "SIGTERM"), ("sender", "runtime")];
     assert_eq!(shown.get("stop_signal_ignored_total", &ignored), [0.0]);
     assert_eq!(shown.get("fatal_signals_total", &[]), NOTHING);
 }
 
 #[test]
-fn what_is_born_by_its_first_event_is_at_zero_for_one_scrape() {
+fn what_is_made_by_its_first_event_is_at_zero_for_one_scrape() {
     let mut store = one();
     encode(&mut store);
-    let crash =
-        Termination { cause: Cause::Signal, fatal: Some((11, Sender::Kernel)), ..exited(0) };
-    store.fact(&fact(1, 5 * SECOND, FactKind::Terminated(crash)), WALL);
+    let crash = Termination {
+        cause: Cause::Signal,
+        fatal: Some(FatalSignal { signal: 11, sender: Sender::Kernel }),
+        ..exited(5 * SECOND, 0)
+    };
+    store.die(CgroupId(1), crash);
     let unknown = OomFact { scope: None, victim: OomVictim::Child, killed: 1 };
-    store.fact(&fact(1, 5 * SECOND, FactKind::Oom(unknown)), WALL);
+    store.tell(CgroupId(1), 5 * SECOND, FactKind::Oom(unknown));
     let segv = [("signal", "SIGSEGV"), ("sender", "kernel")];
     for expected in [0.0, 1.0, 1.0] {
         let shown = scrape(&mut store);
@@ -203,8 +210,8 @@ fn what_is_born_by_its_first_event_is_at_zero_for_one_scrape() {
 #[test]
 fn a_life_between_two_scrapes_is_seen_as_an_increase() {
     let mut store = one();
-    store.fact(&fact(1, 2 * SECOND, FactKind::Terminated(killed_after(SECOND / 2))), WALL);
-    store.gone(A, 3 * SECOND);
+    store.die(CgroupId(1), killed_after(2 * SECOND, SECOND / 2));
+    store.remove(A, 3 * SECOND);
     let cause = [("cause", "killed_after_grace")];
     let shown = scrape(&mut store);
     assert_eq!(shown.get("terminations_total", &cause), [0.0]);
@@ -223,10 +230,10 @@ fn a_life_between_two_scrapes_is_seen_as_an_increase() {
 fn facts_may_follow_the_removal() {
     let mut store = one();
     encode(&mut store);
-    store.gone(A, 10 * SECOND);
+    store.remove(A, 10 * SECOND);
     store.expire(69 * SECOND);
-    let cpu = Termination { init_cpu_ns: Some(2_500_000), ..exited(1) };
-    store.fact(&fact(1, 10 * SECOND, FactKind::Terminated(cpu)), WALL);
+    let cpu = Termination { init_cpu_ns: Some(2_500_000), ..exited(10 * SECOND, 1) };
+    store.die(CgroupId(1), cpu);
     let shown = scrape(&mut store);
     assert_eq!(shown.get("terminations_total", &[("cause", "error")]), [1.0]);
     assert_eq!(shown.get(CPU, &[]), [0.0025], "init's own CPU time when nothing else came");
@@ -236,8 +243,8 @@ fn facts_may_follow_the_removal() {
 fn the_last_termination_is_the_last() {
     let mut store = one();
     store.appear(B, &identity("web-1", "web"), 20 * SECOND);
-    store.fact(&fact(2, 30 * SECOND, FactKind::Terminated(killed_after(SECOND))), WALL);
-    store.fact(&fact(1, 19 * SECOND, FactKind::Terminated(exited(0))), WALL);
+    store.die(CgroupId(2), killed_after(30 * SECOND, SECOND));
+    store.die(CgroupId(1), exited(19 * SECOND, 0));
     let shown = scrape(&mut store);
     let name = "container_last_termination_info";
     assert_eq!(shown.get(name, &[]).len(), 1);
@@ -256,56 +263,58 @@ fn only_an_ignored_stop_signal_counts() {
     let mut store = one();
     encode(&mut store);
     let stop = StopSignal { signal: 15, sender: Sender::Runtime, ignored: false };
-    store.fact(&fact(1, 3 * SECOND, FactKind::StopSignal(stop)), WALL);
+    store.tell(CgroupId(1), 3 * SECOND, FactKind::StopSignal(stop));
     assert_eq!(scrape(&mut store).get("stop_signal_ignored_total", &[]), [0.0]);
     let stop = StopSignal { ignored: true, ..stop };
-    store.fact(&fact(1, 3 * SECOND, FactKind::StopSignal(stop)), WALL);
+    store.tell(CgroupId(1), 3 * SECOND, FactKind::StopSignal(stop));
     assert_eq!(scrape(&mut store).get("stop_signal_ignored_total", &[]), [1.0]);
 }
 
 #[test]
-fn restarts_and_outages() {
+fn restarts_and_downtime() {
     let mut store = one();
     encode(&mut store);
-    store.restarted(A, Some(2 * SECOND));
-    store.restarted(A, None);
+    let restart = Restart { ended_boot_ns: Some(SECOND), started_boot_ns: 3 * SECOND };
+    store.tell(A, 3 * SECOND, FactKind::Restarted(restart));
+    let unseen = Restart { ended_boot_ns: None, started_boot_ns: 9 * SECOND };
+    store.tell(A, 9 * SECOND, FactKind::Restarted(unseen));
     let shown = scrape(&mut store);
     assert_eq!(shown.get("container_restarts_total", &[]), [2.0]);
-    assert_eq!(shown.get("container_last_restart_outage_seconds", &[]), [2.0]);
-    assert_eq!(shown.get("restart_outage_seconds_count", &[]), [1.0]);
+    assert_eq!(shown.get("container_last_restart_downtime_seconds", &[]), [2.0]);
+    assert_eq!(shown.get("restart_downtime_seconds_count", &[]), [1.0]);
 }
 
 #[test]
 fn a_shutdown_is_open_until_it_is_not() {
     let mut store = one();
-    let open = OpenShutdown { container: A, open_ns: 31 * SECOND, killed: false };
-    let unknown = OpenShutdown { container: B, ..open };
-    store.set_open_shutdowns([open, unknown]);
-    let name = "container_shutdown_open_seconds";
+    let now = 40 * SECOND;
+    let open = OpenShutdown { since_boot_ns: 9 * SECOND, killed: false };
+    store.set_terminating(now, [(A, open), (B, open)]);
+    let name = "container_terminating_seconds";
     assert_eq!(scrape(&mut store).get(name, &[("killed", "false")]), [31.0]);
     // The old one is still stopping while the new one runs.
     store.appear(B, &identity("web-1", "web"), 50 * SECOND);
-    store.set_open_shutdowns([OpenShutdown { killed: true, ..open }]);
+    store.set_terminating(now, [(A, OpenShutdown { killed: true, ..open })]);
     assert_eq!(scrape(&mut store).get(name, &[("killed", "true")]), [31.0]);
-    store.fact(&fact(1, 60 * SECOND, FactKind::Terminated(killed_after(SECOND))), WALL);
+    store.die(CgroupId(1), killed_after(60 * SECOND, SECOND));
     assert_eq!(scrape(&mut store).get(name, &[]), NOTHING);
-    store.set_open_shutdowns([open]);
-    store.set_open_shutdowns([]);
+    store.set_terminating(now, [(A, open)]);
+    store.set_terminating(now, []);
     assert_eq!(scrape(&mut store).get(name, &[]), NOTHING);
 }
 
 #[test]
 fn pods_come_and_go() {
     let mut store = store();
-    store.pod_sample(A, "shop", "db-0", full_sample());
+    store.read_pod(A, "shop", "db-0", &full_sample());
     let name = "pod_memory_events_total";
     assert_eq!(scrape(&mut store).get(name, &[("event", "oom_kill")]), [2.0]);
-    store.pod_gone(A, 10 * SECOND);
-    store.pod_sample(B, "shop", "db-0", full_sample());
+    store.remove_pod(A, 10 * SECOND);
+    store.read_pod(B, "shop", "db-0", &full_sample());
     let shown = scrape(&mut store);
     assert_eq!(shown.get(name, &[("event", "oom_kill")]), [4.0]);
     assert_eq!(shown.get("pod_cpu_limit_cores", &[]), [0.5]);
-    store.pod_gone(B, 20 * SECOND);
+    store.remove_pod(B, 20 * SECOND);
     store.expire(90 * SECOND);
     let shown = scrape(&mut store);
     assert_eq!(shown.get(name, &[("event", "oom_kill")]), [4.0]);
@@ -322,27 +331,28 @@ fn beyond_the_limit_nothing_is_made_and_all_is_counted() {
         let id = CgroupId(container);
         for _ in 0..3 {
             store.appear(id, &identity(&format!("web-{container}"), "web"), SECOND);
-            store.pod_sample(CgroupId(1000 + container), "shop", "x", full_sample());
+            store.read_pod(CgroupId(1000 + container), "shop", "x", &full_sample());
         }
-        store.sample(id, full_sample());
+        store.read(id, &full_sample());
         let oom = OomFact { scope: Some(OomScope::Node), victim: OomVictim::Init, killed: 1 };
-        store.fact(&fact(container, 3 * SECOND, FactKind::Oom(oom)), WALL);
+        store.tell(CgroupId(container), 3 * SECOND, FactKind::Oom(oom));
     }
     encode(&mut store);
     let shown = scrape(&mut store);
     let kept = shown.get("container_info", &[]).len();
     assert!((2..100).contains(&kept));
-    let dropped = (100 - kept) as f64 * f64::from(Scope::Container.series_max());
+    let dropped =
+        (100 - kept) as f64 * f64::from(catalog::series_max(Scope::Container, Collectors::ALL));
     assert_eq!(shown.get("series_dropped_total", &[]), [dropped]);
     assert_eq!(shown.get("node_oom_events_total", &[("scope", "node")]), [100.0]);
-    let of_node = crate::metrics::catalog::families()
+    let of_node = catalog::families()
         .filter(|family| family.scope.labels().is_empty())
         .map(|family| u64::from(family.series_max))
         .sum::<u64>();
     assert!(store.series() <= max_series as u64 + of_node);
     // A container that is refused finds room later.
     for container in 0..90 {
-        store.gone(CgroupId(container), 10 * SECOND);
+        store.remove(CgroupId(container), 10 * SECOND);
     }
     store.expire(100 * SECOND);
     store.expire(400 * SECOND);
@@ -355,11 +365,11 @@ fn a_crash_loop_does_not_pile_up() {
     let mut store = store();
     for container in 0..1000 {
         store.appear(CgroupId(container), &identity("web-1", "web"), SECOND + container);
-        store.sample(CgroupId(container), poor_sample(1000));
-        store.gone(CgroupId(container), SECOND + container);
+        store.read(CgroupId(container), &poor_sample(1000));
+        store.remove(CgroupId(container), SECOND + container);
     }
     assert_eq!(scrape(&mut store).get(CPU, &[]), [1.0]);
-    store.fact(&fact(0, SECOND, FactKind::Terminated(exited(0))), WALL);
+    store.die(CgroupId(0), exited(SECOND, 0));
     assert_eq!(scrape(&mut store).get("terminations_total", &[]), [0.0; 6]);
     store.expire(2000 * SECOND);
     store.expire(9000 * SECOND);

@@ -1,0 +1,310 @@
+//! The agent about itself: programs, events, sources, cgroups and series. Always on.
+
+use super::expose::{Exposition, NONE, StateFamily, Value};
+use super::family::{Family, Need, Scope};
+use super::process::ProcessStats;
+use crate::cgroup::reader::ReaderStats;
+use crate::event::EventKind;
+
+/// State of the owner at a scrape. Counters are totals since the agent's start. Lists name all that
+/// can be counted from the start on, with 0, so that the first event is seen.
+#[derive(Clone, Debug, Default)]
+pub struct AgentStats {
+    /// Version of the agent.
+    pub version: &'static str,
+    /// Programs, and whether each is attached.
+    pub programs: Vec<(&'static str, bool)>,
+    /// Events by [`EventKind::index`].
+    pub events_received: [u64; EventKind::NAMES.len()],
+    /// Events lost between the kernel and the agent, by reason.
+    pub events_lost: Vec<(&'static str, u64)>,
+    /// Records that could not be decoded, by reason.
+    pub events_rejected: Vec<(&'static str, u64)>,
+    /// Events and facts that were received and dropped, by reason.
+    pub events_dropped: Vec<(&'static str, u64)>,
+    /// Events that happened while the agent was away, by kind.
+    pub events_unseen: Vec<(&'static str, u64)>,
+    /// Last run of each collector.
+    pub collectors: Vec<CollectorStats>,
+    /// Cgroups whose events are watched; `None` if it could not be read.
+    pub cgroups_tracked: Option<u64>,
+    /// Containers that wait for their name or are shown without one.
+    pub cgroups_unresolved: u64,
+    /// Reader of cgroup files.
+    pub cgroup_reader: ReaderStats,
+    /// Time since the last contact with the Pod source; `None` without one, or before the first.
+    pub pod_metadata_age_ns: Option<u64>,
+    /// Pods that found no room, or were forgotten early.
+    pub pods_dropped: u64,
+    /// The agent's own process.
+    pub process: ProcessStats,
+}
+
+/// Last run of a collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CollectorStats {
+    /// Name.
+    pub name: &'static str,
+    /// Duration; `None` if it never ran.
+    pub duration_ns: Option<u64>,
+    /// Whether it could do its work. "There is nothing here" is a success.
+    pub success: bool,
+}
+
+/// State of the agent's families: what the owner and the store tell of themselves.
+#[derive(Debug, Default)]
+pub struct Agent {
+    /// The owner's state at this scrape.
+    pub stats: AgentStats,
+    /// Series that found no room.
+    pub series_dropped: u64,
+    /// Facts about containers that are no longer exported.
+    pub facts_forgotten: u64,
+}
+
+fn count(count: u64, to: &mut Exposition) {
+    to.sample(b"", &NONE, Value::Count(count));
+}
+
+fn counts(name: &str, counts: &[(&'static str, u64)], to: &mut Exposition) {
+    for (value, count) in counts {
+        to.sample(b"", &[(name, *value)].as_slice(), Value::Count(*count));
+    }
+}
+
+/// Version.
+pub static BUILD_INFO: StateFamily<Agent> = StateFamily {
+    family: Family::gauge(
+        "build_info",
+        Scope::Node,
+        "Information about the agent's build; always 1.",
+    )
+    .labels(&["version"], 1),
+    write: |_, agent, to| {
+        let labels = [("version", agent.stats.version)];
+        to.sample(b"", &labels.as_slice(), Value::Count(1));
+    },
+};
+
+/// Programs.
+pub static PROGRAM_ATTACHED: StateFamily<Agent> = StateFamily {
+    family: Family::gauge(
+        "program_attached",
+        Scope::Node,
+        "Whether the BPF program is attached (1), or was refused by this kernel or its \
+         configuration (0).",
+    )
+    .labels(&["program"], 16),
+    write: |_, agent, to| {
+        for (program, attached) in &agent.stats.programs {
+            let labels = [("program", *program)];
+            to.sample(b"", &labels.as_slice(), Value::Count((*attached).into()));
+        }
+    },
+};
+
+/// Received events.
+pub static EVENTS_RECEIVED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "events_received_total",
+        Scope::Node,
+        "Events received from the kernel.",
+    )
+    .labels(&["kind"], EventKind::NAMES.len()),
+    write: |_, agent, to| {
+        for (kind, count) in EventKind::NAMES.iter().zip(agent.stats.events_received) {
+            to.sample(b"", &[("kind", *kind)].as_slice(), Value::Count(count));
+        }
+    },
+};
+
+/// Lost events.
+pub static EVENTS_LOST: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "events_lost_total",
+        Scope::Node,
+        "Events lost between the kernel and the agent.",
+    )
+    .labels(&["reason"], 4),
+    write: |_, agent, to| counts("reason", &agent.stats.events_lost, to),
+};
+
+/// Rejected records.
+pub static EVENTS_REJECTED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "events_rejected_total",
+        Scope::Node,
+        "Event records that could not be decoded.",
+    )
+    .labels(&["reason"], 4),
+    write: |_, agent, to| counts("reason", &agent.stats.events_rejected, to),
+};
+
+/// Dropped events.
+pub static EVENTS_DROPPED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "events_dropped_total",
+        Scope::Node,
+        "Events received and then dropped. unmatched: of no known container; waiting_full: of a \
+         container that waits for its name and can keep no more; forgotten: of a container that is \
+         no longer exported.",
+    )
+    .labels(&["reason"], 4),
+    write: |_, agent, to| {
+        counts("reason", &agent.stats.events_dropped, to);
+        counts("reason", &[("forgotten", agent.facts_forgotten)], to);
+    },
+};
+
+/// Unseen events.
+pub static EVENTS_UNSEEN: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "events_unseen_total",
+        Scope::Node,
+        "Events that happened while the agent was not running.",
+    )
+    .labels(&["kind"], 4),
+    write: |_, agent, to| counts("kind", &agent.stats.events_unseen, to),
+};
+
+/// Duration of collectors.
+pub static COLLECTOR_DURATION: StateFamily<Agent> = StateFamily {
+    family: Family::gauge(
+        "collector_duration_seconds",
+        Scope::Node,
+        "Duration of the collector's last run.",
+    )
+    .labels(&["collector"], 8),
+    write: |_, agent, to| {
+        for collector in &agent.stats.collectors {
+            if let Some(duration_ns) = collector.duration_ns {
+                let labels = [("collector", collector.name)];
+                to.sample(b"", &labels.as_slice(), Value::Nanos(duration_ns));
+            }
+        }
+    },
+};
+
+/// Success of collectors.
+pub static COLLECTOR_SUCCESS: StateFamily<Agent> = StateFamily {
+    family: Family::gauge(
+        "collector_success",
+        Scope::Node,
+        "Whether the collector's last run succeeded.",
+    )
+    .labels(&["collector"], 8),
+    write: |_, agent, to| {
+        for collector in &agent.stats.collectors {
+            let labels = [("collector", collector.name)];
+            to.sample(b"", &labels.as_slice(), Value::Count(collector.success.into()));
+        }
+    },
+};
+
+/// Tracked cgroups.
+pub static CGROUPS_TRACKED: StateFamily<Agent> = StateFamily {
+    family: Family::gauge("cgroups_tracked", Scope::Node, "Cgroups whose events are watched."),
+    write: |_, agent, to| {
+        if let Some(tracked) = agent.stats.cgroups_tracked {
+            count(tracked, to);
+        }
+    },
+};
+
+/// Containers without a name.
+pub static CGROUPS_UNRESOLVED: StateFamily<Agent> = StateFamily {
+    family: Family::gauge(
+        "cgroups_unresolved",
+        Scope::Node,
+        "Container cgroups without a known name.",
+    ),
+    write: |_, agent, to| count(agent.stats.cgroups_unresolved, to),
+};
+
+/// Reads of cgroup files.
+pub static CGROUP_FILES_READ: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "cgroup_files_read_total",
+        Scope::Node,
+        "Reads of cgroup files, for values that the kernel's cgroup iterator does not \
+         provide.",
+    ),
+    write: |_, agent, to| count(agent.stats.cgroup_reader.reads, to),
+};
+
+/// Failed reads of cgroup files.
+pub static CGROUP_READ_ERRORS: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "cgroup_read_errors_total",
+        Scope::Node,
+        "Failed reads of cgroups and their files. vanished: the cgroup was removed \
+         before it was read.",
+    )
+    .labels(&["reason"], 4),
+    write: |_, agent, to| {
+        let errors = agent.stats.cgroup_reader.read_errors;
+        let by_reason = [
+            ("vanished", errors.vanished),
+            ("permission", errors.permission),
+            ("malformed", errors.malformed),
+            ("other", errors.other),
+        ];
+        counts("reason", &by_reason, to);
+    },
+};
+
+/// Evictions of cgroup files.
+pub static CGROUP_EVICTIONS: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "cgroup_file_evictions_total",
+        Scope::Node,
+        "Cgroups whose files are opened at each read, for want of file descriptors to \
+         keep them open.",
+    ),
+    write: |_, agent, to| count(agent.stats.cgroup_reader.evictions, to),
+};
+
+/// Age of the Pod metadata.
+pub static POD_METADATA_AGE: StateFamily<Agent> = StateFamily {
+    family: Family::gauge(
+        "pod_metadata_age_seconds",
+        Scope::Node,
+        "Time since the last contact with the Pod source: any answer of the API \
+         server's watch (while healthy a bookmark a minute at least), or the kubelet's \
+         list.",
+    )
+    .needs(&[Need::Pods]),
+    write: |_, agent, to| {
+        if let Some(age_ns) = agent.stats.pod_metadata_age_ns {
+            to.sample(b"", &NONE, Value::Nanos(age_ns));
+        }
+    },
+};
+
+/// Dropped Pods.
+pub static PODS_DROPPED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "pods_dropped_total",
+        Scope::Node,
+        "Pods dropped for want of room, or forgotten less than 10 minutes after they \
+         were gone.",
+    ),
+    write: |_, agent, to| count(agent.stats.pods_dropped, to),
+};
+
+/// Dropped series.
+pub static SERIES_DROPPED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "series_dropped_total",
+        Scope::Node,
+        "Series dropped because of --metrics.max-series: those that a refused container \
+         or Pod could have had.",
+    ),
+    write: |_, agent, to| count(agent.series_dropped, to),
+};
+
+/// Series of the exposition.
+pub static SERIES: StateFamily<Agent> = StateFamily {
+    family: Family::gauge("series", Scope::Node, "Series in this exposition, including this one."),
+    write: |_, _, to| count(to.series() + 1, to),
+};

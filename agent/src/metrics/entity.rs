@@ -1,0 +1,252 @@
+//! Entities: what a series is about, composed of the states of the groups.
+//!
+//! A group whose collector is off has no state, so it costs nothing and exports nothing.
+
+use std::sync::Arc;
+
+use super::agent::Agent;
+use super::collector::{Collector, Collectors};
+use super::expose::Block;
+use super::table::Id;
+use super::usage::{Usage, UsageFamilies};
+use super::{
+    grace, info, mismatch, oom, prestop, requests, restart, shutdown, signals, startup,
+    terminations,
+};
+use crate::cgroup::CgroupId;
+use crate::clock::WallOffset;
+use crate::kube::identity::Identity;
+use crate::kube::pod;
+use crate::lifecycle::fact::Fact;
+
+/// A container of a Pod, by name.
+#[derive(Debug)]
+pub struct Container {
+    /// Its cgroups.
+    pub usage: Usage,
+    /// The workload of the newest instance.
+    pub workload: Option<Id>,
+    pub(super) info: Option<info::OfContainer>,
+    pub(super) startup: Option<startup::OfContainer>,
+    pub(super) restart: Option<restart::OfContainer>,
+    pub(super) terminations: Option<terminations::OfContainer>,
+    pub(super) shutdown: Option<shutdown::OfContainer>,
+    pub(super) grace: Option<grace::OfContainer>,
+    pub(super) requests: Option<requests::OfContainer>,
+}
+
+impl Container {
+    /// The labels of a container's series. Values that are too long are cut.
+    #[must_use]
+    pub fn block(namespace: &str, pod: &str, container: &str) -> Block {
+        Block::new(&[
+            ("namespace", info::prefix(namespace)),
+            ("pod", info::prefix(pod)),
+            ("container", info::prefix(container)),
+        ])
+    }
+
+    /// A container without a cgroup yet.
+    #[must_use]
+    pub fn new(collectors: Collectors, families: &Arc<UsageFamilies>) -> Self {
+        Self {
+            usage: Usage::new(families),
+            workload: None,
+            info: collectors.state(Collector::Info, Default::default),
+            startup: collectors.state(Collector::Startup, Default::default),
+            restart: collectors.state(Collector::Restart, Default::default),
+            terminations: collectors.state(Collector::Terminations, Default::default),
+            shutdown: collectors.state(Collector::Shutdown, Default::default),
+            grace: collectors.state(Collector::Grace, Default::default),
+            requests: collectors.state(Collector::Requests, Default::default),
+        }
+    }
+
+    /// Takes over the identity of the newest instance.
+    pub fn identify(&mut self, identity: &Identity) {
+        if let Some(info) = &mut self.info {
+            info.identify(&info::cut(identity));
+        }
+    }
+
+    /// Takes in the spec and status of the container.
+    pub fn pod(&mut self, pod: &pod::Pod, container: &pod::Container) {
+        if let Some(requests) = &mut self.requests
+            && self.usage.live().next().is_some()
+        {
+            requests.request(container.requests);
+        }
+        if let Some(restart) = &mut self.restart {
+            restart.report(&pod.uid, container.restarts);
+        }
+    }
+
+    /// Takes in a fact about an instance.
+    pub fn fact(&mut self, cgroup: CgroupId, fact: &Fact, wall: WallOffset) {
+        self.usage.fact(cgroup, fact, wall);
+        if let Some(startup) = &mut self.startup {
+            startup.fact(fact);
+        }
+        if let Some(restart) = &mut self.restart {
+            restart.fact(fact);
+        }
+        if let Some(terminations) = &mut self.terminations {
+            terminations.fact(fact, wall);
+        }
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.fact(fact);
+        }
+        if let Some(grace) = &mut self.grace {
+            grace.fact(fact);
+        }
+    }
+
+    /// The cgroup of an instance was removed.
+    pub fn gone(&mut self, cgroup: CgroupId, now_boot_ns: u64) {
+        self.usage.gone(cgroup, now_boot_ns);
+        if let Some(requests) = &mut self.requests
+            && self.usage.live().next().is_none()
+        {
+            requests.gone();
+        }
+    }
+}
+
+/// A container of a workload: the history of its instances on this node.
+#[derive(Debug)]
+pub struct Workload {
+    pub(super) shutdown: Option<shutdown::OfWorkload>,
+    pub(super) grace: Option<grace::OfWorkload>,
+    pub(super) prestop: Option<prestop::OfWorkload>,
+    pub(super) terminations: Option<terminations::OfWorkload>,
+    pub(super) mismatch: Option<mismatch::OfWorkload>,
+    pub(super) signals: Option<signals::OfWorkload>,
+    pub(super) oom: Option<oom::OfWorkload>,
+    pub(super) restart: Option<restart::OfWorkload>,
+    pub(super) startup: Option<startup::OfWorkload>,
+    /// Cgroups that facts may still be about.
+    pub members: usize,
+    /// The moment at which the last of them went.
+    pub gone_boot_ns: u64,
+}
+
+impl Workload {
+    /// The labels of a workload's series.
+    #[must_use]
+    pub fn block(identity: &Identity) -> Block {
+        Block::new(&[
+            ("namespace", info::prefix(&identity.namespace)),
+            ("workload_kind", info::prefix(&identity.workload_kind)),
+            ("workload", info::prefix(&identity.workload)),
+            ("container", info::prefix(&identity.container)),
+        ])
+    }
+
+    /// A workload to which nothing has happened: what has few label sets is initialised at 0.
+    #[must_use]
+    pub fn new(collectors: Collectors) -> Self {
+        Self {
+            shutdown: collectors.state(Collector::Shutdown, Default::default),
+            grace: collectors.state(Collector::Grace, Default::default),
+            prestop: collectors.state(Collector::Prestop, Default::default),
+            terminations: collectors.state(Collector::Terminations, Default::default),
+            mismatch: collectors.state(Collector::Mismatch, Default::default),
+            signals: collectors.state(Collector::Signals, Default::default),
+            oom: collectors.state(Collector::Oom, Default::default),
+            restart: collectors.state(Collector::Restart, Default::default),
+            startup: collectors.state(Collector::Startup, Default::default),
+            members: 0,
+            gone_boot_ns: 0,
+        }
+    }
+
+    /// Takes in the spec of one of its containers.
+    pub fn pod(&mut self, container: &pod::Container) {
+        if let (Some(prestop), Some(handler)) = (&mut self.prestop, container.pre_stop) {
+            prestop.has(handler);
+        }
+    }
+
+    /// Takes in a fact about one of its containers.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.fact(fact);
+        }
+        if let Some(grace) = &mut self.grace {
+            grace.fact(fact);
+        }
+        if let Some(prestop) = &mut self.prestop {
+            prestop.fact(fact);
+        }
+        if let Some(terminations) = &mut self.terminations {
+            terminations.fact(fact);
+        }
+        if let Some(mismatch) = &mut self.mismatch {
+            mismatch.fact(fact);
+        }
+        if let Some(signals) = &mut self.signals {
+            signals.fact(fact);
+        }
+        if let Some(oom) = &mut self.oom {
+            oom.fact(fact);
+        }
+        if let Some(restart) = &mut self.restart {
+            restart.fact(fact);
+        }
+        if let Some(startup) = &mut self.startup {
+            startup.fact(fact);
+        }
+    }
+}
+
+/// A Pod's own cgroup.
+#[derive(Debug)]
+pub struct Pod {
+    /// Its cgroups: a Pod of a StatefulSet comes again under the same name.
+    pub usage: Usage,
+}
+
+impl Pod {
+    /// The labels of a Pod's series.
+    #[must_use]
+    pub fn block(namespace: &str, pod: &str) -> Block {
+        Block::new(&[("namespace", info::prefix(namespace)), ("pod", info::prefix(pod))])
+    }
+
+    /// A Pod without a cgroup yet.
+    #[must_use]
+    pub fn new(families: &Arc<UsageFamilies>) -> Self {
+        Self { usage: Usage::new(families) }
+    }
+}
+
+/// The node, and the agent itself.
+#[derive(Debug)]
+pub struct Node {
+    /// The agent about itself.
+    pub agent: Agent,
+    pub(super) terminations: Option<terminations::OfNode>,
+    pub(super) oom: Option<oom::OfNode>,
+}
+
+impl Node {
+    /// A node on which nothing has happened.
+    #[must_use]
+    pub fn new(collectors: Collectors) -> Self {
+        Self {
+            agent: Agent::default(),
+            terminations: collectors.state(Collector::Terminations, Default::default),
+            oom: collectors.state(Collector::Oom, Default::default),
+        }
+    }
+
+    /// Takes in a fact about any container.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let Some(terminations) = &mut self.terminations {
+            terminations.fact(fact);
+        }
+        if let Some(oom) = &mut self.oom {
+            oom.fact(fact);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Collector `grace`: grace periods, and the fraction of them that a shutdown used.
+
+use super::collector::Collector;
+use super::expose::{NONE, StateFamily, Value};
+use super::family::{Family, Need, Scope};
+use super::histogram::{Bound, Histogram};
+use crate::lifecycle::fact::{Fact, FactKind};
+
+/// Fraction of the grace period used by the last shutdown.
+pub static LAST_RATIO: StateFamily<OfContainer> = StateFamily {
+    family: Family::gauge(
+        "container_last_shutdown_grace_used_ratio",
+        Scope::Container,
+        "Fraction of the grace period remaining at the stop signal that the container used, at its \
+         last shutdown; can exceed 1. Absent if the grace period is unknown.",
+    )
+    .of(Collector::Grace)
+    .needs(&[Need::Pods]),
+    write: |block, grace, to| {
+        if let Some((used_ns, budget_ns)) = grace.last_used_ns {
+            to.sample(block, &NONE, Value::Ratio(used_ns, budget_ns));
+        }
+    },
+};
+
+/// Grace period of the last shutdown.
+pub static PERIOD: StateFamily<OfContainer> = StateFamily {
+    family: Family::gauge(
+        "container_grace_seconds",
+        Scope::Container,
+        "Grace period in effect when the container was last stopped: from the deletion, the failed \
+         probe, or the Pod.",
+    )
+    .of(Collector::Grace)
+    .needs(&[Need::Pods]),
+    write: |block, grace, to| {
+        if let Some(grace_s) = grace.last_grace_s {
+            to.sample(block, &NONE, Value::Count(grace_s));
+        }
+    },
+};
+
+/// Fractions of the grace period used by shutdowns.
+pub static RATIO: StateFamily<OfWorkload> = StateFamily {
+    family: Family::histogram(
+        "shutdown_grace_used_ratio",
+        Scope::Workload,
+        RATIO_BOUNDS.len(),
+        "Fraction of the grace period remaining at the stop signal that containers used. Evictions \
+         by node pressure and node shutdowns are not included: the API does not report their grace \
+         period. Present from the first such shutdown on.",
+    )
+    .of(Collector::Grace)
+    .needs(&[Need::Pods]),
+    write: |block, grace, to| {
+        if let Some(ratio) = &mut grace.ratio {
+            to.histogram(block, &NONE, ratio);
+        }
+    },
+};
+
+/// Ratios are counted as times of which 1 is a second.
+const RATIO_BOUNDS: &[Bound] = &[
+    Bound { ns: 100_000_000, le: "0.1" },
+    Bound { ns: 250_000_000, le: "0.25" },
+    Bound { ns: 500_000_000, le: "0.5" },
+    Bound { ns: 750_000_000, le: "0.75" },
+    Bound { ns: 900_000_000, le: "0.9" },
+    Bound { ns: 1_000_000_000, le: "1.0" },
+];
+
+/// Grace periods of a container.
+#[derive(Debug, Default)]
+pub struct OfContainer {
+    /// Time used, and time remaining at the stop signal.
+    last_used_ns: Option<(u64, u64)>,
+    last_grace_s: Option<u64>,
+}
+
+impl OfContainer {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Explained(death) = &fact.kind {
+            self.last_used_ns = death.grace_used_ns().or(self.last_used_ns);
+            self.last_grace_s = death.grace_s.or(self.last_grace_s);
+        }
+    }
+}
+
+/// Grace periods of a workload's containers.
+#[derive(Debug, Default)]
+pub struct OfWorkload {
+    ratio: Option<Histogram>,
+}
+
+impl OfWorkload {
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Explained(death) = &fact.kind
+            && let Some((used_ns, budget_ns)) = death.grace_used_ns()
+            && budget_ns != 0
+        {
+            let ratio = u128::from(used_ns) * 1_000_000_000 / u128::from(budget_ns);
+            let histogram = self.ratio.get_or_insert_with(|| Histogram::new(RATIO_BOUNDS));
+            histogram.observe_ns(u64::try_from(ratio).unwrap_or(u64::MAX));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Collector `prestop`: the duration of preStop hooks.
+
+use super::collector::Collector;
+use super::expose::StateFamily;
+use super::family::{Family, Need, Scope};
+use super::histogram::{Bound, Histogram};
+use crate::kube::pod::PreStop;
+use crate::lifecycle::fact::{Fact, FactKind};
+
+/// Duration of preStop hooks.
+pub static DURATION: StateFamily<OfWorkload> = StateFamily {
+    family: Family::histogram(
+        "prestop_duration_seconds",
+        Scope::Workload,
+        BOUNDS.len(),
+        "Duration of preStop hooks, for workloads that have one. handler: exec (measured), sleep \
+         (from the Pod's spec), http (from the observed deletion to the stop signal).",
+    )
+    .of(Collector::Prestop)
+    .labels(&["handler"], HANDLERS_MAX)
+    .needs(&[Need::Pods]),
+    write: |block, prestop, to| {
+        for (handler, histogram) in &mut prestop.by_handler {
+            to.histogram(block, &[("handler", *handler)].as_slice(), histogram);
+        }
+    },
+};
+
+/// Most hooks take a second or two; the longest that make sense are half a minute.
+const BOUNDS: &[Bound] = &[
+    Bound { ns: 300_000_000, le: "0.3" },
+    Bound { ns: 1_000_000_000, le: "1.0" },
+    Bound { ns: 3_000_000_000, le: "3.0" },
+    Bound { ns: 10_000_000_000, le: "10.0" },
+    Bound { ns: 30_000_000_000, le: "30.0" },
+];
+
+/// Most handlers of a workload at a time. A container has one; two are there while a rollout
+/// changes it. A third replaces the oldest, which no container has any more.
+const HANDLERS_MAX: usize = 2;
+
+/// preStop hooks of a workload's containers.
+#[derive(Debug, Default)]
+pub struct OfWorkload {
+    /// The oldest first.
+    by_handler: Vec<(&'static str, Histogram)>,
+}
+
+impl OfWorkload {
+    /// Initialises the series of a container's hook at 0, before it runs.
+    pub fn has(&mut self, handler: PreStop) {
+        self.histogram(handler);
+    }
+
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let FactKind::Explained(death) = &fact.kind
+            && let Some(run) = death.pre_stop
+            && let Some(duration_ns) = run.duration_ns()
+            && let Some(histogram) = self.histogram(run.handler)
+        {
+            histogram.observe_ns(duration_ns);
+        }
+    }
+
+    fn histogram(&mut self, handler: PreStop) -> Option<&mut Histogram> {
+        let handler = handler.label();
+        let known = self.by_handler.iter().position(|(known, _)| *known == handler);
+        let at = known.unwrap_or_else(|| {
+            if self.by_handler.len() >= HANDLERS_MAX {
+                self.by_handler.remove(0);
+            }
+            self.by_handler.push((handler, Histogram::new(BOUNDS)));
+            self.by_handler.len() - 1
+        });
+        self.by_handler.get_mut(at).map(|(_, histogram)| histogram)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OfWorkload, PreStop};
+
+    #[test]
+    fn the_newest_handlers_are_kept() {
+        let mut prestop = OfWorkload::default();
+        for handler in [PreStop::Exec, PreStop::Sleep { seconds: 1 }, PreStop::Exec, PreStop::Http]
+        {
+            prestop.has(handler);
+        }
+        let handlers: Vec<_> = prestop.by_handler.iter().map(|(handler, _)| *handler).collect();
+        assert_eq!(handlers, ["sleep", "http"]);
+    }
+}
