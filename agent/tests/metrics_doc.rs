@@ -140,7 +140,7 @@ fn document() -> String {
         "\n## Collectors\n\nAll are on. `--no-collector.<name>` or `PODVITALS_COLLECTOR_<NAME>=false` \
          switches one off: it then has\nno state, no series, and reads no files.\n\n",
     );
-    out.push_str("| collector | what it exports | cost |\n|---|---|---|\n");
+    out.push_str("| collector | what it exports | series at most |\n|---|---|---|\n");
     for collector in Collector::ALL {
         let name = collector.name();
         let _ = writeln!(out, "| `{name}` | {} | {} |", collector.help(), cost(collector));
