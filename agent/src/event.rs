@@ -35,9 +35,18 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// The names of all kinds, in the order of the variants; the values of the label `kind`.
-    pub const NAMES: [&str; 8] =
-        ["signal", "end", "exec", "exit", "oom", "cgroup_made", "cgroup_removed", "cgroup_empty"];
+    /// Names of all kinds, in the order of the variants; the values of the label `kind`. They are
+    /// the kernel's: the tracepoint, and for an end the function that sends the SIGCHLD.
+    pub const NAMES: [&str; 8] = [
+        "signal_generate",
+        "exit_notify",
+        "sched_process_exec",
+        "sched_process_exit",
+        "mark_victim",
+        "cgroup_mkdir",
+        "cgroup_rmdir",
+        "cgroup_notify_populated",
+    ];
 
     /// Index into [`Self::NAMES`].
     #[must_use]

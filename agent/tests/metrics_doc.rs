@@ -1,70 +1,118 @@
 //! Holds docs/METRICS.md against the catalogue; `UPDATE_GOLDEN=1` rewrites it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test: what fails here fails it")]
+
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use agent::metrics::{
-    catalog::families,
-    family::{Family, Scope, Unit},
-};
+use agent::cgroup::CgroupId;
+use agent::cgroup::path::Origin;
+use agent::kube::identity::Identity;
+use agent::lifecycle::subject::{Birth, Who};
+use agent::metrics::agent::AgentStats;
+use agent::metrics::catalog::{cost, families, series_max};
+use agent::metrics::collector::{Collector, Collectors};
+use agent::metrics::family::{Family, Need, Scope, Unit};
+use agent::metrics::store::{Store, StoreOptions};
+use agent::metrics::variant::{Audience, Format, Variant};
+use agent::reader::Reader as _;
 
 const HEAD: &str = "\
 # Metrics
 
-Written from the catalogue in the code; a test holds it to that.
+Generated from the catalogue in the code (`podvitals catalogue`); a test keeps it up to date.
 
-A value that is not known makes no series. What can be counted is at 0 before its first event: where
-the label sets are few they are born with their container or workload; where they are many (signals
-by sender) a series is born when it first happens. A Prometheus scraper sees a new series at 0 once
-before its value, so that `increase()` sees the first event; a human with curl sees the value.
+A value that is not known makes no series. Counters are at 0 before their first event: where label
+sets are few they are initialised with their container or workload; where they are many (signals by
+sender) a series is made by its first event. A Prometheus scraper sees a new series at 0 once before
+its value, so that `increase()` sees the first event; a human with curl sees the value.
 
 In OpenMetrics the name of a counter's family is without `_total`; the series are the same in both
 formats.
 
-Times are seconds, amounts of memory bytes. *Series* is how many series a family can have for one
-subject, its buckets included.
+Times are in seconds, amounts of memory in bytes. *Series* is the most series that a family can have
+for one entity, buckets included. *Needs* are the conditions without which a family is not exported:
+`controller=…` a cgroup v2 controller, `linux=…` a kernel release, `pods` a Pod source.
 
-Without a source of Pods (`--pods.source`) there are no requests, grace periods and shares of them,
-preStop hooks, startup phases that the API ends, and mismatches: the kernel does not know of them.
-`trigger` is then `none` without a stop signal, else `unknown`; `role` is `unknown` and `image` empty.
+Without a Pod source (`--pods.source`) there are no requests, grace periods and used fractions of
+them, preStop hooks, startup phases that the API ends, and mismatches: the kernel does not know of
+them. `trigger` is then `none` without a stop signal, else `unknown`; `role` is `unknown` and `image`
+empty.
 
-Triggers. `none`: nobody asked the container to stop. `pod_deletion`, `api_eviction`, `preemption`,
-`taint`: the Pod was deleted before the stop signal, and its condition `DisruptionTarget` says by
-whom. `node_pressure`, `node_shutdown`: the reason that the kubelet writes into the Pod's status once
+Triggers. `none`: no stop was requested. `pod_deletion`, `api_eviction`, `preemption`, `taint`: the
+Pod was deleted before the stop signal, and its condition `DisruptionTarget` reports by whom.
+`node_pressure`, `node_shutdown`: the reason that the kubelet writes into the Pod's status once
 nothing of it runs. `liveness`, `startup`, `restart_other`: the kubelet stopped the container and
-started it anew; that a probe was the cause is inferred from the Pod having one, since the API does
-not tell. `pod_completion`: a sidecar whose Pod's main containers were done, inferred likewise.
-`unknown`: nothing said why within 30 seconds.
+started it again; that a probe was the cause is inferred from the Pod having one, since the API does
+not report it. `pod_completion`: a sidecar whose Pod's app containers were done, inferred likewise.
+`unknown`: nothing was reported within 30 seconds.
 
-The share of the grace period: from the stop signal to the end, by what was left at the signal. That
-is the grace period that counted (the deletion's, else the failed probe's own, else the Pod's), less
-the whole seconds that a preStop hook and a sidecar's wait had taken, and 2 s at least, as the
-kubelet does it. Ends by the node's pressure or shutdown have none: they have a grace period that the
-API does not tell.
+The used fraction of the grace period is the time from the stop signal to the end, divided by the
+time that was left at the signal. That is the grace period in effect (the deletion's, else the failed
+probe's own, else the Pod's), less the whole seconds that a preStop hook and a sidecar's wait had
+taken, and 2 s at least, as the kubelet does it. Evictions by node pressure and node shutdowns have
+none: the API does not report their grace period.
 ";
 
-fn section(scope: Scope) -> (&'static str, &'static str) {
+/// Series of a workload to which nothing has happened.
+fn series_at_first() -> usize {
+    let mut store = Store::new(StoreOptions::default());
+    let identity = Identity {
+        namespace: "shop".into(),
+        pod: "web-1".into(),
+        container: "web".into(),
+        pod_uid: String::new(),
+        container_id: String::new(),
+        image: String::new(),
+        role: "app",
+        qos: "burstable",
+        runtime: "containerd",
+        workload_kind: "Deployment".into(),
+        workload: "web".into(),
+    };
+    store.shown(&Arc::new(Who {
+        cgroup: CgroupId(1),
+        pod_cgroup: None,
+        origin: Origin::Unit(String::new(), String::new()),
+        identity,
+        birth: Birth::Seen { boot_ns: 1 },
+    }));
+    let variant = Variant { audience: Audience::Human, format: Format::Text };
+    let generation = store.next_generation();
+    let text = store.encode(generation, &AgentStats::default(), variant).concat();
+    let text = String::from_utf8(text).unwrap();
+    let is_of_workload = |line: &&str| line.contains("{namespace=\"shop\",workload_kind=");
+    text.lines().filter(is_of_workload).count()
+}
+
+fn section(scope: Scope) -> (&'static str, String) {
     match scope {
         Scope::Container => (
             "Per container",
             "Keyed by the container's name: a restart goes on counting. Gauges go with the cgroup; \
-             counters, `_last_*` and `container_info` stay 5 minutes.",
+             counters, `_last_*` and `container_info` stay 5 minutes."
+                .into(),
         ),
-        Scope::Pod => ("Per Pod", "From the Pod's own cgroup."),
+        Scope::Pod => ("Per Pod", "From the Pod's own cgroup.".into()),
         Scope::Workload => (
             "Per workload on this node",
-            "Without a source of Pods the workload is the Pod. Kept an hour after the last container. \
-             Of the series some are there from the first container on (49, and 8 with a preStop \
-             hook); the rest are born at their first event. One that went through everything in the \
-             usual ways has 77.",
+            format!(
+                "Without a Pod source the workload is the Pod. Kept an hour after the last \
+                 container. A workload container has {} series from the start on, and {} at most; \
+                 the others are made by their first event.",
+                series_at_first(),
+                series_max(Scope::Workload, Collectors::ALL)
+            ),
         ),
-        Scope::Node => ("Per node, and the agent about itself", ""),
-        Scope::Process => ("The agent's process", "Under the names that all clients use."),
+        Scope::Node => ("Per node, and the agent about itself", String::new()),
+        Scope::Process => {
+            ("The agent's process", "Under the names that all clients use.".into())
+        }
     }
 }
 
 fn row(family: &Family) -> String {
-    let kind = family.kind.name();
     let unit = match family.unit {
         Unit::None => "",
         Unit::Seconds => "s",
@@ -72,19 +120,32 @@ fn row(family: &Family) -> String {
         Unit::Cores => "cores",
     };
     let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+    let needs: Vec<_> = family.needs.iter().map(Need::to_string).collect();
     format!(
-        "| `{}{}` | {kind} | {unit} | {} | {} | {} |",
+        "| `{}{}` | {} | {unit} | {} | {} | {} | {} | {} |",
         family.prefix(),
         family.name,
+        family.kind.name(),
         labels.join(", "),
         family.series_max,
+        family.collector.map_or("", Collector::name),
+        needs.join(", "),
         family.help
     )
 }
 
 fn document() -> String {
     let mut out = HEAD.to_owned();
-    for scope in [Scope::Container, Scope::Pod, Scope::Workload, Scope::Node, Scope::Process] {
+    out.push_str(
+        "\n## Collectors\n\nAll are on. `--no-collector.<name>` or `PODVITALS_COLLECTOR_<NAME>=false` \
+         switches one off: it then has\nno state, no series, and reads no files.\n\n",
+    );
+    out.push_str("| collector | what it exports | series at most |\n|---|---|---|\n");
+    for collector in Collector::ALL {
+        let name = collector.name();
+        let _ = writeln!(out, "| `{name}` | {} | {} |", collector.help(), cost(collector));
+    }
+    for scope in Scope::ALL {
         let (title, words) = section(scope);
         let labels: Vec<_> = scope.labels().iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(out, "\n## {title}\n");
@@ -97,8 +158,8 @@ fn document() -> String {
         if !words.is_empty() || !labels.is_empty() {
             out.push('\n');
         }
-        out.push_str("| family | type | unit | labels | series | what it says |\n");
-        out.push_str("|---|---|---|---|---|---|\n");
+        out.push_str("| family | type | unit | labels | series | collector | needs | help |\n");
+        out.push_str("|---|---|---|---|---|---|---|---|\n");
         for family in families().filter(|family| family.scope == scope) {
             let _ = writeln!(out, "{}", row(family));
         }

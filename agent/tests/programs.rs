@@ -15,7 +15,7 @@ use agent::bpf::{
 };
 use agent::cgroup::CgroupId;
 use agent::cgroup::reader::{Detail, Reader};
-use agent::clock::boot_ns;
+use agent::clock;
 use agent::event::{Event, EventKind, ExitStatus, SignalOrigin, SignalResult};
 use agent::kernel::{capabilities, cgroup_mount};
 use nix::sys::signal::{Signal, kill};
@@ -168,10 +168,10 @@ async fn the_life_of_a_process_is_told_in_order() {
     assert_eq!(found.running.task.comm.bytes(), b"sleep");
     programs.set_init(id, tgid).unwrap();
 
-    let before = boot_ns();
+    let before = clock::boot_ns();
     kill(Pid::from_raw(tgid.cast_signed()), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(15));
-    let after = boot_ns();
+    let after = clock::boot_ns();
     drop(container);
 
     let mut events: Vec<Event> = Vec::new();

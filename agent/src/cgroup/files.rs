@@ -110,33 +110,33 @@ const fn file(name: &'static str, part: Parts, parse: Parse) -> File {
     File { name, part, of_pod: false, parse }
 }
 
-const fn of_pod(file: File) -> File {
-    File { of_pod: true, ..file }
+const fn of_pod(name: &'static str, part: Parts, parse: Parse) -> File {
+    File { name, part, of_pod: true, parse }
 }
 
 type Parse = fn(&[u8], &mut Sample) -> Result<(), ParseError>;
 
 /// The files that are read, in this order.
 pub const FILES: &[File] = &[
-    of_pod(file("cpu.max", Parts::CPU, cpu_max)),
+    of_pod("cpu.max", Parts::CPU, cpu_max),
     file("cpu.stat", Parts::CPU, cpu_stat),
-    of_pod(file("memory.current", Parts::MEMORY, |bytes, sample| {
+    of_pod("memory.current", Parts::MEMORY, |bytes, sample| {
         number_or_none("memory.current", bytes, &mut sample.memory.usage_bytes)
-    })),
-    of_pod(file("memory.events", Parts::MEMORY, |bytes, sample| {
+    }),
+    of_pod("memory.events", Parts::MEMORY, |bytes, sample| {
         sample.memory.events = Some(memory_events(bytes)?);
         Ok(())
-    })),
-    of_pod(file("memory.max", Parts::MEMORY, |bytes, sample| {
+    }),
+    of_pod("memory.max", Parts::MEMORY, |bytes, sample| {
         number_or_none("memory.max", bytes, &mut sample.memory.limit_bytes)
-    })),
+    }),
     file("memory.peak", Parts::MEMORY, |bytes, sample| {
         number_or_none("memory.peak", bytes, &mut sample.memory.peak_bytes)
     }),
-    of_pod(file("memory.stat", Parts::MEMORY_STAT, |bytes, sample| {
+    of_pod("memory.stat", Parts::MEMORY_STAT, |bytes, sample| {
         sample.memory.set_stat(&memory_stat(bytes)?);
         Ok(())
-    })),
+    }),
     file("memory.swap.current", Parts::MEMORY, |bytes, sample| {
         number_or_none("memory.swap.current", bytes, &mut sample.memory.swap_bytes)
     }),

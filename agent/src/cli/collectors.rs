@@ -39,7 +39,7 @@ fn flags(command: Command) -> Command {
             .value_parser(BoolishValueParser::new())
             .overrides_with(off.clone())
             .help_heading("Collectors (all are on; --no-collector.<NAME> switches one off)")
-            .help(format!("{} {}", collector.help(), catalog::cost(collector)));
+            .help(format!("{} Series: up to {}.", collector.help(), catalog::cost(collector)));
         let no_flag = Arg::new(off.clone())
             .long(off)
             .action(ArgAction::SetTrue)
@@ -103,6 +103,6 @@ mod tests {
             assert!(help.contains(&variable(collector)));
             assert!(help.contains(&catalog::cost(collector)), "{help}");
         }
-        assert_eq!(catalog::cost(Collector::Cpu), "Series at most: 5 a container, 1 a Pod.");
+        assert_eq!(catalog::cost(Collector::Cpu), "5 a container, 1 a Pod");
     }
 }

@@ -178,7 +178,7 @@ pub fn series_max(scope: Scope, collectors: Collectors) -> u32 {
     families.map(|family| family.series_max).sum()
 }
 
-/// Cost of a collector for `--help`, such as "Series at most: 5 a container, 1 a Pod."
+/// Cost of a collector: the most series of each entity, such as "5 a container, 1 a Pod".
 #[must_use]
 pub fn cost(collector: Collector) -> String {
     let each = |scope: &Scope| {

@@ -117,7 +117,7 @@ pub struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let containers = self.containers.len();
+        let containers = self.containers.count();
         f.debug_struct("Store").field("containers", &containers).finish_non_exhaustive()
     }
 }
@@ -147,9 +147,9 @@ impl Store {
     /// Whether there is room for `cost` more series; if not, they are counted as dropped.
     fn has_room(&mut self, cgroup: CgroupId, cost: usize) -> bool {
         let [container, workload, pod] = self.costs;
-        let taken = self.containers.len() * container
-            + self.workloads.len() * workload
-            + self.pods.len() * pod;
+        let taken = self.containers.count() * container
+            + self.workloads.count() * workload
+            + self.pods.count() * pod;
         let room = cost == 0 || taken + cost <= self.options.max_series;
         if room {
             self.refused.remove(&cgroup);
@@ -262,7 +262,7 @@ impl Store {
     /// Container keys that are shown, those that retention included.
     #[must_use]
     pub fn containers(&self) -> usize {
-        self.containers.len()
+        self.containers.count()
     }
 
     fn container_mut(&mut self, container: CgroupId) -> Option<&mut Container> {

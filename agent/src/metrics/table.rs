@@ -26,7 +26,7 @@ impl<T> Default for Table<T> {
 impl<T> Table<T> {
     /// The number of entities.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.by_block.len()
     }
 
@@ -76,7 +76,7 @@ impl<T> Table<T> {
     }
 
     fn sort(&mut self) {
-        if self.order.len() == self.len() {
+        if self.order.len() == self.count() {
             return;
         }
         let block = |at: &usize| self.slots.get(*at)?.as_ref().map(|(block, _)| block);

@@ -320,7 +320,7 @@ fn a_failed_probe_is_inferred_when_the_container_is_there_again() {
     assert_eq!(world.trigger().as_deref(), Some("liveness"));
     assert_eq!(world.value("container_grace_seconds", ""), Some(4.0), "the probe's own");
     assert_eq!(world.value("container_restarts_total", ""), Some(1.0));
-    assert_eq!(world.value("container_last_restart_outage_seconds", ""), Some(0.6));
+    assert_eq!(world.value("container_last_restart_downtime_seconds", ""), Some(0.6));
     assert_eq!(world.shown("termination_reason_mismatch_total").len(), 0);
 }
 
@@ -410,7 +410,7 @@ fn the_apis_stop_signal_counts_from_anybody_outside() {
             sender_dying: false,
         };
         world.event(-500, EventKind::Signal(signal));
-        assert_eq!(world.shown("container_shutdown_open_seconds").len(), open);
+        assert_eq!(world.shown("container_terminating_seconds").len(), open);
     }
 }
 

@@ -112,7 +112,7 @@ fn send(server: &Server, target: Pid, rate: Option<f64>, time: Duration) -> Resu
     };
     Ok(Outcome {
         produced,
-        consumed: rise("events_received_total", ("kind", "signal"))?,
+        consumed: rise("events_received_total", ("kind", "signal_generate"))?,
         dropped: rise("events_lost_total", ("reason", "ring_full"))?,
         rate: produced as f64 / elapsed.as_secs_f64(),
         cpu,

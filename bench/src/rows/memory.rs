@@ -12,7 +12,7 @@ use crate::stats::mib;
 use crate::work::NOTHING;
 
 pub(super) const HOW: &str = "RSS of the agent at 100 containers. Scrapes in a row; then, with \
-    --metrics.linger 1, containers of one Pod name that are made, run /bin/true and are removed, \
+    --metrics.retention 1, containers of one Pod name that are made, run /bin/true and are removed, \
     the same number twice: the first fills what is kept for a minute, the second must not add to \
     it. Every death must be counted.";
 
@@ -27,7 +27,7 @@ const SETTLED: Duration = Duration::from_secs(10);
 pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let mut node = Node::make(&args.cgroup_root)?;
     node.grow(CONTAINERS)?;
-    let server = Server::agent(args, &node, &["--metrics.linger", "1"])?;
+    let server = Server::agent(args, &node, &["--metrics.retention", "1"])?;
     let mut lines = vec![scrapes(args, &server)?];
 
     let count = args.pick(5000, 200);

@@ -56,7 +56,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
             let labels = [("collector", collector)];
             scrape.sum("collector_duration_seconds", &labels).unwrap_or_default()
         };
-        pass.push(took("cgroup_snapshot"));
+        pass.push(took("cgroup_iterator"));
         rest.push(took("cgroup_files"));
     }
     server.stop()?;

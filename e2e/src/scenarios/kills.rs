@@ -51,7 +51,7 @@ fn killed(
         ensure!(restarts >= 1.0, "{restarts} restarts");
         // A second kill may have come by now.
         if restarts == 1.0 {
-            want(scrape, "restart_outage_seconds_count", &context.workload(), 1.0)?;
+            want(scrape, "restart_downtime_seconds_count", &context.workload(), 1.0)?;
         }
         Ok(())
     })?;

@@ -103,7 +103,7 @@ fn of_the_agent(context: &Context<'_>) -> Result<Vec<Figure>> {
     context.cluster.apply(&crash.to_string())?;
     context.cluster.kubectl(&["delete", "pod", context.name, "--wait=false"])?;
     context.eventually(|scrape| {
-        scrape.value("container_shutdown_open_seconds", &context.labels()).map(drop)
+        scrape.value("container_terminating_seconds", &context.labels()).map(drop)
     })?;
     let daemon_set = ["--namespace", "podvitals", "daemonset/podvitals"];
     context.cluster.kubectl(&[["rollout", "restart"].as_slice(), &daemon_set].concat())?;

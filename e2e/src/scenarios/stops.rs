@@ -69,7 +69,7 @@ fn ignored(context: &Context<'_>) -> Result<Vec<Figure>> {
     let open = context.eventually(|scrape| {
         let told = scrape.value("stop_signal_ignored_total", &context.workload())?;
         ensure!(told == 1.0, "{told} ignored stop signals");
-        scrape.value("container_shutdown_open_seconds", &context.labels())
+        scrape.value("container_terminating_seconds", &context.labels())
     })?;
     context.gone()?;
     let end = context.ended()?;

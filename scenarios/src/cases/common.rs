@@ -51,7 +51,7 @@ pub(super) fn born_at_zero(scrape: &Scrape, key: &Key) -> Result<()> {
     }
     view.want("container_restarts_total", &[], 0.0)?;
     view.want_none("container_last_termination_info", &[])?;
-    view.want_none("container_shutdown_open_seconds", &[])
+    view.want_none("container_terminating_seconds", &[])
 }
 
 /// It ended once, of this cause and no other.
@@ -86,7 +86,7 @@ pub(super) fn shutdowns(view: &View<'_>, exited: f64, killed: f64) -> Result<()>
 pub(super) fn no_shutdown(view: &View<'_>) -> Result<()> {
     shutdowns(view, 0.0, 0.0)?;
     view.want_none("container_last_shutdown_seconds", &[])?;
-    view.want_none("container_shutdown_open_seconds", &[])?;
+    view.want_none("container_terminating_seconds", &[])?;
     view.want_none_or_zero("stop_signal_ignored_total", &[])
 }
 

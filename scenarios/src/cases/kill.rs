@@ -89,9 +89,9 @@ fn killed_after_stop(
     context.eventually(|s| {
         let view = s.of(&container.key);
         ignored_as(&view, ignored)?;
-        let open = view.value("container_shutdown_open_seconds", &[])?;
-        ensure!(open >= 0.0, "container_shutdown_open_seconds is {open}");
-        view.want_label("container_shutdown_open_seconds", "killed", "false")?;
+        let open = view.value("container_terminating_seconds", &[])?;
+        ensure!(open >= 0.0, "container_terminating_seconds is {open}");
+        view.want_label("container_terminating_seconds", "killed", "false")?;
         view.want("terminations_total", &[], 0.0)
     })?;
     std::thread::sleep(Duration::from_millis(700));
@@ -104,7 +104,7 @@ fn killed_after_stop(
         view.want_label("container_last_termination_info", "signal", "SIGKILL")?;
         shutdowns(&view, 0.0, 1.0)?;
         ignored_as(&view, ignored)?;
-        view.want_none("container_shutdown_open_seconds", &[])?;
+        view.want_none("container_terminating_seconds", &[])?;
         view.value("container_last_shutdown_seconds", &[])
     })?;
     Ok(Compared::new(agent, sent_ns, end).check()?.to_string())

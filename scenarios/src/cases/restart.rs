@@ -54,8 +54,8 @@ fn crash_loop(context: &Context) -> Result<String> {
     let key = key.unwrap_or_else(|| unreachable!("three rounds"));
     let agent = context.eventually(|s| {
         let view = s.of(&key);
-        view.want("restart_outage_seconds_count", &[], 2.0)?;
-        view.value("container_last_restart_outage_seconds", &[])
+        view.want("restart_downtime_seconds_count", &[], 2.0)?;
+        view.value("container_last_restart_downtime_seconds", &[])
     })?;
     let (end_ns, started_ns) = *outages.last().unwrap_or(&(0, 0));
     Ok(Compared::new(agent, end_ns, started_ns).check()?.to_string())

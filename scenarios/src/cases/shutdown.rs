@@ -97,7 +97,7 @@ fn stop(
         ended_once(&view, cause)?;
         shutdowns(&view, 1.0, 0.0)?;
         view.want_none_or_zero("stop_signal_ignored_total", &[])?;
-        view.want_none("container_shutdown_open_seconds", &[])?;
+        view.want_none("container_terminating_seconds", &[])?;
         if let Some(code) = code {
             let wanted = code.to_string();
             view.want_label("container_last_termination_info", "exit_code", &wanted)?;

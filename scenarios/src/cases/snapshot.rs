@@ -107,7 +107,7 @@ fn equals_files(context: &Context) -> Result<String> {
                 "{used} s of CPU time, but init alone used {witness} s"
             );
         }
-        let passes = [("collector", "cgroup_snapshot")];
+        let passes = [("collector", "cgroup_iterator")];
         let passes = by_pass.sum("collector_success", &passes).context("no collector_success")?;
         let wanted = if has_pass { 1.0 } else { 0.0 };
         let release = &context.host.release;

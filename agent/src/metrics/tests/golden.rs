@@ -7,7 +7,7 @@ use testbed::exposition::Sample;
 
 use super::fixture::{
     SECOND, Tell as _, encode, encode_as, exited, full_sample, identity, killed_after, parse,
-    poor_sample, started, store,
+    poor_sample, started,
 };
 use super::format::labels;
 use crate::cgroup::CgroupId;
@@ -22,16 +22,20 @@ use crate::lifecycle::fact::{
 use crate::lifecycle::start::Start;
 use crate::lifecycle::trigger::{Source, Trigger};
 use crate::metrics::catalog;
-use crate::metrics::collector::Collectors;
+use crate::metrics::collector::{Collector, Collectors};
 use crate::metrics::family::{Scope, Type, Unit};
-use crate::metrics::store::Store;
+use crate::metrics::store::{Store, StoreOptions};
 use crate::metrics::variant::Format;
 use crate::reader::Reader as _;
 
 /// A Deployment with two Pods, of which one went through everything, a Job that is done, and
 /// a hostile name.
 fn node() -> Store {
-    let mut store = store();
+    node_with(Collectors::ALL)
+}
+
+fn node_with(collectors: Collectors) -> Store {
+    let mut store = Store::new(StoreOptions { collectors, ..StoreOptions::default() });
     let web = identity("web-7d4b9c6f5-abcde", "web");
     store.appear(CgroupId(1), &web, SECOND);
     store.appear(CgroupId(2), &identity("web-7d4b9c6f5-fghij", "web"), SECOND);
@@ -288,4 +292,30 @@ fn the_number_of_series_is_exported() {
     let lines: usize = parsed.iter().map(|family| family.samples.len()).sum();
     assert_eq!(store.series(), lines as u64);
     assert_eq!(parsed.last().unwrap().samples[0].value, lines as f64);
+}
+
+/// Everything but the collector's families and the number of series is as it was.
+#[test]
+fn a_collector_that_is_off_takes_its_families_along() {
+    let samples = |collectors| {
+        let parsed = parse(&encode(&mut node_with(collectors)), Format::Text);
+        let families = parsed.into_iter().filter(|family| family.name != "podvitals_series");
+        families.map(|family| (family.name.clone(), family.samples)).collect::<BTreeMap<_, _>>()
+    };
+    let all = samples(Collectors::ALL);
+    for collector in Collector::ALL {
+        let mut rest = all.clone();
+        for family in catalog::families().filter(|family| family.collector == Some(collector)) {
+            let gone = rest.remove(&format!("{}{}", family.prefix(), family.name));
+            assert!(gone.is_some(), "{}", family.name);
+        }
+        assert!(rest.len() < all.len(), "{collector:?} has families");
+        assert_eq!(samples(Collectors::ALL.without(collector)), rest, "{collector:?}");
+    }
+    let of_agent = samples(Collectors::NONE);
+    let mut always = catalog::families().filter(|family| family.collector.is_none());
+    assert!(always.all(|family| matches!(family.scope, Scope::Node | Scope::Process)));
+    assert!(of_agent.keys().all(|name| !name.starts_with("podvitals_container_")));
+    let scopes = [Scope::Container, Scope::Workload, Scope::Pod];
+    assert_eq!(scopes.map(|scope| catalog::series_max(scope, Collectors::NONE)), [0; 3]);
 }
