@@ -23,19 +23,23 @@ use nix::unistd::Pid;
 
 /// The programs, loaded; `None`, with the reason printed, where that cannot be tried.
 fn load() -> Option<(Programs, Rings)> {
+    let (programs, rings) = load::load(&survey()?, 0).unwrap();
+    Some((programs, Rings::new(rings).unwrap()))
+}
+
+/// The running kernel; `None`, with the reason printed, where nothing can be loaded.
+fn survey() -> Option<Survey> {
     if let Err(error) = object::check() {
         println!("SKIPPED: {error:#}");
         return None;
     }
-    let survey = match Survey::of_this_process() {
-        Ok(survey) => survey,
+    match Survey::of_this_process() {
+        Ok(survey) => Some(survey),
         Err(error) => {
             println!("SKIPPED: {error:#}");
-            return None;
+            None
         }
-    };
-    let (programs, rings) = load::load(&survey, 0).unwrap();
-    Some((programs, Rings::new(rings).unwrap()))
+    }
 }
 
 /// A cgroup of our own, removed at the end.
@@ -67,6 +71,38 @@ async fn every_program_loads_attaches_and_checks_itself() {
         assert_eq!(attached.lost, "", "{attached:?}");
     }
     self_check(&programs.running_tasks().unwrap().tasks).unwrap();
+}
+
+/// Each object has a ring of its own: the owner is woken by any of them, and drains all.
+#[tokio::test]
+async fn any_of_several_rings_wakes() {
+    const SIGWINCH: u32 = 28;
+    let Some(survey) = survey() else { return };
+    let (mut first, mut rings) = load::load(&survey, 0).unwrap();
+    let (mut second, others) = load::load(&survey, 0).unwrap();
+    rings.extend(others);
+    let mut rings = Rings::new(rings).unwrap();
+    let Some(root) = root("rings") else { return };
+    let container = Cgroup::new(&root.0, "container").unwrap();
+    let mut child = sleeper(&container);
+    let target = Pid::from_raw(child.id().cast_signed());
+    let mut events = Vec::new();
+    for programs in [&mut first, &mut second] {
+        rings.drain(&mut events);
+        events.clear();
+        let soon = Duration::from_millis(200);
+        assert!(tokio::time::timeout(soon, rings.woken()).await.is_err(), "nothing has happened");
+        programs.track(container.id()).unwrap();
+        programs.set_init(container.id(), child.id()).unwrap();
+        kill(target, Signal::SIGWINCH).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), rings.woken()).await.unwrap();
+        rings.drain(&mut events);
+        let is_it = |e: &&Event| matches!(e.kind, EventKind::Signal(s) if s.signal == SIGWINCH);
+        assert_eq!(events.iter().filter(is_it).count(), 1, "{events:?}");
+        programs.untrack(container.id());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// What the agent does while it serves, as it does it then: each operation raises what it needs.

@@ -1,5 +1,7 @@
 //! The BPF objects, one for each collector: which toolchain makes them here, and their making.
 
+mod strip;
+
 use std::{
     env, fmt, fs,
     path::{Path, PathBuf},
@@ -97,6 +99,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     for name in OBJECTS {
         let built = target_dir().join(TARGET).join("release").join(format!("podvitals-{name}"));
         let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+        let bytes = strip::strip(&bytes).with_context(|| format!("strip {}", built.display()))?;
         let object = file(&folder, name);
         if fs::read(&object).is_ok_and(|old| old == bytes) {
             continue;

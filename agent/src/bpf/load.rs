@@ -11,6 +11,8 @@ use aya::{
     maps::{MapData, RingBuf},
     programs::{BtfTracePoint, Iter},
 };
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use procfs::process::Process;
 
 use super::object::{self, ObjectId};
 use super::plain::Plain;
@@ -36,7 +38,7 @@ pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, Vec<Ring
     let types = Btf::parse(&survey.attach_types, Endianness::default())
         .context("the cut of the kernel's types")?;
     raised(|| {
-        let mut loader = EbpfLoader::new();
+        let mut loader = loader();
         // No object has relocations against the kernel's types.
         loader
             .btf(None)
@@ -58,6 +60,25 @@ pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, Vec<Ring
         }
         Ok((Programs::new(host.objects, attached), host.rings))
     })
+}
+
+/// A loader of objects.
+///
+/// Making one reads and parses all of the kernel's types (aya 0.14, `EbpfLoader::new`): 26 MB and
+/// tens of milliseconds, though they are thrown away at once for those that it is told to take. It
+/// does without where it cannot open the file. So it is made while this process may open nothing,
+/// unless another thread might want to.
+fn loader<'a>() -> EbpfLoader<'a> {
+    let alone = Process::myself().and_then(|own| own.stat()).is_ok_and(|it| it.num_threads == 1);
+    let limit = if alone { getrlimit(Resource::RLIMIT_NOFILE).ok() } else { None };
+    let Some((soft, hard)) = limit else { return EbpfLoader::new() };
+    // Lowering a soft limit, and raising it again, is anybody's right.
+    let lowered = setrlimit(Resource::RLIMIT_NOFILE, 0, hard);
+    let loader = EbpfLoader::new();
+    if let Err(error) = lowered.and_then(|()| setrlimit(Resource::RLIMIT_NOFILE, soft, hard)) {
+        tracing::warn!(%error, "the limit of open files");
+    }
+    loader
 }
 
 /// What is asked of the kernel.

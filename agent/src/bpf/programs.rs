@@ -193,6 +193,19 @@ impl Programs {
         })
     }
 
+    /// The same for many, as far as there is room.
+    ///
+    /// # Errors
+    /// As [`Self::track`].
+    pub fn track_all(&mut self, cgroups: impl Iterator<Item = CgroupId>) -> anyhow::Result<()> {
+        raised(|| {
+            for cgroup in cgroups {
+                self.track(cgroup)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Tells the kernel side which process is a container's init.
     ///
     /// # Errors

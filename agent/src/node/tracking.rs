@@ -210,11 +210,9 @@ impl Tracking {
 
     fn track_all(&mut self, found: &[Found]) {
         let Some(kernel) = &mut self.kernel else { return };
-        for found in found.iter().filter(|found| found.parent.is_some()) {
-            if let Err(error) = kernel.programs.track(found.id) {
-                tracing::error!(error = format!("{error:#}"), "a cgroup is not tracked");
-                return;
-            }
+        let below = found.iter().filter(|found| found.parent.is_some());
+        if let Err(error) = kernel.programs.track_all(below.map(|found| found.id)) {
+            tracing::error!(error = format!("{error:#}"), "a cgroup is not tracked");
         }
     }
 
