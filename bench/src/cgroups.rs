@@ -23,6 +23,7 @@ pub(crate) struct Node {
     /// Those that stay.
     pub(crate) containers: Vec<Container>,
     pods: BTreeMap<usize, Pod>,
+    made: usize,
     tree: Tree,
     _log_dir: TempDir,
 }
@@ -40,7 +41,7 @@ impl Node {
         let log_dir = tempfile::Builder::new().prefix("podvitals-bench-").tempdir();
         let log_dir = log_dir.context("make a folder for log links")?;
         let tree = Tree::make(root, log_dir.path(), "shop")?;
-        Ok(Self { containers: Vec::new(), pods: BTreeMap::new(), tree, _log_dir: log_dir })
+        Ok(Self { containers: Vec::new(), pods: BTreeMap::new(), made: 0, tree, _log_dir: log_dir })
     }
 
     /// What the agent is told.
@@ -65,13 +66,18 @@ impl Node {
         Ok(())
     }
 
-    /// A container of that Pod: cgroup and log link.
+    /// A container of that Pod: cgroup and log link. Ids are numbers, so that a scrape has as many
+    /// bytes, and as few when compressed, in each run.
     pub(crate) fn container(&mut self, pod: usize, name: &str) -> Result<Container> {
         if !self.pods.contains_key(&pod) {
-            self.pods.insert(pod, self.tree.pod(&format!("web-7d4b9c6f5d-{pod:05}"))?);
+            let uid = format!("00000000-0000-4000-8000-{pod:012x}");
+            let name = format!("web-7d4b9c6f5d-{pod:05}");
+            self.pods.insert(pod, self.tree.pod_with_uid(&name, uid)?);
         }
         let pod = self.pods.get(&pod).context("no such Pod")?;
-        Ok(Container { made: pod.container(name)?, init: None })
+        self.made += 1;
+        let made = pod.container_with_id(name, format!("{:064x}", self.made))?;
+        Ok(Container { made, init: None })
     }
 }
 

@@ -23,7 +23,8 @@ use super::{
     rootfs::Disk,
     steps::Steps,
 };
-use xtask::{child::Child, http, paths, shell, stop};
+use testbed::http::{self, Answer};
+use xtask::{child::Child, paths, shell, stop};
 
 /// How often something that is waited for is looked at: a start of kubectl takes a CPU 0.2 s.
 const POLL: Duration = Duration::from_millis(500);
@@ -232,7 +233,7 @@ impl Cluster {
         let what = || format!("GET http://{server}{path}");
         let mut stream = self.connect(server).with_context(what)?;
         stream.set_read_timeout(Some(HTTP)).with_context(what)?;
-        http::exchange(&mut stream, server, path).with_context(what)
+        http::exchange(&mut stream, server, path).and_then(Answer::text).with_context(what)
     }
 
     /// Makes a server in the cluster reachable at `listen`, as long as the proxy lives.

@@ -18,7 +18,6 @@ mod pki;
 mod proxy;
 mod rootfs;
 mod scenarios;
-mod scrape;
 mod smoke;
 mod steps;
 

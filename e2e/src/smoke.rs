@@ -7,12 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use testbed::scrape::Scrape;
 
 use super::{
     cluster::{Cluster, text},
     images::PAUSE,
     node::{self, Options},
-    scrape::Scrape,
     steps::Steps,
 };
 use xtask::image::WORKLOAD;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -98,22 +98,13 @@ impl Agent {
         pause: Duration,
         mut look: impl FnMut(SocketAddr) -> Result<()>,
     ) -> Result<()> {
-        loop {
-            if let Some(status) = self.child.ended()? {
-                bail!("it ended before it was ready: {status}\n{}", self.log_end());
-            }
-            match look(self.address) {
-                Ok(()) => {
-                    self.ready_after = self.started.elapsed();
-                    return Ok(());
-                }
-                Err(error) if self.started.elapsed() > limit => {
-                    let log = self.log_end();
-                    return Err(error.context(format!("it was not ready in {limit:?}\n{log}")));
-                }
-                Err(_) => std::thread::sleep(pause),
-            }
-        }
+        let alive = || match self.child.ended()? {
+            Some(status) => bail!("it ended before it was ready: {status}"),
+            None => Ok(()),
+        };
+        let ready = until(limit, pause, alive, || look(self.address));
+        self.ready_after = self.started.elapsed();
+        ready.map_err(|error| anyhow!("{error:#}\n{}", self.log_end()))
     }
 
     /// Address where it listens.
@@ -185,6 +176,30 @@ impl Drop for Agent {
     fn drop(&mut self) {
         if let Err(error) = self.child.kill() {
             eprintln!("{error:#}");
+        }
+    }
+}
+
+/// Waits until a look succeeds; looks again after each `pause`. An error of `alive`, which is asked
+/// before each look, ends the wait.
+///
+/// # Errors
+/// That of `alive`, or of the last look within `limit`.
+pub fn until(
+    limit: Duration,
+    pause: Duration,
+    mut alive: impl FnMut() -> Result<()>,
+    mut look: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        alive()?;
+        match look() {
+            Ok(()) => return Ok(()),
+            Err(error) if start.elapsed() > limit => {
+                return Err(error.context(format!("not ready in {limit:?}")));
+            }
+            Err(_) => std::thread::sleep(pause),
         }
     }
 }

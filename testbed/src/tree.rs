@@ -79,7 +79,15 @@ impl Tree {
     pub fn pod(&self, name: &str) -> Result<Pod> {
         let digits = hex(32);
         let cut = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
-        let uid = [cut(0, 8), cut(8, 12), cut(12, 16), cut(16, 20), cut(20, 32)].join("-");
+        let parts = [cut(0, 8), cut(8, 12), cut(12, 16), cut(16, 20), cut(20, 32)];
+        self.pod_with_uid(name, parts.join("-"))
+    }
+
+    /// Makes the cgroup of a Pod with this UID.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn pod_with_uid(&self, name: &str, uid: String) -> Result<Pod> {
         // systemd's names have underscores for dashes.
         let slice = format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
         let dir = self.burstable().join(slice);
@@ -116,7 +124,15 @@ impl Pod {
     /// # Errors
     /// If one of them cannot be made.
     pub fn container(&self, name: &str) -> Result<Container> {
-        let mut container = self.container_without_link(name)?;
+        self.container_with_id(name, hex(64))
+    }
+
+    /// Makes the cgroup and the log link of a container with this id, without a process.
+    ///
+    /// # Errors
+    /// If one of them cannot be made.
+    pub fn container_with_id(&self, name: &str, id: String) -> Result<Container> {
+        let mut container = self.without_link(name, id)?;
         container.link()?;
         Ok(container)
     }
@@ -126,7 +142,10 @@ impl Pod {
     /// # Errors
     /// If it cannot be made.
     pub fn container_without_link(&self, name: &str) -> Result<Container> {
-        let id = hex(64);
+        self.without_link(name, hex(64))
+    }
+
+    fn without_link(&self, name: &str, id: String) -> Result<Container> {
         let dir = self.dir.join(format!("cri-containerd-{id}.scope"));
         cgroup::make(&dir)?;
         let Self { name: pod, namespace, .. } = self;

@@ -14,12 +14,12 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::{
     sys::{
-        prctl,
-        signal::{self, SigHandler, SigSet, Signal, killpg},
+        signal::{Signal, killpg},
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
     unistd::Pid,
 };
+use testbed::child::{dying_with_parent, with_default_signals};
 
 use crate::{groups, stop};
 
@@ -30,21 +30,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// Makes `command` start with default dispositions, an empty mask and a group of its own.
 fn with_defaults(command: &mut Command) {
-    command.process_group(0);
-    // SAFETY: between fork and exec only system calls are made: no allocation, no lock.
-    unsafe {
-        command.pre_exec(|| {
-            prctl::set_pdeathsig(Signal::SIGTERM)?;
-            for signal in Signal::iterator() {
-                // The kernel lets nobody change these two.
-                if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
-                    signal::signal(signal, SigHandler::SigDfl)?;
-                }
-            }
-            SigSet::empty().thread_set_mask()?;
-            Ok(())
-        });
-    }
+    dying_with_parent(with_default_signals(command.process_group(0)), Signal::SIGTERM);
 }
 
 /// A running process, ended with its group when dropped.
@@ -199,28 +185,6 @@ mod tests {
         while groups::names(&[group]) != "nothing" {
             assert!(Instant::now() < deadline, "left behind: {}", groups::names(&[group]));
             thread::sleep(POLL);
-        }
-    }
-
-    #[test]
-    fn a_child_has_default_dispositions_and_an_empty_mask() {
-        let ignored = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT];
-        // SAFETY: SIG_IGN is no function, so nothing runs when one of them comes.
-        let set = |handler| ignored.map(|it| unsafe { signal::signal(it, handler) }.unwrap());
-        let blocked = SigSet::from(Signal::SIGTERM);
-        blocked.thread_block().unwrap();
-        set(SigHandler::SigIgn);
-        let mut cat = Command::new("cat");
-        cat.arg("/proc/self/status").stdout(Stdio::piped());
-        let mut child = Child::spawn("cat", &mut cat).unwrap();
-        set(SigHandler::SigDfl);
-        blocked.thread_unblock().unwrap();
-        let status = std::io::read_to_string(child.take_stdout().unwrap()).unwrap();
-        for field in ["SigIgn:\t", "SigBlk:\t"] {
-            let set = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-            let set = u64::from_str_radix(set, 16).unwrap();
-            // The C library keeps 32 and 33 for itself.
-            assert_eq!(set & 0x7fff_ffff, 0, "{field}{set:x}");
         }
     }
 }

@@ -12,13 +12,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use testbed::{agent::until, http};
 
-use crate::{cgroup, child::Child, http, stop};
+use crate::{child::Child, stop};
 
 /// How long the demo may take to make its cgroups.
 const DEMO_START: Duration = Duration::from_secs(20);
 /// How long the agent may take to load its programs and be ready.
 const AGENT_START: Duration = Duration::from_secs(30);
+/// How long a GET may take.
+const GET: Duration = Duration::from_secs(10);
 /// How often a start is looked at.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -89,7 +92,7 @@ impl Drop for Demo {
         }
         // The demo removes what it made; one that was killed could not.
         if self.cgroup_root.exists()
-            && let Err(error) = cgroup::remove_tree(&self.cgroup_root)
+            && let Err(error) = testbed::cgroup::remove(&self.cgroup_root)
         {
             eprintln!("left behind: {error:#}");
         }
@@ -127,19 +130,16 @@ pub(crate) fn start_agent(
     command.arg("agent").args(args).stdin(Stdio::null());
     let start = Instant::now();
     let mut child = Child::spawn("podvitals agent", &mut command)?;
-    loop {
-        if let Some(status) = child.ended()? {
-            bail!("podvitals agent ended before it was ready: {status}");
-        }
-        stop::check()?;
-        match http::get(address, "/readyz") {
-            Ok(_) => return Ok((child, start.elapsed())),
-            Err(error) if start.elapsed() > AGENT_START => {
-                return Err(error.context(format!("not ready after {AGENT_START:?}")));
-            }
-            Err(_) => thread::sleep(POLL),
-        }
-    }
+    until(
+        AGENT_START,
+        POLL,
+        || match child.ended()? {
+            Some(status) => bail!("podvitals agent ended before it was ready: {status}"),
+            None => stop::check(),
+        },
+        || http::get_text(address, "/readyz", GET).map(drop),
+    )?;
+    Ok((child, start.elapsed()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! One file per command; the nouns they share have files of their own: `child` (processes) and
 //! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what Debian serves), `qemu`, `initramfs`,
-//! `cgroup`, `http`, `demo`. The public ones serve the crate `e2e` too.
+//! `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
 pub mod apt;
 mod bench;
@@ -13,7 +13,6 @@ mod demo;
 mod deploy;
 pub mod e2e;
 mod groups;
-pub mod http;
 pub mod image;
 mod initramfs;
 mod kernels;

@@ -1,14 +1,11 @@
 //! Whether every family of the catalogue is really exported by the demo's scrape.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    process::Command,
-};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
 use anyhow::{Result, bail};
+use testbed::{cgroup, scrape::Scrape};
 
-use crate::{cgroup, shell};
+use crate::shell;
 
 /// Families that need a controller of the cgroup v2 hierarchy. Where it is not offered they cannot
 /// be shown; where it is, they have to be.
@@ -59,20 +56,21 @@ fn excused<'a>(offered: &[String]) -> Vec<(&'a str, String)> {
 }
 
 /// Holds the scrape of the demo against the catalogue.
-pub(crate) fn check(agent: &Path, scrape: &str) -> Result<()> {
+pub(crate) fn check(agent: &Path, scrape: &Scrape) -> Result<()> {
     // One family a line, its name first.
     let catalogue = shell::output(Command::new(agent).arg("catalogue"))?;
     let words = |line| str::split_whitespace(line).collect::<Vec<_>>();
-    let families: Vec<Vec<&str>> = catalogue.lines().map(words).collect();
-    let listed: BTreeSet<&str> =
-        families.iter().filter_map(|words| words.first()).copied().collect();
-    let mut excused = excused(&cgroup::controllers()?);
-    for words in &families {
+    let lines: Vec<Vec<&str>> = catalogue.lines().map(words).collect();
+    let listed: BTreeSet<&str> = lines.iter().filter_map(|words| words.first()).copied().collect();
+    let mut excused = excused(&cgroup::controllers(&cgroup::mount()?)?);
+    for words in &lines {
         if let [family, _, "pods"] = words[..] {
             excused.push((family, "the demo has no source of Pods".to_owned()));
         }
     }
-    let problems = compare(&listed, &exported(scrape), &excused);
+    let families = &scrape.exposition().families;
+    let exported = families.iter().map(|family| family.name.as_str()).collect();
+    let problems = compare(&listed, &exported, &excused);
     if !problems.is_empty() {
         bail!("{}", problems.join("\n"));
     }
@@ -81,29 +79,6 @@ pub(crate) fn check(agent: &Path, scrape: &str) -> Result<()> {
         println!("  {family}: {reason}");
     }
     Ok(())
-}
-
-/// Families with at least one sample, by their `# TYPE` lines.
-fn exported(scrape: &str) -> BTreeSet<&str> {
-    let mut types = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    for line in scrape.lines() {
-        if let Some(rest) = line.strip_prefix("# TYPE ") {
-            if let Some((family, kind)) = rest.split_once(' ') {
-                types.insert(family, kind.trim());
-            }
-        } else if !line.starts_with('#') {
-            let name = line.split(['{', ' ']).next().unwrap_or_default();
-            let family = ["_bucket", "_sum", "_count"]
-                .iter()
-                .filter_map(|suffix| name.strip_suffix(suffix))
-                .find(|family| types.get(family) == Some(&"histogram"))
-                .unwrap_or(name);
-            seen.insert(family);
-        }
-    }
-    seen.remove("");
-    seen
 }
 
 fn compare(
@@ -129,29 +104,11 @@ fn compare(
 mod tests {
     use super::*;
 
-    const SCRAPE: &str = "\
-# HELP podvitals_a_seconds Text.
-# TYPE podvitals_a_seconds histogram
-podvitals_a_seconds_bucket{le=\"+Inf\"} 0
-podvitals_a_seconds_sum 0
-podvitals_a_seconds_count 0
-# TYPE podvitals_b_total counter
-podvitals_b_total{x=\"1\"} 2
-# TYPE podvitals_empty gauge
-# TYPE podvitals_probe_count gauge
-podvitals_probe_count 2
-";
-
-    #[test]
-    fn families_are_those_with_samples() {
-        let expected = ["podvitals_a_seconds", "podvitals_b_total", "podvitals_probe_count"];
-        assert_eq!(exported(SCRAPE), BTreeSet::from(expected));
-    }
-
     #[test]
     fn every_difference_is_named() {
         let catalogue = BTreeSet::from(["podvitals_a_seconds", "podvitals_c", "podvitals_d"]);
-        let exported = exported(SCRAPE);
+        let exported =
+            BTreeSet::from(["podvitals_a_seconds", "podvitals_b_total", "podvitals_probe_count"]);
         let excused = ["podvitals_d", "podvitals_a_seconds", "podvitals_e"]
             .map(|family| (family, "why".to_owned()));
         assert_eq!(

@@ -10,12 +10,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use testbed::{exposition::count_samples, http, scrape::Scrape};
 
 use crate::{
     apt, build,
     child::Child,
     demo::{self, Demo},
-    http, names, paths, shell, stop,
+    names, paths, shell, stop,
 };
 
 /// How long Prometheus may take to start and scrape once.
@@ -24,6 +25,8 @@ const START: Duration = Duration::from_secs(30);
 const CRASH: Duration = Duration::from_secs(90);
 /// How long until every family of the demo has been there at once.
 const FAMILIES: Duration = Duration::from_secs(90);
+/// How long a GET may take.
+const GET: Duration = Duration::from_secs(10);
 /// How often a query is repeated.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -109,12 +112,12 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
     let work = paths::work("prometheus")?;
     let server = http::free_address()?;
     let mut prometheus = start(&tools, &work, server, address)?;
-    until("Prometheus answers", START, || http::get(server, "/-/ready").map(|_| true))?;
+    until("Prometheus answers", START, || http::get_text(server, "/-/ready", GET).map(|_| true))?;
     until("Prometheus has scraped", START, || Ok(query(server, "up == 1")? == Some(1.0)))?;
     println!("Prometheus scrapes the agent");
     let path = format!("/api/v1/metadata?metric={WITH_UNIT}");
     until("Prometheus was given OpenMetrics", START, || {
-        let answer = http::get(server, &path)?;
+        let answer = http::get_text(server, &path, GET)?;
         if !answer.contains(r#""unit":"seconds""#) {
             bail!("{WITH_UNIT} has no unit: {answer}");
         }
@@ -145,13 +148,12 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
     // shutdown is open.
     let mut scrape = String::new();
     until("every family is there", FAMILIES, || {
-        scrape = http::get(address, "/metrics")?;
-        names::check(agent, &scrape).map(|()| true)
+        scrape = http::get_text(address, "/metrics", GET)?;
+        names::check(agent, &Scrape::parse(&scrape)?).map(|()| true)
     })?;
     fs::write(work.join("scrape.txt"), &scrape).context("keep the scrape")?;
     lint(&tools, &scrape)?;
-    let samples = scrape.lines().filter(|line| !line.starts_with('#')).count();
-    println!("promtool has nothing to say about {samples} samples");
+    println!("promtool has nothing to say about {} samples", count_samples(&scrape));
     let status = child.stop()?;
     if !status.success() {
         bail!("podvitals agent: {status}");
@@ -211,7 +213,7 @@ fn until(what: &str, limit: Duration, mut test: impl FnMut() -> Result<bool>) ->
 /// The value of an expression that gives one sample at most.
 fn query(server: SocketAddr, expression: &str) -> Result<Option<f64>> {
     let path = format!("/api/v1/query?query={}", http::escape(expression));
-    let answer = http::get(server, &path)?;
+    let answer = http::get_text(server, &path, GET)?;
     value(&answer).with_context(|| format!("{expression}: {answer}"))
 }
 

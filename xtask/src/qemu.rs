@@ -24,10 +24,6 @@ pub const MACHINE: [&str; 9] = [
     "-no-reboot",
 ];
 
-/// As many scenarios that failed on an emulated machine are tried once more: it is late now and then,
-/// but what is wrong fails twice. The results say so.
-pub const SECOND_TRIES: usize = 3;
-
 /// QEMU's program, installed if it is not there.
 pub fn program() -> Result<PathBuf> {
     apt::program("qemu-system-x86_64", "qemu-system-x86")

@@ -56,7 +56,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         None => build::dynamic_release()?.agent,
     };
 
-    let container = cgroup::mount().ok().and_then(|mount| cgroup::find_container(&mount));
+    let container = testbed::cgroup::mount().ok().and_then(|mount| cgroup::find_container(&mount));
     let mut demo = match &container {
         Some(container) if !args.demo => {
             println!("containers run here, the first in {}", container.display());

@@ -153,7 +153,7 @@ fn no_cgroups() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("not root".to_owned());
     }
-    cgroup::mount().err().map(|error| format!("{error:#}"))
+    testbed::cgroup::mount().err().map(|error| format!("{error:#}"))
 }
 
 /// `scenarios run` on this machine's own kernel, in a cgroup of its own.

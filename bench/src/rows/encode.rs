@@ -1,16 +1,22 @@
 //! Writing the exposition: our store against the two crates that everybody uses.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use agent::cgroup::CgroupId;
+use agent::cgroup::path::Origin;
 use agent::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample as Figures};
 use agent::clock::WallOffset;
 use agent::event::{ExitStatus, TaskKey};
 use agent::kube::identity::Identity;
-use agent::lifecycle::fact::{Cause, EndSource, Fact, FactKind, Started, Termination};
-use agent::metrics::edition::{Edition, Format, Reader};
-use agent::metrics::node::NodeStats;
+use agent::lifecycle::fact::{
+    Cause, Death, EndSource, Fact, FactKind, Outcome, Started, Termination,
+};
+use agent::lifecycle::subject::{Birth, Subject, Who};
+use agent::metrics::agent::AgentStats;
 use agent::metrics::store::{Store, StoreOptions};
+use agent::metrics::variant::{Audience, Format, Variant};
+use agent::reader::{Reader as _, Reading};
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use prometheus::{Encoder as _, TextEncoder};
@@ -29,7 +35,7 @@ pub(super) const HOW: &str = "CPU time. A store with facts and samples of as man
 const SERIES: u64 = 20_000;
 
 pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
-    let stats = NodeStats::default();
+    let stats = AgentStats::default();
     let mut store = filled(&stats)?;
     let text = encode(&mut store, &stats).concat();
     let shown =
@@ -76,35 +82,43 @@ fn copy(text: &[u8]) -> Vec<Bytes> {
     text.chunks(PIECE_BYTES).map(Bytes::copy_from_slice).collect()
 }
 
-fn encode(store: &mut Store, stats: &NodeStats) -> Vec<Bytes> {
-    let round = store.next_round();
-    store.encode(round, stats, Edition { reader: Reader::Scraper, format: Format::Text })
+fn encode(store: &mut Store, stats: &AgentStats) -> Vec<Bytes> {
+    let generation = store.next_generation();
+    let variant = Variant { audience: Audience::Scraper, format: Format::Text };
+    store.encode(generation, stats, variant)
 }
 
 /// A store that has had a life: Pods of two containers, twenty of a workload, some of which ended.
-fn filled(stats: &NodeStats) -> Result<Store> {
+fn filled(stats: &AgentStats) -> Result<Store> {
     let mut store = Store::new(StoreOptions { max_series: usize::MAX, ..StoreOptions::default() });
     let wall = WallOffset { unix_less_boot_ns: 1_700_000_000_000_000_000 };
     for number in 1.. {
-        let id = CgroupId(number);
-        store.appear(id, &identity(number), number);
-        let mut fact = |kind| {
-            store.fact(&Fact { container: id, time_boot_ns: number * 1_000_003, kind }, wall);
-        };
+        let who = Arc::new(Who {
+            cgroup: CgroupId(number),
+            pod_cgroup: None,
+            origin: Origin::Unit(String::new(), String::new()),
+            identity: identity(number),
+            birth: Birth::Seen { boot_ns: number },
+        });
+        store.shown(&who);
+        let subject = Subject::Container(who);
+        let time_boot_ns = 1_000_000_000 + number * 1_000_003;
+        let mut fact = |kind| store.fact(&subject, &Fact { time_boot_ns, kind }, wall);
         let init = TaskKey { tgid: 1, start_boot_ns: 1 };
-        fact(FactKind::Started(Started { init, existing: false, is_pause: false }));
+        fact(FactKind::Started(Started { init, before_agent: false, is_pause: false }));
         if number % 50 == 0 {
-            fact(FactKind::Terminated(Termination {
+            fact(FactKind::Explained(Death::kernel_only(Termination {
                 cause: Cause::Completed,
                 status: Some(ExitStatus::Code(0)),
-                shutdown_ns: Some(250_000_000),
-                killed: false,
+                stop_boot_ns: Some(time_boot_ns - 250_000_000),
+                end_boot_ns: time_boot_ns,
+                outcome: Outcome::Exited,
                 fatal: None,
-                end_source: EndSource::ParentTold,
+                end_source: EndSource::ParentNotified,
                 init_cpu_ns: None,
-            }));
+            })));
         }
-        store.sample(id, figures(number));
+        store.sample(&subject, &figures(number), Reading::Current);
         if number % 20 == 0 {
             encode(&mut store, stats);
             if store.series() >= SERIES {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use agent::metrics::catalog::series_max;
+use agent::metrics::collector::Collectors;
 use agent::metrics::family::Scope;
 use anyhow::Result;
 use testbed::scrape::Scrape;
@@ -85,7 +87,7 @@ fn budget(scrape: &Scrape) -> Vec<Line> {
     BUDGET
         .into_iter()
         .map(|(scope, what, most)| {
-            let allowed = scope.series_max();
+            let allowed = series_max(scope, Collectors::ALL);
             let seen = most_of(scrape, scope).unwrap_or_default();
             let verdict =
                 if seen > most { Verdict::count(false) } else { Verdict::goal(allowed <= most) };

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
+use testbed::{exposition::Wanted, scrape::Scrape};
 
 use xtask::{image::WORKLOAD, stop};
 
@@ -16,7 +17,6 @@ use crate::{
     agent,
     cluster::{Cluster, text},
     node,
-    scrape::{Labels, Scrape},
 };
 
 /// How long something may take that takes some seconds on an idle machine.
@@ -323,7 +323,7 @@ impl End {
 }
 
 /// Fails unless a sum is this.
-pub(super) fn want(scrape: &Scrape, family: &str, labels: Labels<'_>, wanted: f64) -> Result<()> {
+pub(super) fn want(scrape: &Scrape, family: &str, labels: Wanted<'_>, wanted: f64) -> Result<()> {
     let found = scrape.value(family, labels)?;
     ensure!(found == wanted, "{family}{labels:?} is {found}, wanted {wanted}");
     Ok(())

@@ -15,17 +15,14 @@ mod scenario;
 mod stops;
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     net::SocketAddr,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
+    sync::Mutex,
 };
 
 use anyhow::{Result, bail};
+use testbed::runner::{Case, Done, Outcome, Phase, Report, Runner, SECOND_TRIES, Try};
+use xtask::stop;
 
 use self::{
     context::Context,
@@ -33,7 +30,6 @@ use self::{
     scenario::{Scenario, When},
 };
 use super::{cluster::Cluster, node::Options, steps::Steps};
-use xtask::{qemu::SECOND_TRIES, stop};
 
 /// Scenarios that run at once: the node's CPUs are emulated, and its kubelet is what they wait for.
 const AT_ONCE: usize = 5;
@@ -52,13 +48,13 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
     .flatten()
 }
 
-/// How one went.
-struct Outcome {
-    scenario: &'static Scenario,
-    took: Duration,
-    result: Result<Vec<Figure>>,
-    /// Why it was tried again.
-    first_try: Option<anyhow::Error>,
+/// The figures of a scenario.
+struct Figures(Vec<Figure>);
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} figures", self.0.len())
+    }
 }
 
 /// Runs those whose names contain one of `only`, or all; prints each, and gives the report.
@@ -85,115 +81,88 @@ pub(crate) fn run(
         bail!("no scenario is called {}", only.join(", "));
     }
     let agent = Mutex::new(agent);
-    let (alone, together): (Vec<_>, Vec<_>) =
-        chosen.into_iter().partition(|it| it.when == When::Alone);
-    let outcomes = Mutex::new(Vec::new());
-    let attempt = |scenario: &'static Scenario, name: &str| {
-        let start = Instant::now();
-        let context = Context::new(cluster, &agent, name);
-        let result = stop::check().and_then(|()| (scenario.run)(&context));
-        let took = start.elapsed();
-        match &result {
-            Ok(figures) => {
-                println!(
-                    "    ok      {name} ({} figures, {:.0} s)",
-                    figures.len(),
-                    took.as_secs_f64()
-                );
+    let attempt = |scenario: &Scenario, number| {
+        let again = format!("{}-again", scenario.name);
+        let name = match number {
+            Try::First => scenario.name,
+            Try::Second => {
+                cluster.clear(scenario.name)?;
+                &again
             }
-            Err(error) => println!("    FAILED  {name}: {error:#}"),
-        }
-        Outcome { scenario, took, result, first_try: None }
+        };
+        stop::check()?;
+        (scenario.run)(&Context::new(cluster, &agent, name)).map(Figures)
     };
-    let one = |scenario: &'static Scenario| {
-        let outcome = attempt(scenario, scenario.name);
-        outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-    };
-    steps.begin(&format!("scenarios: {} at once", AT_ONCE.min(together.len())));
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some(scenario) = together.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    one(scenario);
-                }
-            });
-        }
+    let cases: Vec<_> = chosen
+        .into_iter()
+        .map(|it| {
+            Case::new(it.name, move |number| attempt(it, number).into())
+                .alone(it.when == When::Alone)
+        })
+        .collect();
+    let report = Report::default();
+    let runner = Runner { at_once: AT_ONCE, second_tries: SECOND_TRIES };
+    runner.run(&cases, &report, |phase| match phase {
+        Phase::Together(count) => steps.begin(&format!("scenarios: {count} at once")),
+        Phase::Alone => steps.begin("scenarios: one after the other"),
+        Phase::Again(count) => steps.begin(&format!("scenarios: {count} for a second time")),
     });
-    steps.begin("scenarios: one after the other");
-    alone.into_iter().for_each(one);
     steps.end();
-    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let failed = |outcomes: &[Outcome]| -> Vec<&str> {
-        let failed = outcomes.iter().filter(|it| it.result.is_err());
-        failed.map(|it| it.scenario.name).collect()
-    };
-    let second_tries = failed(&outcomes).len();
-    if (1..=SECOND_TRIES).contains(&second_tries) {
-        steps.begin("scenarios: a second try");
-        for outcome in outcomes.iter_mut().filter(|it| it.result.is_err()) {
-            cluster.clear(outcome.scenario.name)?;
-            let second = attempt(outcome.scenario, &format!("{}-again", outcome.scenario.name));
-            let first = std::mem::replace(outcome, second);
-            outcome.first_try = first.result.err();
-        }
-        steps.end();
+    let counts = report.counts();
+    let table = table(&report.into_done());
+    if !counts.good() {
+        println!("{table}");
+        bail!("scenarios: {counts}");
     }
-    let report = report(&outcomes);
-    let failed = failed(&outcomes);
-    if !failed.is_empty() {
-        println!("{report}");
-        bail!("{} of {} scenarios failed: {}", failed.len(), outcomes.len(), failed.join(", "));
-    }
-    Ok(report)
+    Ok(table)
 }
 
 /// A table in Markdown.
-fn report(outcomes: &[Outcome]) -> String {
-    let mut report = String::from("| scenario | figure | agent | witness |\n|---|---|---|---|\n");
-    for Outcome { scenario, took, result, first_try } in outcomes {
-        let mut name = format!("{} ({:.0} s)", scenario.name, took.as_secs_f64());
+fn table(done: &[Done<Figures>]) -> String {
+    let mut table = String::from("| scenario | figure | agent | witness |\n|---|---|---|---|\n");
+    for Done { name, outcome, took, first_try } in done {
+        let mut name = format!("{name} ({:.0} s)", took.as_secs_f64());
         if let Some(error) = first_try {
-            let _ = writeln!(report, "| {name} | at the first try: {error:#} | | |");
+            let _ = writeln!(table, "| {name} | at the first try: {error:#} | | |");
             name.clear();
         }
-        match result {
-            Ok(figures) => {
+        match outcome {
+            Outcome::Passed(Figures(figures)) => {
                 for Figure { what, agent, witness } in figures {
-                    let _ = writeln!(report, "| {name} | {what} | {agent} | {witness} |");
+                    let _ = writeln!(table, "| {name} | {what} | {agent} | {witness} |");
                     name.clear();
                 }
             }
-            Err(error) => {
-                let _ = writeln!(report, "| {name} | FAILED: {error:#} | | |");
+            Outcome::Failed(error) => {
+                let _ = writeln!(table, "| {name} | FAILED: {error:#} | | |");
+            }
+            Outcome::Skipped(why) => {
+                let _ = writeln!(table, "| {name} | SKIPPED: {why} | | |");
             }
         }
     }
-    report
+    table
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn a_second_try_is_told() {
-        let scenario = all().next().unwrap();
-        let figures = || Ok(vec![Figure::same("deaths", 1, 1).unwrap()]);
-        let outcome = |result, first_try| Outcome {
-            scenario,
-            took: Duration::from_secs(7),
-            result,
-            first_try,
+    fn a_second_try_is_in_the_table() {
+        let figures = || Outcome::Passed(Figures(vec![Figure::same("deaths", 1, 1).unwrap()]));
+        let table = |outcome, first_try| {
+            let (name, took) = ("stop-clean".to_owned(), Duration::from_secs(7));
+            table(&[Done { name, outcome, took, first_try }])
         };
-        let name = scenario.name;
-        let plain = report(&[outcome(figures(), None)]);
-        assert!(plain.ends_with(&format!("| {name} (7 s) | deaths | 1 | 1 |\n")), "{plain}");
-        let again = report(&[outcome(figures(), Some(anyhow::anyhow!("late")))]);
-        let rows =
-            format!("| {name} (7 s) | at the first try: late | | |\n|  | deaths | 1 | 1 |\n");
-        assert!(again.ends_with(&rows), "{again}");
-        let failed = report(&[outcome(Err(anyhow::anyhow!("wrong")), None)]);
+        let plain = table(figures(), None);
+        assert!(plain.ends_with("| stop-clean (7 s) | deaths | 1 | 1 |\n"), "{plain}");
+        let again = table(figures(), Some(anyhow::anyhow!("late")));
+        let rows = "| stop-clean (7 s) | at the first try: late | | |\n|  | deaths | 1 | 1 |\n";
+        assert!(again.ends_with(rows), "{again}");
+        let failed = table(Outcome::Failed(anyhow::anyhow!("wrong")), None);
         assert!(failed.ends_with("| FAILED: wrong | | |\n"), "{failed}");
     }
 

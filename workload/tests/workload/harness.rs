@@ -10,11 +10,12 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{SigHandler, SigSet, Signal, kill, killpg, signal},
+    sys::signal::{Signal, kill, killpg},
     time::{ClockId, clock_gettime},
     unistd::Pid,
 };
 use serde_json::Value;
+use testbed::child::with_default_signals;
 
 /// The program.
 pub(super) const PROGRAM: &str = env!("CARGO_BIN_EXE_workload");
@@ -34,20 +35,7 @@ impl Workload {
     pub(super) fn start(args: &[&str]) -> Self {
         let mut command = Command::new(PROGRAM);
         command.args(args).stdout(Stdio::piped()).process_group(0);
-        // SAFETY: between fork and exec only system calls are made: no allocation, no lock.
-        unsafe {
-            command.pre_exec(|| {
-                for of in Signal::iterator() {
-                    // The kernel lets nobody change these two.
-                    if !matches!(of, Signal::SIGKILL | Signal::SIGSTOP) {
-                        signal(of, SigHandler::SigDfl)?;
-                    }
-                }
-                SigSet::empty().thread_set_mask()?;
-                Ok(())
-            });
-        }
-        let mut child = command.spawn().expect("start");
+        let mut child = with_default_signals(&mut command).spawn().expect("start");
         let output = BufReader::new(child.stdout.take().expect("its output"));
         let (send, lines) = mpsc::channel();
         thread::spawn(move || {

@@ -11,13 +11,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use testbed::runner::SECOND_TRIES;
 
 use super::report::Report;
-use crate::{
-    child::Child,
-    qemu::{self, SECOND_TRIES},
-    shell, stop, table,
-};
+use crate::{child::Child, qemu, shell, stop, table};
 
 /// How long a kernel may take to start init (2 to 4 s on an idle machine).
 const BOOT: Duration = Duration::from_secs(90);
