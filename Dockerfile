@@ -6,7 +6,7 @@ FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends libcap2-bin
 WORKDIR /src
 COPY . .
-RUN cargo xtask build --static && cp target/static/*/release/podvitals /podvitals
+RUN cargo xtask build --static && cp target/static/*/release/stripped/podvitals /podvitals
 # Permitted, not effective (=p): with =ep the binary could not even be executed where one of them is
 # out of reach. BuildKit keeps them in COPY --from.
 RUN setcap cap_bpf,cap_perfmon,cap_net_admin,cap_syslog=p /podvitals
