@@ -170,7 +170,7 @@ impl Node {
 
     /// Decides about a container that waits for its name, and hands on what has waited with it.
     pub(super) fn resolve_name(&mut self, id: CgroupId) {
-        let init_may_come = self.tracking.kernel().is_some();
+        let init_may_come = self.tracking.has_events();
         let now_boot_ns = self.now.boot_ns;
         let decided = self.registry.decide(id, &self.pods, init_may_come, now_boot_ns);
         let Some(Decided { who, waited }) = decided else { return };

@@ -137,15 +137,7 @@ impl Tracking {
             tracing::warn!(error = %error, "part of the cgroup tree is not seen");
         }
         self.track_all(&found);
-        let events = self.drain();
-        let made: HashMap<CgroupId, u64> = events
-            .iter()
-            .filter_map(|event| match &event.kind {
-                EventKind::CgroupMade(made) => Some((made.cgroup, event.time_boot_ns)),
-                _ => None,
-            })
-            .collect();
-        Walk { met: self.meet_all(&found, &made, now_boot_ns), events, gone: Vec::new() }
+        self.meet_all(&found, Vec::new(), now_boot_ns)
     }
 
     /// Walks again if events do not tell all: no programs, or records lost.
@@ -158,8 +150,7 @@ impl Tracking {
         self.track_all(&found);
         let there: HashSet<_> = found.iter().map(|found| found.id).collect();
         let gone = self.tree.iter().map(|(id, _)| id).filter(|id| !there.contains(id)).collect();
-        let met = self.meet_all(&found, &HashMap::new(), now_boot_ns);
-        Some(Walk { met, events: Vec::new(), gone })
+        Some(self.meet_all(&found, gone, now_boot_ns))
     }
 
     fn walk(&mut self, root: &Path) -> (Vec<Found>, Vec<WalkError>) {
@@ -176,12 +167,17 @@ impl Tracking {
         more || kernel.is_blind()
     }
 
-    fn meet_all(
-        &mut self,
-        found: &[Found],
-        made: &HashMap<CgroupId, u64>,
-        now_boot_ns: u64,
-    ) -> Vec<Met> {
+    /// Takes in what a walk found. Records came meanwhile: what one of them says was made is no older
+    /// than the agent, though the walk met it first.
+    fn meet_all(&mut self, found: &[Found], gone: Vec<CgroupId>, now_boot_ns: u64) -> Walk {
+        let events = self.drain();
+        let made: HashMap<CgroupId, u64> = events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::CgroupMade(made) => Some((made.cgroup, event.time_boot_ns)),
+                _ => None,
+            })
+            .collect();
         let mut met = Vec::new();
         for Found { id, parent, name, has_children } in found {
             if let Some(parent) = parent {
@@ -189,7 +185,7 @@ impl Tracking {
                 met.extend(self.meet(*id, *parent, name, *has_children, birth));
             }
         }
-        met
+        Walk { met, events, gone }
     }
 
     fn track_root(&mut self, root: &Path) -> Option<CgroupId> {
