@@ -4,9 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails here fails it")]
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -17,9 +15,10 @@ use agent::cgroup::CgroupId;
 use agent::cgroup::reader::{Detail, Reader};
 use agent::clock;
 use agent::event::{Event, EventKind, ExitStatus, SignalOrigin, SignalResult};
-use agent::kernel::{capabilities, cgroup_mount};
+use agent::kernel::capabilities;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use testbed::cgroup::{self, Cgroup};
 
 /// The programs, loaded; `None`, with the reason printed, where that cannot be tried.
 fn load() -> Option<(Programs, Rings)> {
@@ -42,25 +41,14 @@ fn survey() -> Option<Survey> {
     }
 }
 
-/// A cgroup of our own, removed at the end.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(parent: &Path, name: &str) -> std::io::Result<Self> {
-        let path = parent.join(name);
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    fn id(&self) -> CgroupId {
-        CgroupId(fs::metadata(&self.0).unwrap().ino())
-    }
+/// The id that the programs know a cgroup by.
+fn id_of(cgroup: &Cgroup) -> CgroupId {
+    CgroupId(cgroup::id(cgroup.dir()).unwrap())
 }
 
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
+/// A cgroup of our own in another.
+fn make(parent: &Cgroup, name: &str) -> Cgroup {
+    Cgroup::make(parent.dir().join(name)).unwrap()
 }
 
 #[tokio::test]
@@ -82,8 +70,8 @@ async fn any_of_several_rings_wakes() {
     let (mut second, others) = load::load(&survey, 0).unwrap();
     rings.extend(others);
     let mut rings = Rings::new(rings).unwrap();
-    let Some(root) = root("rings") else { return };
-    let container = Cgroup::new(&root.0, "container").unwrap();
+    let Some(root) = Cgroup::for_test("rings") else { return };
+    let container = make(&root, "container");
     let mut child = sleeper(&container);
     let target = Pid::from_raw(child.id().cast_signed());
     let mut events = Vec::new();
@@ -92,14 +80,14 @@ async fn any_of_several_rings_wakes() {
         events.clear();
         let soon = Duration::from_millis(200);
         assert!(tokio::time::timeout(soon, rings.woken()).await.is_err(), "nothing has happened");
-        programs.track(container.id()).unwrap();
-        programs.set_init(container.id(), child.id()).unwrap();
+        programs.track(id_of(&container)).unwrap();
+        programs.set_init(id_of(&container), child.id()).unwrap();
         kill(target, Signal::SIGWINCH).unwrap();
         tokio::time::timeout(Duration::from_secs(10), rings.woken()).await.unwrap();
         rings.drain(&mut events);
         let is_it = |e: &&Event| matches!(e.kind, EventKind::Signal(s) if s.signal == SIGWINCH);
         assert_eq!(events.iter().filter(is_it).count(), 1, "{events:?}");
-        programs.untrack(container.id());
+        programs.untrack(id_of(&container));
     }
     child.kill().unwrap();
     child.wait().unwrap();
@@ -109,46 +97,31 @@ async fn any_of_several_rings_wakes() {
 #[tokio::test]
 async fn everything_works_with_no_capability_effective() {
     let Some((mut programs, _rings)) = load() else { return };
-    let Some(root) = root("dropped") else { return };
+    let Some(root) = Cgroup::for_test("dropped") else { return };
     // In a thread of its own, which gives them up for good.
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let kept = capabilities::drop_unneeded().unwrap();
             assert_eq!(kept.sets.effective, capabilities::Set::default());
-            programs.track_root(root.id()).unwrap();
-            let container = Cgroup::new(&root.0, "container").unwrap();
-            programs.track(container.id()).unwrap();
-            programs.set_init(container.id(), 1).unwrap();
+            programs.track_root(id_of(&root)).unwrap();
+            let container = make(&root, "container");
+            programs.track(id_of(&container)).unwrap();
+            programs.set_init(id_of(&container), 1).unwrap();
             self_check(&programs.running_tasks().unwrap().tasks).unwrap();
             assert!(programs.losses().submitted > 0, "the cgroup was made after the root was told");
-            if let Ok(mut snapshot) = programs.snapshot(&root.0) {
+            if let Ok(mut snapshot) = programs.snapshot(root.dir()) {
                 snapshot.pass().unwrap();
                 assert_eq!(snapshot.figures().len(), 2);
             }
-            programs.untrack(container.id());
-            assert!(programs.set_init(container.id(), 1).is_err(), "it was forgotten");
+            programs.untrack(id_of(&container));
+            assert!(programs.set_init(id_of(&container), 1).is_err(), "it was forgotten");
         });
     });
 }
 
-/// A root of our own; `None`, with the reason printed, where none can be made.
-fn root(name: &str) -> Option<Cgroup> {
-    let Some(mount) = cgroup_mount::find().unwrap().unified else {
-        println!("SKIPPED: no cgroup v2 hierarchy is mounted");
-        return None;
-    };
-    match Cgroup::new(&mount, &format!("podvitals-{name}-{}", std::process::id())) {
-        Ok(root) => Some(root),
-        Err(error) => {
-            println!("SKIPPED: no cgroup can be made in {}: {error}", mount.display());
-            None
-        }
-    }
-}
-
 /// A process in a cgroup that does nothing for long.
 fn sleeper(cgroup: &Cgroup) -> Child {
-    let procs = cgroup.0.join("cgroup.procs");
+    let procs = cgroup.dir().join("cgroup.procs");
     let mut command = Command::new("sleep");
     command.arg("1000");
     // SAFETY: between fork and exec only a file is written; nothing else of this process is used.
@@ -162,9 +135,9 @@ async fn what_is_sent_is_received_or_counted_as_lost() {
     /// More than the ring holds, at 120 bytes a record.
     const SIGNALS: u64 = 30_000;
     let Some((mut programs, mut rings)) = load() else { return };
-    let Some(root) = root("full") else { return };
-    programs.track_root(root.id()).unwrap();
-    let container = Cgroup::new(&root.0, "container").unwrap();
+    let Some(root) = Cgroup::for_test("full") else { return };
+    programs.track_root(id_of(&root)).unwrap();
+    let container = make(&root, "container");
     let mut child = sleeper(&container);
     let target = Pid::from_raw(child.id().cast_signed());
     for _ in 0..SIGNALS {
@@ -188,12 +161,12 @@ async fn what_is_sent_is_received_or_counted_as_lost() {
 #[tokio::test]
 async fn the_life_of_a_process_is_told_in_order() {
     let Some((mut programs, mut rings)) = load() else { return };
-    let Some(root) = root("life") else { return };
-    programs.track_root(root.id()).unwrap();
+    let Some(root) = Cgroup::for_test("life") else { return };
+    programs.track_root(id_of(&root)).unwrap();
 
     // Made after the root is tracked, so that its events are inherited, not seeded.
-    let container = Cgroup::new(&root.0, "container").unwrap();
-    let id = container.id();
+    let container = make(&root, "container");
+    let id = id_of(&container);
     let mut child = sleeper(&container);
     let tgid = child.id();
 
@@ -223,7 +196,7 @@ async fn the_life_of_a_process_is_told_in_order() {
         _ => None,
     });
     assert_eq!(made.unwrap().name.as_deref(), Some(b"container".as_slice()));
-    assert_eq!(made.unwrap().parent, root.id());
+    assert_eq!(made.unwrap().parent, id_of(&root));
     let exec = events.iter().find_map(|e| match &e.kind {
         EventKind::Exec(exec) if exec.task.key.tgid == tgid => Some(exec),
         _ => None,
@@ -259,17 +232,16 @@ async fn the_life_of_a_process_is_told_in_order() {
 #[tokio::test]
 async fn a_pass_over_all_cgroups_says_what_the_files_say() {
     let Some((mut programs, _rings)) = load() else { return };
-    let Some(root) = root("pass") else { return };
-    let mut snapshot = match programs.snapshot(&root.0) {
+    let Some(root) = Cgroup::for_test("pass") else { return };
+    let mut snapshot = match programs.snapshot(root.dir()) {
         Ok(snapshot) => snapshot,
         Err(error) => {
             println!("SKIPPED: {error:#}");
             return;
         }
     };
-    let cgroups: Vec<_> =
-        (0..50).map(|n| Cgroup::new(&root.0, &format!("container-{n}")).unwrap()).collect();
-    let procs = cgroups[7].0.join("cgroup.procs");
+    let cgroups: Vec<_> = (0..50).map(|n| make(&root, &format!("container-{n}"))).collect();
+    let procs = cgroups[7].dir().join("cgroup.procs");
     let mut command = Command::new("sh");
     // A loop of the shell's own; how much CPU time it took, `times` tells as the witness.
     command.args(["-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; times"]);
@@ -280,15 +252,15 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
     assert!(witness_us > 10_000, "the loop took {witness_us} us");
     std::thread::sleep(Duration::from_secs(3));
 
-    fs::read(root.0.join("cpu.stat")).unwrap();
+    fs::read(root.dir().join("cpu.stat")).unwrap();
     snapshot.pass().unwrap();
     let figures = snapshot.figures();
     assert_eq!(figures.len(), cgroups.len() + 1, "the root and each cgroup");
     let mut files = Reader::new(0);
     for (n, cgroup) in cgroups.iter().enumerate() {
-        let figures = figures.of(cgroup.id()).unwrap();
+        let figures = figures.of(id_of(cgroup)).unwrap();
         let passed_us = figures.cpu_usage_ns / 1000;
-        let file = files.sample(cgroup.id(), &cgroup.0, Detail::Container).unwrap();
+        let file = files.sample(id_of(cgroup), cgroup.dir(), Detail::Container).unwrap();
         assert_eq!(Some(passed_us), file.cpu.usage_us, "cgroup {n}");
         // Nothing has stalled since the kernel's own sum, which is 2 s old at most.
         if let Some(stalled_us) = file.cpu_pressure.some_us {
@@ -300,11 +272,11 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
         }
     }
     // What was made since is in the next pass, what was removed is not.
-    let (gone, late) = (cgroups[3].id(), Cgroup::new(&root.0, "late").unwrap());
-    fs::remove_dir(&cgroups[3].0).unwrap();
+    let (gone, late) = (id_of(&cgroups[3]), make(&root, "late"));
+    fs::remove_dir(cgroups[3].dir()).unwrap();
     snapshot.pass().unwrap();
     let figures = snapshot.figures();
-    assert!(figures.of(gone).is_none() && figures.of(late.id()).is_some());
+    assert!(figures.of(gone).is_none() && figures.of(id_of(&late)).is_some());
     assert_eq!(figures.len(), cgroups.len() + 1);
 }
 
@@ -312,25 +284,25 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
 #[tokio::test]
 async fn a_pass_over_many_cgroups_maps_more_of_the_array_until_it_is_full() {
     let Some((mut programs, _rings)) = load() else { return };
-    let Some(root) = root("many") else { return };
-    let Ok(mut snapshot) = programs.snapshot(&root.0) else {
+    let Some(root) = Cgroup::for_test("many") else { return };
+    let Ok(mut snapshot) = programs.snapshot(root.dir()) else {
         println!("SKIPPED: this kernel has no cgroup iterator");
         return;
     };
-    let make = |n| Cgroup::new(&root.0, &format!("c{n}")).unwrap();
+    let make = |n| make(&root, &format!("c{n}"));
     let mut cgroups: Vec<_> = (0..600).map(make).collect();
     for _ in 0..2 {
         snapshot.pass().unwrap();
         let figures = snapshot.figures();
         assert_eq!(figures.len(), 601);
-        assert!(cgroups.iter().all(|cgroup| figures.of(cgroup.id()).is_some()));
+        assert!(cgroups.iter().all(|cgroup| figures.of(id_of(cgroup)).is_some()));
     }
     let room = agent::bpf::plan::snapshot_elements(0) as usize - 1;
     cgroups.extend((600..room + 50).map(make));
     snapshot.pass().unwrap();
     let figures = snapshot.figures();
     assert_eq!(figures.len(), room, "the rest is read from files");
-    let found = cgroups.iter().filter(|cgroup| figures.of(cgroup.id()).is_some()).count();
+    let found = cgroups.iter().filter(|cgroup| figures.of(id_of(cgroup)).is_some()).count();
     assert_eq!(found + 1, room);
 }
 

@@ -128,15 +128,6 @@ fn write_file(mib: usize) -> Result<Option<std::fs::File>> {
 pub(crate) fn run(args: &WorkArgs) -> Result<()> {
     // A safety net: no workload outlives its test by more than this.
     alarm::set(900);
-    // A shell lets what it starts in the background ignore SIGQUIT, and that outlives exec.
-    // SAFETY: the default action is no code.
-    unsafe {
-        sigaction(
-            Signal::SIGQUIT,
-            &SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty()),
-        )
-    }
-    .context("sigaction(SIGQUIT)")?;
     let wait_term = prepare_term(args.on_term)?;
 
     let mut memory = Vec::new();
