@@ -1,10 +1,10 @@
 //! HTTP client for the API server and for the kubelet: TLS, the token, and the time of the last
 //! contact.
 //!
-//! kube-rs can make a client from a kubeconfig as well. That pulls in a YAML parser, the
-//! credential plugins of cloud providers, a JSONPath interpreter and a regular expression engine
-//! for these: 4 MB of program that no Pod needs. On a developer's machine `kubectl proxy` serves the
-//! API without TLS.
+//! kube-rs can make a client from a kubeconfig as well. That pulls in a YAML parser, the credential
+//! plugins of cloud providers, a JSONPath interpreter and a regular expression engine for these: 4
+//! MB of program that no Pod needs. On a developer's machine `kubectl proxy` serves the API without
+//! TLS.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;

@@ -64,8 +64,8 @@ fn fields_of_a_pod_are_read() {
     assert_eq!(pod.uid, "11111111-2222-3333-4444-555555555555");
     assert_eq!((pod.phase, pod.reason.as_str()), (Phase::Running, ""));
     assert_eq!((pod.qos, pod.restart_policy), (Some(Qos::Burstable), RestartPolicy::Always));
-    let asked = 1_793_527_200 + 3600;
-    let deletion = Deletion { deadline_unix_s: asked + 45, grace_s: Some(45) };
+    let requested = 1_793_527_200 + 3600;
+    let deletion = Deletion { deadline_unix_s: requested + 45, grace_s: Some(45) };
     assert_eq!((pod.deletion, pod.grace_s), (Some(deletion), Some(45)));
     assert_eq!(reason(&pod), Some("EvictionByEvictionAPI"));
     let times = Times {

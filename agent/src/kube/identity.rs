@@ -17,8 +17,8 @@ pub struct Identity {
     pub pod: String,
     /// Container name, else the first 12 digits of its id.
     pub container: String,
-    /// UID of the Pod in the API; without a Pod source as in the cgroup's name, with its underscores
-    /// turned back into dashes; empty in host mode.
+    /// UID of the Pod in the API; without a Pod source as in the cgroup's name, with its
+    /// underscores turned back into dashes; empty in host mode.
     pub pod_uid: String,
     /// Full container id; empty in host mode unless the cgroup's name holds one.
     pub container_id: String,

@@ -1,9 +1,9 @@
 //! Pods of this node from its kubelet: `GET /pods`, polled.
 //!
-//! For clusters where agents must not reach the API server, and for nodes whose names should survive
-//! an outage of it. The kubelet asks the API server whether the agent's token may get `nodes/pods`
-//! (before Kubernetes 1.33, with its feature gate off: `nodes/proxy`). It answers with its own
-//! static Pods, and with the others as it last received them from the API server
+//! For clusters where agents must not reach the API server, and for nodes whose names should
+//! survive an outage of it. The kubelet asks the API server whether the agent's token may get
+//! `nodes/pods` (before Kubernetes 1.33, with its feature gate off: `nodes/proxy`). It answers with
+//! its own static Pods, and with the others as it last received them from the API server
 //! (`pkg/kubelet/kubelet_getters.go`, `GetPods`, Kubernetes 1.37).
 
 use std::time::Duration;

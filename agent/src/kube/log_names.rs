@@ -2,8 +2,9 @@
 //!
 //! The kubelet makes a link for every container in `/var/log/containers/`, named
 //! `<pod>_<namespace>_<container>-<container id>.log` (pkg/kubelet/kuberuntime/legacy.go). Pod and
-//! namespace are DNS names, so they contain no `_`; the id has a fixed length. The kubelet truncates
-//! names longer than 255 bytes, and with them the id: those containers are not found here.
+//! namespace are DNS names, so they contain no `_`; the id has a fixed length. The kubelet
+//! truncates names longer than 255 bytes, and with them the id: those containers are not found
+//! here.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Kubernetes: the Pods of this node, from the API server or the kubelet, and the names of containers.
+//! Kubernetes: Pods of this node, from the API server or the kubelet, and names of containers.
 
 pub mod client;
 pub mod convert;

@@ -1,7 +1,7 @@
 //! Pods as the agent keeps them: what the API reports that the kernel does not know.
 //!
-//! Plain data, made by [`super::convert`]. Times are the API's: Unix time in whole seconds, from the
-//! clocks of other machines.
+//! Plain data, made by [`super::convert`]. Times are the API's: Unix time in whole seconds, from
+//! the clocks of other machines.
 
 use crate::cgroup::path::Qos;
 

@@ -1,7 +1,8 @@
 //! Pods as JSON: the fields that the agent reads, and no others.
 //!
-//! The API's whole Pod is about a hundred types, most of which describe volumes. Parsing into all of
-//! them would make the program larger by a fifth and each watch event several times as expensive.
+//! The API's whole Pod is about a hundred types, most of which describe volumes. Parsing into all
+//! of them would make the program larger by a fifth and each watch event several times as
+//! expensive.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
