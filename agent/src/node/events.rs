@@ -95,7 +95,8 @@ impl Node {
             FactKind::Started(_) => (None, self.registry.sandbox_boot_ns(who)),
             _ => (None, None),
         };
-        let evidence = Evidence { pods: &self.pods, pre_stop_session, sandbox_boot_ns, now: self.now };
+        let evidence =
+            Evidence { pods: &self.pods, pre_stop_session, sandbox_boot_ns, now: self.now };
         self.reasons.take(who, fact, &evidence, &mut out);
         self.publish_all(out);
     }
