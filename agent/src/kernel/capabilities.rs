@@ -153,16 +153,16 @@ impl Capabilities {
     }
 }
 
-/// Does something with the capabilities that the kernel side needs in the effective set, and takes
-/// them out of it again. This is the only place that raises any.
+/// Runs a function with the kernel side's capabilities in the effective set, and lowers them again.
+/// This is the only function that raises any.
 ///
 /// File capabilities are given as permitted only, since a program whose file asks for more
 /// effective capabilities than its bounding set has cannot even be executed. And a system call on a
 /// map is refused without CAP_BPF up to Linux 5.18, where the sysctl
 /// `kernel.unprivileged_bpf_disabled` is set, as it is by default (kernel/bpf/syscall.c, `bpf`).
 ///
-/// It takes 4.5 µs (6.18, a virtual machine: a capget and two capsets), and next to nothing inside
-/// another.
+/// A call takes 4.5 µs (6.18, a virtual machine: a capget and two capsets), and next to nothing
+/// inside another one.
 pub fn raised<T>(act: impl FnOnce() -> T) -> T {
     let _lowered_after = match Raised::raise() {
         Ok(raised) => raised,
