@@ -68,7 +68,8 @@ pub struct Layout {
     pub css_cgroup: u32,
     /// Offset of `cgroup_subsys_state.parent`.
     pub css_parent: u32,
-    /// Offset of `mem_cgroup.memory_events_local[MEMCG_OOM]`; `css` is the first member of `mem_cgroup`.
+    /// Offset of `mem_cgroup.memory_events_local[MEMCG_OOM]`; `css` is the first member of
+    /// `mem_cgroup`.
     pub memcg_local_oom: u32,
     /// Offset of `mem_cgroup.memory_events_local[MEMCG_OOM_KILL]`.
     pub memcg_local_oom_kill: u32,
