@@ -169,7 +169,7 @@ pub async fn serve_with(
     connections.shutdown().await;
 }
 
-/// Answers a client for whom there is no room.
+/// Refuses a client when all connections are taken.
 async fn refuse(mut stream: TcpStream, _slot: OwnedSemaphorePermit) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
         Retry-After: 5\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 21\r\n\r\n\

@@ -35,7 +35,7 @@ pub struct Surroundings {
 impl Surroundings {
     /// Settings from the flags, completed from the environment.
     #[must_use]
-    pub fn look(node: Option<&str>, api_url: Option<&Uri>) -> Self {
+    pub fn detect(node: Option<&str>, api_url: Option<&Uri>) -> Self {
         let get = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let from_environment = || {
             in_cluster(&get("KUBERNETES_SERVICE_HOST")?, &get("KUBERNETES_SERVICE_PORT")?)
