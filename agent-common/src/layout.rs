@@ -1,4 +1,4 @@
-//! Where the running kernel keeps the fields that programs read.
+//! Offsets of the kernel's fields that programs read.
 //!
 //! Rust has no CO-RE relocations, so the agent resolves each offset by name from the kernel's BTF
 //! and freezes the struct into the object's `.rodata`; the verifier then sees constants. A field
@@ -8,69 +8,70 @@
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// `task_struct.tgid`.
+    /// Offset of `task_struct.tgid`.
     pub task_tgid: u32,
-    /// `task_struct.pid`: the thread id.
+    /// Offset of `task_struct.pid`: the thread id.
     pub task_pid: u32,
-    /// `task_struct.comm`.
+    /// Offset of `task_struct.comm`.
     pub task_comm: u32,
-    /// `task_struct.start_boottime`.
+    /// Offset of `task_struct.start_boottime`.
     pub task_start_boottime: u32,
-    /// `task_struct.group_leader`.
+    /// Offset of `task_struct.group_leader`.
     pub task_group_leader: u32,
-    /// `task_struct.real_parent`.
+    /// Offset of `task_struct.real_parent`.
     pub task_real_parent: u32,
-    /// `task_struct.cgroups`.
+    /// Offset of `task_struct.cgroups`.
     pub task_cgroups: u32,
-    /// `task_struct.signal`.
+    /// Offset of `task_struct.signal`.
     pub task_signal: u32,
-    /// `task_struct.exit_state`.
+    /// Offset of `task_struct.exit_state`.
     pub task_exit_state: u32,
-    /// `task_struct.exit_code`.
+    /// Offset of `task_struct.exit_code`.
     pub task_exit_code: u32,
-    /// `task_struct.tasks`: the list of all processes.
+    /// Offset of `task_struct.tasks`: the list of all processes.
     pub task_tasks: u32,
-    /// `task_struct.mm`.
+    /// Offset of `task_struct.mm`.
     pub task_mm: u32,
-    /// `task_struct.se.sum_exec_runtime`.
+    /// Offset of `task_struct.se.sum_exec_runtime`.
     pub task_sum_exec_runtime: u32,
-    /// `mm_struct.arg_start`.
+    /// Offset of `mm_struct.arg_start`.
     pub mm_arg_start: u32,
-    /// `mm_struct.arg_end`.
+    /// Offset of `mm_struct.arg_end`.
     pub mm_arg_end: u32,
-    /// `signal_struct.live`.
+    /// Offset of `signal_struct.live`.
     pub signal_live: u32,
-    /// `signal_struct.flags`.
+    /// Offset of `signal_struct.flags`.
     pub signal_flags: u32,
-    /// `signal_struct.group_exit_code`.
+    /// Offset of `signal_struct.group_exit_code`.
     pub signal_group_exit_code: u32,
-    /// `signal_struct.sum_sched_runtime`: CPU time of threads that have left.
+    /// Offset of `signal_struct.sum_sched_runtime`: CPU time of threads that have left.
     pub signal_sum_sched_runtime: u32,
-    /// `kernel_siginfo.si_code`.
+    /// Offset of `kernel_siginfo.si_code`.
     pub siginfo_code: u32,
-    /// `css_set.dfl_cgrp`: the cgroup in the v2 hierarchy.
+    /// Offset of `css_set.dfl_cgrp`: the cgroup in the v2 hierarchy.
     pub css_set_dfl_cgrp: u32,
-    /// `css_set.subsys[memory_cgrp_id]`.
+    /// Offset of `css_set.subsys[memory_cgrp_id]`.
     pub css_set_memory: u32,
-    /// `cgroup.self.parent`.
+    /// Offset of `cgroup.self.parent`.
     pub cgroup_self_parent: u32,
-    /// `cgroup.kn`.
+    /// Offset of `cgroup.kn`.
     pub cgroup_kn: u32,
-    /// `cgroup.root`.
+    /// Offset of `cgroup.root`.
     pub cgroup_root: u32,
-    /// `cgroup_root.hierarchy_id`: 0 is the v2 hierarchy.
+    /// Offset of `cgroup_root.hierarchy_id`: 0 is the v2 hierarchy.
     pub cgroup_root_hierarchy_id: u32,
-    /// `kernfs_node.id`.
+    /// Offset of `kernfs_node.id`.
     pub kernfs_id: u32,
-    /// `kernfs_node.name`.
+    /// Offset of `kernfs_node.name`.
     pub kernfs_name: u32,
-    /// `cgroup_subsys_state.cgroup`.
+    /// Offset of `cgroup_subsys_state.cgroup`.
     pub css_cgroup: u32,
-    /// `cgroup_subsys_state.parent`.
+    /// Offset of `cgroup_subsys_state.parent`.
     pub css_parent: u32,
-    /// `mem_cgroup.memory_events_local[MEMCG_OOM]`; `css` is the first member of `mem_cgroup`.
+    /// Offset of `mem_cgroup.memory_events_local[MEMCG_OOM]`; `css` is the first member of
+    /// `mem_cgroup`.
     pub memcg_local_oom: u32,
-    /// `mem_cgroup.memory_events_local[MEMCG_OOM_KILL]`.
+    /// Offset of `mem_cgroup.memory_events_local[MEMCG_OOM_KILL]`.
     pub memcg_local_oom_kill: u32,
 }
 

@@ -1,83 +1,84 @@
-//! The cgroup snapshot: what one pass of the cgroup iterator writes, and the offsets it reads with.
+//! Cgroup snapshot: the stats that one run of the cgroup iterator writes, and its offsets.
 
-/// Array of [`CgroupFigures`], mapped by the agent. Element 0 is for [`CgroupFigures::walk`] alone.
+/// Name of the array of [`CgroupFigures`], mapped by the agent. Element 0 is for
+/// [`CgroupFigures::walk`] alone.
 pub const SNAPSHOT: &str = "SNAPSHOT";
 /// Name of the read-only variable that holds [`SnapshotLayout`].
 pub const SNAPSHOT_LAYOUT: &str = "SNAPSHOT_LAYOUT";
-/// Cgroups that one pass can hold at most, and the element for the walk's number. The agent makes
-/// the array smaller where a node has fewer.
+/// Limit of cgroups that one run of the iterator can hold, with the element for the run's number.
+/// The agent makes the array smaller where a node has fewer.
 pub const SNAPSHOT_MAX: u32 = 8_192;
-/// Room for `memcg_vmstats.state`: 38 to 57 elements in Linux 6.1 to 7.3.
+/// Room for `memcg_vmstats.state`, in elements: 38 to 57 are used in Linux 6.1 to 7.3.
 pub const STATE_MAX: usize = 64;
-/// Room for `memcg_vmstats.events`: 15 to 31 elements in Linux 6.1 to 7.3.
+/// Room for `memcg_vmstats.events`, in elements: 15 to 31 are used in Linux 6.1 to 7.3.
 pub const VM_EVENTS_MAX: usize = 32;
 
-/// [`CgroupFigures`] has what `cpu.max` and the throttling lines of `cpu.stat` say.
+/// Flag: [`CgroupFigures`] has the values of `cpu.max` and of the throttling lines of `cpu.stat`.
 pub const HAS_BANDWIDTH: u64 = 1;
-/// [`CgroupFigures`] has the memory figures.
+/// Flag: [`CgroupFigures`] has the memory values.
 pub const HAS_MEMORY: u64 = 1 << 1;
-/// [`CgroupFigures`] has the task figures.
+/// Flag: [`CgroupFigures`] has the task counts.
 pub const HAS_PIDS: u64 = 1 << 2;
-/// [`CgroupFigures`] has the stall times.
+/// Flag: [`CgroupFigures`] has the stall times.
 pub const HAS_PRESSURE: u64 = 1 << 3;
-/// [`CgroupFigures`] has what `memory.stat` is made from.
+/// Flag: [`CgroupFigures`] has the arrays behind `memory.stat`.
 pub const HAS_STATISTICS: u64 = 1 << 4;
 
-/// One cgroup's figures as the kernel keeps them. A controller that is not enabled for the cgroup
-/// has its bit unset and its fields at 0.
+/// Stats of one cgroup, as the kernel keeps them. A controller that is not enabled for the cgroup
+/// has its flag unset and its fields at 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CgroupFigures {
-    /// The pass that wrote this; in element 0 the pass that runs now.
+    /// Number of the iterator run that wrote this element; in element 0 of the run in progress.
     pub walk: u64,
-    /// Which cgroup; in element 0 the last element that the pass wrote.
+    /// Id of the cgroup; in element 0 the index of the last element that the run wrote.
     pub cgroup_id: u64,
-    /// `HAS_*` bits.
+    /// Flags `HAS_*`.
     pub has: u64,
-    /// `cgroup.bstat.cputime.sum_exec_runtime`.
+    /// CPU time: `cgroup.bstat.cputime.sum_exec_runtime`.
     pub cpu_usage_ns: u64,
-    /// `cfs_bandwidth.quota`; all ones is no limit.
+    /// CPU limit per period: `cfs_bandwidth.quota`; all ones is no limit.
     pub quota_ns: u64,
-    /// `cfs_bandwidth.period`.
+    /// Period of the CPU limit: `cfs_bandwidth.period`.
     pub period_ns: u64,
-    /// `cfs_bandwidth.throttled_time`.
+    /// Throttled time: `cfs_bandwidth.throttled_time`.
     pub throttled_ns: u64,
-    /// `cfs_bandwidth.nr_periods`.
+    /// Periods: `cfs_bandwidth.nr_periods`.
     pub periods: u32,
-    /// `cfs_bandwidth.nr_throttled`.
+    /// Throttled periods: `cfs_bandwidth.nr_throttled`.
     pub throttled_periods: u32,
-    /// `mem_cgroup.memory.usage`.
+    /// Memory in use: `mem_cgroup.memory.usage`.
     pub memory_pages: u64,
-    /// `mem_cgroup.memory.max`.
+    /// Memory limit: `mem_cgroup.memory.max`.
     pub memory_max_pages: u64,
-    /// `mem_cgroup.memory.watermark`.
+    /// Peak memory: `mem_cgroup.memory.watermark`.
     pub memory_peak_pages: u64,
-    /// `mem_cgroup.swap.usage`.
+    /// Swap in use: `mem_cgroup.swap.usage`.
     pub swap_pages: u64,
-    /// `mem_cgroup.swap.max`.
+    /// Swap limit: `mem_cgroup.swap.max`.
     pub swap_max_pages: u64,
-    /// `mem_cgroup.memory_events[MEMCG_HIGH]`.
+    /// Counter `high` of `memory.events`: `mem_cgroup.memory_events[MEMCG_HIGH]`.
     pub events_high: u64,
-    /// `mem_cgroup.memory_events[MEMCG_MAX]`.
+    /// Counter `max` of `memory.events`: `mem_cgroup.memory_events[MEMCG_MAX]`.
     pub events_max: u64,
-    /// `mem_cgroup.memory_events[MEMCG_OOM]`.
+    /// Counter `oom` of `memory.events`: `mem_cgroup.memory_events[MEMCG_OOM]`.
     pub events_oom: u64,
-    /// `mem_cgroup.memory_events[MEMCG_OOM_KILL]`.
+    /// Counter `oom_kill` of `memory.events`: `mem_cgroup.memory_events[MEMCG_OOM_KILL]`.
     pub events_oom_kill: u64,
-    /// `pids_cgroup.counter`.
+    /// Number of tasks: `pids_cgroup.counter`.
     pub tasks: u64,
-    /// `pids_cgroup.limit`.
+    /// Limit of tasks: `pids_cgroup.limit`.
     pub tasks_max: u64,
-    /// `cgroup.psi.total[PSI_AVGS]`: CPU some, memory some and full, IO some and full.
+    /// Stall times, `cgroup.psi.total[PSI_AVGS]`: CPU some, memory some and full, IO some and full.
     pub stalls_ns: [u64; 5],
-    /// `mem_cgroup.vmstats.state`, as long as the running kernel's is.
+    /// Array `mem_cgroup.vmstats.state`, as long as the running kernel's is.
     pub state: [i64; STATE_MAX],
-    /// `mem_cgroup.vmstats.events`, as long as the running kernel's is.
+    /// Array `mem_cgroup.vmstats.events`, as long as the running kernel's is.
     pub vm_events: [u64; VM_EVENTS_MAX],
 }
 
 impl CgroupFigures {
-    /// Nothing.
+    /// Stats without any value.
     pub const NONE: Self = Self {
         walk: 0,
         cgroup_id: 0,
@@ -111,70 +112,70 @@ impl Default for CgroupFigures {
     }
 }
 
-/// Byte offsets that the pass needs beside those of [`crate::layout::Layout`]. A controller's state
-/// begins with its `cgroup_subsys_state`, so its offsets count from that.
+/// Byte offsets that the iterator needs beside those of [`crate::layout::Layout`]. A controller's
+/// state begins with its `cgroup_subsys_state`, so its offsets count from that.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotLayout {
-    /// `cgroup.bstat.cputime.sum_exec_runtime`.
+    /// Offset of `cgroup.bstat.cputime.sum_exec_runtime`.
     pub cgroup_cpu_usage: u32,
-    /// `cgroup.subsys[cpu_cgrp_id]`.
+    /// Offset of `cgroup.subsys[cpu_cgrp_id]`.
     pub cgroup_cpu: u32,
-    /// `cgroup.subsys[memory_cgrp_id]`.
+    /// Offset of `cgroup.subsys[memory_cgrp_id]`.
     pub cgroup_memory: u32,
-    /// `cgroup.subsys[pids_cgrp_id]`.
+    /// Offset of `cgroup.subsys[pids_cgrp_id]`.
     pub cgroup_pids: u32,
-    /// `task_group.cfs_bandwidth.quota`.
+    /// Offset of `task_group.cfs_bandwidth.quota`.
     pub cpu_quota: u32,
-    /// `task_group.cfs_bandwidth.period`.
+    /// Offset of `task_group.cfs_bandwidth.period`.
     pub cpu_period: u32,
-    /// `task_group.cfs_bandwidth.nr_periods`.
+    /// Offset of `task_group.cfs_bandwidth.nr_periods`.
     pub cpu_periods: u32,
-    /// `task_group.cfs_bandwidth.nr_throttled`.
+    /// Offset of `task_group.cfs_bandwidth.nr_throttled`.
     pub cpu_throttled_periods: u32,
-    /// `task_group.cfs_bandwidth.throttled_time`.
+    /// Offset of `task_group.cfs_bandwidth.throttled_time`.
     pub cpu_throttled_time: u32,
-    /// `mem_cgroup.memory.usage`.
+    /// Offset of `mem_cgroup.memory.usage`.
     pub memory_usage: u32,
-    /// `mem_cgroup.memory.max`.
+    /// Offset of `mem_cgroup.memory.max`.
     pub memory_max: u32,
-    /// `mem_cgroup.memory.watermark`.
+    /// Offset of `mem_cgroup.memory.watermark`.
     pub memory_watermark: u32,
-    /// `mem_cgroup.swap.usage`.
+    /// Offset of `mem_cgroup.swap.usage`.
     pub swap_usage: u32,
-    /// `mem_cgroup.swap.max`.
+    /// Offset of `mem_cgroup.swap.max`.
     pub swap_max: u32,
-    /// `mem_cgroup.memory_events[MEMCG_HIGH]`.
+    /// Offset of `mem_cgroup.memory_events[MEMCG_HIGH]`.
     pub events_high: u32,
-    /// `mem_cgroup.memory_events[MEMCG_MAX]`.
+    /// Offset of `mem_cgroup.memory_events[MEMCG_MAX]`.
     pub events_max: u32,
-    /// `mem_cgroup.memory_events[MEMCG_OOM]`.
+    /// Offset of `mem_cgroup.memory_events[MEMCG_OOM]`.
     pub events_oom: u32,
-    /// `mem_cgroup.memory_events[MEMCG_OOM_KILL]`.
+    /// Offset of `mem_cgroup.memory_events[MEMCG_OOM_KILL]`.
     pub events_oom_kill: u32,
-    /// `pids_cgroup.counter`.
+    /// Offset of `pids_cgroup.counter`.
     pub pids_counter: u32,
-    /// `pids_cgroup.limit`.
+    /// Offset of `pids_cgroup.limit`.
     pub pids_limit: u32,
-    /// `cgroup.psi`.
+    /// Offset of `cgroup.psi`.
     pub cgroup_psi: u32,
-    /// `psi_group.enabled`.
+    /// Offset of `psi_group.enabled`.
     pub psi_enabled: u32,
-    /// `psi_group.total[PSI_AVGS]`, in the order of [`CgroupFigures::stalls_ns`].
+    /// Offsets of `psi_group.total[PSI_AVGS]`, in the order of [`CgroupFigures::stalls_ns`].
     pub psi_totals: [u32; 5],
-    /// `mem_cgroup.vmstats`.
+    /// Offset of `mem_cgroup.vmstats`.
     pub memory_vmstats: u32,
-    /// `memcg_vmstats.state`.
+    /// Offset of `memcg_vmstats.state`.
     pub vmstats_state: u32,
-    /// How long that is.
+    /// Length of `memcg_vmstats.state` in bytes.
     pub vmstats_state_bytes: u32,
-    /// `memcg_vmstats.events`.
+    /// Offset of `memcg_vmstats.events`.
     pub vmstats_events: u32,
-    /// How long that is.
+    /// Length of `memcg_vmstats.events` in bytes.
     pub vmstats_events_bytes: u32,
-    /// `HAS_*` bits of the controllers whose offsets are known; nothing is read of the others.
+    /// Flags `HAS_*` of the controllers whose offsets are known; nothing is read of the others.
     pub known: u32,
-    /// Always 0.
+    /// Padding, always 0.
     pub padding: u32,
 }
 

@@ -1,4 +1,4 @@
-//! `podvitals check`: what this host allows, what will therefore work, and what is lost.
+//! Command `podvitals check`: what this host allows, what will work, and what is lost.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -20,14 +20,14 @@ use crate::kernel::{
 };
 use crate::kube::source::{self, Chosen};
 
-/// How bad a finding is. The order is that of severity.
+/// Verdict on a finding, in the order of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// As it should be.
+    /// Everything is as it should be.
     Ok,
-    /// The agent runs, and something is missing.
+    /// The agent runs, without some of its parts.
     Degraded,
-    /// The agent does not run.
+    /// The agent cannot run.
     Fatal,
 }
 
@@ -40,7 +40,7 @@ impl Verdict {
         }
     }
 
-    /// The exit status of `podvitals check`.
+    /// Exit status of `podvitals check`.
     const fn exit_status(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -50,16 +50,16 @@ impl Verdict {
     }
 }
 
-/// One line of the answer.
+/// A finding about the host: one line of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
+    /// Name of the item that was examined.
     pub what: String,
-    /// How it is.
+    /// Verdict on the item.
     pub verdict: Verdict,
-    /// What was found.
+    /// Description of what was found.
     pub found: String,
-    /// What is lost by it, and the remedy where there is one; empty if nothing is.
+    /// Description of what is lost, with the remedy where there is one; empty if nothing is lost.
     pub lost: String,
 }
 
@@ -73,13 +73,13 @@ impl Finding {
     }
 }
 
-/// Looks, prints, and gives the exit status.
+/// Examines the host, prints the findings, and returns the exit status.
 ///
 /// # Errors
 /// Never; the type is that of the other commands.
 pub fn main(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let mut findings = look(args.cgroup_root.as_deref());
-    findings.push(look_at_names(&args.pods, args.cgroup_root.as_deref()));
+    let mut findings = check_host(args.cgroup_root.as_deref());
+    findings.push(check_names(&args.pods, args.cgroup_root.as_deref()));
     print!("{}", render(&findings));
     Ok(ExitCode::from(worst(&findings).exit_status()))
 }
@@ -99,35 +99,35 @@ fn render(findings: &[Finding]) -> String {
         }
     }
     let last = match worst(findings) {
-        Verdict::Ok => "All of it will work here.",
-        Verdict::Degraded => "The agent runs here; what is lost is said above.",
-        Verdict::Fatal => "The agent cannot run here; the reason is said above.",
+        Verdict::Ok => "Everything works on this host.",
+        Verdict::Degraded => "The agent runs on this host, without what is listed as lost.",
+        Verdict::Fatal => "The agent cannot run on this host, for the reason above.",
     };
     let _ = writeln!(out, "\n{last}");
     out
 }
 
-/// Everything that can be found out without watching anything.
-fn look(root: Option<&Path>) -> Vec<Finding> {
+/// Examines everything that needs no observation over time.
+fn check_host(root: Option<&Path>) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.push(match host::release() {
         Ok(release) => Finding::ok("kernel", release),
         Err(error) => Finding::bad("kernel", Verdict::Degraded, error.to_string(), ""),
     });
-    look_at_cgroups(root, &mut findings);
-    look_at_programs(&mut findings);
+    check_cgroups(root, &mut findings);
+    check_programs(&mut findings);
     findings
 }
 
-/// Which controllers give which figures.
+/// Controllers, with the metrics that are lost without them.
 const CONTROLLERS: [(&str, &str); 4] = [
-    ("cpu", "CPU limits and throttling (CPU time itself is always there)"),
-    ("memory", "all figures of memory, and OOM kills of containers by their limits"),
-    ("io", "nothing yet; the pressure of I/O is always there"),
+    ("cpu", "CPU limits and throttling (CPU time itself needs no controller)"),
+    ("memory", "all memory metrics, and OOM kills of containers at their limits"),
+    ("io", "nothing yet; I/O pressure needs no controller"),
     ("pids", "the number of tasks and its limit"),
 ];
 
-fn look_at_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
+fn check_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
     let mounts = match cgroup_mount::find() {
         Ok(mounts) => mounts,
         Err(error) => {
@@ -163,14 +163,14 @@ fn look_at_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
         } else {
             "missing"
         };
-        // Nothing rests on io yet.
+        // No metric needs io yet.
         let verdict = if name == "io" { Verdict::Ok } else { Verdict::Degraded };
         findings.push(Finding::bad(&what, verdict, found, lost));
     }
 }
 
-/// Where names will come from. Nobody is asked.
-fn look_at_names(args: &PodsArgs, root: Option<&Path>) -> Finding {
+/// The source of names. It is not contacted.
+fn check_names(args: &PodsArgs, root: Option<&Path>) -> Finding {
     const WHAT: &str = "names";
     const LOST: &str = "owners, images, requests, grace periods and triggers; in a Pod, give it a \
                         service account and NODE_NAME";
@@ -181,7 +181,7 @@ fn look_at_names(args: &PodsArgs, root: Option<&Path>) -> Finding {
             if root.is_some_and(|root| walk::find_kubepods(&root).is_some()) {
                 Finding::bad(WHAT, Verdict::Degraded, chosen.describe(), LOST)
             } else {
-                // A plain machine has no Pods, and lacks nothing.
+                // A host without Pods lacks nothing.
                 Finding::ok(WHAT, chosen.describe())
             }
         }
@@ -190,8 +190,8 @@ fn look_at_names(args: &PodsArgs, root: Option<&Path>) -> Finding {
     }
 }
 
-/// Only where it is scarce: `programs` tells if it is too little.
-fn look_at_memlock(facts: &Facts, findings: &mut Vec<Finding>) {
+/// The limit of locked memory, where it is scarce; if it is too small, `programs` reports that.
+fn check_memlock(facts: &Facts, findings: &mut Vec<Finding>) {
     if let (Some(limit), Ok(sizes)) = (facts.memlock_bytes, plan::sizes(facts)) {
         let found = format!(
             "{} KiB, of which {} for events and room for {} cgroups",
@@ -202,15 +202,15 @@ fn look_at_memlock(facts: &Facts, findings: &mut Vec<Finding>) {
         findings.push(if sizes == Sizes::FULL {
             Finding::ok("RLIMIT_MEMLOCK", found)
         } else {
-            let lost = format!("events in a storm, which are counted; {}", plan::MEMLOCK_REMEDY);
+            let lost = format!("events of bursts (counted); {}", plan::MEMLOCK_REMEDY);
             Finding::bad("RLIMIT_MEMLOCK", Verdict::Degraded, found, &lost)
         });
     }
 }
 
-/// Where each figure comes from.
-fn look_at_sources(survey: &Survey, findings: &mut Vec<Finding>) {
-    const FILES: &str = "figures are read from the files of each cgroup, which costs more";
+/// The source of each value.
+fn check_sources(survey: &Survey, findings: &mut Vec<Finding>) {
+    const FILES: &str = "nothing; values are read from the files of each cgroup, which costs more";
     let snapshot = match &survey.snapshot {
         Ok(snapshot) => snapshot,
         Err(error) => {
@@ -228,7 +228,7 @@ fn look_at_sources(survey: &Survey, findings: &mut Vec<Finding>) {
     }
 }
 
-fn look_at_programs(findings: &mut Vec<Finding>) {
+fn check_programs(findings: &mut Vec<Finding>) {
     const EVENTS: &str = "everything but CPU, memory, pressure and tasks of cgroups: no stop \
                           signals, ends, restarts and OOM kills";
     if let Err(error) = object::check() {
@@ -273,22 +273,22 @@ fn look_at_programs(findings: &mut Vec<Finding>) {
         }
     };
     findings.push(Finding::ok("BTF", format!("{}, {} types", btf::VMLINUX, survey.types)));
-    look_at_memlock(&survey.facts, findings);
-    look_at_sources(&survey, findings);
+    check_memlock(&survey.facts, findings);
+    check_sources(&survey, findings);
     match load::load(&survey, 0) {
         Err(error) => {
             let found = format!("{error:#}");
             findings.push(Finding::bad("programs", Verdict::Degraded, found, EVENTS));
         }
         Ok((mut programs, _ring)) => {
-            findings.extend(programs.attached.iter().map(look_at_program));
-            findings.push(give_up_capabilities());
-            findings.push(look_at_itself(&mut programs, EVENTS));
+            findings.extend(programs.attached.iter().map(check_program));
+            findings.push(drop_capabilities());
+            findings.push(self_check_programs(&mut programs, EVENTS));
         }
     }
 }
 
-fn look_at_program(attached: &Attached) -> Finding {
+fn check_program(attached: &Attached) -> Finding {
     let what = format!("program {}", attached.name());
     let (verdict, found) = match (&attached.outcome, attached.program()) {
         (Err(why), _) => (Verdict::Degraded, why.clone()),
@@ -302,8 +302,9 @@ fn look_at_program(attached: &Attached) -> Finding {
     Finding::bad(&what, verdict, found, attached.lost)
 }
 
-/// Gives up what the agent gives up when its programs are attached, and says what is left.
-fn give_up_capabilities() -> Finding {
+/// Drops the capabilities that the agent drops once its programs are attached, and reports the
+/// rest.
+fn drop_capabilities() -> Finding {
     const WHAT: &str = "capabilities";
     match capabilities::drop_unneeded() {
         Ok(kept) => {
@@ -317,8 +318,8 @@ fn give_up_capabilities() -> Finding {
     }
 }
 
-/// With the capabilities that it serves with.
-fn look_at_itself(programs: &mut Programs, lost: &str) -> Finding {
+/// The self-check, with the capabilities that the agent has while it serves.
+fn self_check_programs(programs: &mut Programs, lost: &str) -> Finding {
     const WHAT: &str = "self-check";
     match programs.running_tasks().and_then(|found| self_check(&found.tasks)) {
         Ok(()) => Finding::ok(WHAT, "the offsets give this process's own data"),
@@ -343,16 +344,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_is_said() {
+    fn losses_are_printed() {
         let text = render(&[Finding::bad("b", Verdict::Degraded, "found", "this")]);
         assert!(text.contains("DEGRADED") && text.contains("lost: this"), "{text}");
     }
 
     #[test]
-    fn looking_never_fails() {
-        // In a thread of its own, which gives up capabilities for good.
-        let look = || look(Some(Path::new("/no/such/directory")));
-        let findings = std::thread::spawn(look).join().unwrap();
+    fn the_check_always_returns_findings() {
+        // In a thread of its own, which drops capabilities for good.
+        let check = || check_host(Some(Path::new("/no/such/directory")));
+        let findings = std::thread::spawn(check).join().unwrap();
         assert!(findings.iter().any(|f| f.what == "cgroup v2" && f.verdict == Verdict::Fatal));
     }
 }

@@ -69,7 +69,7 @@ impl PodsArgs {
     /// What there is to choose from.
     #[must_use]
     pub fn surroundings(&self) -> Surroundings {
-        Surroundings::look(self.node_name.as_deref(), self.api_url.as_ref())
+        Surroundings::detect(self.node_name.as_deref(), self.api_url.as_ref())
     }
 
     /// How the chosen source is reached; `None` if there is nobody to endpoint.

@@ -1,13 +1,13 @@
-//! Clocks: the kernel's boot time, Unix time, and what lies between them.
+//! Clocks: the kernel's boot time, Unix time, and the offset between them.
 
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Nanoseconds in a second.
+/// One second in nanoseconds.
 pub const SECOND_NS: u64 = 1_000_000_000;
 
-/// Nanoseconds of `CLOCK_BOOTTIME`: the clock of every kernel event.
+/// Current time of `CLOCK_BOOTTIME` in nanoseconds: the clock of every kernel event.
 #[must_use]
 pub fn boot_ns() -> u64 {
     // The clock exists on every Linux that runs this program.
@@ -16,13 +16,13 @@ pub fn boot_ns() -> u64 {
         .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// One reading of the clocks. The owner takes one for each tick and passes it on, so that all that
-/// is decided in a tick is decided at the same moment, and tests choose the moment.
+/// One reading of the clocks. The owner takes one for each tick and passes it on, so that all
+/// decisions of a tick are made for the same moment, and tests choose the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// `CLOCK_BOOTTIME`.
+    /// Boot time (`CLOCK_BOOTTIME`) in nanoseconds.
     pub boot_ns: u64,
-    /// From there to Unix time.
+    /// Offset from boot time to Unix time.
     pub wall: WallOffset,
 }
 
@@ -30,16 +30,16 @@ impl Now {
     /// Reads both clocks.
     #[must_use]
     pub fn read() -> Self {
-        // Linux has both clocks; without the calendar's, boot time is shown in its place.
+        // Linux has both clocks; without the real-time clock, boot time is shown in its place.
         Self { boot_ns: boot_ns(), wall: WallOffset::now().unwrap_or_default() }
     }
 }
 
-/// The offset that makes Unix time of a `CLOCK_BOOTTIME`. It changes when the clock is set, so the
+/// Offset from boot time (`CLOCK_BOOTTIME`) to Unix time. It changes when the clock is set, so the
 /// owner reads it again in each tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WallOffset {
-    /// Unix time less boot time.
+    /// Unix time minus boot time, in nanoseconds.
     pub unix_less_boot_ns: i64,
 }
 
@@ -47,7 +47,7 @@ impl WallOffset {
     /// Reads both clocks.
     ///
     /// # Errors
-    /// What `clock_gettime(2)` says; Linux has both clocks, so in practice none.
+    /// `clock_gettime(2)` fails; Linux has both clocks, so in practice it does not.
     pub fn now() -> nix::Result<Self> {
         let unix = clock_gettime(ClockId::CLOCK_REALTIME)?;
         let boot = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
@@ -57,7 +57,7 @@ impl WallOffset {
         Ok(Self { unix_less_boot_ns: ns(unix).saturating_sub(ns(boot)) })
     }
 
-    /// The boot time of a Unix time; `None` before the machine booted.
+    /// Boot time of a Unix time; `None` before the machine booted.
     #[must_use]
     pub const fn boot_ns(self, time_unix_ns: u64) -> Option<u64> {
         match self.unix_less_boot_ns.checked_neg() {
@@ -66,7 +66,7 @@ impl WallOffset {
         }
     }
 
-    /// The Unix time of a boot time, not before 1970.
+    /// Unix time of a boot time, not before 1970.
     #[must_use]
     pub const fn unix_ns(self, time_boot_ns: u64) -> u64 {
         time_boot_ns.saturating_add_signed(self.unix_less_boot_ns)
@@ -78,14 +78,14 @@ mod tests {
     use super::{Now, WallOffset, boot_ns};
 
     #[test]
-    fn the_boot_clock_runs() {
+    fn boot_clock_advances() {
         let first = Now::read();
         assert!(first.boot_ns > 0);
         assert!(boot_ns() >= first.boot_ns);
     }
 
     #[test]
-    fn boot_time_and_offset_make_unix_time() {
+    fn boot_time_and_unix_time_convert() {
         let offset = WallOffset { unix_less_boot_ns: 1_700_000_000_000_000_000 };
         assert_eq!(offset.unix_ns(5), 1_700_000_000_000_000_005);
         assert_eq!(WallOffset { unix_less_boot_ns: -9 }.unix_ns(5), 0);

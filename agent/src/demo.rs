@@ -1,7 +1,7 @@
-//! `podvitals demo`: real processes in real cgroups of the kubelet's shape, to look at.
+//! Command `podvitals demo`: real processes in real cgroups of the kubelet's shape, to observe.
 //!
-//! They stop in order, ignore their stop signal, crash, run out of memory. Nothing of the host is
-//! changed: one cgroup and one folder of its own, both removed in the end.
+//! The processes stop in order, ignore their stop signal, crash, run out of memory. The host is not
+//! changed, except for one cgroup and one directory of the demo, both removed at the end.
 
 mod actors;
 mod tree;
@@ -24,34 +24,35 @@ use self::tree::Tree;
 /// Arguments of `podvitals demo`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DemoArgs {
-    /// A cgroup v2 directory to make the demo's own in; the hierarchy's root if not given.
+    /// cgroup v2 directory in which the demo makes its own cgroup [default: the root of the
+    /// hierarchy]
     #[arg(long = "cgroup.root", value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
-    /// Where to put the links that name the containers; a folder of its own if not given.
+    /// Directory for the links that name the containers [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
-    /// Stop by itself after so many seconds.
+    /// Stop after this time.
     #[arg(long = "for", value_name = "SECONDS")]
     pub for_seconds: Option<u64>,
-    /// Write the first line of stdout to this file too, when everything is set up.
+    /// Also write the first line of stdout to this file, once everything is set up.
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
 }
 
-/// Runs the demo until SIGINT, SIGTERM, or its time is over; then removes all it made.
+/// Runs the demo until SIGINT or SIGTERM, or until its time is over, and removes all that it made.
 ///
 /// The first line on stdout is `DEMO cgroup_root=<dir> log_dir=<dir>`, for programs.
 ///
 /// # Errors
-/// Not root, no cgroup v2, a cgroup or folder that cannot be made: each with what to do about it.
+/// Not root, no cgroup v2, a cgroup or directory that cannot be made: each with its remedy.
 pub fn run(args: DemoArgs) -> Result<()> {
     ensure!(
         nix::unistd::geteuid().is_root(),
-        "the demo makes cgroups, which only root may do: run it with sudo"
+        "the demo creates cgroups, which needs root: run it with sudo"
     );
     let DemoArgs { cgroup_root, log_dir, for_seconds, ready_file } = args;
     let root = cgroup_root.map_or_else(tree::mount_point, Ok)?;
-    // Signals first: from here on, whoever ends us leaves nothing behind.
+    // Signals first: from here on, a signal leaves nothing behind.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -100,11 +101,11 @@ pub fn run(args: DemoArgs) -> Result<()> {
 }
 
 fn announce(line: &str, tree: &Tree) -> Result<()> {
-    let mut text = format!("{line}\nRunning, until Ctrl-C:\n");
+    let mut text = format!("{line}\nRunning until Ctrl-C:\n");
     for actor in Actor::ALL {
         if actor.needs_memory_limit() && !tree.has_memory() {
             text.push_str(&format!(
-                "  {:<10} left out: the memory controller is not on in this cgroup v2 hierarchy \
+                "  {:<10} left out: the memory controller is not enabled in this cgroup v2 hierarchy \
                  (boot with systemd.unified_cgroup_hierarchy=1, or write +memory to \
                  cgroup.subtree_control of {})\n",
                 actor.pod(),

@@ -1,41 +1,42 @@
-//! What happened on the node: kernel records after they were checked, as typed data.
+//! Kernel events: records of the kernel side, validated, as typed data.
 //!
 //! [`crate::bpf::decode`] makes these from bytes; [`crate::lifecycle`] consumes them.
 
 use crate::cgroup::CgroupId;
 
-/// One thing that happened, and when.
+/// A kernel event with its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// `CLOCK_BOOTTIME` in nanoseconds.
+    /// Time at which the program ran, `CLOCK_BOOTTIME`.
     pub time_boot_ns: u64,
-    /// What happened.
+    /// The event itself.
     pub kind: EventKind,
 }
 
 /// The kinds of [`Event`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// A signal was sent to a process in a tracked cgroup.
+    /// A signal was sent to a process in a tracked cgroup (`signal_generate`).
     Signal(Signal),
-    /// A process whose parent is outside its cgroup has ended for good.
+    /// A process whose parent is outside its cgroup has ended for good (SIGCHLD to the parent).
     End(End),
-    /// A process whose parent is outside its cgroup has executed a program.
+    /// A process whose parent is outside its cgroup has executed a program (`sched_process_exec`).
     Exec(Exec),
-    /// The last thread of a process whose parent is outside its cgroup is exiting.
+    /// The last thread of a process whose parent is outside its cgroup is exiting
+    /// (`sched_process_exit`).
     Exit(Exit),
-    /// The OOM killer has chosen a process of a tracked cgroup.
+    /// The OOM killer has chosen a process of a tracked cgroup (`mark_victim`).
     Oom(Oom),
-    /// A cgroup was made below a tracked one.
+    /// A cgroup was created below a tracked one (`cgroup_mkdir`).
     CgroupMade(CgroupMade),
-    /// A tracked cgroup was removed.
+    /// A tracked cgroup was removed (`cgroup_rmdir`).
     CgroupRemoved(CgroupId),
-    /// The last task left a tracked cgroup.
+    /// The last task left a tracked cgroup (`cgroup_notify_populated`).
     CgroupEmpty(CgroupId),
 }
 
 impl EventKind {
-    /// Names of all kinds, in the order of the variants; the values of the label `kind`. They are
+    /// Names of all kinds, in the order of the variants: the values of the label `kind`. They are
     /// the kernel's: the tracepoint, and for an end the function that sends the SIGCHLD.
     pub const NAMES: [&str; 8] = [
         "signal_generate",
@@ -48,7 +49,7 @@ impl EventKind {
         "cgroup_notify_populated",
     ];
 
-    /// Index into [`Self::NAMES`].
+    /// Index of the kind in [`Self::NAMES`].
     #[must_use]
     pub const fn index(&self) -> usize {
         match self {
@@ -64,21 +65,21 @@ impl EventKind {
     }
 }
 
-/// A process for all time: ids are reused, so the start time belongs to it.
+/// Key of a process that is never reused: process ids are, so the start time belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskKey {
     /// Process id in the initial PID namespace.
     pub tgid: u32,
-    /// `CLOCK_BOOTTIME` in nanoseconds.
+    /// Start of the process, `CLOCK_BOOTTIME`.
     pub start_boot_ns: u64,
 }
 
-/// The kernel's short name of a thread: at most 15 bytes, any bytes but NUL.
+/// Short name of a thread (`comm`): at most 15 bytes, any but NUL.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Comm(pub [u8; 16]);
 
 impl Comm {
-    /// The bytes before the first NUL.
+    /// Bytes of the name, before the first NUL.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.0.split(|&b| b == 0).next().unwrap_or(&[])
@@ -86,7 +87,7 @@ impl Comm {
 }
 
 impl From<&str> for Comm {
-    /// Cuts what does not fit, as the kernel does.
+    /// Truncates the name to the length that fits, as the kernel does.
     fn from(name: &str) -> Self {
         let mut bytes = [0; 16];
         for (to, from) in bytes.iter_mut().take(15).zip(name.bytes()) {
@@ -102,80 +103,80 @@ impl std::fmt::Debug for Comm {
     }
 }
 
-/// A thread and where it runs.
+/// A thread and its cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Task {
-    /// Its process.
+    /// The process of the thread.
     pub key: TaskKey,
     /// Thread id in the initial PID namespace.
     pub tid: u32,
-    /// Its cgroup in the v2 hierarchy.
+    /// The thread's cgroup in the v2 hierarchy.
     pub cgroup: CgroupId,
-    /// Its short name.
+    /// The thread's short name.
     pub comm: Comm,
 }
 
-/// What the kernel did with a signal (`TRACE_SIGNAL_*`).
+/// The kernel's result of sending a signal (`TRACE_SIGNAL_*` of `include/trace/events/signal.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalResult {
-    /// Queued for the process. It may still be blocked.
+    /// Queued for the process, which may still block it.
     Delivered,
-    /// Dropped: the process ignores it, or is dying already.
+    /// Dropped, because the process ignores it or is dying already.
     Ignored,
-    /// The same signal is pending already.
+    /// Dropped, because the same signal is pending already.
     AlreadyPending,
-    /// A real-time signal found the queue full and was dropped.
+    /// Dropped: a real-time signal found the queue full.
     Overflow,
-    /// Delivered, but its `siginfo` was lost.
+    /// Queued, but its `siginfo` was lost.
     DeliveredWithoutInfo,
-    /// A value that this version does not know.
+    /// A value that this version of the agent does not know.
     Unknown(u32),
 }
 
-/// How the kernel describes the origin of a signal.
+/// The origin of a signal, as the kernel describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalOrigin {
-    /// `kill`, `tgkill`, `sigqueue` or their like, by the sender's own call.
+    /// A call of the sender: `kill`, `tgkill`, `sigqueue` or the like.
     User,
-    /// The kernel: a fault, a timer, the OOM killer, the end of a PID namespace.
+    /// The kernel itself: a fault, a timer, the OOM killer, the end of a PID namespace.
     Kernel,
 }
 
-/// A signal on its way.
+/// A signal that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal {
-    /// Whom it is for.
+    /// The thread that the signal is for.
     pub target: Task,
-    /// Who caused it: the task that ran when it was made.
+    /// The thread that caused the signal: the one that ran when it was generated.
     pub sender: Task,
-    /// Its number.
+    /// The signal's number.
     pub signal: u32,
-    /// What the kernel did with it.
+    /// The kernel's result.
     pub result: SignalResult,
-    /// Call or kernel.
+    /// The origin: a call, or the kernel.
     pub origin: SignalOrigin,
-    /// The target's process is exiting already, or is a zombie.
+    /// Whether the target's process is exiting already, or is a zombie.
     pub target_dying: bool,
-    /// The sender's process is exiting.
+    /// Whether the sender's process is exiting.
     pub sender_dying: bool,
 }
 
-/// How a process ended: the status of `wait(2)`, taken apart.
+/// Exit status of a process: that of `wait(2)`, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// `exit(code)`.
+    /// Exit with a code, by `exit(code)`.
     Code(u8),
-    /// Ended by a signal.
+    /// Termination by a signal.
     Signal {
-        /// Its number.
+        /// The signal's number.
         signal: u32,
-        /// With a core dump.
+        /// Whether the process dumped core.
         core: bool,
     },
 }
 
 impl ExitStatus {
-    /// Takes the status of `wait(2)` apart.
+    /// Decodes the status of `wait(2)`.
     #[must_use]
     pub const fn from_wait_status(status: u32) -> Self {
         match status & 0x7f {
@@ -185,84 +186,84 @@ impl ExitStatus {
     }
 }
 
-/// The true end of a process: its memory is freed and its parent is told.
+/// The true end of a process: its memory is freed, and its parent is notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The process.
+    /// The process that ended.
     pub task: Task,
-    /// How.
+    /// Exit status of the process.
     pub status: ExitStatus,
-    /// The cgroup of the parent that is told.
+    /// The cgroup of the parent that is notified.
     pub parent_cgroup: CgroupId,
-    /// CPU time of the process's threads.
+    /// CPU time of all threads of the process.
     pub cpu_runtime_ns: u64,
 }
 
-/// A process executed a program.
+/// The execution of a program by a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exec {
     /// The process, with its new short name.
     pub task: Task,
-    /// Its `real_parent`.
+    /// The `real_parent` of the process.
     pub parent: Task,
-    /// The first bytes of its arguments, each closed by NUL; the last may be cut.
+    /// The first bytes of the arguments, each terminated by NUL; the last may be truncated.
     pub argv: Vec<u8>,
 }
 
-/// The last thread of a process begins to exit.
+/// The exit of a process's last thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// The process.
+    /// The process that exits.
     pub task: Task,
-    /// How.
+    /// Exit status of the process.
     pub status: ExitStatus,
-    /// The cgroup of its `real_parent`.
+    /// The cgroup of the process's `real_parent`.
     pub parent_cgroup: CgroupId,
-    /// CPU time of the process's threads.
+    /// CPU time of all threads of the process.
     pub cpu_runtime_ns: u64,
 }
 
-/// One cgroup's own counters (`memory.events.local`) at the moment of an OOM kill.
+/// Local counters (`memory.events.local`) of one cgroup at the moment of an OOM kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OomLevel {
-    /// The cgroup.
+    /// The cgroup of the counters.
     pub cgroup: CgroupId,
-    /// How often its own limit led to an OOM.
+    /// Counter `oom`: OOMs at the cgroup's own limit.
     pub oom: u64,
-    /// Its processes killed by any OOM.
+    /// Counter `oom_kill`: processes of this cgroup killed by any OOM.
     pub oom_kill: u64,
 }
 
-/// The OOM killer has marked a victim.
+/// An OOM kill: the OOM killer has marked a victim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Oom {
     /// The process that is killed.
     pub victim: Task,
-    /// Whose allocation led to it.
+    /// The thread whose allocation led to the OOM.
     pub current: Task,
     /// The victim's cgroup and its ancestors; empty where the kernel does not let programs read
     /// them.
     pub levels: Vec<OomLevel>,
 }
 
-/// A new cgroup.
+/// The creation of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CgroupMade {
-    /// The new one.
+    /// The new cgroup.
     pub cgroup: CgroupId,
-    /// Its parent.
+    /// The parent of the new cgroup.
     pub parent: CgroupId,
-    /// Its directory's name; `None` where the kernel does not let programs read it.
+    /// Name of the directory; `None` where the kernel does not let programs read it.
     pub name: Option<Vec<u8>>,
-    /// The kernel side had no room to track it: its events will be missing.
+    /// Whether the kernel side had no room to track it, so that its events will be missing.
     pub untracked: bool,
 }
 
 /// A running process that the task iterator found: a candidate for a container's init.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunningTask {
-    /// The process.
+    /// The process that runs.
     pub task: Task,
-    /// The cgroup of its `real_parent`.
+    /// The cgroup of the process's `real_parent`.
     pub parent_cgroup: CgroupId,
 }

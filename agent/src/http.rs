@@ -1,9 +1,9 @@
-//! The web server: `/metrics`, `/livez`, `/readyz` and a page that leads to them.
+//! HTTP server: `/metrics`, `/livez`, `/readyz` and a landing page that links to them.
 //!
-//! It knows nothing by itself: a [`Handle`] asks the owner of the state over a bounded queue and
-//! waits for the answer. All that a client can take is bounded: connections and how long each
-//! lives, the time for a request's head, answers in memory, the wait for the owner. An exposition
-//! comes in chunks and goes in chunks, so a slow client holds its chunks and nobody else up.
+//! The server has no state of its own: a [`Handle`] sends requests to the owner of the state over a
+//! bounded queue and waits for the answers. Everything that a client can take is bounded:
+//! connections and their lifetime, the time for a request's head, answers in memory, the wait for
+//! the owner. An exposition arrives and leaves in chunks, so a slow client only holds its own.
 
 mod body;
 mod listen;
@@ -40,15 +40,15 @@ use crate::metrics::variant::{Audience, Variant};
 use body::Body;
 use negotiate::Coding;
 
-/// What the server asks the owner of the state. A question whose answer nobody waits for any more
-/// has a closed sender.
+/// A request of the server to the owner of the state. If its client has gone, the sender for the
+/// answer is closed.
 #[derive(Debug)]
 pub enum Request {
     /// The exposition, in chunks.
     Scrape(Variant, oneshot::Sender<Vec<Bytes>>),
-    /// Whether the agent does its work, else why not.
+    /// Readiness of the agent, else the reason why it is not ready.
     Ready(oneshot::Sender<Result<(), String>>),
-    /// What the landing page shows.
+    /// Contents of the landing page.
     Status(oneshot::Sender<Status>),
 }
 
@@ -56,10 +56,10 @@ pub enum Request {
 #[derive(Clone, Debug)]
 pub struct Handle(mpsc::Sender<Request>);
 
-/// Questions that may wait for the owner.
+/// Limit of requests that wait for the owner.
 const QUEUE: usize = 16;
 
-/// A handle, and the end that the owner reads.
+/// A handle, and the end of the queue that the owner reads.
 #[must_use]
 pub fn channel() -> (Handle, mpsc::Receiver<Request>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
@@ -67,33 +67,33 @@ pub fn channel() -> (Handle, mpsc::Receiver<Request>) {
 }
 
 impl Handle {
-    /// `None` if the owner does not answer in time, or not at all.
+    /// The owner's answer; `None` if it does not come in time, or not at all.
     async fn ask<T>(
         &self,
-        question: impl FnOnce(oneshot::Sender<T>) -> Request,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
         timeout_after: Duration,
     ) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
         let answer = async {
-            self.0.send(question(sender)).await.ok()?;
+            self.0.send(request(sender)).await.ok()?;
             receiver.await.ok()
         };
         timeout(timeout_after, answer).await.ok().flatten()
     }
 }
 
-/// What clients can take.
+/// Limits of what clients can take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; further ones are answered 503 and closed.
+    /// Limit of concurrent connections; further ones get a 503 and are closed.
     pub connections: usize,
-    /// Expositions in memory at once; further scrapes wait.
+    /// Limit of expositions in memory; further scrapes wait.
     pub scrapes: usize,
-    /// Time for the head of a request, and for an idle connection to send one.
+    /// Timeout for the head of a request, and for an idle connection to send one.
     pub header_read: Duration,
-    /// After this a connection is closed when its answer is written.
+    /// Age at which a connection is closed, once its answer is written.
     pub lifetime: Duration,
-    /// Wait for the owner's answer.
+    /// Timeout for the owner's answer.
     pub owner: Duration,
     /// Time to finish answers, at shutdown and at the end of a connection's lifetime.
     pub drain: Duration,
@@ -112,13 +112,13 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `shutdown` is done; then takes no more connections, finishes the answers that are
-/// under way, and returns after [`Limits::drain`] at the latest.
+/// Serves until `shutdown` completes. Then the server accepts no more connections, finishes the
+/// answers in progress, and returns after [`Limits::drain`] at the latest.
 pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<Output = ()>) {
     serve_with(listener, handle, Limits::default(), shutdown).await;
 }
 
-/// As [`serve`], with limits of one's own.
+/// Serves as [`serve`] does, with limits of the caller's.
 pub async fn serve_with(
     listener: TcpListener,
     handle: Handle,
@@ -149,7 +149,7 @@ pub async fn serve_with(
                 }
             }
             Err(error) => {
-                // Mostly: no descriptors left. The client waits in the backlog meanwhile.
+                // Mostly because no descriptors are left. The client waits in the backlog.
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, "cannot accept connections");
                 }
@@ -161,12 +161,15 @@ pub async fn serve_with(
     stop.send_replace(true);
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout(limits.drain, all).await.is_err() {
-        tracing::debug!(open = connections.len(), "connections cut at shutdown");
+        tracing::debug!(
+            open = connections.len(),
+            "connections closed at shutdown before their end"
+        );
     }
     connections.shutdown().await;
 }
 
-/// There is no room for this client.
+/// Refuses a client when all connections are taken.
 async fn refuse(mut stream: TcpStream, _slot: OwnedSemaphorePermit) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
         Retry-After: 5\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 21\r\n\r\n\
@@ -182,7 +185,7 @@ async fn refuse(mut stream: TcpStream, _slot: OwnedSemaphorePermit) {
     let _too_slow_or_gone = timeout(Duration::from_secs(1), talk).await;
 }
 
-/// What each connection needs.
+/// State that each connection needs.
 #[derive(Clone)]
 struct Server {
     handle: Handle,
@@ -222,18 +225,19 @@ impl Server {
     async fn answer(&self, request: &hyper::Request<Incoming>) -> Answer {
         let path = request.uri().path();
         if !matches!(path, "/" | "/metrics" | "/livez" | "/readyz") {
-            return text(StatusCode::NOT_FOUND, "not found; / lists what there is\n");
+            return text(StatusCode::NOT_FOUND, "not found; see / for the endpoints\n");
         }
         let head = request.method() == Method::HEAD;
         if !head && request.method() != Method::GET {
-            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            let mut answer =
+                text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; use GET or HEAD\n");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
         match path {
-            // A scrape has effects: what was shown once counts as seen. HEAD shows nothing.
-            "/metrics" if head => exposition(&Wanted::by(request), Body::new(Vec::new())),
-            "/metrics" => self.metrics(Wanted::by(request)).await,
+            // A scrape has effects: a series that was exposed counts as seen. HEAD exposes none.
+            "/metrics" if head => exposition(&Wanted::of(request), Body::new(Vec::new())),
+            "/metrics" => self.metrics(Wanted::of(request)).await,
             "/livez" if self.handle.0.is_closed() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the agent's main task has ended\n")
             }
@@ -251,24 +255,24 @@ impl Server {
     }
 
     async fn metrics(&self, wanted: Wanted) -> Answer {
-        let turn = timeout(self.limits.owner, Arc::clone(&self.scrapes).acquire_owned()).await;
-        let Ok(Ok(permit)) = turn else { return unanswered() };
-        let question = |reply| Request::Scrape(wanted.variant, reply);
-        match self.handle.ask(question, self.limits.owner).await {
+        let place = timeout(self.limits.owner, Arc::clone(&self.scrapes).acquire_owned()).await;
+        let Ok(Ok(permit)) = place else { return unanswered() };
+        let scrape = |reply| Request::Scrape(wanted.variant, reply);
+        match self.handle.ask(scrape, self.limits.owner).await {
             Some(chunks) => exposition(&wanted, Body::new(chunks).holding(permit)),
             None => unanswered(),
         }
     }
 }
 
-/// What a request to `/metrics` gets.
+/// The variant and coding that a request to `/metrics` gets.
 struct Wanted {
     variant: Variant,
     coding: Coding,
 }
 
 impl Wanted {
-    fn by(request: &hyper::Request<Incoming>) -> Self {
+    fn of(request: &hyper::Request<Incoming>) -> Self {
         let lines = |name: HeaderName| {
             request.headers().get_all(name).into_iter().map(HeaderValue::as_bytes)
         };
@@ -278,8 +282,8 @@ impl Wanted {
     }
 }
 
-/// Prometheus, and what is built from its scraper, tells its time-out with each scrape
-/// (prometheus, `scrape/scrape.go`); vmagent does the same. Everything else is taken for a human.
+/// Audience of a request. Prometheus, and what is built from its scraper, sends its timeout with each
+/// scrape (prometheus, `scrape/scrape.go`); vmagent does the same. Everyone else counts as a human.
 fn audience(request: &hyper::Request<Incoming>) -> Audience {
     if request.headers().contains_key("x-prometheus-scrape-timeout-seconds") {
         Audience::Scraper

@@ -1,7 +1,6 @@
-//! Podvitals: the node agent that tells how every Pod on its node lives and dies.
+//! Podvitals: the node agent that shows how every Pod on its node lives and dies.
 //!
-//! ARCHITECTURE.md has the bird's eye view. Each module is a room with one task; only [`run`]
-//! knows them all.
+//! ARCHITECTURE.md has the bird's eye view. Each module has one task; only [`run`] knows them all.
 
 pub mod bpf;
 pub mod catalogue;

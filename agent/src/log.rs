@@ -1,4 +1,4 @@
-//! The log: its level and format, and a line for each death, ignored stop signal and OOM.
+//! Log: its level and format, and a line for each death, ignored stop signal and OOM.
 
 use anyhow::Context as _;
 use tracing::level_filters::LevelFilter;
@@ -14,24 +14,24 @@ use crate::lifecycle::subject::{Subject, Who};
 use crate::reader::Reader;
 use crate::signal;
 
-/// The format of the log's lines.
+/// Format of the log's lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Time, level, message and fields, for people.
+    /// Time, level, message and fields, for humans.
     #[default]
     Text,
-    /// A JSON object in each line.
+    /// A JSON object per line.
     Json,
 }
 
-/// Parts that log each attempt of theirs; what changes is said by the agent, once.
+/// Targets that log every attempt; the agent itself logs the changes, once.
 const QUIET: [&str; 2] = ["kube_client", "kube_runtime"];
 
 /// Starts the log on stderr.
 ///
 /// # Errors
-/// If `level` is neither a level (`error`, `warn`, `info`, `debug`, `trace`) nor a list of
-/// `part=level`.
+/// `level` is neither a level (`error`, `warn`, `info`, `debug`, `trace`) nor a list of
+/// `target=level`.
 pub fn start(level: &str, format: Format) -> anyhow::Result<()> {
     let filter = filter(level)?;
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
@@ -51,9 +51,9 @@ fn filter(level: &str) -> anyhow::Result<Targets> {
              as info,agent::kube=debug"
         )
     };
-    // `Targets` would take a misspelt level for the name of a part.
-    for whole in level.split(',').filter(|part| !part.contains('=')) {
-        whole.trim().parse::<LevelFilter>().with_context(expected)?;
+    // `Targets` would take a misspelt level for the name of a target.
+    for level in level.split(',').filter(|item| !item.contains('=')) {
+        level.trim().parse::<LevelFilter>().with_context(expected)?;
     }
     let mut filter: Targets = level.parse().with_context(expected)?;
     if !level.contains("kube") {
@@ -64,7 +64,7 @@ fn filter(level: &str) -> anyhow::Result<Targets> {
     Ok(filter)
 }
 
-/// The reader that writes the lines.
+/// Reader that logs deaths, ignored stop signals and OOMs.
 #[derive(Debug)]
 pub struct Lines;
 
@@ -91,7 +91,7 @@ impl Reader for Lines {
     }
 }
 
-// Names are whatever a Pod or a directory is called. As string fields they are escaped by both
+// Names of Pods and directories may hold anything. As string fields they are escaped by both
 // formats: quoted as in Rust in the text, as JSON in JSON.
 
 fn ended(who: &Who, death: &Death) {

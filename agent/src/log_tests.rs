@@ -1,4 +1,4 @@
-//! The log's lines as an operator or a log pipeline gets them.
+//! Log lines, as an operator or a log pipeline receives them.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -83,7 +83,7 @@ fn facts() -> [FactKind; 3] {
     ]
 }
 
-/// What the log has of the facts, without the times.
+/// Lines that the log has of the facts, without the times.
 fn logged(format: Format, subject: &Subject, kinds: &[FactKind]) -> Vec<String> {
     let sink = Sink::default();
     let lines = fmt::layer().with_writer(sink.clone()).with_ansi(false).without_time();
@@ -103,7 +103,7 @@ fn logged(format: Format, subject: &Subject, kinds: &[FactKind]) -> Vec<String> 
 }
 
 #[test]
-fn an_operator_reads_who_died_and_why() {
+fn text_lines_name_the_container_and_the_reason() {
     let lines = logged(Format::Text, &subject("web-0"), &facts());
     assert_eq!(lines.len(), 3, "{lines:#?}");
     for part in ["container ignores its stop signal", "signal=\"SIGTERM\"", "sender=\"runtime\""] {
@@ -123,11 +123,11 @@ fn an_operator_reads_who_died_and_why() {
     ] {
         assert!(lines[2].contains(part), "{part}: {}", lines[2]);
     }
-    assert!(!lines[2].contains("exit_code"), "absent is absent: {}", lines[2]);
+    assert!(!lines[2].contains("exit_code"), "an absent field is left out: {}", lines[2]);
 }
 
 #[test]
-fn a_pipeline_gets_an_object_in_each_line() {
+fn json_lines_are_objects() {
     let lines = logged(Format::Json, &subject("web-0"), &facts());
     assert_eq!(lines.len(), 3);
     let objects: Vec<serde_json::Value> =
@@ -150,13 +150,13 @@ fn hostile_names_stay_in_their_line() {
 }
 
 #[test]
-fn ends_that_wait_for_their_reason_and_starts_are_for_debugging() {
+fn other_facts_are_logged_at_debug_level_only() {
     let kinds = [FactKind::StartFailed, FactKind::KilledAfterStopSignal];
     assert_eq!(logged(Format::Text, &subject("web-0"), &kinds), [""; 0]);
 }
 
 #[test]
-fn levels_are_levels_or_lists() {
+fn filter_is_a_level_or_a_list() {
     assert!(filter("warn").is_ok());
     let some = filter("info,agent::kube=debug").unwrap();
     assert!(some.would_enable("agent::kube::watch", &tracing::Level::DEBUG));

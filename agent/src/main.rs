@@ -1,4 +1,4 @@
-//! `podvitals`: see the library.
+//! Program `podvitals`: the command line of the library `agent`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Readers: all who are told of subjects, facts and samples, each for a purpose of its own.
+//! Readers of the one stream of subjects, facts and samples, each with a purpose of its own.
 
 use std::sync::Arc;
 
@@ -8,43 +8,46 @@ use crate::kube::pod::Pod;
 use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{Subject, Who};
 
-/// How much of a cgroup a sample has.
+/// Completeness of a cgroup's sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// The cgroup as it is now: gauges and counters.
+    /// A current sample: gauges and counters.
     Current,
-    /// The counters at the end of a container, read before its cgroup is removed; it may come
-    /// after that, and need not be whole.
+    /// The last sample of a container that has ended, read before its cgroup is removed: counters
+    /// only. It may arrive after the end, and be incomplete.
     Last,
 }
 
 /// A reader of the one stream of facts.
 ///
-/// The owner has an explicit list of readers and tells each of them the same, in the same order.
-/// A reader knows facts and subjects, not the other readers and not where a fact comes from.
-/// Nothing here may block: the owner has one thread.
+/// The owner has an explicit list of readers and calls each of them with the same facts, in the
+/// same order. A reader knows facts and subjects, not the other readers and not the source of a
+/// fact. A reader must not block: the owner has one thread.
 pub trait Reader {
-    /// A container has its name and is shown from now on. Comes before all else about it.
+    /// Takes in a container that has its name and is shown from now on. Comes before everything
+    /// else about it.
     fn shown(&mut self, who: &Arc<Who>) {
         let _ = who;
     }
 
-    /// The spec and status of a Pod: when they change, and again when a container of the Pod is
-    /// shown.
+    /// Takes in the spec and status of a Pod: when they change, and again when a container of the
+    /// Pod is shown.
     fn pod(&mut self, pod: &Pod) {
         let _ = pod;
     }
 
-    /// A conclusion about a container instance or a Pod. `wall` makes Unix times of its boot times.
+    /// Takes in a conclusion about a container instance or a Pod. `wall` converts its boot times to
+    /// Unix times.
     fn fact(&mut self, subject: &Subject, fact: &Fact, wall: WallOffset);
 
-    /// The resource usage of a container's or a Pod's cgroup.
+    /// Takes in the resource usage of a container's or a Pod's cgroup.
     fn sample(&mut self, subject: &Subject, sample: &Sample, reading: Reading) {
         let _ = (subject, sample, reading);
     }
 
-    /// The cgroup of a subject is removed, and all facts about it are told but those that wait for
-    /// the Pod source: [`FactKind::Explained`](crate::lifecycle::fact::FactKind::Explained) and
+    /// Takes in the removal of a subject's cgroup. All facts about it have come before, except
+    /// those that wait for the Pod source:
+    /// [`FactKind::Explained`](crate::lifecycle::fact::FactKind::Explained) and
     /// [`FactKind::Misreported`](crate::lifecycle::fact::FactKind::Misreported).
     fn gone(&mut self, subject: &Subject, now_boot_ns: u64) {
         let _ = (subject, now_boot_ns);

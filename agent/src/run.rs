@@ -1,4 +1,4 @@
-//! Starting the agent: the only place that knows every room, and the only one that starts tasks.
+//! Start of the agent: the only module that knows all others, and the only one that starts tasks.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -30,16 +30,16 @@ use crate::log;
 use crate::metrics::store::StoreOptions;
 use crate::node::{Node, Options, Source, owner};
 
-/// File descriptors that are left for everything but cgroup files.
+/// File descriptors that are reserved for everything but cgroup files.
 const FDS_RESERVED: u64 = 160;
-/// A workload's counters stay this long after its last container has gone.
+/// Retention of a workload's counters after its last container is gone.
 const WORKLOAD_RETENTION: Duration = Duration::from_secs(3600);
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If it cannot begin: no cgroup v2, a port that is in use, an unusable setting. What is only
-/// missing in part is said in the log and in the metrics.
+/// The agent cannot start: no cgroup v2, a port in use, an unusable setting. A part that is merely
+/// missing is reported in the log and in the metrics instead.
 pub fn main(args: &AgentArgs) -> anyhow::Result<()> {
     log::start(&args.log_level, args.log_format)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -49,7 +49,7 @@ pub fn main(args: &AgentArgs) -> anyhow::Result<()> {
     })
 }
 
-/// Ends with the first SIGTERM or SIGINT.
+/// A future that completes with the first SIGTERM or SIGINT.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
@@ -62,7 +62,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Runs the agent until `stop` ends.
+/// Runs the agent until `stop` completes.
 ///
 /// # Errors
 /// As [`main`].
@@ -92,7 +92,7 @@ pub async fn agent(
         programs = kernel.as_ref().map_or(0, Kernel::attached),
         of = SUBJECTS.len(),
         %address,
-        "podvitals starts"
+        "starting podvitals"
     );
     let options = Options {
         mode,
@@ -116,36 +116,36 @@ pub async fn agent(
         let mut closed = closed;
         let _ = closed.wait_for(|closing| *closing).await;
     }));
-    let news = watch_pods(pods, &args.pods, &last_contact)?;
-    owner::own(&mut node, inbox, news, stop, closing).await;
+    let pod_events = watch_pods(pods, &args.pods, &last_contact)?;
+    owner::own(&mut node, inbox, pod_events, stop, closing).await;
     server.await.context("the server's task failed")?;
-    tracing::info!("podvitals has stopped");
+    tracing::info!("podvitals stopped");
     Ok(())
 }
 
-/// Starts the task that asks for Pods, if there is one. It ends with the receiver.
+/// Starts the task that receives Pods, if there is a Pod source. It ends with the receiver.
 fn watch_pods(
     chosen: Chosen,
     args: &PodsArgs,
     last_contact: &LastContact,
 ) -> anyhow::Result<mpsc::Receiver<PodEvent>> {
-    let (news, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
+    let (events, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
     let Some(endpoint) = args.endpoint(&chosen) else { return Ok(inbox) };
     let client = client(&endpoint, last_contact)
-        .with_context(|| format!("the client for {}", endpoint.url))?;
+        .with_context(|| format!("cannot make a client for {}", endpoint.url))?;
     match chosen {
         Chosen::Api { node, .. } => {
-            tokio::spawn(async move { pod_watch::run(client, &node, news).await });
+            tokio::spawn(async move { pod_watch::run(client, &node, events).await });
         }
         Chosen::Kubelet => {
-            tokio::spawn(kubelet::run(client, news));
+            tokio::spawn(kubelet::run(client, events));
         }
         Chosen::None(_) => {}
     }
     Ok(inbox)
 }
 
-/// The cgroup v2 directory to watch.
+/// The root of the cgroup v2 hierarchy to observe.
 fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let root = match given {
         Some(root) => root.to_owned(),
@@ -166,12 +166,12 @@ fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
             tracing::warn!(
                 controller,
                 root = %root.display(),
-                "the cgroup v2 hierarchy lacks a controller: its figures are missing; it may be \
+                "the cgroup v2 hierarchy lacks a controller: its metrics are missing; it may be \
                  bound to a cgroup v1 hierarchy"
             );
         }
     }
-    // In a Pod and with symbolic links the path is still the one that the tree is built on.
+    // In a Pod and with symbolic links the tree is still built on this path.
     Ok(root)
 }
 
@@ -184,7 +184,8 @@ fn mode(wanted: Mode, root: &Path) -> tree::Mode {
     }
 }
 
-/// Raises the limit of open files as far as it may be, and says how many cgroup files that allows.
+/// Raises the limit of open files as far as possible, and returns how many cgroup files that
+/// allows.
 fn raise_file_limit() -> usize {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
     let soft = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {

@@ -1,9 +1,9 @@
-//! Signals of Linux: their names and numbers.
+//! Linux signals: their names and numbers.
 
-/// The name that stands for numbers that are no signal, and for those that are not told apart.
+/// Name of numbers that are no signal, and of signals that are not distinguished.
 pub const OTHER: &str = "other";
 
-/// The name of a signal on Linux (x86, Arm, RISC-V: `include/uapi/asm-generic/signal.h`).
+/// Name of a signal on Linux (x86, Arm, RISC-V: `include/uapi/asm-generic/signal.h`).
 ///
 /// Real-time signals count from 34, as in glibc and systemd; 32 and 33 are glibc's own.
 #[must_use]
@@ -78,7 +78,7 @@ pub fn name(signal: u32) -> &'static str {
     index.and_then(|index| NAMES.get(index)).copied().unwrap_or(OTHER)
 }
 
-/// The number of a signal by its name, as Kubernetes writes it
+/// Number of a signal by its name, as Kubernetes writes it
 /// (`staging/src/k8s.io/api/core/v1/types.go`, `Signal`, Kubernetes 1.37).
 #[must_use]
 pub fn number(of: &str) -> Option<u32> {
@@ -100,7 +100,7 @@ mod tests {
     use super::{name, number};
 
     #[test]
-    fn signals_have_the_names_that_people_know() {
+    fn signals_have_their_common_names() {
         for (text, expected) in [
             ("SIGTERM", Some(15)),
             ("SIGRTMIN+3", Some(37)),

@@ -1,4 +1,4 @@
-//! Children: this program again, with fewer acts.
+//! Child processes: this program again, with fewer acts.
 
 use std::{os::unix::process::ExitStatusExt as _, process::Command, thread};
 
@@ -12,7 +12,7 @@ pub(crate) fn idle() -> Result<()> {
     start(&["sleep", "1000000"].map(str::to_owned))
 }
 
-/// Starts a child that allocates.
+/// Starts a child that allocates memory.
 pub(crate) fn allocate(how: Allocate) -> Result<()> {
     start(&[
         "allocate".to_owned(),
@@ -22,9 +22,9 @@ pub(crate) fn allocate(how: Allocate) -> Result<()> {
     ])
 }
 
-/// Starts a child and tells how it ends.
+/// Starts a child, and logs its end.
 fn start(args: &[String]) -> Result<()> {
-    let program = std::env::current_exe().context("where is this program")?;
+    let program = std::env::current_exe().context("find this program")?;
     let mut child = Command::new(&program)
         .args(args)
         .spawn()

@@ -1,4 +1,4 @@
-//! The acts, as flags that can be combined.
+//! Command line: the acts, as flags that can be combined.
 
 use std::{path::PathBuf, str::FromStr as _, time::Duration};
 
@@ -6,15 +6,15 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use nix::sys::signal::Signal;
 
-/// What runs in the Pods of the end-to-end tests: it does what the flags say, and tells each act in
-/// a line of JSON with the boot-time and the wall clock, in nanoseconds.
+/// Program of the Pods in the end-to-end tests: it acts as its flags say, and logs each act as a
+/// line of JSON with the times of the boot-time and of the wall clock, in nanoseconds.
 ///
 /// Without --exit-after it runs until it is killed. Times are in seconds, and may be fractions.
 #[derive(Debug, Parser)]
 #[command(name = "workload", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
-    /// Where the lines go, if not to the standard output: `/proc/1/fd/1` puts those of a hook into
-    /// the container's own log.
+    /// Write the lines to this file instead of the standard output: `/proc/1/fd/1` puts those of a
+    /// hook into the container's own log.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
     #[command(subcommand)]
@@ -23,20 +23,20 @@ pub(crate) struct Cli {
     pub(crate) run: Run,
 }
 
-/// What probes and hooks execute, and what a sandbox runs.
+/// Commands for probes and hooks, and for a sandbox.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Sleep, then exit with 0.
     Sleep {
-        /// How long.
+        /// Time to sleep.
         #[arg(value_parser = seconds)]
         seconds: Duration,
     },
-    /// Exit with 0 if a file is there, else with 1.
+    /// Exit with 0 if a file exists, else with 1.
     Check {
-        /// Which.
+        /// File to check.
         file: PathBuf,
-        /// Look after so long.
+        /// Delay before the check.
         #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
         delay: Duration,
     },
@@ -45,13 +45,13 @@ pub(crate) enum Command {
     Allocate(Allocate),
 }
 
-/// The acts.
+/// Acts of the program.
 #[derive(Args, Debug)]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) serve: Serve,
-    /// From then on be unhealthy: HTTP answers 503, gRPC says NOT_SERVING, TCP is closed, and the
-    /// health file is removed.
+    /// Become unhealthy after this time: HTTP answers 503, gRPC answers NOT_SERVING, the TCP server
+    /// closes, and the health file is removed.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) fail_after: Option<Duration>,
     /// Create this file, for `workload check`.
@@ -59,96 +59,98 @@ pub(crate) struct Run {
     pub(crate) health_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) allocate: Allocate,
-    /// Let a child do it.
+    /// Allocate the memory in a child process.
     #[arg(long)]
     pub(crate) allocate_in_child: bool,
-    /// Start so many children that sleep.
+    /// Start this many children that sleep.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) fork: u32,
     /// Ignore a signal (SIG_IGN).
     #[arg(long, value_name = "SIGNAL", value_parser = signal)]
     pub(crate) ignore: Vec<Signal>,
-    /// Handle a signal: tell it, then do the steps, which are any of sleep:SECONDS and exit:CODE.
+    /// Handle a signal: log it, then run the steps, each sleep:SECONDS or exit:CODE.
     #[arg(long, value_name = "SIGNAL=STEP,…", value_parser = on_signal)]
     pub(crate) on_signal: Vec<OnSignal>,
-    /// Use so much CPU time.
+    /// Use this much CPU time.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) burn_cpu: Option<Duration>,
-    /// Exit so long after the start, or when the CPU time has been used, if that is later.
+    /// Exit this long after the start, or when the CPU time is used up, if that is later.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) exit_after: Option<Duration>,
-    /// With what.
+    /// Exit code for --exit-after.
     #[arg(long, value_name = "CODE", default_value_t = 0)]
     pub(crate) exit_code: u8,
 }
 
-/// What is served.
+/// Servers of the program.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Serve {
-    /// Answer HTTP requests for any path.
+    /// Answer HTTP requests for any path on this port.
     #[arg(long, value_name = "PORT")]
     pub(crate) serve_http: Option<u16>,
-    /// The same over TLS, with a certificate of its own.
+    /// Answer HTTPS requests on this port, with a self-signed certificate.
     #[arg(long, value_name = "PORT")]
     pub(crate) serve_https: Option<u16>,
-    /// Answer gRPC's health check, for any service.
+    /// Answer gRPC's health check on this port, for any service.
     #[arg(long, value_name = "PORT")]
     pub(crate) serve_grpc: Option<u16>,
-    /// Accept connections and close them.
+    /// Accept connections on this port and close them.
     #[arg(long, value_name = "PORT")]
     pub(crate) serve_tcp: Option<u16>,
-    /// Answer so late.
+    /// Delay of each answer.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
     pub(crate) delay: Duration,
-    /// Listen only so long after the start.
+    /// Start to listen this long after the start.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
     pub(crate) listen_after: Duration,
 }
 
-/// How memory is allocated.
+/// Allocation of memory.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Allocate {
-    /// Allocate and use so much memory; more than the limit ends in an OOM kill.
+    /// Allocate and use this much memory; more than the limit ends in an OOM kill.
     #[arg(long = "allocate-mib", value_name = "MIB", default_value_t = 0)]
     pub(crate) mib: u64,
-    /// Begin so long after the start.
+    /// Start to allocate this long after the start.
     #[arg(
         long = "allocate-after", value_name = "SECONDS", value_parser = seconds, default_value = "0"
     )]
     pub(crate) after: Duration,
-    /// How fast, a second; 0 is as fast as it goes.
+    /// Allocate this much a second; 0 is as fast as possible.
     #[arg(long = "allocate-rate", value_name = "MIB", default_value_t = 100)]
     pub(crate) mib_per_second: u64,
 }
 
-/// What a signal makes the program do.
+/// Handling of a signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OnSignal {
-    /// Which.
+    /// The signal that is handled.
     pub(crate) signal: Signal,
-    /// In this order.
+    /// Steps, in the order in which they run.
     pub(crate) steps: Vec<Step>,
 }
 
-/// One of the things done on a signal.
+/// A step in the handling of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// For so long.
+    /// Sleep for this time.
     Sleep(Duration),
-    /// With this code.
+    /// Exit with this code.
     Exit(u8),
 }
 
 fn seconds(text: &str) -> Result<Duration> {
-    let seconds: f64 = text.parse().with_context(|| format!("{text:?} is no number of seconds"))?;
+    let seconds: f64 =
+        text.parse().with_context(|| format!("{text:?} is not a number of seconds"))?;
     Duration::try_from_secs_f64(seconds).with_context(|| format!("{text} seconds"))
 }
 
-/// `SIGTERM`, `term`, …
+/// Parses the name of a signal: `SIGTERM`, `term`, …
 fn signal(text: &str) -> Result<Signal> {
     let upper = text.to_uppercase();
     let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
-    let signal = Signal::from_str(&name).ok().with_context(|| format!("{text:?} is no signal"))?;
+    let signal =
+        Signal::from_str(&name).ok().with_context(|| format!("{text:?} is not a signal"))?;
     if matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
         bail!("{signal} can be neither ignored nor handled");
     }
@@ -166,7 +168,7 @@ fn step(text: &str) -> Result<Step> {
     match text.split_once(':') {
         Some(("sleep", time)) => Ok(Step::Sleep(seconds(time)?)),
         Some(("exit", code)) => {
-            Ok(Step::Exit(code.parse().with_context(|| format!("{code:?} is no exit code"))?))
+            Ok(Step::Exit(code.parse().with_context(|| format!("{code:?} is not an exit code"))?))
         }
         _ => bail!("{text:?}: a step is sleep:SECONDS or exit:CODE"),
     }
@@ -179,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 

@@ -1,4 +1,4 @@
-//! The end, with its last line.
+//! Exit of the program, with its last line.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use serde_json::json;
 
 use crate::log::log;
 
-/// CPU time, user and system, as getrusage(2) says.
+/// CPU time, user and system, from getrusage(2).
 pub(crate) struct Cpu {
-    /// All threads of this process.
+    /// CPU time of all threads of this process.
     pub(crate) own: Duration,
-    /// Children that were waited for.
+    /// CPU time of children that were waited for.
     pub(crate) children: Duration,
 }
 
-/// What has been used until now.
+/// CPU time that has been used so far.
 pub(crate) fn cpu() -> Result<Cpu> {
     let read = |who| getrusage(who).context("getrusage").map(|usage| time(&usage));
     Ok(Cpu { own: read(UsageWho::RUSAGE_SELF)?, children: read(UsageWho::RUSAGE_CHILDREN)? })
@@ -30,7 +30,7 @@ fn time(usage: &Usage) -> Duration {
     Duration::from_micros(us.unsigned_abs())
 }
 
-/// Tells the end, and ends.
+/// Logs the exit, and exits.
 pub(crate) fn now(code: u8, why: &str) -> ! {
     let us = |time: Duration| u64::try_from(time.as_micros()).ok();
     let cpu = cpu().ok();

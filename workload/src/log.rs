@@ -1,4 +1,4 @@
-//! The witness: one write(2) a line, so that the last line before the end is always there.
+//! Log of the acts: one write(2) per line, so that the last line before the end is never lost.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 static FILE: OnceLock<File> = OnceLock::new();
 
-/// Sends the lines to `file` from now on.
+/// Directs the lines to `file` from now on.
 pub(crate) fn to(file: Option<&Path>) -> Result<()> {
     if let Some(path) = file {
         let opened = OpenOptions::new().append(true).open(path);
@@ -23,9 +23,9 @@ pub(crate) fn to(file: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Tells an act. Whoever reads the log may have gone; the act goes on without.
+/// Logs an act. If the reader of the log has gone, the program goes on without it.
 pub(crate) fn log(act: &str, fields: &Value) {
-    // Read first: what follows is no part of the time.
+    // The clocks first, so that the rest does not count as part of the time.
     let (boot, wall) = (clock_ns(ClockId::CLOCK_BOOTTIME), clock_ns(ClockId::CLOCK_REALTIME));
     let mut line =
         json!({ "boot_ns": boot, "wall_ns": wall, "pid": std::process::id(), "act": act });

@@ -1,7 +1,7 @@
-//! `workload`: what runs in the Pods of the end-to-end tests, in as few threads as its acts need.
+//! Program `workload`: it runs in the Pods of the end-to-end tests, in as few threads as possible.
 //!
-//! It does what its flags say and tells each of its acts in a line of JSON with the times of the
-//! clocks, so that its log is a witness of what Podvitals reports.
+//! It acts as its flags say and logs each act as a line of JSON with the times of both
+//! clocks, so that its log is a witness for what Podvitals reports.
 
 mod children;
 mod cli;
@@ -58,9 +58,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// Every act that was asked for, each in a thread of its own, then the end, if there is one.
+/// Runs every requested act, each in a thread of its own, then exits, if an exit is requested.
 fn run(run: Run) -> Result<ExitCode> {
-    // Before anything else: a signal that comes early shall find what it was promised.
+    // Before anything else: a signal that comes early must find its disposition.
     for &signal in &run.ignore {
         signals::ignore(signal)?;
     }
@@ -112,7 +112,7 @@ fn burn(seconds: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Leaves the rest to the other threads.
+/// Parks this thread for ever, and leaves the rest to the others.
 fn idle() -> ! {
     loop {
         thread::park();

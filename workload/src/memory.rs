@@ -1,4 +1,4 @@
-//! Memory that is allocated, used and never given back.
+//! Memory that is allocated, used and never returned.
 
 use std::{
     thread,
@@ -11,7 +11,7 @@ use crate::{cli::Allocate, log::log};
 
 const MIB: usize = 1024 * 1024;
 
-/// Allocates, and keeps it for good.
+/// Allocates memory and keeps it for good.
 pub(crate) fn allocate(how: Allocate) {
     thread::sleep(how.after);
     log("allocate", &json!({ "mib": how.mib }));

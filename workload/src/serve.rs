@@ -1,4 +1,4 @@
-//! What probes ask.
+//! Servers that the kubelet's probes connect to.
 
 mod grpc;
 mod tls;
@@ -17,14 +17,14 @@ use serde_json::json;
 
 use crate::{cli::Serve, log::log};
 
-/// How long a client may take for its request.
+/// Timeout for a client's request.
 const READ_LIMIT: Duration = Duration::from_secs(10);
-/// How much of a request is read.
+/// Limit of bytes that are read of a request.
 const REQUEST_LIMIT: usize = 16 * 1024;
-/// How often a TCP server looks whether it shall close.
+/// Interval at which a TCP server checks whether it is to close.
 const POLL: Duration = Duration::from_millis(20);
 
-/// What every answer depends on.
+/// Health of the program, on which every answer depends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Health {
     fails_at: Option<Instant>,
@@ -37,7 +37,7 @@ impl Health {
     }
 }
 
-/// Starts every server that was asked for.
+/// Starts every requested server.
 pub(crate) fn start(serve: &Serve, start: Instant, fails_at: Option<Instant>) -> Result<()> {
     let health = Health { fails_at, delay: serve.delay };
     let listen_at = start + serve.listen_after;
@@ -61,7 +61,7 @@ pub(crate) fn start(serve: &Serve, start: Instant, fails_at: Option<Instant>) ->
     Ok(())
 }
 
-/// Listens at once if it is time, so that an error ends the program, else later.
+/// Listens at once if the time has come, so that an error ends the program, else later.
 fn when(
     at: Instant,
     port: u16,
@@ -83,7 +83,7 @@ fn when(
     Ok(())
 }
 
-/// On every address; without IPv6, on those of IPv4.
+/// Listens on every address; without IPv6, on those of IPv4.
 fn listen(port: u16, protocol: &str) -> Result<TcpListener> {
     let addresses: [SocketAddr; 2] =
         [(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()];
@@ -117,7 +117,7 @@ fn https(stream: TcpStream, config: Arc<ServerConfig>, health: Health) {
     }
 }
 
-/// Reads a request and answers it, over whatever it came.
+/// Reads a request and answers it, over any transport.
 fn answer_http(
     mut stream: impl Read + Write,
     health: Health,
@@ -144,7 +144,7 @@ fn answer_http(
     );
 }
 
-/// A request up to its empty line.
+/// Reads a request up to the empty line that ends its head.
 fn head(stream: &mut impl Read) -> Option<String> {
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
@@ -158,7 +158,8 @@ fn head(stream: &mut impl Read) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-/// Accepts and closes, until it is unhealthy: then nobody listens, and the kernel refuses.
+/// Accepts and closes connections until the program is unhealthy: then the port is closed, and the
+/// kernel refuses.
 fn tcp(listener: &TcpListener, health: Health) {
     if health.fails_at.is_some() && listener.set_nonblocking(true).is_err() {
         return log("listen_failed", &json!({ "error": "the socket cannot be non-blocking" }));

@@ -1,4 +1,4 @@
-//! Signals, ignored or handled.
+//! Signals that are ignored or handled.
 
 use std::thread;
 
@@ -13,15 +13,14 @@ use crate::{
     log::log,
 };
 
-/// Gives `of` the disposition SIG_IGN: the kernel drops it when it is sent.
+/// Gives a signal the disposition SIG_IGN: the kernel drops it when it is sent.
 pub(crate) fn ignore(of: Signal) -> Result<()> {
-    // SAFETY: SIG_IGN is no function, so nothing runs when the signal comes.
+    // SAFETY: SIG_IGN is not a function, so nothing runs when the signal comes.
     unsafe { signal(of, SigHandler::SigIgn) }.with_context(|| format!("ignore {of}"))?;
     Ok(())
 }
 
-/// Handles signals in a thread, which a handler wakes: one thread each, so that the steps of one do
-/// not hold up another.
+/// Handles signals, each in a thread of its own, so that the steps of one do not delay another.
 pub(crate) fn handle(all: Vec<OnSignal>) -> Result<()> {
     for OnSignal { signal, steps } in all {
         let mut signals =

@@ -1,4 +1,4 @@
-//! Who is who in the demo: each actor is a thread that plays kubelet and runtime for one Pod.
+//! Actors of the demo: each is a thread that plays kubelet and runtime for one Pod.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,38 +11,38 @@ use anyhow::{Context as _, Result, ensure};
 use super::tree::{Container, Limits, Pod, Tree};
 use super::work::WorkKind;
 
-/// The Pods of the demo.
+/// Actors of the demo: its Pods, by their behaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Actor {
-    /// Fills memory over its limit.
+    /// A Pod that fills memory over its limit.
     Hungry,
-    /// Crashes and is restarted.
+    /// A Pod that crashes and is restarted.
     Crasher,
-    /// Ignores its stop signal.
+    /// A Pod that ignores its stop signal.
     Stubborn,
-    /// Stops in order.
+    /// A Pod that stops in order.
     Polite,
-    /// Is gone before anyone looks.
+    /// A Pod that is gone between two scrapes.
     Mayfly,
-    /// Just works.
+    /// A Pod that works steadily.
     Steady,
 }
 
-/// The grace period of those that need one.
+/// Grace period of Pods that need one.
 const GRACE: Duration = Duration::from_secs(5);
-/// Hungry's limit: 32 MiB, without swap to escape to.
+/// Limits of `hungry`: 32 MiB, without swap to escape to.
 const HUNGRY: Limits = &[("memory.max", "33554432"), ("memory.swap.max", "0")];
-/// Steady's limits, and its Pod's: a fifth of a CPU, 64 MiB, 64 tasks.
+/// Limits of `steady` and of its Pod: a fifth of a CPU, 64 MiB, 64 tasks.
 const STEADY: Limits =
     &[("cpu.max", "20000 100000"), ("memory.max", "67108864"), ("pids.max", "64")];
-/// The longest pause before a restart; the kubelet's is 5 min.
+/// Longest back-off before a restart; the kubelet's is 5 min.
 const MAX_BACK_OFF: Duration = Duration::from_secs(16);
 
 impl Actor {
     pub(super) const ALL: [Self; 6] =
         [Self::Hungry, Self::Crasher, Self::Stubborn, Self::Polite, Self::Mayfly, Self::Steady];
 
-    /// Its Pod's name.
+    /// Name of the actor's Pod.
     pub(super) const fn pod(self) -> &'static str {
         match self {
             Self::Hungry => "hungry-0",
@@ -54,7 +54,7 @@ impl Actor {
         }
     }
 
-    /// What it does, in a line.
+    /// Description of the actor, in a line.
     pub(super) const fn about(self) -> &'static str {
         match self {
             Self::Hungry => "fills memory until its limit of 32 MiB kills it; restarted",
@@ -66,12 +66,12 @@ impl Actor {
         }
     }
 
-    /// It plays only where memory can be limited.
+    /// Whether the actor needs a memory limit.
     pub(super) fn needs_memory_limit(self) -> bool {
         self == Self::Hungry
     }
 
-    /// Plays it in a thread of its own, until the stage is closed.
+    /// Runs the actor in a thread of its own, until the stage is closed.
     pub(super) fn start(self, tree: &Arc<Tree>, stage: &Arc<Stage>) -> Result<JoinHandle<()>> {
         let (tree, stage) = (Arc::clone(tree), Arc::clone(stage));
         std::thread::Builder::new()
@@ -82,7 +82,7 @@ impl Actor {
                         tracing::warn!(
                             pod = self.pod(),
                             error = format!("{error:#}"),
-                            "an actor of the demo stumbled"
+                            "an actor of the demo failed; it is retried"
                         );
                         stage.pause(Duration::from_secs(5));
                     }
@@ -91,7 +91,7 @@ impl Actor {
             .with_context(|| format!("starting a thread for {}", self.pod()))
     }
 
-    /// One life of its Pod.
+    /// Runs one life of the actor's Pod.
     fn play(self, tree: &Tree, stage: &Stage) -> Result<()> {
         let pod = tree.pod(self.pod())?;
         match self {
@@ -116,7 +116,7 @@ impl Actor {
     }
 }
 
-/// The same container again and again, with a growing pause.
+/// Runs the same container repeatedly, with a growing back-off.
 fn restarts(pod: &Pod, stage: &Stage, kind: WorkKind, limits: Limits) -> Result<()> {
     let mut back_off = Duration::from_secs(1);
     while stage.is_open() {
@@ -130,7 +130,8 @@ fn restarts(pod: &Pod, stage: &Stage, kind: WorkKind, limits: Limits) -> Result<
     Ok(())
 }
 
-/// It runs for a while, gets its stop signal, and SIGKILL when the grace period is over.
+/// Runs a container for a while, then sends its stop signal, and SIGKILL when the grace period is
+/// over.
 fn stopped(pod: &Pod, stage: &Stage, kind: WorkKind, run: Duration) -> Result<()> {
     let mut running = Running::start(pod, kind, &[])?;
     if running.wait(stage, Some(run))?.is_none() && stage.is_open() {
@@ -159,7 +160,7 @@ impl Running {
         let child = Command::new("/proc/self/exe")
             .args(["demo-work", kind.name(), "--join"])
             .arg(container.dir())
-            // A terminal's Ctrl-C is for the demo, which then ends them all.
+            // A terminal's Ctrl-C reaches only the demo, which then ends all processes.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -168,7 +169,8 @@ impl Running {
         Ok(Self { child, container })
     }
 
-    /// Waits for its end: for that long at most, and no longer than the stage is open.
+    /// Waits for the end of the process: for this time at most, and no longer than the stage is
+    /// open.
     fn wait(&mut self, stage: &Stage, time: Option<Duration>) -> Result<Option<ExitStatus>> {
         let deadline = time.map(|time| Instant::now() + time);
         loop {
@@ -182,7 +184,7 @@ impl Running {
         }
     }
 
-    /// A signal as a runtime sends it: from a process of its own, outside the container.
+    /// Sends a signal as a runtime does: from a process of its own, outside the container.
     fn signal(&self, kind: WorkKind) -> Result<()> {
         let status = Command::new("/proc/self/exe")
             .args(["demo-work", kind.name(), "--pid", &self.child.id().to_string()])
@@ -194,14 +196,14 @@ impl Running {
         Ok(())
     }
 
-    /// The runtime's last duty.
+    /// Cleans up after the end, as a runtime does.
     fn finish(&mut self) -> Result<()> {
         self.kill();
         self.container.remove_cgroup()
     }
 
     fn kill(&mut self) {
-        // Both fail when it has been waited for already.
+        // Both fail when the process has been waited for already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -213,11 +215,11 @@ impl Drop for Running {
     }
 }
 
-/// Open until the demo ends; pauses end with it.
+/// Stage of the demo: open until the demo ends, which also ends all pauses.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
     closed: Mutex<bool>,
-    told: Condvar,
+    closing: Condvar,
 }
 
 impl Stage {
@@ -229,13 +231,13 @@ impl Stage {
     /// Ends the demo.
     pub(super) fn close(&self) {
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.told.notify_all();
+        self.closing.notify_all();
     }
 
-    /// Sleeps that long, or until the end.
+    /// Sleeps for this time, or until the demo ends.
     fn pause(&self, time: Duration) {
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.told.wait_timeout_while(closed, time, |closed| !*closed);
+        let waited = self.closing.wait_timeout_while(closed, time, |closed| !*closed);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -245,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_closed_stage_holds_nobody() {
+    fn a_closed_stage_ends_pauses() {
         let stage = Stage::default();
         assert!(stage.is_open());
         stage.close();

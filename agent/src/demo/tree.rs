@@ -1,4 +1,4 @@
-//! The demo's cgroups and log links, of the kubelet's shape.
+//! Cgroups and log links of the demo, in the kubelet's shape.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The namespace of the demo's Pods.
+/// Namespace of the demo's Pods.
 pub(super) const NAMESPACE: &str = "demo";
 
-/// Where the cgroup v2 hierarchy is mounted.
+/// Mount point of the cgroup v2 hierarchy.
 pub(super) fn mount_point() -> Result<PathBuf> {
     let path = "/proc/self/mounts";
     let mounts = fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
@@ -29,7 +29,8 @@ fn find_cgroup2(mounts: &str) -> Option<PathBuf> {
     })
 }
 
-/// All that the demo makes in the file system. Dropped, it is removed, and what runs in it killed.
+/// Cgroups and log links of the demo. Dropped, they are removed, and processes in the cgroups
+/// killed.
 #[derive(Debug)]
 pub(super) struct Tree {
     parent: PathBuf,
@@ -41,7 +42,7 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Makes `<parent>/podvitals-demo-<pid>/kubepods.slice/kubepods-burstable.slice` and the
-    /// folder of links.
+    /// directory of links.
     pub(super) fn make(parent: &Path, log_dir: Option<&Path>) -> Result<Self> {
         ensure!(
             parent.join("cgroup.controllers").exists(),
@@ -81,17 +82,17 @@ impl Tree {
         Ok(tree)
     }
 
-    /// The cgroup that the demo's own was made in.
+    /// The cgroup in which the demo made its own.
     pub(super) fn parent(&self) -> &Path {
         &self.parent
     }
 
-    /// The demo's own cgroup: what the agent takes for the node's root.
+    /// The demo's own cgroup: the node's root to the agent.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The folder of links that name the containers.
+    /// Directory of the links that name the containers.
     pub(super) fn log_dir(&self) -> &Path {
         &self.log_dir
     }
@@ -125,7 +126,7 @@ impl Drop for Tree {
             tracing::warn!(error = format!("{error:#}"), "a cgroup of the demo is left behind");
         }
         if self.made_log_dir {
-            // It holds nothing but links of ours, and those are gone: if not, it is not ours.
+            // It held only links of the demo, which are gone; if others are there, it stays.
             let _ = fs::remove_dir(&self.log_dir);
         }
     }
@@ -140,7 +141,7 @@ pub(super) struct Pod {
 }
 
 impl Pod {
-    /// Limits all its containers together.
+    /// Limits all containers of the Pod together.
     pub(super) fn limit(&self, limits: Limits) -> Result<()> {
         write_limits(&self.dir, limits)
     }
@@ -176,17 +177,17 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// Its cgroup.
+    /// The container's cgroup.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Limits it.
+    /// Limits the container.
     pub(super) fn limit(&self, limits: Limits) -> Result<()> {
         write_limits(&self.dir, limits)
     }
 
-    /// Removes its cgroup, as a runtime does after the end. The link stays for a while.
+    /// Removes the container's cgroup, as a runtime does after the end. The link stays for a while.
     pub(super) fn remove_cgroup(&self) -> Result<()> {
         remove_tree(&self.dir)
     }
@@ -203,10 +204,11 @@ impl Drop for Container {
     }
 }
 
-/// Files of a cgroup and what to write to them, as the kubelet does from a container's limits.
+/// Files of a cgroup with the values to write, as the kubelet derives them from a container's
+/// limits.
 pub(super) type Limits = &'static [(&'static str, &'static str)];
 
-/// Writes them; those for which the host has no controller are left out.
+/// Writes limits; those for which the host has no controller are left out.
 fn write_limits(dir: &Path, limits: Limits) -> Result<()> {
     for (file, value) in limits {
         let path = dir.join(file);
@@ -225,7 +227,7 @@ fn write_file(path: &Path, value: &str) -> Result<()> {
     fs::write(path, value).with_context(|| format!("writing {value:?} to {}", path.display()))
 }
 
-/// Turns on for `dir`'s children what the host gives `dir`; whether memory is among it.
+/// Enables the controllers of `dir` for its children; returns whether memory is among them.
 fn turn_on_controllers(dir: &Path) -> Result<bool> {
     let path = dir.join("cgroup.controllers");
     let has = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -236,7 +238,7 @@ fn turn_on_controllers(dir: &Path) -> Result<bool> {
     Ok(has.split_ascii_whitespace().any(|name| name == "memory"))
 }
 
-/// Removes a cgroup of ours and all below it; processes still in it are killed.
+/// Removes a cgroup of the demo and all below it; processes in it are killed.
 fn remove_tree(dir: &Path) -> Result<()> {
     let mut last = Ok(());
     for _ in 0..200 {
@@ -260,14 +262,14 @@ fn remove_tree_once(dir: &Path) -> Result<()> {
     fs::remove_dir(dir).with_context(|| format!("removing cgroup {}", dir.display()))
 }
 
-/// Kills what runs in a cgroup of ours: `cgroup.kill` where the kernel has it (5.14+).
+/// Kills the processes in a cgroup of the demo: by `cgroup.kill` where the kernel has it (5.14+).
 fn kill_tree(dir: &Path) {
     if fs::write(dir.join("cgroup.kill"), "1").is_ok() {
         return;
     }
     for line in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
         if let Some(pid) = line.parse().ok().filter(|&pid| pid > 0) {
-            // It may have ended since.
+            // The process may have ended since.
             let _ = nix::sys::signal::kill(
                 nix::unistd::Pid::from_raw(pid),
                 nix::sys::signal::Signal::SIGKILL,
@@ -289,7 +291,7 @@ fn children(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// That many hexadecimal digits, not seen before on this machine.
+/// A string of this many hexadecimal digits, unique on this machine.
 fn hex(digits: usize) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_cgroups_is_refused_with_the_remedy() {
+    fn a_directory_without_cgroups_is_refused_with_the_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let error = Tree::make(dir.path(), None).unwrap_err().to_string();
         assert!(error.contains("--cgroup.root"), "{error}");

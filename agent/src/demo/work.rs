@@ -1,4 +1,5 @@
-//! What runs in the demo's containers, and who signals them: the hidden `podvitals demo-work`.
+//! Processes of the demo's containers, and the senders of their signals: the hidden `podvitals
+//! demo-work`.
 
 use std::ffi::CString;
 use std::fs;
@@ -16,13 +17,13 @@ use nix::unistd::Pid;
 /// Arguments of the hidden `podvitals demo-work`: a process of the demo.
 #[derive(Args, Clone, Debug)]
 pub struct DemoWorkArgs {
-    /// What to be.
+    /// Kind of process.
     #[arg(value_enum)]
     pub kind: WorkKind,
-    /// First move into this cgroup, as a runtime's last stage does, then execute the work.
+    /// First move into this cgroup, as the last stage of a runtime does, then execute the work.
     #[arg(long)]
     pub join: Option<PathBuf>,
-    /// The process to signal.
+    /// Process to signal.
     #[arg(long)]
     pub pid: Option<i32>,
 }
@@ -49,7 +50,7 @@ pub enum WorkKind {
 }
 
 impl WorkKind {
-    /// Its name on the command line.
+    /// Name of the kind on the command line.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Hog => "hog",
@@ -64,13 +65,13 @@ impl WorkKind {
     }
 }
 
-/// Is that process. Most kinds return only by a signal.
+/// Runs as a process of this kind. Most kinds end only by a signal.
 ///
 /// # Errors
 /// A cgroup that cannot be joined, a signal that cannot be sent.
 pub fn run_work(args: DemoWorkArgs) -> Result<()> {
     let DemoWorkArgs { kind, join, pid } = args;
-    // Should the demo be killed without a chance to clean up.
+    // In case the demo is killed without a chance to clean up.
     prctl::set_pdeathsig(Signal::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
     if let Some(dir) = join {
         let path = dir.join("cgroup.procs");
@@ -88,7 +89,7 @@ pub fn run_work(args: DemoWorkArgs) -> Result<()> {
             std::process::exit(3)
         }
         WorkKind::Stubborn => {
-            // SIG_IGN, of which the kernel tells at once; a handler that hangs shows only in time.
+            // SIG_IGN, which the kernel reports at once; a handler that hangs shows only in time.
             ignore_term()?;
             loop {
                 std::thread::park();
@@ -126,7 +127,7 @@ fn ignore_term() -> Result<()> {
     unsafe { sigaction(Signal::SIGTERM, &ignore) }.context("sigaction(SIGTERM)").map(drop)
 }
 
-/// Takes SIGTERM where it is wanted, not in a handler.
+/// Waits for SIGTERM without a handler.
 fn wait_for_term() -> Result<()> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGTERM);
@@ -134,7 +135,7 @@ fn wait_for_term() -> Result<()> {
     set.wait().context("sigwait").map(drop)
 }
 
-/// A little faster than anyone looks; 1 GiB at most, should no limit hold.
+/// Fills memory a little faster than anyone can follow; 1 GiB at most, should no limit hold.
 fn hog() -> Result<()> {
     let mut memory = Vec::new();
     for _ in 0..1024 {

@@ -1,4 +1,4 @@
-//! The body of an answer: chunks, each freed when it is written, compressed on the way if asked for.
+//! Body of an answer: chunks, each freed when it is written, compressed on the way if requested.
 
 use std::future::Future as _;
 use std::io::{self, Write as _};
@@ -13,39 +13,40 @@ use tokio::sync::OwnedSemaphorePermit;
 /// Compressed bytes that are collected before they are written.
 const FRAME_BYTES: usize = 16 << 10;
 
-/// See the module.
+/// Body of an answer, in chunks.
 pub(super) struct Body {
     chunks: std::vec::IntoIter<Bytes>,
-    /// Bytes of the chunks that are left.
+    /// Bytes of the remaining chunks.
     left: u64,
     gzip: Option<Gzip>,
-    /// The place among the expositions in memory, until the last chunk is taken.
+    /// Place among the expositions in memory, held until the last chunk is taken.
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// A compressor. Level 1, because most of the text is said again and again: higher ones take
-/// several times as long for little.
+/// Compressor. Level 1, because most of the text repeats: higher levels take several times as long
+/// for little.
 struct Gzip {
     encoder: GzEncoder<Vec<u8>>,
-    /// The last chunk took its time: let others go first.
+    /// Whether a chunk was just compressed, so that other tasks go first.
     tired: bool,
 }
 
 impl Body {
-    /// The chunks as they are.
+    /// A body of these chunks.
     pub(super) fn new(chunks: Vec<Bytes>) -> Self {
         let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         Self { chunks: chunks.into_iter(), left, gzip: None, permit: None }
     }
 
-    /// The chunks compressed.
+    /// The same body, compressed.
     pub(super) fn gzip(mut self) -> Self {
         let encoder = GzEncoder::new(Vec::with_capacity(FRAME_BYTES), Compression::fast());
         self.gzip = Some(Gzip { encoder, tired: false });
         self
     }
 
-    /// Gives the permit back when the last chunk is taken, or when nobody waits any more.
+    /// The same body, with a permit that it returns when the last chunk is taken, or when the
+    /// client has gone.
     pub(super) fn holding(mut self, permit: OwnedSemaphorePermit) -> Self {
         self.permit = Some(permit);
         self
@@ -67,7 +68,7 @@ impl Body {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
             // The owner of the state runs on this thread too. A plain wake-up would not let the
-            // runtime look at its descriptors. hyper asks once more before it gives way, so two
+            // runtime poll its descriptors. hyper polls once more before it yields, so two
             // chunks are compressed in a row.
             if std::mem::take(&mut gzip.tired)
                 && pin!(tokio::task::yield_now()).poll(cx).is_pending()
@@ -128,7 +129,7 @@ mod tests {
 
     use super::{Body, Bytes, Context, Pin, Poll};
 
-    /// Memory of a chunk that tells when it is freed.
+    /// Memory of a chunk that shows when it is freed.
     struct Memory {
         bytes: Vec<u8>,
         _live: Arc<()>,
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_and_place_are_given_back_as_they_are_written() {
+    fn chunks_and_permit_are_released_as_they_are_written() {
         let places = Arc::new(Semaphore::new(1));
         let place = || Arc::clone(&places).try_acquire_owned().unwrap();
         let (chunks, live) = chunks();
@@ -186,19 +187,19 @@ mod tests {
         let whole = chunks.concat();
         let mut body = Body::new(chunks).gzip();
         assert_eq!(body.size_hint().exact(), None);
-        let (mut written, mut rests) = (Vec::new(), 0);
+        let (mut written, mut yields) = (Vec::new(), 0);
         loop {
             let before = Arc::strong_count(&live);
             let polled = poll(&mut body);
             assert!(before - Arc::strong_count(&live) <= 1);
             match polled {
-                Poll::Pending => rests += 1,
+                Poll::Pending => yields += 1,
                 Poll::Ready(Some(frame)) => written.extend_from_slice(&frame),
                 Poll::Ready(None) => break,
             }
         }
         assert!(body.is_end_stream());
-        assert_eq!((rests, Arc::strong_count(&live)), (COUNT, 1));
+        assert_eq!((yields, Arc::strong_count(&live)), (COUNT, 1));
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(&*written).read_to_end(&mut plain).unwrap();
         assert!(plain == whole);

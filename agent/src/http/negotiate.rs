@@ -1,25 +1,25 @@
-//! What a client gets of what it accepts (RFC 9110, 12.5.1 and 12.5.3).
+//! Content negotiation: the format and coding that a client accepts (RFC 9110, 12.5.1 and 12.5.3).
 //!
-//! A scrape is never refused over a header: what cannot be read is passed over, and if nothing that
-//! we have is asked for, the answer is what everyone can read: text 0.0.4, as it is.
+//! A scrape is never refused because of a header: what cannot be parsed is skipped, and if no known
+//! format is accepted, the answer is text 0.0.4, uncompressed, which everyone can read.
 
 use std::cmp::Reverse;
 
 use crate::metrics::variant::Format;
 
-/// How an answer is coded for its way.
+/// Content coding of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
-    /// As it is.
+    /// No coding.
     Identity,
-    /// Compressed (RFC 1952).
+    /// Compression with gzip (RFC 1952).
     Gzip,
 }
 
 /// The best format for the lines of `Accept`.
 ///
-/// The most specific range that a format is in tells its quality. Of formats with the same quality
-/// the one that was named more exactly wins, then the one that was named first.
+/// The quality of a format is that of the most specific range that includes it. Between formats of
+/// the same quality the one that was named more exactly wins, then the one that was named first.
 pub(super) fn format<'a>(accept: impl Iterator<Item = &'a [u8]>) -> Format {
     let items: Vec<_> = items(accept).collect();
     let mut best = (Format::Text, None);
@@ -39,7 +39,7 @@ pub(super) fn format<'a>(accept: impl Iterator<Item = &'a [u8]>) -> Format {
 
 /// The best coding for the lines of `Accept-Encoding`.
 ///
-/// gzip only for those who name it, or who refuse everything else.
+/// gzip is only for clients that name it, or that refuse everything else.
 pub(super) fn coding<'a>(accept_encoding: impl Iterator<Item = &'a [u8]>) -> Coding {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     for item in items(accept_encoding) {
@@ -64,12 +64,12 @@ pub(super) fn coding<'a>(accept_encoding: impl Iterator<Item = &'a [u8]>) -> Cod
     if gzip { Coding::Gzip } else { Coding::Identity }
 }
 
-/// How closely a media range names a format; `None` if not at all.
+/// Specificity of a media range for a format; `None` if the range does not include it.
 fn specificity(item: &Item<'_>, format: Format) -> Option<u8> {
     let (kind, subtype, version) = match format {
         Format::Text => ("text", "plain", "0.0.4"),
-        // Also for those who name no version: the specification gives them the oldest. The draft
-        // 0.0.1, which Prometheus still offers beside it, is not spoken.
+        // Also for clients that name no version: the specification gives them the oldest. The draft
+        // 0.0.1, which Prometheus still offers beside it, is not supported.
         Format::OpenMetrics => ("application", "openmetrics-text", "1.0.0"),
     };
     let (a, b) = item.name.split_once('/')?;
@@ -91,16 +91,16 @@ fn specificity(item: &Item<'_>, format: Format) -> Option<u8> {
     }
 }
 
-/// One item of a list.
+/// An item of a header's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Item<'a> {
     name: &'a str,
     version: Option<&'a str>,
-    /// Thousandths.
+    /// Quality (`q`), in thousandths.
     quality: u16,
 }
 
-/// The items that can be read, in order. A field of several lines is one list.
+/// The items that can be parsed, in order. A header of several lines is one list.
 fn items<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = Item<'a>> {
     lines
         .filter_map(|line| std::str::from_utf8(line).ok())
@@ -117,7 +117,7 @@ fn item(text: &str) -> Option<Item<'_>> {
         let (key, value) = (key.trim(), value.trim());
         if key.eq_ignore_ascii_case("q") {
             item.quality = quality(value)?;
-            // What follows is no parameter of the range.
+            // The rest is no parameter of the range.
             break;
         } else if key.eq_ignore_ascii_case("version") {
             let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
@@ -127,7 +127,7 @@ fn item(text: &str) -> Option<Item<'_>> {
     Some(item)
 }
 
-/// 0 to 1 with up to three digits after the point, in thousandths.
+/// Parses a quality, 0 to 1 with up to three digits after the point, to thousandths.
 fn quality(text: &str) -> Option<u16> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     if !matches!(whole, "0" | "1") || part.len() > 3 || !part.bytes().all(|b| b.is_ascii_digit()) {
@@ -137,7 +137,7 @@ fn quality(text: &str) -> Option<u16> {
     (thousandths <= 1000).then_some(thousandths)
 }
 
-/// Parts of `text` between separators that are not in a quoted string.
+/// Splits `text` at separators that are not in a quoted string.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |c| {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_open_metrics_gets_it() {
+    fn open_metrics_is_for_clients_that_request_it() {
         for line in [
             // Prometheus 2.42.
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;\
@@ -181,7 +181,7 @@ mod tests {
             "text/plain;q=0.5, application/openmetrics-text;q=0.501",
             "text/plain;q=0, */*",
             "application/openmetrics-text, */*",
-            // Equally wanted, equally exact: the first.
+            // Same quality, equally exact: the first one wins.
             "application/openmetrics-text;q=0.5, text/plain;q=0.500",
             "application/*",
             "text/*;q=0.9, application/*",
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn everyone_else_gets_text() {
+    fn other_clients_get_text() {
         for line in [
             "",
             "*/*",
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_for_those_who_ask_for_it() {
+    fn gzip_is_for_clients_that_request_it() {
         for line in [
             "gzip",
             "GZip",
@@ -266,7 +266,7 @@ mod tests {
             "gzip;q=2",
             "gzip;q=",
             "\"gzip\"",
-            // Nothing that we have: rather as it is than refused.
+            // No known coding is accepted: rather uncompressed than refused.
             "identity;q=0",
             "identity;q=0, gzip;q=0",
         ] {
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn qualities_are_read_strictly() {
+    fn qualities_are_parsed_strictly() {
         for (text, expected) in
             [("1", 1000), ("0", 0), ("0.5", 500), ("0.", 0), ("1.000", 1000), ("0.001", 1)]
         {
@@ -289,7 +289,7 @@ mod tests {
         }
     }
 
-    /// Pieces of real headers, to meet the grammar more often than by chance.
+    /// Fragments of real headers, to meet the grammar more often than by chance.
     fn header() -> impl Strategy<Value = Vec<u8>> {
         let words = prop::sample::select(vec![
             "application/openmetrics-text",
@@ -320,7 +320,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_header_has_an_answer(lines in prop::collection::vec(header(), 0..4)) {
+        fn any_header_gets_an_answer(lines in prop::collection::vec(header(), 0..4)) {
             let lines = || lines.iter().map(Vec::as_slice);
             let (format, coding) = (format(lines()), coding(lines()));
             let names = |name: &str| {
@@ -331,7 +331,7 @@ mod tests {
             prop_assert!(coding == Coding::Identity || names("gzip") || names("*"));
         }
 
-        /// The quality decides, whatever the order and what else is there.
+        /// The quality decides, whatever the order and whatever else is in the header.
         #[test]
         fn the_better_quality_wins(a in 0_u16..=1000, b in 0_u16..=1000, swap: bool) {
             prop_assume!(a != b);

@@ -1,19 +1,20 @@
-//! The landing page: plain HTML without scripts.
+//! Landing page: plain HTML without scripts.
 
 use std::fmt::Write as _;
 
-/// What the landing page shows.
+/// Contents of the landing page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Version of the agent.
     pub version: String,
-    /// Why the agent does not do its work, if so.
+    /// Reason why the agent is not ready, if it is not.
     pub not_ready: Option<String>,
-    /// Facts about the node and what works on it, in the order to show them: name, value.
+    /// Facts about the node and the parts of the agent that work on it, as name and value, in the
+    /// order of display.
     pub facts: Vec<(String, String)>,
 }
 
-/// The whole page; nothing in `status` is trusted.
+/// Renders the page. Nothing in `status` is trusted.
 pub(super) fn render(status: &Status) -> String {
     let mut page = String::with_capacity(2048);
     page.push_str(
@@ -33,7 +34,7 @@ pub(super) fn render(status: &Status) -> String {
     }
     page.push_str("<ul>\n");
     let links =
-        [("metrics", "for Prometheus"), ("livez", "is it alive"), ("readyz", "does it work")];
+        [("metrics", "metrics for Prometheus"), ("livez", "liveness"), ("readyz", "readiness")];
     for (path, what) in links {
         let _never_fails =
             writeln!(page, "<li><a href=\"/{path}\"><code>/{path}</code></a> {what}</li>");
@@ -58,7 +59,7 @@ fn escape(page: &mut String, text: &str) {
             '>' => page.push_str("&gt;"),
             '"' => page.push_str("&quot;"),
             '\'' => page.push_str("&#39;"),
-            // No page can show them, and HTML forbids most.
+            // Control characters are not displayable, and HTML forbids most.
             c if c.is_control() && c != '\n' => page.push('\u{fffd}'),
             c => page.push(c),
         }
@@ -70,7 +71,7 @@ mod tests {
     use super::{Status, render};
 
     #[test]
-    fn all_that_comes_from_outside_is_escaped() {
+    fn hostile_text_is_escaped() {
         let hostile = "</td><script>alert(\"1\")</script>&'\0".to_owned();
         let page = render(&Status {
             version: hostile.clone(),

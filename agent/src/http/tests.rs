@@ -1,4 +1,4 @@
-//! The server against real TCP clients.
+//! Server tests with real TCP clients.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -27,24 +27,24 @@ struct Running {
     server: JoinHandle<()>,
 }
 
-/// A server whose owner is `owner`.
+/// Starts a server, and returns the owner's end of its queue.
 async fn start(limits: Limits) -> (Running, mpsc::Receiver<Request>) {
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (handle, questions) = channel();
+    let (handle, requests) = channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async { stopped.await.unwrap_or_default() };
     let server = tokio::spawn(serve_with(listener, handle, limits, shutdown));
-    (Running { address, stop, server }, questions)
+    (Running { address, stop, server }, requests)
 }
 
-/// Answers each question after a pause.
-fn own(mut questions: mpsc::Receiver<Request>, pause: Duration) {
+/// Answers each request after a pause.
+fn own(mut requests: mpsc::Receiver<Request>, pause: Duration) {
     tokio::spawn(async move {
-        while let Some(question) = questions.recv().await {
+        while let Some(request) = requests.recv().await {
             tokio::spawn(async move {
                 sleep(pause).await;
-                match question {
+                match request {
                     Request::Scrape(_, to) => drop(to.send(chunks())),
                     Request::Ready(to) => drop(to.send(Err("no <programs> yet".into()))),
                     Request::Status(to) => {
@@ -59,12 +59,12 @@ fn own(mut questions: mpsc::Receiver<Request>, pause: Duration) {
 }
 
 async fn good() -> Running {
-    let (running, questions) = start(Limits::default()).await;
-    own(questions, Duration::ZERO);
+    let (running, requests) = start(Limits::default()).await;
+    own(requests, Duration::ZERO);
     running
 }
 
-/// Sends a request that asks to close, and reads all.
+/// Sends a request on a connection of its own, and reads the whole answer.
 async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     String::from_utf8(talk(address, &request).await).unwrap()
@@ -79,8 +79,8 @@ async fn talk(address: SocketAddr, request: &str) -> Vec<u8> {
     answer
 }
 
-/// A scrape with more headers, in HTTP/1.0, so that the body is what comes until the end: the head
-/// and the body.
+/// Scrapes with additional headers, in HTTP/1.0, so that the body lasts until the connection ends:
+/// the head and the body.
 async fn scrape(address: SocketAddr, headers: &str) -> (String, Vec<u8>) {
     let request = format!("GET /metrics HTTP/1.0\r\nHost: x\r\n{headers}\r\n");
     let answer = talk(address, &request).await;
@@ -109,10 +109,10 @@ async fn metrics_are_served() {
 }
 
 #[tokio::test]
-async fn the_headers_choose_the_edition() {
+async fn headers_choose_format_and_audience() {
     const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n";
     const SCRAPER: &str = "X-Prometheus-Scrape-Timeout-Seconds: 10\r\n";
-    let (running, mut questions) = start(Limits::default()).await;
+    let (running, mut requests) = start(Limits::default()).await;
     for (headers, audience, format) in [
         ("", Audience::Human, Format::Text),
         (SCRAPER, Audience::Scraper, Format::Text),
@@ -123,7 +123,7 @@ async fn the_headers_choose_the_edition() {
         let address = running.address;
         let headers = headers.to_owned();
         let answer = tokio::spawn(async move { scrape(address, &headers).await });
-        let Some(Request::Scrape(variant, to)) = questions.recv().await else { panic!("none") };
+        let Some(Request::Scrape(variant, to)) = requests.recv().await else { panic!("none") };
         assert_eq!(variant, Variant { audience, format });
         to.send(chunks()).unwrap();
         let (head, body) = answer.await.unwrap();
@@ -135,7 +135,7 @@ async fn the_headers_choose_the_edition() {
 }
 
 #[tokio::test]
-async fn gzip_is_given_to_those_who_ask() {
+async fn gzip_is_served_on_request() {
     let running = good().await;
     let (head, body) = scrape(running.address, "Accept-Encoding: gzip\r\n").await;
     assert!(head.contains("content-encoding: gzip\r\n"), "{head}");
@@ -155,7 +155,7 @@ async fn gzip_is_given_to_those_who_ask() {
 
 #[tokio::test]
 async fn compressing_lets_others_go_first() {
-    // What does not compress well, so that there is much to write too.
+    // Data that compresses badly, so that there is much to write as well.
     let mut state = 1_u64;
     let plain: Vec<u8> = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -166,23 +166,23 @@ async fn compressing_lets_others_go_first() {
     .take(1 << 20)
     .collect();
     let plain = Bytes::from(plain);
-    let (running, mut questions) = start(Limits::default()).await;
+    let (running, mut requests) = start(Limits::default()).await;
     let address = running.address;
     let answer = tokio::spawn(async move { scrape(address, "Accept-Encoding: gzip\r\n").await });
-    let Some(Request::Scrape(_, to)) = questions.recv().await else { panic!("none") };
+    let Some(Request::Scrape(_, to)) = requests.recv().await else { panic!("none") };
     to.send((0..16).map(|at| plain.slice(at << 16..(at + 1) << 16)).collect()).unwrap();
-    let mut turns = 0;
+    let mut yields = 0;
     while !answer.is_finished() {
-        turns += 1;
+        yields += 1;
         tokio::task::yield_now().await;
     }
     let (_, body) = answer.await.unwrap();
     assert_eq!(gunzip(&body), plain);
-    assert!(turns >= 16 / 2, "{turns}");
+    assert!(yields >= 16 / 2, "{yields}");
 }
 
 #[tokio::test]
-async fn health_says_why_not() {
+async fn readiness_names_its_reason() {
     let running = good().await;
     assert_eq!(status(&ask(running.address, "GET", "/livez").await), "200");
     let answer = ask(running.address, "GET", "/readyz").await;
@@ -191,16 +191,16 @@ async fn health_says_why_not() {
 }
 
 #[tokio::test]
-async fn without_an_owner_the_agent_is_not_alive() {
-    let (running, questions) = start(Limits::default()).await;
-    drop(questions);
+async fn an_agent_without_an_owner_is_not_alive() {
+    let (running, requests) = start(Limits::default()).await;
+    drop(requests);
     for path in ["/livez", "/readyz", "/metrics", "/"] {
         assert_eq!(status(&ask(running.address, "GET", path).await), "503", "{path}");
     }
 }
 
 #[tokio::test]
-async fn the_page_leads_on() {
+async fn the_landing_page_links_to_the_endpoints() {
     let running = good().await;
     let answer = ask(running.address, "GET", "/").await;
     assert_eq!(status(&answer), "200");
@@ -210,7 +210,7 @@ async fn the_page_leads_on() {
 }
 
 #[tokio::test]
-async fn other_paths_and_methods_are_told_so() {
+async fn other_paths_and_methods_are_refused() {
     let running = good().await;
     let answer = ask(running.address, "GET", "/metrics/").await;
     assert_eq!(status(&answer), "404");
@@ -225,7 +225,7 @@ async fn other_paths_and_methods_are_told_so() {
 
 #[tokio::test]
 async fn head_has_no_body_and_does_not_scrape() {
-    let (running, mut questions) = start(Limits::default()).await;
+    let (running, mut requests) = start(Limits::default()).await;
     let answer = ask(running.address, "HEAD", "/metrics").await;
     assert_eq!(status(&answer), "200");
     assert!(answer.contains("text/plain; version=0.0.4"));
@@ -233,13 +233,13 @@ async fn head_has_no_body_and_does_not_scrape() {
     let answer = ask(running.address, "HEAD", "/livez").await;
     assert!(answer.contains("content-length: 3\r\n") && answer.ends_with("\r\n\r\n"));
     assert_eq!(status(&ask(running.address, "HEAD", "/nothing").await), "404");
-    questions.try_recv().unwrap_err();
+    requests.try_recv().unwrap_err();
 }
 
 #[tokio::test]
-async fn a_slow_owner_is_not_waited_for_without_end() {
+async fn a_slow_owner_times_out() {
     let limits = Limits { owner: Duration::from_millis(100), ..Limits::default() };
-    let (running, questions) = start(limits).await;
+    let (running, requests) = start(limits).await;
     let start = Instant::now();
     let answers = (0..30).map(|_| tokio::spawn(ask(running.address, "GET", "/metrics")));
     for answer in answers.collect::<Vec<_>>() {
@@ -248,13 +248,13 @@ async fn a_slow_owner_is_not_waited_for_without_end() {
         assert!(answer.contains("retry-after: 5\r\n"));
     }
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    assert!(questions.len() <= super::QUEUE);
+    assert!(requests.len() <= super::QUEUE);
 }
 
 #[tokio::test]
-async fn scrapes_at_the_same_time_all_get_an_answer() {
-    let (running, questions) = start(Limits { scrapes: 3, ..Limits::default() }).await;
-    own(questions, Duration::from_millis(10));
+async fn concurrent_scrapes_all_get_an_answer() {
+    let (running, requests) = start(Limits { scrapes: 3, ..Limits::default() }).await;
+    own(requests, Duration::from_millis(10));
     let answers = (0..40).map(|_| tokio::spawn(ask(running.address, "GET", "/metrics")));
     for answer in answers.collect::<Vec<_>>() {
         assert!(answer.await.unwrap().ends_with(EXPOSITION));
@@ -275,10 +275,10 @@ async fn a_connection_serves_many_requests() {
 }
 
 #[tokio::test]
-async fn a_slow_loris_is_cut() {
+async fn a_slow_loris_is_disconnected() {
     let limits = Limits { header_read: Duration::from_millis(200), ..Limits::default() };
-    let (running, questions) = start(limits).await;
-    own(questions, Duration::ZERO);
+    let (running, requests) = start(limits).await;
+    own(requests, Duration::ZERO);
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     let (mut reader, mut writer) = stream.split();
     let drip = async {
@@ -301,11 +301,11 @@ async fn a_slow_loris_is_cut() {
 }
 
 #[tokio::test]
-async fn a_connection_does_not_live_for_ever() {
+async fn a_connection_ends_after_its_lifetime() {
     let lifetime = Duration::from_millis(200);
     let drain = Duration::from_millis(200);
-    let (running, questions) = start(Limits { lifetime, drain, ..Limits::default() }).await;
-    own(questions, Duration::ZERO);
+    let (running, requests) = start(Limits { lifetime, drain, ..Limits::default() }).await;
+    own(requests, Duration::ZERO);
     let begin = async |bytes: &[u8]| {
         let mut stream = TcpStream::connect(running.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
@@ -321,16 +321,16 @@ async fn a_connection_does_not_live_for_ever() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_gives_its_place_back() {
+async fn a_client_that_does_not_read_loses_its_place() {
     let limits = Limits {
         scrapes: 1,
         lifetime: Duration::from_millis(200),
         drain: Duration::from_millis(200),
         ..Limits::default()
     };
-    let (running, mut questions) = start(limits).await;
+    let (running, mut requests) = start(limits).await;
     tokio::spawn(async move {
-        while let Some(Request::Scrape(_, to)) = questions.recv().await {
+        while let Some(Request::Scrape(_, to)) = requests.recv().await {
             let _ = to.send(vec![Bytes::from(vec![b'x'; 1 << 20]); 32]);
         }
     });
@@ -345,9 +345,9 @@ async fn a_client_that_does_not_read_gives_its_place_back() {
 }
 
 #[tokio::test]
-async fn too_many_connections_are_refused_and_room_comes_back() {
-    let (running, questions) = start(Limits { connections: 4, ..Limits::default() }).await;
-    own(questions, Duration::ZERO);
+async fn connections_over_the_limit_are_refused_until_there_is_room() {
+    let (running, requests) = start(Limits { connections: 4, ..Limits::default() }).await;
+    own(requests, Duration::ZERO);
     let mut held = Vec::new();
     for _ in 0..4 {
         held.push(TcpStream::connect(running.address).await.unwrap());
@@ -363,7 +363,7 @@ async fn too_many_connections_are_refused_and_room_comes_back() {
         }
         sleep(Duration::from_millis(20)).await;
     }
-    panic!("the places did not come back");
+    panic!("no connection was accepted again");
 }
 
 #[tokio::test]
@@ -372,7 +372,7 @@ async fn hundreds_of_connections_do_no_harm() {
     let all = (0..300).map(|_| tokio::spawn(ask(running.address, "GET", "/metrics")));
     let mut served = 0;
     for answer in all.collect::<Vec<_>>() {
-        // Beyond the places for refusals a connection is just closed.
+        // Beyond the limit of refusals a connection is just closed.
         if answer.await.is_ok_and(|answer| status(&answer) == "200") {
             served += 1;
         }
@@ -382,11 +382,11 @@ async fn hundreds_of_connections_do_no_harm() {
 }
 
 #[tokio::test]
-async fn shutdown_finishes_the_running_scrape_and_takes_no_more() {
-    let (running, mut questions) = start(Limits::default()).await;
+async fn shutdown_finishes_the_scrape_in_progress_and_accepts_no_more() {
+    let (running, mut requests) = start(Limits::default()).await;
     let _idle = TcpStream::connect(running.address).await.unwrap();
     let scrape = tokio::spawn(ask(running.address, "GET", "/metrics"));
-    let Some(Request::Scrape(_, to)) = questions.recv().await else { panic!("no scrape") };
+    let Some(Request::Scrape(_, to)) = requests.recv().await else { panic!("no scrape") };
     running.stop.send(()).unwrap();
     sleep(Duration::from_millis(100)).await;
     TcpStream::connect(running.address).await.unwrap_err();
@@ -397,18 +397,18 @@ async fn shutdown_finishes_the_running_scrape_and_takes_no_more() {
 }
 
 #[tokio::test]
-async fn shutdown_does_not_wait_for_ever() {
+async fn shutdown_ends_after_the_drain_time() {
     let limits = Limits { drain: Duration::from_millis(200), ..Limits::default() };
-    let (running, mut questions) = start(limits).await;
+    let (running, mut requests) = start(limits).await;
     let scrape = tokio::spawn(ask(running.address, "GET", "/metrics"));
-    let question = questions.recv().await;
+    let request = requests.recv().await;
     running.stop.send(()).unwrap();
     timeout(Duration::from_secs(2), running.server).await.unwrap().unwrap();
-    drop((question, scrape));
+    drop((request, scrape));
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named_with_the_remedy() {
+async fn a_port_in_use_is_reported_with_the_remedy() {
     let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = first.local_addr().unwrap();
     let error = bind(address).await.unwrap_err();

@@ -1,8 +1,8 @@
-//! Just enough of the BPF Type Format to find a field by its name.
+//! BPF Type Format (BTF): just enough of it to find a field by its name.
 //!
 //! The format is Documentation/bpf/btf.rst. Parsing is total: any bytes give an answer or an
-//! error. Types are indexed once, names are compared on demand, since some thirty fields are all
-//! that is wanted of 126,000 types.
+//! error. Types are indexed once, names are compared on demand, since only some thirty fields of
+//! 126,000 types are needed.
 
 mod reduced;
 
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub use reduced::Wanted;
 
-/// Where the kernel shows its own types.
+/// File with the kernel's own types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
@@ -30,24 +30,24 @@ const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_TYPE_TAG: u32 = 18;
 
-/// Nested types and unnamed members deeper than this are taken for a loop.
+/// Depth of nested types and unnamed members at which a loop is assumed.
 const MAX_DEPTH: u32 = 16;
 
-/// Why a name has no answer.
+/// Reason why a name has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
     /// The file could not be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the read.
         source: std::io::Error,
     },
-    /// The bytes are no BTF.
+    /// The bytes are not BTF.
     #[error("malformed BTF: {0}")]
     Malformed(&'static str),
-    /// No type of this name.
+    /// The BTF has no type of this name.
     #[error("the kernel's BTF has no {0}")]
     NoType(String),
     /// The type has no such member or value.
@@ -71,7 +71,7 @@ pub struct Btf {
     strings_end: usize,
 }
 
-/// A type's fixed part.
+/// The fixed part of a type.
 #[derive(Clone, Copy, Debug)]
 struct Type {
     at: usize,
@@ -94,23 +94,23 @@ impl Type {
     }
 }
 
-/// A place inside a struct.
+/// A field of a struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Bytes from the start of the outermost struct.
+    /// Offset from the start of the outermost struct, in bytes.
     pub offset_bytes: u32,
-    /// The field's type.
+    /// Id of the field's type.
     type_id: u32,
 }
 
-/// What a parameter of a tracepoint is.
+/// Type of a tracepoint's parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parameter {
     /// A pointer to a struct of this name.
     StructPointer(String),
-    /// An integer.
+    /// An integer type.
     Integer,
-    /// Anything else.
+    /// Another type.
     Other,
 }
 
@@ -118,7 +118,7 @@ impl Btf {
     /// Reads and parses a file.
     ///
     /// # Errors
-    /// If it cannot be read or is malformed.
+    /// The file cannot be read or is malformed.
     pub fn from_file(path: &Path) -> Result<Self, BtfError> {
         let bytes = std::fs::read(path)
             .map_err(|source| BtfError::Read { path: path.to_owned(), source })?;
@@ -128,7 +128,7 @@ impl Btf {
     /// Parses a blob in the machine's own byte order.
     ///
     /// # Errors
-    /// If the blob is malformed.
+    /// The blob is malformed.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
         let short = BtfError::Malformed("the header is cut");
         let word = |at: usize| read_u32(&bytes, at);
@@ -173,7 +173,7 @@ impl Btf {
         Ok(Self { bytes, types, strings_at, strings_end })
     }
 
-    /// How many types there are, `void` included.
+    /// Number of types, `void` included.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.types.len()
@@ -186,10 +186,10 @@ impl Btf {
     }
 
     /// Finds a field by a path of member names, such as `se.sum_exec_runtime`; unnamed structs and
-    /// unions are looked into.
+    /// unions are searched as well.
     ///
     /// # Errors
-    /// If there is no such struct or field, or several with different answers.
+    /// There is no such struct or field, or there are several with different answers.
     pub fn field(&self, struct_name: &str, path: &str) -> Result<Field, BtfError> {
         self.agree(struct_name, path, KIND_STRUCT, |found| {
             let mut place = Field { offset_bytes: 0, type_id: 0 };
@@ -208,10 +208,10 @@ impl Btf {
         })
     }
 
-    /// The offset of an element in an array field.
+    /// Offset of an element in an array field, in bytes.
     ///
     /// # Errors
-    /// As [`Self::field`]; and if the field is no array, or the element is not in it.
+    /// As [`Self::field`]; and if the field is not an array, or has no such element.
     pub fn element(
         &self,
         struct_name: &str,
@@ -227,10 +227,10 @@ impl Btf {
         index.checked_mul(size_bytes).and_then(|n| n.checked_add(offset_bytes)).ok_or_else(missing)
     }
 
-    /// The offset of an array field in bytes, and how many elements it has.
+    /// Offset of an array field in bytes, and the number of its elements.
     ///
     /// # Errors
-    /// As [`Self::field`]; and if the field is no array.
+    /// As [`Self::field`]; and if the field is not an array.
     pub fn array(&self, struct_name: &str, path: &str) -> Result<(u32, u32), BtfError> {
         let field = self.field(struct_name, path)?;
         let array = self.resolve(field.type_id).filter(|t| t.kind() == KIND_ARRAY);
@@ -239,10 +239,10 @@ impl Btf {
         length.map(|length| (field.offset_bytes, length)).ok_or_else(missing)
     }
 
-    /// The value of an enumerator, such as `MEMCG_OOM` of `memcg_memory_event`.
+    /// Value of an enumerator, such as `MEMCG_OOM` of `memcg_memory_event`.
     ///
     /// # Errors
-    /// If there is no such enum or value, or several with different answers.
+    /// There is no such enum or value, or there are several with different answers.
     pub fn enumerator(&self, enum_name: &str, name: &str) -> Result<u32, BtfError> {
         self.agree(enum_name, name, KIND_ENUM, |found| {
             (0..found.vlen()).find_map(|n| {
@@ -260,7 +260,7 @@ impl Btf {
         self.named(name, KIND_FUNC).next().is_some()
     }
 
-    /// What parameter `n` of a tracepoint is, from its `btf_trace_<name>` typedef; `None` when the
+    /// Type of parameter `n` of a tracepoint, from its typedef `btf_trace_<name>`; `None` when the
     /// kernel has no such tracepoint or parameter.
     #[must_use]
     pub fn tracepoint_parameter(&self, tracepoint: &str, n: usize) -> Option<Parameter> {
@@ -287,7 +287,8 @@ impl Btf {
         Some(Parameter::StructPointer(String::from_utf8_lossy(name).into_owned()))
     }
 
-    /// Asks every type of a name and kind, and gives the answer that all who have one agree on.
+    /// Queries every type of a name and kind, and returns the answer on which all that have one
+    /// agree.
     fn agree<T: PartialEq>(
         &self,
         name: &str,
@@ -337,7 +338,7 @@ impl Btf {
         if id == 0 { None } else { read_type(&self.bytes, at as usize) }
     }
 
-    /// Looks through typedefs and qualifiers.
+    /// The type behind typedefs and qualifiers.
     fn resolve(&self, mut id: u32) -> Option<Type> {
         for _ in 0..MAX_DEPTH {
             let found = self.get(id)?;
@@ -351,7 +352,7 @@ impl Btf {
         None
     }
 
-    /// Position in bits and type of a member, unnamed members looked into.
+    /// Position in bits and type id of a member; unnamed members are searched as well.
     fn member(&self, holder: Type, name: &str, depth: u32) -> Option<(u32, u32)> {
         if !matches!(holder.kind(), KIND_STRUCT | KIND_UNION) || depth > MAX_DEPTH {
             return None;
@@ -398,7 +399,8 @@ fn read_type(bytes: &[u8], at: usize) -> Option<Type> {
     })
 }
 
-/// Bytes that follow the fixed part; `None` for a kind that this version does not know.
+/// Bytes that follow the fixed part; `None` for a kind that this version of the agent does not
+/// know.
 fn trailing_bytes(found: Type) -> Option<usize> {
     Some(match found.kind() {
         // VAR, DECL_TAG

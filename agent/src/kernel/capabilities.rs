@@ -1,8 +1,8 @@
-//! Which capabilities this thread has, raising them for what needs them, and giving up the others.
+//! Capabilities of this thread: reading them, raising them for a call, and dropping the others.
 //!
-//! Capabilities belong to a thread, and a thread begins with those of who starts it. The agent does
-//! all its work with the kernel in one. They are read and set as capget(2) and capset(2) have them,
-//! since that happens at each call to the kernel side.
+//! Capabilities belong to a thread, and a thread starts with those of its creator. The agent does
+//! all its work with the kernel in one thread. They are read and set by capget(2) and capset(2)
+//! themselves, since that happens at each call to the kernel side.
 
 use std::fmt;
 use std::io;
@@ -10,18 +10,18 @@ use std::io;
 use caps::Capability::{self, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
 use nix::libc;
 
-/// A set of capabilities, a bit each (include/uapi/linux/capability.h).
+/// A set of capabilities, one bit each (include/uapi/linux/capability.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Set(u64);
 
 impl Set {
-    /// These.
+    /// The set of these capabilities.
     #[must_use]
     pub fn of(capabilities: &[Capability]) -> Self {
         Self(capabilities.iter().fold(0, |bits, capability| bits | capability.bitmask()))
     }
 
-    /// Whether it has this one.
+    /// Whether the set has this capability.
     #[must_use]
     pub fn has(self, capability: Capability) -> bool {
         self.0 & capability.bitmask() != 0
@@ -40,7 +40,7 @@ impl Set {
     }
 }
 
-/// The names of capabilities(7) in the kernel's order, or `none`.
+/// Names of capabilities(7) in the kernel's order, or `none`.
 impl fmt::Display for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == 0 {
@@ -53,25 +53,25 @@ impl fmt::Display for Set {
     }
 }
 
-/// The sets of this thread.
+/// Capability sets of this thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sets {
-    /// What it may do now.
+    /// Capabilities that the thread can use now.
     pub effective: Set,
-    /// What it may make effective.
+    /// Capabilities that the thread may make effective.
     pub permitted: Set,
-    /// What a program that it executes may be permitted.
+    /// Capabilities that a program which the thread executes may be permitted.
     pub inheritable: Set,
 }
 
-/// `struct __user_cap_header_struct`.
+/// Header of the system calls (`struct __user_cap_header_struct`).
 #[repr(C)]
 struct Header {
     version: u32,
     pid: i32,
 }
 
-/// `struct __user_cap_data_struct`: 32 capabilities, of which there are two.
+/// Half of the sets (`struct __user_cap_data_struct`): 32 capabilities of 64.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Half {
@@ -80,14 +80,14 @@ struct Half {
     inheritable: u32,
 }
 
-/// `_LINUX_CAPABILITY_VERSION_3`, for this thread.
+/// Header for this thread, in version 3 (`_LINUX_CAPABILITY_VERSION_3`).
 const THIS_THREAD: Header = Header { version: 0x2008_0522, pid: 0 };
 
 impl Sets {
-    /// Asks the kernel.
+    /// Reads the sets from the kernel.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// The kernel does not answer.
     pub fn read() -> io::Result<Self> {
         let mut header = THIS_THREAD;
         let mut halves = [Half::default(); 2];
@@ -123,20 +123,20 @@ impl Sets {
     }
 }
 
-/// The capabilities that Podvitals has a use for.
+/// Capabilities that the kernel side needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// `CAP_BPF`: load programs, make maps.
+    /// Capability `CAP_BPF`: load programs, create maps.
     pub bpf: bool,
-    /// `CAP_PERFMON`: tracing programs.
+    /// Capability `CAP_PERFMON`: tracing programs.
     pub perfmon: bool,
 }
 
 impl Capabilities {
-    /// What this thread can raise.
+    /// Capabilities that this thread can raise.
     ///
     /// # Errors
-    /// If the kernel does not answer.
+    /// The kernel does not answer.
     pub fn read() -> io::Result<Self> {
         Ok(Self::of(Sets::read()?.permitted))
     }
@@ -146,28 +146,28 @@ impl Capabilities {
         Self { bpf: admin || permitted.has(CAP_BPF), perfmon: admin || permitted.has(CAP_PERFMON) }
     }
 
-    /// Whether both needed for tracing programs are there.
+    /// Whether both capabilities for tracing programs are available.
     #[must_use]
     pub const fn can_trace(self) -> bool {
         self.bpf && self.perfmon
     }
 }
 
-/// Does something with the capabilities that the kernel side needs in the effective set, and takes
-/// them out of it again. This is the only place that raises any.
+/// Runs a function with the kernel side's capabilities in the effective set, and lowers them again.
+/// This is the only function that raises any.
 ///
 /// File capabilities are given as permitted only, since a program whose file asks for more
 /// effective capabilities than its bounding set has cannot even be executed. And a system call on a
 /// map is refused without CAP_BPF up to Linux 5.18, where the sysctl
 /// `kernel.unprivileged_bpf_disabled` is set, as it is by default (kernel/bpf/syscall.c, `bpf`).
 ///
-/// It takes 4.5 µs (6.18, a virtual machine: a capget and two capsets), and next to nothing inside
-/// another.
+/// A call takes 4.5 µs (6.18, a virtual machine: a capget and two capsets), and next to nothing
+/// inside another one.
 pub fn raised<T>(act: impl FnOnce() -> T) -> T {
     let _lowered_after = match Raised::raise() {
         Ok(raised) => raised,
         Err(error) => {
-            // What is then refused says so itself.
+            // A call that the kernel then refuses reports its own error.
             tracing::debug!(%error, "capabilities cannot be raised");
             None
         }
@@ -175,11 +175,11 @@ pub fn raised<T>(act: impl FnOnce() -> T) -> T {
     act()
 }
 
-/// The sets as they were; dropped, they are so again.
+/// Sets as they were before; restored when dropped.
 struct Raised(Sets);
 
 impl Raised {
-    /// `None` if nothing is to be raised.
+    /// Raises the capabilities; `None` if nothing is to be raised.
     fn raise() -> io::Result<Option<Self>> {
         let before = Sets::read()?;
         let effective = before.effective.or(to_raise(before.permitted));
@@ -199,13 +199,15 @@ impl Drop for Raised {
     }
 }
 
-/// What a call to the kernel side may need: before Linux 5.11, also more locked memory.
+/// Capabilities that a call to the kernel side may need: before Linux 5.11, also more locked
+/// memory.
 fn to_raise(permitted: Set) -> Set {
     to_keep(permitted).or(permitted.and(Set::of(&[CAP_SYS_RESOURCE])))
 }
 
-/// What attaching again needs; CAP_SYS_ADMIN stands for what is missing (include/linux/capability.h,
-/// `bpf_capable`). Not CAP_SYS_RESOURCE: the limit stays as it was raised.
+/// Capabilities that a later attach needs; CAP_SYS_ADMIN stands for a missing one
+/// (include/linux/capability.h, `bpf_capable`). CAP_SYS_RESOURCE is not among them: the limit stays
+/// as it was raised.
 fn to_keep(permitted: Set) -> Set {
     let both = Set::of(&[CAP_BPF, CAP_PERFMON]);
     if permitted.and(both) == both {
@@ -214,23 +216,23 @@ fn to_keep(permitted: Set) -> Set {
     permitted.and(both.or(Set::of(&[CAP_SYS_ADMIN])))
 }
 
-/// What a thread gave up, and what it has left.
+/// Result of dropping capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// What it has now.
+    /// Sets after the drop.
     pub sets: Sets,
-    /// What was permitted before.
+    /// Capabilities that were permitted before and are not any more.
     pub dropped: Set,
 }
 
-/// Gives up, for good, all that [`raised`] has no use for once the programs are attached, and empties
-/// the effective set.
+/// Drops, for good, all capabilities that [`raised`] does not need once the programs are attached,
+/// and empties the effective set.
 ///
-/// As root, too: what the agent reads after its start is root's own or everybody's, so that nothing
-/// of it needs CAP_DAC_OVERRIDE.
+/// As root, too: everything that the agent reads after its start belongs to root or is readable by
+/// all, so nothing needs CAP_DAC_OVERRIDE.
 ///
 /// # Errors
-/// If the kernel refuses.
+/// The kernel refuses.
 pub fn drop_unneeded() -> io::Result<Kept> {
     let before = Sets::read()?;
     let kept = Sets {
@@ -248,11 +250,11 @@ mod tests {
     use super::*;
     use Capability::CAP_CHOWN;
 
-    /// All that there are.
+    /// Set of all capabilities.
     const ALL: Set = Set(u64::MAX);
 
     #[test]
-    fn only_what_attaching_again_needs_is_kept() {
+    fn only_capabilities_for_a_later_attach_are_kept() {
         let both = Set::of(&[CAP_BPF, CAP_PERFMON]);
         assert_eq!(to_keep(ALL), both);
         assert_eq!(to_keep(both), both);
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_permitted_is_raised() {
+    fn only_permitted_capabilities_are_raised() {
         assert_eq!(to_raise(Set::of(&[CAP_CHOWN, CAP_BPF])), Set::of(&[CAP_BPF]));
         assert_eq!(to_raise(ALL), Set::of(&[CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE]));
     }
@@ -275,10 +277,10 @@ mod tests {
         assert!(!can(&[CAP_BPF, CAP_CHOWN]) && !can(&[]));
     }
 
-    /// In a thread of its own, whose capabilities are nobody else's. The other reader of them is the
-    /// crate `caps`.
+    /// Runs in a thread of its own, whose capabilities no other test shares. The crate `caps` reads
+    /// them independently.
     #[test]
-    fn the_effective_set_is_empty_but_while_something_is_done() {
+    fn the_effective_set_is_empty_except_during_a_call() {
         let effective = || Sets::read().unwrap().effective;
         let thread = std::thread::spawn(move || {
             let kept = drop_unneeded().unwrap();
@@ -289,8 +291,8 @@ mod tests {
             let inside = raised(|| raised(|| caps::read(None, caps::CapSet::Effective).unwrap()));
             assert_eq!(Set::of(&inside.into_iter().collect::<Vec<_>>()), kept.sets.permitted);
             assert_eq!(effective(), Set::default());
-            assert!(std::panic::catch_unwind(|| raised(|| panic!("as a test"))).is_err());
-            assert_eq!(effective(), Set::default(), "lowered whatever happens");
+            assert!(std::panic::catch_unwind(|| raised(|| panic!("a test of the drop"))).is_err());
+            assert_eq!(effective(), Set::default(), "lowered after a panic as well");
         });
         thread.join().unwrap();
     }

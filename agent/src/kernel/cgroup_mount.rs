@@ -1,20 +1,20 @@
-//! Where the cgroup v2 hierarchy is mounted, and what it offers.
+//! Mount of the cgroup v2 hierarchy, and the controllers that it offers.
 
 use std::path::{Path, PathBuf};
 
-/// The cgroup hierarchies of a host.
+/// Mounted cgroup hierarchies of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CgroupMounts {
     /// Mount point of the v2 hierarchy.
     pub unified: Option<PathBuf>,
-    /// A v1 hierarchy is mounted as well: some controllers may be bound to it.
+    /// Whether a v1 hierarchy is mounted as well: some controllers may be bound to it.
     pub legacy: bool,
 }
 
 /// Finds the cgroup mounts of this process.
 ///
 /// # Errors
-/// If `/proc/self/mountinfo` cannot be read or parsed.
+/// `/proc/self/mountinfo` cannot be read or parsed.
 pub fn find() -> Result<CgroupMounts, procfs::ProcError> {
     let mut mounts = CgroupMounts { unified: None, legacy: false };
     for mount in procfs::process::Process::myself()?.mountinfo()? {
@@ -31,16 +31,16 @@ pub fn find() -> Result<CgroupMounts, procfs::ProcError> {
     Ok(mounts)
 }
 
-/// The controllers that a cgroup offers (`cgroup.controllers`).
+/// Controllers that a cgroup offers (`cgroup.controllers`).
 ///
 /// # Errors
-/// If the file cannot be read: `directory` is no cgroup v2 directory.
+/// The file cannot be read: `directory` is not a cgroup v2 directory.
 pub fn controllers(directory: &Path) -> std::io::Result<Vec<String>> {
     let text = std::fs::read_to_string(directory.join("cgroup.controllers"))?;
     Ok(text.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
-/// How many cgroups there are below one (`cgroup.stat`); 0 where it does not tell.
+/// Number of cgroups below this one (`cgroup.stat`); 0 where the file does not have it.
 #[must_use]
 pub fn descendants(directory: &Path) -> u64 {
     let text = std::fs::read_to_string(directory.join("cgroup.stat")).unwrap_or_default();

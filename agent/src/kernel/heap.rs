@@ -1,7 +1,7 @@
-//! The allocator's free memory.
+//! Heap: free memory that the allocator keeps.
 
-/// Gives free memory back that the allocator keeps: what loading took (the kernel's types alone are
-/// some 30 MB), and the bodies of scrapes.
+/// Returns free memory from the allocator to the kernel: that of loading (the kernel's types alone
+/// are some 30 MB), and of scrape bodies.
 pub fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it has no preconditions, and touches free memory only.

@@ -1,26 +1,26 @@
-//! The kernel's release, lockdown and page size.
+//! Host facts: the kernel's release, lockdown, PID namespace and page size.
 
-/// `uname -r`.
+/// Release of the kernel, as `uname -r` prints it.
 ///
 /// # Errors
-/// If the kernel does not answer.
+/// The kernel does not answer.
 pub fn release() -> nix::Result<String> {
     Ok(nix::sys::utsname::uname()?.release().to_string_lossy().into_owned())
 }
 
-/// How far the kernel is locked down (`/sys/kernel/security/lockdown`).
+/// Lockdown of the kernel (`/sys/kernel/security/lockdown`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lockdown {
-    /// Not at all, or the kernel has no lockdown.
+    /// No lockdown, or a kernel without it.
     None,
-    /// Against changes of the kernel.
+    /// Lockdown against changes of the kernel.
     Integrity,
-    /// Against reading the kernel too: programs may not read untyped memory.
+    /// Lockdown also against reading the kernel: programs may not read untyped memory.
     Confidentiality,
 }
 
-/// The state of lockdown. Without securityfs it is taken for none: whether programs may read
-/// untyped memory then shows when they are loaded.
+/// The state of lockdown. Without securityfs none is assumed: whether programs may read untyped
+/// memory then shows when they are loaded.
 #[must_use]
 pub fn lockdown() -> Lockdown {
     std::fs::read_to_string("/sys/kernel/security/lockdown")
@@ -39,15 +39,16 @@ fn parse_lockdown(text: &str) -> Lockdown {
 /// processes.
 #[must_use]
 pub fn is_in_first_pid_namespace() -> bool {
-    /// `PID_NS_INIT_INO` (include/uapi/linux/nsfs.h; before 6.18 `PROC_PID_INIT_INO`).
+    /// Inode of the first PID namespace: `PID_NS_INIT_INO` (include/uapi/linux/nsfs.h; before 6.18
+    /// `PROC_PID_INIT_INO`).
     const FIRST: &str = "pid:[4026531836]";
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST)
 }
 
-/// The size of a page, in which the kernel counts memory.
+/// Page size in bytes: the unit in which the kernel counts memory.
 #[must_use]
 pub fn page_bytes() -> u64 {
-    // A host without an answer does not exist; 4 KiB is what most have.
+    // Every host has an answer; 4 KiB is the most common one.
     let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
     size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
 }

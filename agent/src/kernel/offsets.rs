@@ -1,4 +1,4 @@
-//! The running kernel's offsets, by name, all or nothing.
+//! Offsets of the running kernel's fields, resolved by name, all or none.
 
 use agent_common::layout::Layout;
 
@@ -7,21 +7,21 @@ use super::btf::{Btf, BtfError};
 /// Size of a pointer and of an `atomic_long_t` on the 64-bit kernels that Podvitals runs on.
 const WORD_BYTES: u32 = 8;
 
-/// What could be resolved.
+/// Offsets that the programs need.
 #[derive(Debug)]
 pub struct Offsets {
-    /// For the programs' `.rodata`.
+    /// Offsets for the programs' `.rodata`.
     pub layout: Layout,
-    /// Why the counters of the memory hierarchy are missing, where they are: a kernel without
-    /// memory cgroups. Everything else is required.
+    /// Availability of the memory hierarchy's counters: missing on a kernel without memory cgroups.
+    /// Everything else is required.
     pub memory: Result<(), BtfError>,
 }
 
 /// Resolves every field of [`Layout`].
 ///
 /// # Errors
-/// If the kernel lacks one of the required fields, or gives two answers: then no program may be
-/// loaded, since a wrong offset reads garbage without an error.
+/// The kernel lacks one of the required fields, or has two answers. Then no program may be loaded,
+/// since a wrong offset reads garbage without an error.
 pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
     let at = |name: &str, path: &str| btf.field(name, path).map(|f| f.offset_bytes);
     let mut layout = Layout {
@@ -65,7 +65,7 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
 fn resolve_memory(btf: &Btf, layout: &mut Layout) -> Result<(), BtfError> {
     let css = btf.field("mem_cgroup", "css")?;
     if css.offset_bytes != 0 {
-        // The programs use one pointer for both.
+        // The programs use one pointer for the css and the memory cgroup.
         return Err(BtfError::NoMember("mem_cgroup".into(), "css at 0".into()));
     }
     let controller = btf.enumerator("cgroup_subsys_id", "memory_cgrp_id")?;

@@ -1,4 +1,4 @@
-//! The offsets that the cgroup snapshot needs, by name, controller by controller.
+//! Offsets that the cgroup snapshot needs, resolved by name, controller by controller.
 
 use agent_common::snapshot::{
     HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, HAS_PRESSURE, HAS_STATISTICS, STATE_MAX, SnapshotLayout,
@@ -10,24 +10,24 @@ use super::btf::{Btf, BtfError};
 /// Size of a pointer and of an `atomic_long_t` on 64-bit kernels.
 const WORD_BYTES: u32 = 8;
 
-/// What could be resolved. The CPU time is required; of a controller whose fields are not all known
-/// nothing is read, and its error says why.
+/// Offsets for the cgroup snapshot, as far as they are known. The CPU time is required. A
+/// controller with an unknown field is not read at all, and its error gives the reason.
 #[derive(Debug)]
 pub struct SnapshotOffsets {
-    /// For the program's `.rodata`.
+    /// Offsets for the program's `.rodata`.
     pub layout: SnapshotLayout,
-    /// What the pass leaves out, with the reason.
+    /// Controllers that the iterator leaves out, with the reason.
     pub missing: Vec<(&'static str, BtfError)>,
-    /// Where `memcg_vmstats.state` is indexed by the kernel's own enums (up to Linux 6.1): the
-    /// elements of `anon`, `file`, `kernel`, `shmem` and `inactive_file`. Later kernels go through
-    /// a table whose contents no type tells.
+    /// Elements of `anon`, `file`, `kernel`, `shmem` and `inactive_file` in `memcg_vmstats.state`,
+    /// where the kernel's own enums index it (up to Linux 6.1). Later kernels use a table whose
+    /// contents no type describes.
     pub state_elements: Option<[u32; 5]>,
 }
 
 /// Resolves every field of [`SnapshotLayout`].
 ///
 /// # Errors
-/// If the kernel's cgroups do not tell their CPU time.
+/// The kernel's BTF has no CPU time of cgroups.
 pub fn resolve(btf: &Btf) -> Result<SnapshotOffsets, BtfError> {
     let cpu_usage = btf.field("cgroup", "bstat.cputime.sum_exec_runtime")?;
     let mut layout =
@@ -51,7 +51,8 @@ pub fn resolve(btf: &Btf) -> Result<SnapshotOffsets, BtfError> {
 
 type Resolver = fn(&Btf, &mut SnapshotLayout) -> Result<(), BtfError>;
 
-/// `cgroup.subsys[<controller>]`, once the controller's struct is known to begin with its css.
+/// Offset of `cgroup.subsys[<controller>]`, after a check that the controller's struct begins with
+/// its css.
 fn subsystem(btf: &Btf, controller: &str, state: &str) -> Result<u32, BtfError> {
     if btf.field(state, "css")?.offset_bytes != 0 {
         return Err(BtfError::NoMember(state.into(), "css at 0".into()));
@@ -127,7 +128,8 @@ fn statistics(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
     Ok(())
 }
 
-/// `None` where the array is shorter than the enums that would index it.
+/// Elements of `memcg_vmstats.state`; `None` where the array is shorter than the enums that would
+/// index it.
 fn state_elements(btf: &Btf) -> Result<Option<[u32; 5]>, BtfError> {
     let (_, length) = btf.array("memcg_vmstats", "state")?;
     if btf.enumerator("memcg_stat_item", "MEMCG_NR_STAT")? != length {

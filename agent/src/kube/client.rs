@@ -1,10 +1,10 @@
-//! The HTTP client for the API server and for the kubelet: TLS, the token, and when the server was
-//! last heard.
+//! HTTP client for the API server and for the kubelet: TLS, the token, and the time of the last
+//! contact.
 //!
-//! kube-rs can make a client from a kubeconfig as well. With it come a YAML parser, the
-//! credential plugins of cloud providers, a JSONPath interpreter and a regular expression engine
-//! for these: 4 MB of program that no Pod needs. On a developer's machine `kubectl proxy` is such a
-//! server without TLS.
+//! kube-rs can make a client from a kubeconfig as well. That pulls in a YAML parser, the credential
+//! plugins of cloud providers, a JSONPath interpreter and a regular expression engine for these: 4
+//! MB of program that no Pod needs. On a developer's machine `kubectl proxy` serves the API without
+//! TLS.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -29,37 +29,38 @@ use tokio::time::Sleep;
 use super::event::LastContact;
 use super::unverified::Unverified;
 
-/// How long a connection, with its TLS, and the head of an answer may take.
+/// Timeout of a connection, with its TLS handshake, and of an answer's head.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A response that is silent for this long is given up. The API server sends a bookmark on every
+/// Longest silence of a response before it is given up. The API server sends a bookmark on every
 /// watch each minute (`apiserver/pkg/storage/cacher`, `defaultBookmarkFrequency`, Kubernetes 1.37).
 const SILENCE_MAX: Duration = Duration::from_secs(150);
-/// A token is read again after this time: kubelets renew it in good time (client-go does the same).
+/// Age at which a token is read again: kubelets renew it in good time (client-go does the same).
 const TOKEN_AGE_MAX: Duration = Duration::from_secs(60);
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// How a server is reached.
+/// Endpoint of a server, and the credentials for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `https://192.0.2.1:6443`; a path before that of each request is kept.
+    /// URL of the server, such as `https://192.0.2.1:6443`; its path is put before that of each
+    /// request.
     pub url: Uri,
-    /// How its certificate is checked; means nothing without TLS.
+    /// Verification of the server's certificate; without TLS it has no meaning.
     pub trust: Trust,
-    /// A file with a token that says who we are.
+    /// File with the bearer token that identifies the agent.
     pub token_file: Option<PathBuf>,
 }
 
-/// How a server's certificate is checked.
+/// Verification of a server's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// It has to be signed by one of the certificates in this file, for the address asked.
+    /// Verification against the certificates in this file and the address in the URL.
     Authority(PathBuf),
-    /// Not at all.
+    /// No verification.
     SkipVerify,
 }
 
-/// A client of that server, whose answers let `last_contact` beat.
+/// A client of that server, which records each contact in `last_contact`.
 ///
 /// # Errors
 /// The URL or the certificates are not usable.
@@ -67,7 +68,7 @@ pub fn client(endpoint: &Endpoint, last_contact: &LastContact) -> anyhow::Result
     let Some(scheme) =
         endpoint.url.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))
     else {
-        bail!("{}: no http or https URL", endpoint.url);
+        bail!("{}: not an http or https URL", endpoint.url);
     };
     let tls = if scheme == "https" { tls(&endpoint.trust)? } else { tls_without_servers() };
     let mut connector = HttpConnector::new();
@@ -88,7 +89,7 @@ pub fn client(endpoint: &Endpoint, last_contact: &LastContact) -> anyhow::Result
 fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
-    // It fails only if a provider lacks the suites of its own versions, and ring's does not.
+    // Fails only if a provider lacks the cipher suites of its own versions, and ring does not.
     builder.with_safe_default_protocol_versions().expect("ring has the default versions")
 }
 
@@ -102,7 +103,7 @@ fn tls(trust: &Trust) -> anyhow::Result<ClientConfig> {
     Ok(config.with_no_client_auth())
 }
 
-/// For plain HTTP the connector needs a configuration that nobody uses.
+/// TLS configuration for plain HTTP: the connector needs one and never uses it.
 fn tls_without_servers() -> ClientConfig {
     builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
 }
@@ -113,23 +114,23 @@ fn roots(file: &Path) -> anyhow::Result<RootCertStore> {
         .with_context(|| format!("the authority's certificates: {}", file.display()))?;
     for certificate in certificates {
         let certificate = certificate.with_context(|| format!("{}", file.display()))?;
-        // One that cannot be read is not trusted; another may still do.
+        // A certificate that cannot be read is not trusted; another may suffice.
         let _ = roots.add(certificate);
     }
     if roots.is_empty() {
-        bail!("{}: there is no usable certificate in it", file.display());
+        bail!("{}: the file holds no usable certificate", file.display());
     }
     Ok(roots)
 }
 
-/// A token, and when it was read.
+/// The bearer token, with the time at which it was read.
 struct Token {
     file: PathBuf,
     header: Option<(HeaderValue, Instant)>,
 }
 
 impl Token {
-    /// The value of `Authorization`. If the file cannot be read now, the last one.
+    /// Value of `Authorization`. If the file cannot be read now, the last value stays.
     fn header(&mut self) -> Result<HeaderValue, Error> {
         let fresh = |(_, read): &&(HeaderValue, Instant)| read.elapsed() < TOKEN_AGE_MAX;
         if let Some((header, _)) = self.header.as_ref().filter(fresh) {
@@ -150,7 +151,7 @@ impl Token {
     }
 }
 
-/// Sends each request to one server.
+/// HTTP service that sends each request to one server.
 struct Service {
     hyper: Hyper<HttpsConnector<HttpConnector>, Body>,
     base: Uri,
@@ -173,9 +174,9 @@ impl Service {
 }
 
 impl tower_service::Service<Request<Body>> for Service {
-    type Response = Response<Heard>;
+    type Response = Response<Observed>;
     type Error = Error;
-    type Future = BoxFuture<'static, Result<Response<Heard>, Error>>;
+    type Future = BoxFuture<'static, Result<Response<Observed>, Error>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
@@ -188,34 +189,34 @@ impl tower_service::Service<Request<Body>> for Service {
             addressed?;
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, hyper.request(request)).await;
             let answer = answer.map_err(|_| format!("no answer in {ANSWER_TIMEOUT:?}"))??;
-            // A refusal is no news of Pods.
+            // A refusal is no contact with the Pod source.
             let last_contact = answer.status().is_success().then_some(last_contact);
             if let Some(last_contact) = &last_contact {
                 last_contact.touch();
             }
-            Ok(answer.map(|inner| Heard::new(inner, last_contact)))
+            Ok(answer.map(|inner| Observed::new(inner, last_contact)))
         };
         answer.boxed()
     }
 }
 
-/// A response whose pieces are heard.
+/// A response body that records a contact for each frame.
 ///
-/// A watch may have nothing to tell for hours and be well: no Pod of the node changed. The watcher
-/// keeps the server's bookmarks to itself, so they are noted here, as bytes.
-struct Heard {
+/// A healthy watch may be silent for hours, because no Pod of the node changes. The watcher keeps
+/// the server's bookmarks to itself, so they are noticed here, as bytes.
+struct Observed {
     inner: Incoming,
     last_contact: Option<LastContact>,
     silence: Pin<Box<Sleep>>,
 }
 
-impl Heard {
+impl Observed {
     fn new(inner: Incoming, last_contact: Option<LastContact>) -> Self {
         Self { inner, last_contact, silence: Box::pin(tokio::time::sleep(SILENCE_MAX)) }
     }
 }
 
-impl http_body::Body for Heard {
+impl http_body::Body for Observed {
     type Data = Bytes;
     type Error = Error;
 

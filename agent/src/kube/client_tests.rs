@@ -1,4 +1,4 @@
-//! TLS and tokens against a server of our own. Its key is for this test alone.
+//! TLS and tokens against a server of the test. Its key serves this test alone.
 
 use std::sync::mpsc;
 
@@ -9,7 +9,7 @@ use super::*;
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kube/testdata");
 
-/// Answers one request on each connection with the `Authorization` that it had, and tells it.
+/// A server that answers one request on each connection, and hands the request to the test.
 fn server() -> (Uri, mpsc::Receiver<String>) {
     use std::io::{Read as _, Write as _};
     let dir = Path::new(DIR);
@@ -25,7 +25,7 @@ fn server() -> (Uri, mpsc::Receiver<String>) {
     let config = Arc::new(config);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/before", listener.local_addr().unwrap()).parse().unwrap();
-    let (tell, told) = mpsc::channel();
+    let (sender, requests) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
@@ -35,12 +35,12 @@ fn server() -> (Uri, mpsc::Receiver<String>) {
             while !request.ends_with(b"\r\n\r\n") {
                 match stream.read(&mut byte) {
                     Ok(1) => request.push(byte[0]),
-                    // A client that does not trust us goes away.
+                    // A client that does not trust the server closes the connection.
                     _ => break,
                 }
             }
             let request = String::from_utf8(request).unwrap();
-            if tell.send(request).is_err() {
+            if sender.send(request).is_err() {
                 return;
             }
             let _ = stream
@@ -48,7 +48,7 @@ fn server() -> (Uri, mpsc::Receiver<String>) {
             let _ = stream.flush();
         }
     });
-    (url, told)
+    (url, requests)
 }
 
 fn endpoint(url: &Uri, trust: Trust) -> Endpoint {
@@ -66,16 +66,16 @@ fn authority(file: &str) -> Trust {
 }
 
 #[tokio::test]
-async fn a_certificate_is_checked_unless_it_shall_not_be() {
-    let (url, told) = server();
+async fn a_certificate_is_verified_unless_a_flag_skips_it() {
+    let (url, requests) = server();
     let last_contact = LastContact::default();
     let error = ask(&endpoint(&url, authority("other-ca.pem")), &last_contact).await.unwrap_err();
     assert!(error.contains("certificate"), "{error}");
     assert_eq!(last_contact.last_boot_ns(), None);
-    assert_eq!(told.recv().unwrap(), "", "nothing was said to a stranger");
+    assert_eq!(requests.recv().unwrap(), "", "nothing was sent to an untrusted server");
     assert_eq!(ask(&endpoint(&url, authority("ca.pem")), &last_contact).await.as_deref(), Ok("{}"));
     assert!(last_contact.last_boot_ns().is_some());
-    assert!(told.recv().unwrap().starts_with("GET /before/pods?x=1 HTTP/1.1\r\n"));
+    assert!(requests.recv().unwrap().starts_with("GET /before/pods?x=1 HTTP/1.1\r\n"));
     assert_eq!(ask(&endpoint(&url, Trust::SkipVerify), &last_contact).await.as_deref(), Ok("{}"));
     // The certificate is for an address, not for this name of it.
     let name: Uri = url.to_string().replace("127.0.0.1", "localhost").parse().unwrap();
@@ -84,7 +84,7 @@ async fn a_certificate_is_checked_unless_it_shall_not_be() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_named() {
+async fn unusable_files_and_urls_are_refused() {
     let last_contact = LastContact::default();
     let missing = endpoint(&"https://127.0.0.1:1".parse().unwrap(), authority("missing.pem"));
     let error = client(&missing, &last_contact).err().unwrap();
@@ -98,7 +98,7 @@ async fn what_cannot_be_used_is_named() {
 
 #[tokio::test]
 async fn the_token_goes_with_each_request() {
-    let (url, told) = server();
+    let (url, requests) = server();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
     let endpoint =
@@ -107,12 +107,12 @@ async fn the_token_goes_with_each_request() {
     assert!(error.contains("token"), "{error}");
     std::fs::write(&file, "secret\n").unwrap();
     assert!(ask(&endpoint, &LastContact::default()).await.is_ok());
-    let request = told.recv().unwrap();
+    let request = requests.recv().unwrap();
     assert!(request.to_lowercase().contains("\r\nauthorization: bearer secret\r\n"), "{request}");
 }
 
 #[test]
-fn a_token_that_changes_is_read_again_and_one_that_is_lost_is_kept() {
+fn an_old_token_is_read_again_and_kept_if_that_fails() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
     let mut token = Token { file: file.clone(), header: None };

@@ -1,4 +1,4 @@
-//! From the API's Pod to ours: total, and bounded whatever the API sends.
+//! Conversion of the API's Pod to the agent's: total, and bounded whatever the API sends.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,22 @@ use super::pod::{
 use super::{quantity, wire};
 use crate::cgroup::path::Qos;
 
-/// Names of Kubernetes have 253 bytes at most.
+/// Length limit of names in Kubernetes, in bytes.
 const NAME_MAX: usize = 253;
-/// References of images have no limit in the API.
+/// Length limit of image references, in bytes; the API has none.
 const IMAGE_MAX: usize = 1024;
-/// Reasons are single words.
+/// Length limit of reasons, which are single words, in bytes.
 const REASON_MAX: usize = 128;
-/// Bytes of a sentence of which the beginning is looked at.
+/// Length limit of messages, of which only the beginning is examined, in bytes.
 const MESSAGE_MAX: usize = 256;
-/// Containers of one Pod that are kept. etcd's limit of 1.5 MiB on an object allows thousands.
+/// Limit of containers that are kept for a Pod. etcd's limit of 1.5 MiB on an object allows
+/// thousands.
 const CONTAINERS_MAX: usize = 256;
 
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
-/// Our Pod, from the API's.
+/// The agent's Pod, from the API's.
 #[must_use]
 pub fn pod(from: &wire::Pod) -> Pod {
     let wire::Pod { metadata, spec, status } = from;
@@ -56,7 +57,7 @@ pub fn pod(from: &wire::Pod) -> Pod {
     }
 }
 
-/// The beginning of a text, cut at a character.
+/// The beginning of a text, cut at a character boundary.
 fn text(from: Option<&str>, max: usize) -> String {
     let from = from.unwrap_or_default();
     let fits = |end: &usize| from.is_char_boundary(*end);
@@ -109,7 +110,7 @@ fn config_hash(metadata: &ObjectMeta) -> Option<String> {
     some_text(Some(hash), NAME_MAX)
 }
 
-/// A condition that holds.
+/// The condition of this name, if it is true.
 fn condition<'a>(all: &'a [wire::Condition], name: &str) -> Option<&'a wire::Condition> {
     all.iter().find(|condition| {
         condition.kind.as_deref() == Some(name) && condition.status.as_deref() == Some("True")
@@ -131,10 +132,11 @@ fn times(metadata: &ObjectMeta, conditions: &[wire::Condition]) -> Times {
     }
 }
 
-/// What the Pod belongs to.
+/// The workload that the Pod belongs to.
 ///
-/// The owners' own owners are not asked for: their names follow from how their controllers name
-/// what they make. A static Pod's mirror belongs to its Node, which says nothing of how it stops.
+/// Owners of owners are not requested from the API: their names follow from the way in which
+/// controllers name their objects. The mirror of a static Pod is owned by its Node, which has no
+/// influence on how the Pod stops.
 fn workload(metadata: &ObjectMeta, created_unix_s: Option<i64>) -> Workload {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     let owner = owners.iter().find(|owner| owner.controller == Some(true));
@@ -155,13 +157,13 @@ fn workload(metadata: &ObjectMeta, created_unix_s: Option<i64>) -> Workload {
     Workload { kind: text(Some(kind), NAME_MAX), name: text(Some(name), NAME_MAX) }
 }
 
-/// The CronJob that made a Job of this name.
+/// The CronJob that created a Job of this name.
 ///
-/// The controller calls a Job after the minute that it was due in, since 1970
-/// (`pkg/controller/cronjob/cronjob_controllerv2.go`, `getJobName`, Kubernetes 1.37). A Job that
-/// people number or date themselves has no minute near its Pod's birth.
+/// The controller names a Job after the minute for which it was scheduled, since 1970
+/// (`pkg/controller/cronjob/cronjob_controllerv2.go`, `getJobName`, Kubernetes 1.37). A number or
+/// date in a name that humans chose is no minute near the Pod's creation.
 fn cron_job(job: &str, created_unix_s: Option<i64>) -> Option<&str> {
-    /// A Job may be late, and may try again for long.
+    /// Limit for a Job that is late or retries for long.
     const NEAR_S: u64 = 90 * 24 * 3600;
     let (name, minutes) = job.rsplit_once('-')?;
     let digits = minutes.len() >= 8 && minutes.bytes().all(|digit| digit.is_ascii_digit());
@@ -224,7 +226,7 @@ fn from_spec(
     }
 }
 
-/// `containerd://3a31…` without the runtime.
+/// Container id without the runtime's prefix (`containerd://3a31…`).
 fn container_id(from: Option<&str>) -> Option<String> {
     let from = from?;
     let id = from.split_once("://").map_or(from, |(_, id)| id);
@@ -268,7 +270,7 @@ fn pre_stop(from: &wire::Handler) -> Option<PreStop> {
     if from.http_get.is_some() {
         return Some(PreStop::Http);
     }
-    // `tcpSocket` is there for old objects; the kubelet does not run it.
+    // `tcpSocket` exists for old objects; the kubelet does not run it.
     Some(PreStop::Sleep { seconds: natural(from.sleep?.seconds)? })
 }
 

@@ -18,7 +18,7 @@ fn id(digit: &str) -> Option<String> {
 }
 
 #[test]
-fn workloads() {
+fn workloads_are_found_by_their_owners() {
     assert_eq!(workload_of(DEPLOYMENT), of("Deployment", "web"));
     assert_eq!(workload_of(STATIC), of("Pod", "etcd-n1"));
     assert_eq!(workload_of(CRON_JOB), of("CronJob", "nightly-report"));
@@ -28,7 +28,7 @@ fn workloads() {
 }
 
 #[test]
-fn an_owner_is_cut_only_by_what_its_controller_added() {
+fn only_the_suffix_of_the_controller_is_removed_from_an_owner() {
     let with = |kind: &str, owner: &str, hash: &str| {
         let json = DEPLOYMENT
             .replace(
@@ -58,14 +58,14 @@ fn reason(pod: &Pod) -> Option<&str> {
 }
 
 #[test]
-fn all_of_a_pod() {
+fn fields_of_a_pod_are_read() {
     let pod = fixtures::pod(DEPLOYMENT);
     assert_eq!((pod.namespace.as_str(), pod.name.as_str()), ("shop", "web-7d4b9c6f5-abcde"));
     assert_eq!(pod.uid, "11111111-2222-3333-4444-555555555555");
     assert_eq!((pod.phase, pod.reason.as_str()), (Phase::Running, ""));
     assert_eq!((pod.qos, pod.restart_policy), (Some(Qos::Burstable), RestartPolicy::Always));
-    let asked = 1_793_527_200 + 3600;
-    let deletion = Deletion { deadline_unix_s: asked + 45, grace_s: Some(45) };
+    let requested = 1_793_527_200 + 3600;
+    let deletion = Deletion { deadline_unix_s: requested + 45, grace_s: Some(45) };
     assert_eq!((pod.deletion, pod.grace_s), (Some(deletion), Some(45)));
     assert_eq!(reason(&pod), Some("EvictionByEvictionAPI"));
     let times = Times {
@@ -80,7 +80,7 @@ fn all_of_a_pod() {
 }
 
 #[test]
-fn all_of_its_containers() {
+fn fields_of_containers_are_read() {
     let pod = fixtures::pod(DEPLOYMENT);
     let roles: Vec<_> =
         pod.containers.iter().map(|container| (container.name.as_str(), container.role)).collect();
@@ -105,7 +105,7 @@ fn all_of_its_containers() {
     assert_eq!((end.exit_code, end.reason.as_str()), (Some(137), "OOMKilled"));
     assert_eq!(web.terminated(&"c".repeat(64)), None, "it runs");
     let requests = Resources { cpu_millis: Some(300), memory_bytes: Some(64 << 20) };
-    assert_eq!(web.requests, requests, "as acted upon");
+    assert_eq!(web.requests, requests, "those in effect");
     assert_eq!(web.limits, Resources { cpu_millis: None, memory_bytes: Some(128 << 20) });
     assert_eq!(web.liveness, Some(Probe { grace_s: Some(10) }));
     assert_eq!((web.readiness, web.startup), (Some(Probe::default()), None));
@@ -118,7 +118,7 @@ fn all_of_its_containers() {
 }
 
 #[test]
-fn static_ephemeral_evicted() {
+fn static_ephemeral_and_evicted_pods_are_read() {
     let pod = fixtures::pod(STATIC);
     assert_eq!(pod.config_hash.as_deref(), Some("0123456789abcdef0123456789abcdef"));
     assert_eq!(pod.containers[0].id, id("e"));
@@ -141,7 +141,7 @@ fn static_ephemeral_evicted() {
 }
 
 #[test]
-fn nothing_is_long() {
+fn texts_and_lists_are_bounded() {
     let mut from = fixtures::wire_pod(DEPLOYMENT);
     let long = "é".repeat(100_000);
     from.metadata.name = Some(long.clone());
@@ -164,7 +164,7 @@ fn nothing_is_long() {
 }
 
 #[test]
-fn nothing_at_all_is_a_pod_too() {
+fn an_empty_pod_is_read() {
     let pod = pod(&wire::Pod::default());
     assert_eq!(
         pod,
@@ -211,7 +211,7 @@ proptest! {
 
     /// Whatever is in a Pod, as long as it is a Pod to the API's types.
     #[test]
-    fn any_pod_is_survived(
+    fn any_pod_is_safe(
         which in 0..fixtures::ALL.len(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any_value()), 1..6),
     ) {

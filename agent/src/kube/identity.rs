@@ -1,4 +1,4 @@
-//! The labels that a container is shown under.
+//! Identities: the labels under which a container is shown.
 
 use super::log_names::LogName;
 use super::pod;
@@ -7,7 +7,8 @@ use crate::cgroup::path::{self, ContainerName, PodName};
 /// Digits of a container id that stand for its name, as `crictl ps` shows it.
 const SHORT_ID: usize = 12;
 
-/// Who a container is. Every string is as the source gave it: escaping is the encoder's work.
+/// Identity of a container: the values of its labels. Every string is as the source gave it:
+/// escaping is the encoder's work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Kubernetes namespace; empty when not known, `host` in host mode.
@@ -16,27 +17,28 @@ pub struct Identity {
     pub pod: String,
     /// Container name, else the first 12 digits of its id.
     pub container: String,
-    /// The Pod's UID in the API; without an API source as its cgroup has it, with dashes where it
-    /// had some; empty in host mode.
+    /// UID of the Pod in the API; without a Pod source as in the cgroup's name, with its
+    /// underscores turned back into dashes; empty in host mode.
     pub pod_uid: String,
-    /// The whole container id; empty in host mode unless the name holds one.
+    /// Full container id; empty in host mode unless the cgroup's name holds one.
     pub container_id: String,
     /// Image reference; empty when not known.
     pub image: String,
-    /// `app`, `init`, `sidecar`, `ephemeral`; `unknown` without an API source.
+    /// Role: `app`, `init`, `sidecar`, `ephemeral`; `unknown` without a Pod source.
     pub role: &'static str,
-    /// `guaranteed`, `burstable`, `besteffort`; empty in host mode.
+    /// QoS class: `guaranteed`, `burstable`, `besteffort`; empty in host mode.
     pub qos: &'static str,
-    /// `containerd`, `cri-o`, `docker`; `unknown` when the path does not tell.
+    /// Container runtime: `containerd`, `cri-o`, `docker`; `unknown` when the path does not show
+    /// it.
     pub runtime: &'static str,
-    /// Kind of the workload; `Pod` without an API source, `Unit` in host mode.
+    /// Kind of the workload; `Pod` without a Pod source, `Unit` in host mode.
     pub workload_kind: String,
     /// Name of the workload.
     pub workload: String,
 }
 
 impl Identity {
-    /// A container that the API, or the kubelet, knows.
+    /// Identity of a container that the API, or the kubelet, knows.
     #[must_use]
     pub fn from_pod(
         known: &pod::Pod,
@@ -59,8 +61,8 @@ impl Identity {
         }
     }
 
-    /// A container whose names come from the kubelet's log link. The Pod is its own workload:
-    /// owners are known to the API only.
+    /// Identity of a container whose names come from the kubelet's log link. The Pod is its own
+    /// workload: only the API knows owners.
     #[must_use]
     pub fn from_log_name(name: &LogName, pod: &PodName, container: &ContainerName) -> Self {
         Self {
@@ -70,8 +72,8 @@ impl Identity {
         }
     }
 
-    /// A container that no source has a name for: its Pod's UID and the beginning of its id, in
-    /// no namespace.
+    /// Identity of a container that no source has a name for: the Pod's UID and the first digits of
+    /// the container id, without a namespace.
     #[must_use]
     pub fn fallback(pod: &PodName, container: &ContainerName) -> Self {
         Self::of_pod(&pod.uid, pod, container)
@@ -93,9 +95,9 @@ impl Identity {
         }
     }
 
-    /// A unit of a plain machine. `path_below_root` is its cgroup's path below the root of the
-    /// hierarchy (`system.slice/ssh.service`), `name` the last part of it; where they are not
-    /// UTF-8, the lossy conversion.
+    /// Identity of a unit in host mode. `path_below_root` is its cgroup's path below the root of
+    /// the hierarchy (`system.slice/ssh.service`), `name` the last component; lossily converted
+    /// where it is not UTF-8.
     #[must_use]
     pub fn host_unit(path_below_root: &str, name: &str) -> Self {
         let container = path::container(name.as_bytes());
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_name() {
+    fn fallback_identity_has_the_ids() {
         let (pod, container) = cgroup();
         let identity = Identity::fallback(&pod, &container);
         let want = Identity {
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_log_name() {
+    fn log_name_gives_namespace_pod_and_container() {
         let (pod, container) = cgroup();
         let [namespace, name, app] = ["shop", "web-0", "app"].map(str::to_owned);
         let log_name = LogName { namespace, pod: name, container: app };
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_host() {
+    fn host_unit_has_its_path() {
         let unit = Identity::host_unit("system.slice/ssh.service", "ssh.service");
         assert_eq!((unit.namespace.as_str(), unit.container.as_str()), ("host", "ssh.service"));
         assert_eq!(unit.pod, "system.slice/ssh.service");

@@ -1,9 +1,9 @@
-//! The Pods of this node as its kubelet knows them: `GET /pods`, again and again.
+//! Pods of this node from its kubelet: `GET /pods`, polled.
 //!
-//! For clusters in which agents must not endpoint the API server, or for a node whose names should
-//! survive the API server. The kubelet asks the API server whether our token may get `nodes/pods`
-//! (before Kubernetes 1.33, with its feature gate off: `nodes/proxy`). What it answers is its own
-//! knowledge of static Pods, and of others the API's last word that it has
+//! For clusters where agents must not reach the API server, and for nodes whose names should
+//! survive an outage of it. The kubelet asks the API server whether the agent's token may get
+//! `nodes/pods` (before Kubernetes 1.33, with its feature gate off: `nodes/proxy`). It answers with
+//! its own static Pods, and with the others as it last received them from the API server
 //! (`pkg/kubelet/kubelet_getters.go`, `GetPods`, Kubernetes 1.37).
 
 use std::time::Duration;
@@ -15,24 +15,24 @@ use super::event::{PodEvent, PodEventKind};
 use super::watch::chain;
 use super::{convert, wire};
 
-/// How often the kubelet is asked.
+/// Interval between requests to the kubelet.
 const PERIOD: Duration = Duration::from_secs(3);
-/// How often while it does not answer.
+/// Interval while the kubelet does not answer.
 const PERIOD_FAILING: Duration = Duration::from_secs(10);
-/// How long an answer may take.
+/// Time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Tells the owner of the node's Pods until nobody listens.
-pub async fn run(client: Client, news: mpsc::Sender<PodEvent>) {
+/// Polls the kubelet and sends watch events to the owner until the receiver is closed.
+pub async fn run(client: Client, events: mpsc::Sender<PodEvent>) {
     loop {
-        let (kind, rest) = match list(&client).await {
+        let (kind, wait) = match list(&client).await {
             Ok(pods) => (PodEventKind::Listed(pods.iter().map(convert::pod).collect()), PERIOD),
             Err(why) => (PodEventKind::Failed(why), PERIOD_FAILING),
         };
-        if news.send(PodEvent::now(kind)).await.is_err() {
+        if events.send(PodEvent::now(kind)).await.is_err() {
             return;
         }
-        tokio::time::sleep(rest).await;
+        tokio::time::sleep(wait).await;
     }
 }
 
@@ -47,11 +47,11 @@ async fn list(client: &Client) -> Result<Vec<wire::Pod>, String> {
     }
 }
 
-/// Names the remedy where there is one.
+/// The error with its remedy, where there is one.
 fn explain(error: &str) -> String {
     let remedy = if error.contains("certificate") {
         "; a kubelet signs its own certificate unless serverTLSBootstrap is set: give its \
-         authority with --kubelet.ca-file, or do without with --kubelet.insecure-skip-verify"
+         authority with --kubelet.ca-file, or skip the check with --kubelet.insecure-skip-verify"
     } else if error.contains("Forbidden") || error.contains("403") {
         "; the service account needs the verb get on nodes/pods (before Kubernetes 1.33: \
          nodes/proxy)"
@@ -66,7 +66,7 @@ mod tests {
     use super::explain;
 
     #[test]
-    fn the_remedy_is_named() {
+    fn errors_name_their_remedy() {
         assert!(explain("invalid peer certificate: UnknownIssuer").contains("--kubelet.ca-file"));
         assert!(explain("ApiError: Forbidden (403)").contains("nodes/pods"));
         assert_eq!(explain("connection refused"), "kubelet: connection refused");

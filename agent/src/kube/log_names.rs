@@ -1,9 +1,10 @@
-//! Names from the kubelet's log links: what there is without the API.
+//! Names from the kubelet's log links, for nodes without access to the API.
 //!
-//! For every container the kubelet makes a link in `/var/log/containers/`, called
+//! The kubelet makes a link for every container in `/var/log/containers/`, named
 //! `<pod>_<namespace>_<container>-<container id>.log` (pkg/kubelet/kuberuntime/legacy.go). Pod and
-//! namespace are DNS names, so they hold no `_`; the id has a fixed length. The kubelet cuts names
-//! longer than 255 bytes, and with them the id: those containers are not found here.
+//! namespace are DNS names, so they contain no `_`; the id has a fixed length. The kubelet
+//! truncates names longer than 255 bytes, and with them the id: those containers are not found
+//! here.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,31 +13,31 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Where the kubelet puts the links.
+/// Directory where the kubelet puts the links.
 pub const DEFAULT_DIR: &str = "/var/log/containers";
 
-/// A name is kept this long after its link has gone: the container's last facts may come later, but
-/// they do not wait longer than this for anything.
+/// Time for which a name is kept after its link is gone: the container's last facts may come later,
+/// but they never wait longer than this.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// More names than this are not kept. A node runs some hundred containers.
+/// Limit of names that are kept. A node runs a few hundred containers.
 const MAX_NAMES: usize = 20_000;
 
-/// Digits of a container id.
+/// Length of a container id in hexadecimal digits.
 const ID_DIGITS: usize = 64;
 
-/// The name of a container.
+/// Names of a container, from its log link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogName {
     /// Kubernetes namespace.
     pub namespace: String,
-    /// Pod name. For a static Pod the node's name is part of it, as in the API.
+    /// Pod name. For a static Pod it includes the node's name, as in the API.
     pub pod: String,
     /// Container name.
     pub container: String,
 }
 
-/// The parts of a link's name.
+/// Parts of a log link's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts<'a> {
     /// Pod name.
@@ -45,11 +46,11 @@ pub struct Parts<'a> {
     pub namespace: &'a str,
     /// Container name.
     pub container: &'a str,
-    /// 64 hexadecimal digits.
+    /// Container id: 64 hexadecimal digits.
     pub container_id: &'a str,
 }
 
-/// Takes the name of a link apart. `None` for any other name.
+/// Splits the name of a log link into its parts. `None` for any other name.
 #[must_use]
 pub fn parse(file_name: &[u8]) -> Option<Parts<'_>> {
     let stem = std::str::from_utf8(file_name).ok()?.strip_suffix(".log")?;
@@ -72,7 +73,7 @@ struct Known {
     seen: Instant,
 }
 
-/// The names of this node's containers, by container id.
+/// Names of this node's containers from their log links, by container id.
 pub struct LogNames {
     dir: PathBuf,
     names: HashMap<String, Known>,
@@ -87,19 +88,19 @@ impl LogNames {
         Self { dir: dir.into(), names: HashMap::new(), max: MAX_NAMES, dropped: 0 }
     }
 
-    /// Where the links are.
+    /// Directory of the links.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Whether the directory is there.
+    /// Whether the directory exists.
     #[must_use]
     pub fn available(&self) -> bool {
         self.dir.is_dir()
     }
 
-    /// Lists the directory once. Links are not followed.
+    /// Lists the directory once, without following the links.
     ///
     /// # Errors
     /// The directory cannot be read; the names known before are kept.
@@ -130,14 +131,14 @@ impl LogNames {
         Ok(())
     }
 
-    /// The name of a container. `None` may only mean that it is newer than the last
+    /// The names of a container. `None` can also mean that it is newer than the last
     /// [`Self::refresh`].
     #[must_use]
     pub fn lookup(&self, container_id: &str) -> Option<&LogName> {
         self.names.get(container_id).map(|known| &known.name)
     }
 
-    /// How many names are known.
+    /// Number of known names.
     #[must_use]
     pub fn len(&self) -> usize {
         self.names.len()
@@ -149,7 +150,7 @@ impl LogNames {
         self.names.is_empty()
     }
 
-    /// How often a link was passed over because too many were known, in total.
+    /// Total of links that were skipped because too many names were known.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped

@@ -13,7 +13,7 @@ fn name(namespace: &str, pod: &str, container: &str) -> LogName {
 }
 
 #[test]
-fn real_names() {
+fn names_of_real_links_are_split() {
     for (pod, namespace, container) in [
         ("coredns-668d6bf9bc-8kqzl", "kube-system", "coredns"),
         ("kube-apiserver-kind-control-plane", "kube-system", "kube-apiserver"),
@@ -27,7 +27,7 @@ fn real_names() {
 }
 
 #[test]
-fn other_names() {
+fn other_file_names_are_refused() {
     for file in [
         "",
         ".log",
@@ -59,7 +59,7 @@ fn names_outlive_their_links_for_a_while() {
 
     let mut names = LogNames::new(dir.path());
     assert!(names.available());
-    // As on a node: the link's target is out of our sight.
+    // As on a node: the agent cannot see the link's target.
     let file = dir.path().join(link("web-0", "shop", "app", ID));
     std::os::unix::fs::symlink("/nowhere/0.log", &file).unwrap();
     fs::write(dir.path().join("other.log"), "").unwrap();
@@ -91,17 +91,17 @@ fn the_number_of_names_is_bounded() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_survived(bytes in any::<Vec<u8>>()) {
+    fn any_bytes_are_safe(bytes in any::<Vec<u8>>()) {
         let _ = parse(&bytes);
     }
 
     #[test]
-    fn any_likely_name_is_survived(parts in prop::collection::vec("([a-z]|_|-|\\.log|[0-9a-f]{64}|.)", 0..10)) {
+    fn any_likely_name_is_safe(parts in prop::collection::vec("([a-z]|_|-|\\.log|[0-9a-f]{64}|.)", 0..10)) {
         let _ = parse(parts.concat().as_bytes());
     }
 
     #[test]
-    fn names_come_back(
+    fn names_round_trip(
         pod in "[a-z0-9]([-a-z0-9.]{0,60}[a-z0-9])?",
         namespace in "[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?",
         container in "[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?",

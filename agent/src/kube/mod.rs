@@ -1,4 +1,4 @@
-//! Names: who a container is to the people who run it, and what the API says of its Pod.
+//! Kubernetes: Pods of this node, from the API server or the kubelet, and names of containers.
 
 pub mod client;
 pub mod convert;

@@ -1,81 +1,81 @@
-//! When a container gets its name, and what is done until then. Pure.
+//! Naming decisions: when a container gets its name, and whether it is shown before. Pure.
 
 use super::identity::Identity;
 
-/// A fact waits for its name at most this long; then the container is shown under its ids for the
-/// rest of its life.
+/// Longest time that a fact waits for the name of its container. After that the container is shown
+/// under its ids for the rest of its life.
 pub const TIMEOUT_NS: u64 = 10_000_000_000;
 
-/// What the sources say of a container.
+/// Name of a container as the sources of names report it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Named {
-    /// All that there is to know: its Pod is known, and which of its containers it is.
+    /// Complete identity: the Pod is known, and the container's place in it.
     FromPod(Box<Identity>),
-    /// The link's names: no image, no role, and the Pod is taken for its own workload.
+    /// Names from the log link: without image and role, and with the Pod as its own workload.
     FromLogLink(Box<Identity>),
-    /// Nothing.
+    /// No source has a name.
     Unnamed,
 }
 
-/// What else is known about a container that has no name yet.
+/// Evidence for a naming decision beside the name itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamingInput {
-    /// How long it has been waiting: since it began to run, if that was seen.
+    /// Time for which the container has waited: since it began to run, if that was seen.
     pub waited_ns: u64,
-    /// Its own program has not begun to run, and that will be seen: so far there is no more to
-    /// show of it than of a sandbox.
+    /// Whether init is still expected: the container's own program does not run yet, and its exec
+    /// will be seen. Until then nothing distinguishes the container from a sandbox.
     pub init_may_come: bool,
-    /// A source of Pods exists, so that more than the link may still be said.
+    /// Whether a Pod source exists, which may still report more than the link.
     pub pods_may_come: bool,
-    /// Any source of names exists, so that one may still come.
+    /// Whether any source of names exists, which may still report one.
     pub names_may_come: bool,
-    /// Whether its init is the sandbox's `pause`; `None` while init is not known.
+    /// Whether init is the sandbox's `pause`; `None` while init is not known.
     pub is_pause: Option<bool>,
-    /// What its Pod's statuses say.
+    /// Place of the container in its Pod's statuses.
     pub listing: Listing,
 }
 
-/// What the statuses of a container's Pod say of it.
+/// Place of a container in the statuses of its Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {
-    /// Its Pod is not known, or containers without an id are in its list.
+    /// Unknown: the Pod is not known, or some of its containers have no id yet.
     Open,
-    /// All containers have an id, and this is none of them. It may be younger than the list.
+    /// Absent from complete statuses, but perhaps created after them.
     Missing,
-    /// The same, and the list is younger than the container by more than it lags.
+    /// Absent from complete statuses that are newer than the container by more than they lag.
     None,
 }
 
-/// What to do.
+/// Decision about a container's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Show it under this identity from now on.
+    /// Show the container under this identity from now on.
     Show(Box<Identity>),
-    /// It is a sandbox: never show it.
+    /// Hide the container for ever: it is a sandbox.
     Hide,
-    /// Ask again later.
+    /// Decide later.
     Wait,
 }
 
-/// Decides about one container. `unnamed` is its identity by its ids.
+/// Decides about the name of one container. `unnamed` makes an identity from its ids.
 #[must_use]
 pub fn decide(named: Named, unnamed: impl FnOnce() -> Identity, known: NamingInput) -> Decision {
     let timed_out = known.waited_ns >= TIMEOUT_NS;
     match named {
         Named::FromPod(identity) => return Decision::Show(identity),
-        // The API tells of a container a second or so after the kubelet has made its link.
+        // The API reports a container a second or so after the kubelet has made its link.
         Named::FromLogLink(_) if known.pods_may_come && !timed_out => return Decision::Wait,
         Named::FromLogLink(identity) => return Decision::Show(identity),
         Named::Unnamed => {}
     }
     match (known.listing, known.is_pause) {
-        // An application may be called `pause` as well, but it would be in the list.
+        // An application may be called `pause` as well, but it would be in the statuses.
         (Listing::None, _) | (Listing::Missing, Some(true)) => return Decision::Hide,
         _ => {}
     }
     if known.names_may_come && !timed_out {
-        // The kubelet makes the link when the container is created, for sandboxes never. That a
-        // container is called `pause` decides nothing yet.
+        // The kubelet makes the link when the container is created, and never for sandboxes. The
+        // name `pause` decides nothing yet.
         return Decision::Wait;
     }
     match known.is_pause {
@@ -121,8 +121,8 @@ mod tests {
         decide(named, || *identity("unnamed"), known)
     }
 
-    fn whole() -> Named {
-        Named::FromPod(identity("whole"))
+    fn from_pod() -> Named {
+        Named::FromPod(identity("pod"))
     }
 
     fn link() -> Named {
@@ -134,36 +134,36 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_name_is_used_at_once() {
+    fn a_name_from_the_pod_is_used_at_once() {
         for is_pause in [None, Some(true), Some(false)] {
             for listing in [Listing::Open, Listing::Missing, Listing::None] {
                 let known = NamingInput { is_pause, listing, waited_ns: 0, ..EARLY };
-                assert_eq!(ask(whole(), known), show("whole"));
+                assert_eq!(ask(from_pod(), known), show("pod"));
             }
         }
     }
 
     #[test]
-    fn a_link_is_used_at_once_if_nothing_better_may_come() {
+    fn a_log_link_is_used_at_once_without_a_pod_source() {
         assert_eq!(ask(link(), NamingInput { pods_may_come: false, ..EARLY }), show("link"));
         assert_eq!(ask(link(), EARLY), Decision::Wait);
         assert_eq!(ask(link(), LATE), show("link"));
-        // Sandboxes have no link, whatever their Pod's statuses say.
+        // Sandboxes have no link, whatever their Pod's statuses report.
         assert_eq!(ask(link(), NamingInput { listing: Listing::None, ..LATE }), show("link"));
     }
 
     #[test]
-    fn a_name_is_waited_for_and_then_done_without() {
+    fn a_container_waits_for_its_name_up_to_the_timeout() {
         assert_eq!(ask(Named::Unnamed, EARLY), Decision::Wait);
         assert_eq!(ask(Named::Unnamed, LATE), show("unnamed"));
         assert_eq!(ask(Named::Unnamed, NamingInput { is_pause: None, ..LATE }), show("unnamed"));
-        // A slow runtime has not even started it.
+        // A slow runtime has not started it yet.
         let early = NamingInput { is_pause: None, init_may_come: true, ..LATE };
         assert_eq!(ask(Named::Unnamed, early), Decision::Wait);
     }
 
     #[test]
-    fn without_names_init_tells_sandboxes_from_containers() {
+    fn without_names_init_distinguishes_sandboxes_from_containers() {
         let alone =
             NamingInput { names_may_come: false, pods_may_come: false, waited_ns: 0, ..EARLY };
         assert_eq!(ask(Named::Unnamed, NamingInput { is_pause: None, ..alone }), Decision::Wait);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_list_tells_sandboxes_at_once() {
+    fn complete_statuses_reveal_sandboxes_at_once() {
         let pause = NamingInput { is_pause: Some(true), waited_ns: 0, ..EARLY };
         assert_eq!(ask(Named::Unnamed, pause), Decision::Wait, "it may be an application's name");
         let missing = NamingInput { listing: Listing::Missing, ..pause };
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(
             ask(Named::Unnamed, other),
             Decision::Wait,
-            "it may be a restart not listed yet"
+            "it may be a restart that is not reported yet"
         );
         assert_eq!(
             ask(Named::Unnamed, NamingInput { listing: Listing::None, ..other }),

@@ -1,53 +1,53 @@
-//! A Pod as the agent keeps it: what the API says that the kernel does not know.
+//! Pods as the agent keeps them: what the API reports that the kernel does not know.
 //!
-//! Plain data, made by [`super::convert`]. Times are the API's: whole seconds of other clocks, in
-//! Unix time.
+//! Plain data, made by [`super::convert`]. Times are the API's: Unix time in whole seconds, from
+//! the clocks of other machines.
 
 use crate::cgroup::path::Qos;
 
-/// A Pod.
+/// A Pod as the agent keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
-    /// UID. A static Pod's mirror in the API has another one than its cgroup.
+    /// UID in the API. For the mirror of a static Pod it differs from the UID in the cgroup's name.
     pub uid: String,
-    /// Namespace.
+    /// Namespace of the Pod.
     pub namespace: String,
-    /// Name.
+    /// Name of the Pod.
     pub name: String,
-    /// Annotation `kubernetes.io/config.hash`: what a static Pod's cgroup is called after.
+    /// Annotation `kubernetes.io/config.hash`: the name that a static Pod's cgroup carries.
     pub config_hash: Option<String>,
-    /// `status.phase`.
+    /// Field `status.phase`.
     pub phase: Phase,
-    /// `status.reason`; empty if there is none. `Evicted` is one.
+    /// Field `status.reason`, such as `Evicted`; empty if there is none.
     pub reason: String,
-    /// `status.qosClass`.
+    /// Field `status.qosClass`.
     pub qos: Option<Qos>,
-    /// What the Pod belongs to.
+    /// The workload that the Pod belongs to.
     pub workload: Workload,
-    /// It was asked to go.
+    /// Deletion of the Pod, if it is requested.
     pub deletion: Option<Deletion>,
-    /// `spec.terminationGracePeriodSeconds`.
+    /// Field `spec.terminationGracePeriodSeconds`.
     pub grace_s: Option<u64>,
-    /// `spec.restartPolicy`.
+    /// Field `spec.restartPolicy`.
     pub restart_policy: RestartPolicy,
-    /// The condition `DisruptionTarget`, if it is true.
+    /// Condition `DisruptionTarget`, if it is true.
     pub disruption: Option<Announcement>,
-    /// When it got how far.
+    /// Times of the Pod's start.
     pub times: Times,
-    /// Its containers: init (sidecars among them), then app, then ephemeral, each in the order of
-    /// the spec, which is the order of their start.
+    /// Containers of the Pod: init (sidecars among them), then app, then ephemeral, each in the
+    /// order of the spec, in which they start.
     pub containers: Vec<Container>,
 }
 
 impl Pod {
-    /// It is the API's picture of a static Pod: what is done to it is not done to the Pod.
+    /// Whether this is the mirror of a static Pod: deleting it does not stop the static Pod.
     #[must_use]
     pub fn is_mirror(&self) -> bool {
         self.config_hash.as_ref().is_some_and(|hash| *hash != self.uid)
     }
 
-    /// Every container has an id: one that is in none of their statuses is the sandbox, if the
-    /// news is newer than it.
+    /// Whether every container has an id. Then a container that is in none of the statuses is the
+    /// sandbox, provided that the statuses are newer than it.
     #[must_use]
     pub fn statuses_complete(&self) -> bool {
         !self.containers.is_empty() && self.containers.iter().all(|c| c.id.is_some())
@@ -66,61 +66,62 @@ impl Pod {
         self.containers.iter().find(|container| container.name == name)
     }
 
-    /// It has succeeded or failed: nothing of it starts again.
+    /// Whether the Pod has succeeded or failed, so that none of its containers starts again.
     #[must_use]
     pub const fn is_terminal(&self) -> bool {
         matches!(self.phase, Phase::Succeeded | Phase::Failed)
     }
 }
 
-/// `status.phase`.
+/// Phase of a Pod (`status.phase`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Not all containers have been started.
     Pending,
-    /// Bound, and all were started.
+    /// The Pod is bound to the node, and all containers were started.
     Running,
-    /// All ended with success, and none will start again.
+    /// All containers ended successfully and will not restart.
     Succeeded,
-    /// All ended, and at least one of them with a failure.
+    /// All containers ended, at least one of them in failure.
     Failed,
-    /// None of these, or nothing.
+    /// Another phase, or none.
     #[default]
     Unknown,
 }
 
-/// `spec.restartPolicy`.
+/// Restart policy of a Pod (`spec.restartPolicy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RestartPolicy {
-    /// Also after success; what the API server puts where nothing is said.
+    /// Restart after every end; the API server's default.
     #[default]
     Always,
-    /// After a failure.
+    /// Restart after a failure.
     OnFailure,
-    /// Not by this; single containers may have rules of their own (KEP-5307).
+    /// No restart by the Pod's policy; single containers may have rules of their own (KEP-5307).
     Never,
 }
 
-/// What a Pod belongs to.
+/// The workload that a Pod belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
-    /// `Deployment`, `StatefulSet`, `CronJob`, …; `Pod` if it belongs to nothing.
+    /// Kind of the workload: `Deployment`, `StatefulSet`, `CronJob`, …; `Pod` for a Pod without an
+    /// owner.
     pub kind: String,
-    /// Name.
+    /// Name of the workload.
     pub name: String,
 }
 
-/// A Pod that was asked to go.
+/// The deletion of a Pod, as its metadata describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deletion {
-    /// `metadata.deletionTimestamp`: the deadline, not the request.
+    /// Field `metadata.deletionTimestamp`: the deadline, not the time of the request.
     pub deadline_unix_s: i64,
-    /// `metadata.deletionGracePeriodSeconds`.
+    /// Field `metadata.deletionGracePeriodSeconds`.
     pub grace_s: Option<u64>,
 }
 
 impl Deletion {
-    /// When it was asked for, in whole seconds.
+    /// Time of the request in Unix time, in whole seconds: the deadline minus the grace period.
     #[must_use]
     pub fn request_unix_s(self) -> i64 {
         let grace_s = i64::try_from(self.grace_s.unwrap_or(0)).unwrap_or(i64::MAX);
@@ -128,68 +129,69 @@ impl Deletion {
     }
 }
 
-/// When a Pod got how far; the last time, where a condition can turn.
+/// Times of a Pod's start; of a condition that can change, its last transition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
-    /// `metadata.creationTimestamp`.
+    /// Field `metadata.creationTimestamp`.
     pub created_unix_s: Option<i64>,
-    /// Condition `PodScheduled`.
+    /// Transition of the condition `PodScheduled`.
     pub scheduled_unix_s: Option<i64>,
-    /// Condition `PodReadyToStartContainers`: the sandbox and its network are there.
+    /// Transition of the condition `PodReadyToStartContainers`: the sandbox and its network are set
+    /// up.
     pub sandbox_unix_s: Option<i64>,
-    /// Condition `Initialized`.
+    /// Transition of the condition `Initialized`.
     pub initialized_unix_s: Option<i64>,
-    /// Condition `Ready`.
+    /// Transition of the condition `Ready`.
     pub ready_unix_s: Option<i64>,
 }
 
 /// A container of a Pod: its spec, with its status if there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
-    /// Name.
+    /// Name of the container.
     pub name: String,
-    /// Which list it is from.
+    /// Role of the container in the Pod.
     pub role: Role,
     /// Image reference, as in the spec.
     pub image: String,
-    /// Id of the newest instance, without the runtime's name before it.
+    /// Container id of the newest instance, without the runtime's prefix.
     pub id: Option<String>,
-    /// Id of the instance before.
+    /// Container id of the previous instance.
     pub last_id: Option<String>,
-    /// `restartCount`; `None` without a status.
+    /// Field `restartCount`; `None` without a status.
     pub restarts: Option<u64>,
-    /// It has passed its startup probe, or has none and runs.
+    /// Field `started`: the startup probe has succeeded, or there is none and the container runs.
     pub started: Option<bool>,
-    /// It is ready.
+    /// Field `ready` of the status; false without a status.
     pub ready: bool,
-    /// The newest instance.
+    /// State of the newest instance.
     pub state: State,
-    /// The end of the instance before.
+    /// Termination of the previous instance.
     pub last: Option<Terminated>,
-    /// What it is promised, as acted upon, else as asked for.
+    /// Requested resources: those in effect where the status reports them, else those of the spec.
     pub requests: Resources,
-    /// What it must not exceed, likewise.
+    /// Resource limits, from the same source.
     pub limits: Resources,
-    /// Its preStop hook.
+    /// The preStop hook, if there is one.
     pub pre_stop: Option<PreStop>,
-    /// Its startup probe.
+    /// The startup probe, if there is one.
     pub startup: Option<Probe>,
-    /// Its liveness probe.
+    /// The liveness probe, if there is one.
     pub liveness: Option<Probe>,
-    /// Its readiness probe.
+    /// The readiness probe, if there is one.
     pub readiness: Option<Probe>,
-    /// The name of its stop signal, where the API tells one: as the runtime reports it, else as
-    /// the spec asks for it.
+    /// Name of the stop signal, where the API has one: as the runtime reports it, else as in the
+    /// spec.
     pub stop_signal: Option<String>,
 }
 
 impl Container {
-    /// The ids that this news tells of.
+    /// Container ids in the status: the newest instance, then the previous one.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.id.iter().chain(&self.last_id).map(String::as_str)
     }
 
-    /// How the instance of this id ended, if the API says so.
+    /// The termination of the instance with this id, if the API reports it.
     #[must_use]
     pub fn terminated(&self, id: &str) -> Option<&Terminated> {
         let now = match &self.state {
@@ -200,31 +202,32 @@ impl Container {
     }
 }
 
-/// Why somebody says that the Pod has to go.
+/// An announced disruption: reason and message of the condition `DisruptionTarget`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Announcement {
-    /// In one word.
+    /// Reason of the condition, in one word.
     pub reason: String,
-    /// In a sentence: the kubelet has one reason for all that it does.
+    /// Message of the condition. The kubelet uses one reason for all that it does, so only the
+    /// message differs.
     pub message: String,
 }
 
-/// What kind of container it is.
+/// Role of a container in its Pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// From `spec.containers`.
+    /// A container of `spec.containers`.
     #[default]
     App,
-    /// From `spec.initContainers`: it has to end before the next begins.
+    /// A container of `spec.initContainers`: it has to end before the next one starts.
     Init,
-    /// From `spec.initContainers` with `restartPolicy: Always`.
+    /// A container of `spec.initContainers` with `restartPolicy: Always`.
     Sidecar,
-    /// From `spec.ephemeralContainers`.
+    /// A container of `spec.ephemeralContainers`.
     Ephemeral,
 }
 
 impl Role {
-    /// The label's value.
+    /// Value of the label `role`.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -236,64 +239,64 @@ impl Role {
     }
 }
 
-/// What a container does.
+/// State of a container instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Nothing is said.
+    /// No state is reported.
     #[default]
     Unknown,
-    /// It does not run yet, or not again yet.
+    /// The container does not run yet, or waits to be restarted.
     Waiting {
-        /// `CrashLoopBackOff` and its like.
+        /// Reason for the wait, such as `CrashLoopBackOff`.
         reason: String,
     },
-    /// It runs.
+    /// The container runs.
     Running {
-        /// Since when.
+        /// Start of the container, in Unix time.
         started_unix_s: Option<i64>,
     },
-    /// It has ended.
+    /// The container has ended.
     Terminated(Terminated),
 }
 
-/// How an instance ended, as the runtime reported it.
+/// Termination of a container instance, as the runtime reported it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terminated {
     /// Exit code; 128 + n for signal n.
     pub exit_code: Option<i64>,
-    /// `OOMKilled`, `Error`, `Completed`, …
+    /// Reason: `OOMKilled`, `Error`, `Completed`, …
     pub reason: String,
-    /// Start.
+    /// Start of the instance, in Unix time.
     pub started_unix_s: Option<i64>,
-    /// End.
+    /// End of the instance, in Unix time.
     pub finished_unix_s: Option<i64>,
 }
 
-/// Amounts of what a container can use.
+/// Amounts of CPU and memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
-    /// Thousandths of a CPU.
+    /// CPU, in thousandths.
     pub cpu_millis: Option<u64>,
-    /// Memory.
+    /// Memory, in bytes.
     pub memory_bytes: Option<u64>,
 }
 
-/// A preStop hook.
+/// A preStop hook, by its handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreStop {
-    /// A command in the container.
+    /// A command that runs in the container.
     Exec,
-    /// A request by the kubelet.
+    /// An HTTP request that the kubelet sends.
     Http,
-    /// The kubelet waits.
+    /// A pause that the kubelet makes.
     Sleep {
-        /// That long.
+        /// Length of the pause.
         seconds: u64,
     },
 }
 
 impl PreStop {
-    /// The label's value.
+    /// Value of the label `handler`.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -304,9 +307,9 @@ impl PreStop {
     }
 }
 
-/// A probe, as far as it matters for an end.
+/// A probe, as far as it matters when a container ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probe {
-    /// Its own `terminationGracePeriodSeconds`.
+    /// The probe's own `terminationGracePeriodSeconds`.
     pub grace_s: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! The Pods of this node, those that just went included.
+//! Pods of this node, including those that are just gone.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -6,33 +6,34 @@ use super::event::{PodEvent, PodEventKind};
 use super::pod::{Container, Pod};
 use crate::cgroup::path::{ContainerName, PodName};
 
-/// How long a Pod stays known after it is gone from the API: its last facts may come later.
+/// Time for which a Pod stays known after it is gone from the API: its last facts may come later.
 const KEEP_NS: u64 = 600_000_000_000;
-/// Pods that are kept. The kubelet runs 110 by default, some hundred at most.
+/// Limit of Pods that are kept. The kubelet runs 110 by default, a few hundred at most.
 const PODS_MAX: usize = 2_000;
-/// Pods that are kept after they are gone.
+/// Limit of Pods that are kept after they are gone.
 const GONE_MAX: usize = 1_000;
-/// Ids of former instances that are kept for a Pod.
+/// Limit of container ids that are kept for a Pod, former instances included.
 const FORMER_IDS_MAX: usize = 64;
-/// A Pod's status tells of a container at most this long after it was made, if it tells of
-/// anything at all: the kubelet looks at its runtime every second, and at once when that tells of
-/// a change.
+/// Longest delay between the creation of a container and its first report in the Pod's status, if
+/// the status reports anything at all: the kubelet polls its runtime every second, and at once
+/// after an event from the runtime.
 const STATUS_LAG_NS: u64 = 5_000_000_000;
 
-/// A Pod, and when its news came.
+/// A Pod with the times at which the agent learned of its changes.
 #[derive(Debug)]
 pub struct KnownPod {
-    /// As it is, or last was.
+    /// The Pod in its newest, or last, state.
     pub pod: Pod,
-    /// When this state was news.
+    /// Time at which the agent learned of this state, `CLOCK_BOOTTIME`.
     pub changed_boot_ns: u64,
-    /// How that state came.
+    /// Way in which the agent learned of this state.
     pub via: Via,
-    /// When its deletion was news.
+    /// Moment at which the agent learned of the Pod's deletion; `None` while it is not being
+    /// deleted.
     pub deletion: Option<Noticed>,
-    /// When it was gone from the API.
+    /// Time at which the Pod was gone from the API, `CLOCK_BOOTTIME`; `None` while it is there.
     pub gone_boot_ns: Option<u64>,
-    /// Ids of containers with their names, the newest last.
+    /// Container ids with the containers' names, the newest last.
     ids: VecDeque<(String, String)>,
 }
 
@@ -69,7 +70,7 @@ impl KnownPod {
         self.pod = pod;
     }
 
-    /// The container that has or had this id.
+    /// The container that has, or had, this id.
     #[must_use]
     pub fn container(&self, id: &str) -> Option<&Container> {
         let former = || {
@@ -79,7 +80,8 @@ impl KnownPod {
         self.pod.container_by_id(id).or_else(former)
     }
 
-    /// Whether a container that was made then would be in the statuses by now, if it were one.
+    /// Whether a container created at that time would be in the statuses by now, if it were one of
+    /// the Pod's containers.
     #[must_use]
     pub fn would_report(&self, made_boot_ns: u64) -> bool {
         self.pod.statuses_complete()
@@ -87,86 +89,86 @@ impl KnownPod {
     }
 }
 
-/// How the agent learned of a Pod's state.
+/// Way in which the agent learned of a Pod's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// A watch reported it as it happened.
+    /// A watch event, at the time of the change.
     Watch,
-    /// A list reported it some time after it happened.
+    /// A list, some time after the change.
     List,
 }
 
-/// The moment at which the agent learned of a change.
+/// Moment at which the agent learned of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noticed {
-    /// `CLOCK_BOOTTIME`.
+    /// Time, `CLOCK_BOOTTIME`.
     pub time_boot_ns: u64,
-    /// How it came.
+    /// Way in which the agent learned of it.
     pub via: Via,
 }
 
-/// All Pods that are known.
+/// Pods of this node, including those that are gone from the API but not yet forgotten.
 #[derive(Debug, Default)]
 pub struct Pods {
     by_uid: HashMap<String, KnownPod>,
-    /// UIDs of static Pods' mirrors by what the Pods' cgroups are called after.
+    /// UIDs of static Pods' mirrors, by the name in the Pods' cgroups.
     by_hash: HashMap<String, String>,
-    /// By the time that they went.
+    /// UIDs of Pods that are gone, in the order of the time at which they went.
     gone: VecDeque<(u64, String)>,
     listed: bool,
-    /// When there was no news last, and why.
+    /// Time and reason of the source's last failure, if it has not reported since.
     failed: Option<(u64, String)>,
     dropped: u64,
 }
 
 impl Pods {
-    /// Knows none.
+    /// An empty set of Pods.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in one piece of news; returns the UIDs of the Pods that it is about.
-    pub fn apply(&mut self, news: PodEvent) -> Vec<String> {
-        let PodEvent { time_boot_ns: now, kind } = news;
-        let told = Noticed { time_boot_ns: now, via: Via::Watch };
-        let listed = Noticed { via: Via::List, ..told };
+    /// Takes in a watch event and returns the UIDs of the Pods that changed.
+    pub fn apply(&mut self, event: PodEvent) -> Vec<String> {
+        let PodEvent { time_boot_ns: now, kind } = event;
+        let watched = Noticed { time_boot_ns: now, via: Via::Watch };
+        let listed = Noticed { via: Via::List, ..watched };
         self.forget_gone(now);
         match kind {
             PodEventKind::Listed(pods) => {
-                self.heard();
+                self.reported();
                 let there: HashSet<String> = pods.iter().map(|pod| pod.uid.clone()).collect();
-                let left = |(uid, known): (&String, &KnownPod)| {
+                let missing = |(uid, known): (&String, &KnownPod)| {
                     (known.gone_boot_ns.is_none() && !there.contains(uid)).then(|| uid.clone())
                 };
-                let mut changed: Vec<String> = self.by_uid.iter().filter_map(left).collect();
+                let mut changed: Vec<String> = self.by_uid.iter().filter_map(missing).collect();
                 for uid in &changed {
-                    self.went(uid, listed);
+                    self.gone(uid, listed);
                 }
                 changed.extend(pods.into_iter().filter_map(|pod| self.put(pod, listed)));
                 self.listed = true;
                 changed
             }
             PodEventKind::Applied(pod) => {
-                self.heard();
-                self.put(*pod, told).into_iter().collect()
+                self.reported();
+                self.put(*pod, watched).into_iter().collect()
             }
             PodEventKind::Deleted(pod) => {
-                self.heard();
+                self.reported();
                 let mut pod = *pod;
                 let uid = pod.uid.clone();
                 if self.get(&uid).is_some_and(|known| known.pod.deletion.is_none()) {
-                    // Deleted by force, with a grace of 0 that only this last word of it has: the
-                    // kubelet stops it as it knew it before.
+                    // A forced deletion: only this last state has its grace period of 0. The
+                    // kubelet stops the Pod with the grace period it knew before.
                     pod.deletion = None;
                 }
-                self.put(pod, told);
-                self.went(&uid, told);
+                self.put(pod, watched);
+                self.gone(&uid, watched);
                 vec![uid]
             }
             PodEventKind::Failed(why) => {
                 if self.failed.as_ref().is_none_or(|(_, before)| *before != why) {
-                    tracing::warn!(why, "no news of Pods: the last known names are used");
+                    tracing::warn!(why, "Pod source unavailable: the last known Pods stay in use");
                 }
                 self.failed = Some((now, why));
                 Vec::new()
@@ -174,13 +176,13 @@ impl Pods {
         }
     }
 
-    fn heard(&mut self) {
+    fn reported(&mut self) {
         if self.failed.take().is_some() {
-            tracing::info!("there is news of Pods again");
+            tracing::info!("Pod source available again");
         }
     }
 
-    /// Returns the Pod's UID if it was taken in and is not what was known.
+    /// Stores a Pod. Returns its UID if it was stored and differs from what was known.
     fn put(&mut self, pod: Pod, now: Noticed) -> Option<String> {
         let uid = pod.uid.clone();
         let hash = pod.config_hash.clone();
@@ -200,19 +202,19 @@ impl Pods {
             return None;
         }
         if let Some(hash) = hash {
-            // A mirror that is made anew takes its place.
+            // A mirror that is re-created takes the place of the old one.
             self.by_hash.insert(hash, uid.clone());
         }
         Some(uid)
     }
 
-    fn went(&mut self, uid: &str, now: Noticed) {
+    fn gone(&mut self, uid: &str, now: Noticed) {
         let Some(known) = self.by_uid.get_mut(uid) else { return };
         if known.gone_boot_ns.is_some() {
             return;
         }
         known.gone_boot_ns = Some(now.time_boot_ns);
-        // Deleted by force: nothing was said before.
+        // After a forced deletion this is the first report of it.
         known.deletion.get_or_insert(now);
         self.gone.push_back((now.time_boot_ns, uid.to_owned()));
         if self.gone.len() > GONE_MAX
@@ -241,23 +243,23 @@ impl Pods {
         }
     }
 
-    /// A Pod by its UID in the API.
+    /// The Pod with this UID in the API.
     #[must_use]
     pub fn get(&self, uid: &str) -> Option<&KnownPod> {
         self.by_uid.get(uid)
     }
 
-    /// The Pod that a cgroup belongs to.
+    /// The Pod that a Pod-level cgroup belongs to.
     #[must_use]
     pub fn of_cgroup(&self, name: &PodName) -> Option<&KnownPod> {
-        // A static Pod's cgroup is called after its manifest's hash, or after the UID that the
-        // manifest gives it; the annotation has the same (pkg/kubelet/config/common.go,
+        // A static Pod's cgroup is named after its manifest's hash, or after the UID that the
+        // manifest gives it; the annotation has the same value (pkg/kubelet/config/common.go,
         // `applyDefaults`, Kubernetes 1.37).
         let mirror = || self.by_uid.get(self.by_hash.get(&name.uid)?);
         self.by_uid.get(&name.uid).or_else(mirror)
     }
 
-    /// The container that a cgroup belongs to, with its Pod.
+    /// The container that a container's cgroup belongs to, with its Pod.
     #[must_use]
     pub fn container(
         &self,
@@ -268,33 +270,33 @@ impl Pods {
         Some((known, known.container(&container.id)?))
     }
 
-    /// Pods that are there.
+    /// Number of Pods in the API.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_uid.len() - self.gone.len()
     }
 
-    /// No Pod is there.
+    /// Whether no Pod is in the API.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All Pods of the node were told of once.
+    /// Whether the source has delivered a complete list at least once.
     #[must_use]
     pub const fn listed(&self) -> bool {
         self.listed
     }
 
-    /// Why there is no news now, if so. `heard_boot_ns` is when the source was last heard: a watch
-    /// that goes on need not have news at once.
+    /// The reason why the source is failing, if it is. `last_contact_boot_ns` is the time of the
+    /// last contact: a watch may be healthy and have no event to report.
     #[must_use]
-    pub fn failing(&self, heard_boot_ns: Option<u64>) -> Option<&str> {
+    pub fn failing(&self, last_contact_boot_ns: Option<u64>) -> Option<&str> {
         let (time_boot_ns, why) = self.failed.as_ref()?;
-        (heard_boot_ns < Some(*time_boot_ns)).then_some(why)
+        (last_contact_boot_ns < Some(*time_boot_ns)).then_some(why)
     }
 
-    /// Pods that found no room, or were given up early, in total.
+    /// Total of Pods that were dropped: there was no room, or they were forgotten early.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped

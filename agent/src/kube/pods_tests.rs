@@ -4,16 +4,16 @@ use crate::cgroup::path::{Qos, Runtime};
 
 const SECOND: u64 = 1_000_000_000;
 
-fn news(time_boot_ns: u64, kind: PodEventKind) -> PodEvent {
+fn event(time_boot_ns: u64, kind: PodEventKind) -> PodEvent {
     PodEvent { time_boot_ns, kind }
 }
 
 fn listed(time: u64, jsons: &[&str]) -> PodEvent {
-    news(time, PodEventKind::Listed(jsons.iter().map(|json| fixtures::pod(json)).collect()))
+    event(time, PodEventKind::Listed(jsons.iter().map(|json| fixtures::pod(json)).collect()))
 }
 
 fn applied(time: u64, json: &str) -> PodEvent {
-    news(time, PodEventKind::Applied(Box::new(fixtures::pod(json))))
+    event(time, PodEventKind::Applied(Box::new(fixtures::pod(json))))
 }
 
 fn cgroup(uid: &str) -> PodName {
@@ -41,7 +41,7 @@ fn a_cgroup_finds_its_pod_and_container() {
         Some(format!("{}/{}", known.pod.name, found.name))
     };
     assert_eq!(name(WEB, "c").as_deref(), Some("web-7d4b9c6f5-abcde/web"));
-    assert_eq!(name(WEB, "d").as_deref(), Some("web-7d4b9c6f5-abcde/web"), "the one before");
+    assert_eq!(name(WEB, "d").as_deref(), Some("web-7d4b9c6f5-abcde/web"), "the previous instance");
     assert_eq!(name(WEB, "a").as_deref(), Some("web-7d4b9c6f5-abcde/migrate"));
     assert_eq!(name(WEB, "9"), None, "the sandbox");
     assert_eq!(name(HASH, "e").as_deref(), Some("etcd-n1/etcd"), "a static Pod's cgroup");
@@ -66,20 +66,20 @@ fn former_ids_are_remembered() {
 }
 
 #[test]
-fn a_mirror_that_is_made_anew_takes_its_place() {
+fn a_recreated_mirror_replaces_the_old_one() {
     let mut pods = Pods::new();
     pods.apply(applied(1, STATIC));
-    let anew = STATIC.replace("99999999", "88888888");
-    pods.apply(applied(2, &anew));
-    pods.apply(news(3, PodEventKind::Deleted(Box::new(fixtures::pod(STATIC)))));
+    let recreated = STATIC.replace("99999999", "88888888");
+    pods.apply(applied(2, &recreated));
+    pods.apply(event(3, PodEventKind::Deleted(Box::new(fixtures::pod(STATIC)))));
     assert!(pods.of_cgroup(&cgroup(HASH)).unwrap().pod.uid.starts_with("88888888"));
-    // The old one is forgotten, the hash is the new one's.
-    pods.apply(listed(4 + KEEP_NS, &[&anew]));
+    // The old mirror is forgotten, and the hash belongs to the new one.
+    pods.apply(listed(4 + KEEP_NS, &[&recreated]));
     assert!(pods.of_cgroup(&cgroup(HASH)).unwrap().pod.uid.starts_with("88888888"));
 }
 
 #[test]
-fn who_went_is_known_for_a_while() {
+fn a_pod_that_is_gone_stays_known_for_a_while() {
     let mut pods = Pods::new();
     pods.apply(listed(SECOND, &[DEPLOYMENT, CRON_JOB]));
     assert_eq!(pods.apply(listed(2 * SECOND, &[DEPLOYMENT])), [REPORT]);
@@ -94,7 +94,7 @@ fn who_went_is_known_for_a_while() {
 }
 
 #[test]
-fn who_comes_again_is_there() {
+fn a_pod_that_reappears_is_present_again() {
     let mut pods = Pods::new();
     pods.apply(listed(1, &[CRON_JOB]));
     pods.apply(listed(2, &[]));
@@ -106,7 +106,7 @@ fn who_comes_again_is_there() {
 }
 
 #[test]
-fn only_what_changed_is_told() {
+fn only_changed_pods_are_returned() {
     let mut pods = Pods::new();
     assert_eq!(pods.apply(listed(1, &[CRON_JOB])).len(), 1);
     assert_eq!(pods.apply(listed(5, &[CRON_JOB])).len(), 0);
@@ -116,7 +116,7 @@ fn only_what_changed_is_told() {
 }
 
 #[test]
-fn when_a_deletion_was_news() {
+fn the_first_report_of_a_deletion_is_kept() {
     let living =
         DEPLOYMENT.replace("deletionTimestamp", "x").replace("deletionGracePeriodSeconds", "y");
     let mut pods = Pods::new();
@@ -134,7 +134,7 @@ fn when_a_deletion_was_news() {
 }
 
 #[test]
-fn statuses_tell_of_all_that_is_older_than_their_lag() {
+fn statuses_report_containers_that_are_older_than_their_lag() {
     let mut pods = Pods::new();
     pods.apply(applied(10 * SECOND, CRON_JOB));
     pods.apply(applied(10 * SECOND, JOB));
@@ -149,23 +149,25 @@ fn the_number_of_pods_is_bounded_and_counted() {
     let mut pods = Pods::new();
     let pod = |number: usize| Pod { uid: format!("u{number}"), ..Pod::default() };
     for number in 0..PODS_MAX + 5 {
-        pods.apply(news(1, PodEventKind::Applied(Box::new(pod(number)))));
+        pods.apply(event(1, PodEventKind::Applied(Box::new(pod(number)))));
     }
     assert_eq!((pods.len(), pods.dropped()), (PODS_MAX, 5));
-    pods.apply(news(2, PodEventKind::Listed(Vec::new())));
+    pods.apply(event(2, PodEventKind::Listed(Vec::new())));
     assert_eq!((pods.len(), pods.dropped()), (0, 5 + (PODS_MAX - GONE_MAX) as u64));
     assert_eq!(pods.by_uid.len(), GONE_MAX);
-    pods.apply(news(3, PodEventKind::Applied(Box::default())));
+    pods.apply(event(3, PodEventKind::Applied(Box::default())));
     assert_eq!((pods.len(), pods.dropped()), (0, 6 + (PODS_MAX - GONE_MAX) as u64), "no UID");
 }
 
 #[test]
-fn failures_are_no_news_of_pods() {
+fn a_failure_is_no_change_of_pods() {
     let mut pods = Pods::new();
     pods.apply(listed(1, &[CRON_JOB]));
-    assert!(pods.apply(news(2, PodEventKind::Failed("refused".into()))).is_empty());
-    for (heard, failing) in [(None, Some("refused")), (Some(1), Some("refused")), (Some(2), None)] {
-        assert_eq!((pods.failing(heard), pods.len()), (failing, 1));
+    assert!(pods.apply(event(2, PodEventKind::Failed("refused".into()))).is_empty());
+    for (last_contact, failing) in
+        [(None, Some("refused")), (Some(1), Some("refused")), (Some(2), None)]
+    {
+        assert_eq!((pods.failing(last_contact), pods.len()), (failing, 1));
     }
     pods.apply(listed(3, &[CRON_JOB]));
     assert_eq!(pods.failing(None), None);

@@ -1,22 +1,23 @@
-//! Kubernetes' quantities (`500m`, `128Mi`, `1e3`) as integers.
+//! Quantities of Kubernetes (`500m`, `128Mi`, `1e3`) as integers.
 //!
-//! The grammar is that of apimachinery (`pkg/api/resource/quantity.go`); as there, what is finer
-//! than the unit asked for is rounded up.
+//! The grammar is that of apimachinery (`pkg/api/resource/quantity.go`). As there, fractions of the
+//! requested unit are rounded up.
 
-/// A number with more digits than this is no amount of anything on a node.
+/// Limit of digits. No amount of anything on a node needs more.
 const TEXT_MAX: usize = 32;
 
 /// A quantity in units of 10⁻⁹: the finest that the grammar has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Nanos(u128);
 
-/// Thousandths, as CPUs are counted. `None` for what is no quantity, is negative or too large.
+/// A quantity in thousandths, as CPUs are counted. `None` if the text is not a quantity, is
+/// negative or too large.
 #[must_use]
 pub fn millis(text: &str) -> Option<u64> {
     u64::try_from(parse(text)?.0.div_ceil(1_000_000)).ok()
 }
 
-/// Whole units: bytes, seconds. `None` as in [`millis`].
+/// A quantity in whole units: bytes, seconds. `None` as in [`millis`].
 #[must_use]
 pub fn units(text: &str) -> Option<u64> {
     u64::try_from(parse(text)?.0.div_ceil(1_000_000_000)).ok()
@@ -48,12 +49,12 @@ fn parse(text: &str) -> Option<Nanos> {
         _ if value == 0 => Some(Nanos(0)),
         (true, power) => value.checked_mul(power?).map(Nanos),
         (false, Some(power)) => Some(Nanos(value.div_ceil(power))),
-        // Less than one of the finest units.
+        // Less than one of the smallest units.
         (false, None) => Some(Nanos(1)),
     }
 }
 
-/// What a suffix multiplies by: a factor, and a power of ten.
+/// Multiplier of a suffix: a factor, and a power of ten.
 fn scale(suffix: &str) -> Option<(u128, i32)> {
     Some(match suffix {
         "" => (1, 0),
@@ -91,7 +92,7 @@ mod tests {
     use super::{millis, units};
 
     #[test]
-    fn what_people_write() {
+    fn quantities_are_read() {
         for (text, milli) in [
             ("0", 0),
             ("1", 1000),
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             ".",
@@ -163,17 +164,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_survived(text in "\\PC{0,40}") {
+        fn any_text_is_safe(text in "\\PC{0,40}") {
             let _ = (millis(&text), units(&text));
         }
 
         #[test]
-        fn any_likely_text_is_survived(text in "[+-]?[0-9]{0,30}\\.?[0-9]{0,12}[numkMGTPEeKi+-]{0,3}[0-9]{0,6}") {
+        fn any_likely_text_is_safe(text in "[+-]?[0-9]{0,30}\\.?[0-9]{0,12}[numkMGTPEeKi+-]{0,3}[0-9]{0,6}") {
             let _ = (millis(&text), units(&text));
         }
 
         #[test]
-        fn integers_come_back(value in 0..u64::MAX) {
+        fn integers_round_trip(value in 0..u64::MAX) {
             prop_assert_eq!(units(&value.to_string()), Some(value));
             prop_assert_eq!(millis(&format!("{value}m")), Some(value));
         }

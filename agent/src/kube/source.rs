@@ -1,77 +1,77 @@
-//! Where Pods are asked for: the choice, pure, and what it is made from.
+//! Pod sources: which one is used, decided purely from the flags and the environment.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use http::Uri;
 
-/// What the user wants.
+/// Source of Pods as requested by the flag `--pods.source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum PodsSource {
     /// `api` if the API server's address and the node's name are known; else `none`.
     Auto,
     /// The API server: a watch on the Pods of this node.
     Api,
-    /// This node's kubelet, asked every few seconds.
+    /// The kubelet of this node, polled every few seconds.
     Kubelet,
-    /// Nowhere: names come from the links of --pods.log-dir alone.
+    /// No source: names come from the links in --pods.log-dir alone.
     None,
 }
 
-/// Where the service account is mounted in a Pod.
+/// Directory where the service account is mounted in a Pod.
 pub const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// The kubelet's port with authentication.
+/// Port of the kubelet that requires authentication.
 const KUBELET_PORT: u16 = 10250;
 
-/// What there is to choose from.
+/// Settings from which the source is chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// The node's name.
+    /// Name of the node.
     pub node: Option<String>,
-    /// The API server: as given, else as every Pod is told.
+    /// URL of the API server: from the flag, else from the environment of a Pod.
     pub api_url: Option<Uri>,
 }
 
 impl Surroundings {
-    /// Looks at the environment for what was not given.
+    /// Settings from the flags, completed from the environment.
     #[must_use]
-    pub fn look(node: Option<&str>, api_url: Option<&Uri>) -> Self {
+    pub fn detect(node: Option<&str>, api_url: Option<&Uri>) -> Self {
         let get = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let told = || {
+        let from_environment = || {
             in_cluster(&get("KUBERNETES_SERVICE_HOST")?, &get("KUBERNETES_SERVICE_PORT")?)
                 .filter(|_| Path::new(SERVICE_ACCOUNT).join("token").exists())
         };
         Self {
             node: node.filter(|node| !node.is_empty()).map(str::to_owned),
-            api_url: api_url.cloned().or_else(told),
+            api_url: api_url.cloned().or_else(from_environment),
         }
     }
 }
 
-/// The API server's URL as Pods are told it.
+/// URL of the API server from the environment that Kubernetes gives to every Pod.
 fn in_cluster(host: &str, port: &str) -> Option<Uri> {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     format!("https://{host}:{port}").parse().ok()
 }
 
-/// The source that is used.
+/// Source of Pods that is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chosen {
-    /// A watch.
+    /// A watch on the API server.
     Api {
-        /// The API server.
+        /// URL of the API server.
         url: Uri,
-        /// Whose Pods.
+        /// Name of the node whose Pods are watched.
         node: String,
     },
-    /// This node's kubelet.
+    /// The kubelet of this node.
     Kubelet,
-    /// None, and why.
+    /// No source, with the reason.
     None(&'static str),
 }
 
 impl Chosen {
-    /// For people.
+    /// The source in words, for logs and the landing page.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
@@ -82,26 +82,26 @@ impl Chosen {
     }
 }
 
-/// Why a source that was asked for cannot be used.
+/// Reason why a requested source cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotUse {
-    /// A watch is for one node.
+    /// The node's name is missing: a watch covers one node.
     #[error(
         "--pods.source=api needs the node's name: --node.name, or NODE_NAME from spec.nodeName"
     )]
     NoNode,
-    /// There is no way to the API server.
+    /// The API server's address is missing.
     #[error(
-        "--pods.source=api needs the API server's address: --api.url, or what every Pod with \
-         automountServiceAccountToken has, KUBERNETES_SERVICE_HOST and a mounted token"
+        "--pods.source=api needs the API server's address: --api.url, or, in a Pod with \
+         automountServiceAccountToken, KUBERNETES_SERVICE_HOST and a mounted token"
     )]
     NoAddress,
 }
 
-/// Chooses.
+/// The source to use, from what is requested and what is available.
 ///
 /// # Errors
-/// A source that was asked for by name lacks something.
+/// A source that is requested by name lacks something.
 pub fn choose(wanted: PodsSource, there: Surroundings) -> Result<Chosen, CannotUse> {
     match (wanted, there.api_url, there.node) {
         (PodsSource::Kubelet, ..) => Ok(Chosen::Kubelet),
@@ -120,14 +120,14 @@ pub fn choose(wanted: PodsSource, there: Surroundings) -> Result<Chosen, CannotU
     }
 }
 
-/// An address, with the kubelet's port if there is none.
+/// Address of the kubelet, with its default port if none is given.
 ///
 /// # Errors
-/// What is no address, in words.
+/// The text is not an address; the error explains it.
 pub fn parse_kubelet_address(text: &str) -> Result<SocketAddr, String> {
     let bare = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, KUBELET_PORT));
     bare.or_else(|_| text.parse())
-        .map_err(|_| format!("{text:?} is no address: give an IP address, with or without a port"))
+        .map_err(|_| format!("{text:?} is not an IP address, with or without a port"))
 }
 
 #[cfg(test)]
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_takes_the_api_where_it_can() {
+    fn auto_uses_the_api_server_where_it_can() {
         let api = Chosen::Api { url: URL.parse().unwrap(), node: "n1".into() };
         assert_eq!(choose(PodsSource::Auto, there(true, true)), Ok(api));
         for nothing in [there(false, true), there(true, false), there(false, false)] {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_not_silently_left_out() {
+    fn a_requested_source_is_never_silently_dropped() {
         let ask = |there| choose(PodsSource::Api, there);
         assert!(matches!(ask(there(true, true)), Ok(Chosen::Api { .. })));
         assert_eq!(ask(there(false, true)), Err(CannotUse::NoNode));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_api_servers_address() {
+    fn api_server_address_comes_from_the_environment() {
         let url = |host, port| in_cluster(host, port).map(|url| url.to_string());
         assert_eq!(url("192.0.2.1", "443").as_deref(), Some("https://192.0.2.1:443/"));
         assert_eq!(url("2001:db8::1", "6443").as_deref(), Some("https://[2001:db8::1]:6443/"));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn kubelet_addresses() {
+    fn kubelet_addresses_are_parsed() {
         for (text, address) in [
             ("192.0.2.7", "192.0.2.7:10250"),
             ("192.0.2.7:1", "192.0.2.7:1"),

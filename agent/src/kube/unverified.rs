@@ -1,4 +1,4 @@
-//! Taking any certificate, for who asks for it by a flag.
+//! TLS without certificate verification, where a flag requests it.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
@@ -7,7 +7,7 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-/// Believes every certificate. That the server has its key is still checked.
+/// Verifier that accepts every certificate. The server's possession of the key is still checked.
 #[derive(Debug)]
 pub(super) struct Unverified(WebPkiSupportedAlgorithms);
 

@@ -1,4 +1,4 @@
-//! A watch on the Pods of this node.
+//! Watch on the Pods of this node at the API server.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
@@ -14,39 +14,38 @@ use tokio::sync::mpsc;
 use super::event::{PodEvent, PodEventKind};
 use super::{convert, wire};
 
-/// Many agents start together when a DaemonSet is rolled out; their first lists are spread over
-/// this time.
+/// Spread of the first lists. A rollout of the DaemonSet starts many agents at the same time.
 const START_SPREAD: Duration = Duration::from_secs(2);
-/// How long is waited after a failure, at first and at last, about. client-go goes on to 30 s; then
-/// most of what an API server missed while it was away would be missed by us as well.
+/// Delay after a failure, about: the first and the longest. client-go goes up to 30 s; then most of
+/// what an API server missed while it was down would be missed here as well.
 const DELAY_MIN: Duration = Duration::from_millis(500);
 const DELAY_MAX: Duration = Duration::from_secs(8);
-/// A failure after this time is a first one.
+/// Time after which a failure counts as a first one.
 const CALM: Duration = Duration::from_secs(60);
-/// `410 Gone` to a watch that is to be resumed.
+/// Status `410 Gone` of a watch that cannot be resumed.
 const GONE: u16 = 410;
 
-/// Tells the owner of the node's Pods until nobody listens.
-pub async fn run(client: Client, node: &str, news: mpsc::Sender<PodEvent>) {
+/// Watches the node's Pods and sends watch events to the owner until the receiver is closed.
+pub async fn run(client: Client, node: &str, events: mpsc::Sender<PodEvent>) {
     tokio::time::sleep(START_SPREAD.mul_f64(random())).await;
-    watch_on(&client, node, &news).await;
+    watch_forever(&client, node, &events).await;
 }
 
-async fn watch_on(client: &Client, node: &str, news: &mpsc::Sender<PodEvent>) {
-    while watch(client.clone(), node, news).await.is_ok() {
-        // The server has answered, if only that it does not know the version any more.
+async fn watch_forever(client: &Client, node: &str, events: &mpsc::Sender<PodEvent>) {
+    while watch(client.clone(), node, events).await.is_ok() {
+        // The server has answered, if only that it no longer knows the resource version.
         tokio::time::sleep(DELAY_MIN.mul_f64(0.5 + random())).await;
     }
 }
 
-/// Less than 1.
+/// A random number from 0 up to, not including, 1.
 fn random() -> f64 {
     let bits = RandomState::new().hash_one(0) >> 32;
     bits as f64 / 2_f64.powi(32)
 }
 
-/// The delays after failures. The watcher calls it reset with every step that is none, and asking is
-/// one, so a reset means nothing; time does.
+/// Delays after failures. The watcher calls `reset` after every step that did not fail, and sending
+/// a request is such a step, so a reset means nothing here; the time since the last failure counts.
 #[derive(Debug, Default)]
 struct Delays {
     failures: u32,
@@ -71,20 +70,20 @@ impl Backoff for Delays {
     fn reset(&mut self) {}
 }
 
-/// Nobody listens any more.
+/// The receiver is closed.
 struct Closed;
 
-/// Watches until the watch has to be made anew.
-async fn watch(client: Client, node: &str, news: &mpsc::Sender<PodEvent>) -> Result<(), Closed> {
+/// Watches until the watch has to be re-created.
+async fn watch(client: Client, node: &str, events: &mpsc::Sender<PodEvent>) -> Result<(), Closed> {
     // With a page size the client would leave the version out, and each agent's first list would
     // be read from etcd.
     let config = watcher::Config { page_size: None, ..watcher::Config::default() };
     let config = config.fields(&format!("spec.nodeName={node}")).any_semantic();
-    let mut events =
+    let mut stream =
         pin!(watcher(Api::<wire::Pod>::all(client), config).backoff(Delays::default()));
     let mut listed = Vec::new();
-    while let Some(event) = events.next().await {
-        let mut anew = false;
+    while let Some(event) = stream.next().await {
+        let mut is_stale = false;
         let kind = match event {
             Ok(Event::Init) => {
                 listed.clear();
@@ -98,21 +97,20 @@ async fn watch(client: Client, node: &str, news: &mpsc::Sender<PodEvent>) -> Res
             Ok(Event::Apply(pod)) => PodEventKind::Applied(Box::new(convert::pod(&pod))),
             Ok(Event::Delete(pod)) => PodEventKind::Deleted(Box::new(convert::pod(&pod))),
             Err(error) => {
-                anew = is_gone(&error);
+                is_stale = is_gone(&error);
                 PodEventKind::Failed(chain(&error))
             }
         };
-        news.send(PodEvent::now(kind)).await.map_err(|_| Closed)?;
-        if anew {
+        events.send(PodEvent::now(kind)).await.map_err(|_| Closed)?;
+        if is_stale {
             break;
         }
     }
     Ok(())
 }
 
-/// The server refuses to resume the watch where it was. The watcher would list anew after a delay
-/// when it is told so within the stream; told by the status of the response, it would ask the same
-/// for ever.
+/// Whether the server refuses to resume the watch. The watcher re-lists after a delay if the stream
+/// itself reports this; if the status of the response does, it repeats the same request for ever.
 fn is_gone(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::WatchStartFailed(kube::Error::Api(status))
@@ -121,7 +119,7 @@ fn is_gone(error: &watcher::Error) -> bool {
     }
 }
 
-/// An error with its causes, each once.
+/// The error with its causes, each mentioned once.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

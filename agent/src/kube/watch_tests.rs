@@ -1,4 +1,4 @@
-//! The watch against a server that speaks what the API server speaks, and fails as it fails.
+//! The watch against a server that speaks the API server's protocol and fails as that one does.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,30 +14,30 @@ use serde_json::Value;
 
 const WAIT: Duration = Duration::from_secs(20);
 
-/// What the server answers to one request.
+/// Answer of the server to one request.
 #[derive(Clone)]
 enum Answer {
     /// A list of these Pods at this resource version.
     List(u64, Vec<String>),
     /// A refusal with this status.
     Status(u16),
-    /// A watch: these lines, a moment apart, and then so.
+    /// A watch: these lines, a moment apart, then this end.
     Watch(Vec<String>, Then),
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
-    /// It stays open.
+    /// The watch stays open.
     Stay,
-    /// The server ends it in order.
+    /// The server ends the watch in order.
     End,
     /// The connection breaks.
     Break,
 }
 
-/// A server that gives its answers in this order, and notes what it was asked.
+/// A server that gives its answers in this order, and records the requests.
 struct Server {
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
     endpoint: Endpoint,
     task: tokio::task::JoinHandle<()>,
 }
@@ -46,8 +46,8 @@ impl Server {
     async fn start(answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let notes = Arc::clone(&asked);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&requests);
         let task = tokio::spawn(async move {
             let mut open = Vec::new();
             for answer in answers {
@@ -58,17 +58,17 @@ impl Server {
                     open.push(stream);
                 }
             }
-            // Who asks more than was foreseen finds nobody; who watches goes on watching.
+            // Further requests are refused; open watches stay open.
             drop(listener);
             std::future::pending::<()>().await;
         });
         let trust = Trust::SkipVerify;
         let endpoint = Endpoint { url: url.parse().unwrap(), trust, token_file: None };
-        Self { asked, endpoint, task }
+        Self { requests, endpoint, task }
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
@@ -158,17 +158,17 @@ struct Watching {
 
 impl Watching {
     fn start(server: &Server, room: usize) -> Self {
-        let (news, inbox) = mpsc::channel(room);
+        let (events, inbox) = mpsc::channel(room);
         let last_contact = LastContact::default();
         let client = client(&server.endpoint, &last_contact).unwrap();
-        let task = tokio::spawn(async move { watch_on(&client, "n1", &news).await });
+        let task = tokio::spawn(async move { watch_forever(&client, "n1", &events).await });
         Self { inbox, last_contact, task }
     }
 
-    /// The next news, in short.
+    /// The next watch event, in short.
     async fn next(&mut self) -> String {
-        let news = timeout(WAIT, self.inbox.recv()).await.expect("news in time").unwrap();
-        match news.kind {
+        let event = timeout(WAIT, self.inbox.recv()).await.expect("an event in time").unwrap();
+        match event.kind {
             PodEventKind::Listed(pods) => {
                 let names: Vec<_> = pods.iter().map(|pod| pod.name.as_str()).collect();
                 format!("listed {}", names.join(","))
@@ -197,7 +197,7 @@ const WEB: &str = "web-7d4b9c6f5-abcde";
 const REPORT: &str = "nightly-report-29892960-x7k2p";
 
 #[tokio::test]
-async fn a_list_and_what_follows() {
+async fn a_list_is_followed_by_its_changes() {
     let lines = vec![
         event("ADDED", CRON_JOB, 101),
         event("MODIFIED", DEPLOYMENT, 102),
@@ -219,13 +219,13 @@ async fn a_list_and_what_follows() {
             &format!("deleted {report}"),
         ])
         .await;
-    let asked = server.asked();
-    assert!(asked[0].starts_with("GET /api/v1/pods?"), "{asked:?}");
+    let requests = server.requests();
+    assert!(requests[0].starts_with("GET /api/v1/pods?"), "{requests:?}");
     let selector = "fieldSelector=spec.nodeName%3Dn1";
-    assert!(asked.iter().all(|request| request.contains(selector)), "{asked:?}");
-    assert!(asked[0].contains("resourceVersion=0"), "any version will do: {asked:?}");
-    assert!(asked[1].contains("watch=true") && asked[1].contains("resourceVersion=100"));
-    assert!(asked[1].contains("allowWatchBookmarks=true"), "{asked:?}");
+    assert!(requests.iter().all(|request| request.contains(selector)), "{requests:?}");
+    assert!(requests[0].contains("resourceVersion=0"), "any version will do: {requests:?}");
+    assert!(requests[1].contains("watch=true") && requests[1].contains("resourceVersion=100"));
+    assert!(requests[1].contains("allowWatchBookmarks=true"), "{requests:?}");
 }
 
 #[tokio::test]
@@ -240,13 +240,13 @@ async fn a_broken_watch_is_resumed_where_it_was() {
         let mut watching = Watching::start(&server, 8);
         watching.expect(&["listed ", &format!("applied {REPORT}")]).await;
         watching.expect(&[&format!("applied {REPORT}")]).await;
-        let asked = server.asked();
-        assert!(asked[2].contains("resourceVersion=150"), "{asked:?}");
+        let requests = server.requests();
+        assert!(requests[2].contains("resourceVersion=150"), "{requests:?}");
     }
 }
 
 #[tokio::test]
-async fn a_version_that_is_too_old_is_listed_anew() {
+async fn an_expired_resource_version_leads_to_a_new_list() {
     let refusals = [Answer::Watch(vec![gone()], Then::End), Answer::Status(410)];
     for refusal in refusals {
         let server = Server::start(vec![
@@ -263,7 +263,7 @@ async fn a_version_that_is_too_old_is_listed_anew() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_and_tried_again() {
+async fn a_refusal_is_reported_and_retried() {
     let server = Server::start(vec![
         Answer::Status(403),
         Answer::Status(500),
@@ -273,12 +273,12 @@ async fn a_refusal_is_told_and_tried_again() {
     .await;
     let mut watching = Watching::start(&server, 8);
     watching.expect(&["failed ", "failed "]).await;
-    assert_eq!(watching.last_contact.last_boot_ns(), None, "a refusal is no heartbeat");
+    assert_eq!(watching.last_contact.last_boot_ns(), None, "a refusal is no contact");
     watching.expect(&["listed "]).await;
 }
 
 #[tokio::test]
-async fn nobody_there_is_told() {
+async fn an_unreachable_server_is_reported() {
     let server = Server::start(Vec::new()).await;
     let mut watching = Watching::start(&server, 8);
     let next = watching.next().await;
@@ -286,7 +286,7 @@ async fn nobody_there_is_told() {
 }
 
 #[tokio::test]
-async fn a_silent_watch_is_heard_by_its_bookmarks() {
+async fn bookmarks_are_contacts_of_a_silent_watch() {
     let server = Server::start(vec![
         Answer::List(1, Vec::new()),
         Answer::Watch(vec![bookmark(2)], Then::Stay),
@@ -300,8 +300,8 @@ async fn a_silent_watch_is_heard_by_its_bookmarks() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(WAIT, later).await.expect("the bookmark was heard");
-    assert!(watching.inbox.try_recv().is_err(), "and is no news");
+    timeout(WAIT, later).await.expect("the bookmark is a contact");
+    assert!(watching.inbox.try_recv().is_err(), "and no event");
 }
 
 #[tokio::test]
@@ -318,20 +318,20 @@ async fn a_slow_owner_loses_nothing() {
 }
 
 #[tokio::test]
-async fn the_kubelet_is_asked_again_and_again() {
+async fn the_kubelet_is_polled() {
     let answers = vec![Answer::List(1, vec![one_line(DEPLOYMENT)]), Answer::Status(403)];
     let server = Server::start(answers).await;
-    let (news, inbox) = mpsc::channel(1);
+    let (events, inbox) = mpsc::channel(1);
     let last_contact = LastContact::default();
     let client = client(&server.endpoint, &last_contact).unwrap();
-    let task = tokio::spawn(super::super::kubelet::run(client, news));
+    let task = tokio::spawn(super::super::kubelet::run(client, events));
     let mut watching = Watching { inbox, last_contact, task };
     watching.expect(&[&format!("listed {WEB}"), "failed kubelet: "]).await;
-    assert!(server.asked().iter().all(|request| request.starts_with("GET /pods ")));
+    assert!(server.requests().iter().all(|request| request.starts_with("GET /pods ")));
 }
 
 #[tokio::test]
-async fn it_ends_with_the_owner() {
+async fn the_watch_ends_with_its_receiver() {
     let server = Server::start(vec![
         Answer::List(100, Vec::new()),
         Answer::Watch(vec![event("ADDED", CRON_JOB, 101)], Then::Stay),
@@ -343,7 +343,7 @@ async fn it_ends_with_the_owner() {
 }
 
 #[test]
-fn delays_grow_to_a_bound_and_begin_again_after_a_calm() {
+fn delays_grow_to_a_limit_and_start_over_after_a_calm() {
     let mut delays = Delays::default();
     let mut next = || delays.next().unwrap().as_secs_f64();
     for expected in [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0] {
@@ -351,7 +351,7 @@ fn delays_grow_to_a_bound_and_begin_again_after_a_calm() {
         assert!((0.5 * expected..1.5 * expected).contains(&delay), "{delay} for {expected}");
     }
     delays.reset();
-    assert!(delays.next().unwrap() >= DELAY_MAX / 2, "a step that is no failure is no calm");
+    assert!(delays.next().unwrap() >= DELAY_MAX / 2, "a reset is no calm");
     delays.last = Instant::now().checked_sub(2 * CALM);
     assert!(delays.next().unwrap() < 2 * DELAY_MIN);
 }

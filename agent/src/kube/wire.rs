@@ -1,7 +1,8 @@
-//! A Pod as JSON has it: the fields that are read, and no others.
+//! Pods as JSON: the fields that the agent reads, and no others.
 //!
-//! The API's whole Pod is some hundred types, of which most describe volumes. Parsing into all of
-//! them would make the program larger by a fifth, and each piece of news cost a multiple.
+//! The API's whole Pod is about a hundred types, most of which describe volumes. Parsing into all
+//! of them would make the program larger by a fifth and each watch event several times as
+//! expensive.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,23 +12,23 @@ use kube::Resource;
 use kube::core::NamespaceResourceScope;
 use serde::Deserialize;
 
-/// A list of Pods.
+/// List of Pods (`v1.PodList`).
 #[derive(Clone, Debug, Deserialize)]
 pub struct PodList {
-    /// The Pods.
+    /// Pods of the list.
     #[serde(default)]
     pub items: Vec<Pod>,
 }
 
-/// A Pod.
+/// A Pod (`v1.Pod`), as far as it is read.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "Read")]
 pub struct Pod {
-    /// What of the metadata is read.
+    /// Metadata, as far as it is read.
     pub metadata: ObjectMeta,
-    /// Spec.
+    /// Specification of the Pod.
     pub spec: Spec,
-    /// Status.
+    /// Status of the Pod.
     pub status: Status,
 }
 
@@ -61,7 +62,7 @@ impl From<Read> for Pod {
     }
 }
 
-/// `managedFields` are left out: they are as long as all the rest.
+/// Metadata without `managedFields`, which are as long as all the rest.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Meta {
@@ -106,7 +107,7 @@ impl Resource for Pod {
     }
 }
 
-/// `spec`.
+/// Specification of a Pod (`spec`).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -118,7 +119,7 @@ pub struct Spec {
     pub termination_grace_period_seconds: Option<i64>,
 }
 
-/// An item of a list of containers.
+/// Container of a Pod (an item of `spec.containers` and its siblings).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -133,7 +134,7 @@ pub struct Container {
     pub startup_probe: Option<Probe>,
 }
 
-/// `lifecycle`.
+/// Lifecycle of a container (`lifecycle`).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -142,7 +143,7 @@ pub struct Lifecycle {
     pub stop_signal: Option<String>,
 }
 
-/// `lifecycle.preStop`: which of its fields is there.
+/// Handler of a preStop hook (`lifecycle.preStop`), by the field that is present.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -152,11 +153,11 @@ pub struct Handler {
     pub sleep: Option<Sleep>,
 }
 
-/// An object that is there, whatever is in it.
+/// An object whose presence alone matters.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub struct There {}
 
-/// `lifecycle.preStop.sleep`.
+/// Sleep of a preStop hook (`lifecycle.preStop.sleep`).
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -164,7 +165,7 @@ pub struct Sleep {
     pub seconds: Option<i64>,
 }
 
-/// A probe.
+/// Probe of a container (`livenessProbe` and its siblings), as far as it is read.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -172,7 +173,7 @@ pub struct Probe {
     pub termination_grace_period_seconds: Option<i64>,
 }
 
-/// `resources`.
+/// Resources of a container (`resources`).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -181,7 +182,7 @@ pub struct Resources {
     pub requests: Option<BTreeMap<String, String>>,
 }
 
-/// `status`.
+/// Status of a Pod (`status`).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -195,7 +196,7 @@ pub struct Status {
     pub reason: Option<String>,
 }
 
-/// An item of `status.conditions`.
+/// Condition of a Pod (an item of `status.conditions`).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -208,7 +209,7 @@ pub struct Condition {
     pub kind: Option<String>,
 }
 
-/// An item of a list of statuses.
+/// Status of a container (an item of `status.containerStatuses` and its siblings).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -225,7 +226,7 @@ pub struct ContainerStatus {
     pub stop_signal: Option<String>,
 }
 
-/// `state`, `lastState`: one of its fields is there.
+/// State of a container (`state`, `lastState`), by the field that is present.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -235,7 +236,7 @@ pub struct State {
     pub waiting: Option<Waiting>,
 }
 
-/// `state.running`.
+/// Running state (`state.running`).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -243,7 +244,7 @@ pub struct Running {
     pub started_at: Option<Time>,
 }
 
-/// `state.waiting`.
+/// Waiting state (`state.waiting`).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "named as in the API")]
@@ -251,7 +252,7 @@ pub struct Waiting {
     pub reason: Option<String>,
 }
 
-/// `state.terminated`.
+/// Terminated state (`state.terminated`).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]

@@ -1,48 +1,49 @@
-//! One container instance, from its cgroup's birth to its removal.
+//! Container instances, each from its cgroup's birth to its removal.
 
 use std::collections::VecDeque;
 
 use super::fact::{EndSource, Fact, FactKind, OomScope, OomVictim, Started};
 use super::init::{Init, Left};
 use super::oom::{Counters, Ooms, Victim};
-use super::session::{Session, Sessions};
+use super::session::{ExecSession, ExecSessions};
 use super::subject::Birth;
 use super::who::{self, CgroupIndex};
 use super::{OpenShutdown, Output, SETTLE_NS};
 use crate::cgroup::CgroupId;
 use crate::event::{Comm, End, Event, EventKind, Exec, Exit, Oom, RunningTask, Signal, TaskKey};
 
-/// Events that may wait until it is known who is init.
+/// Limit of events that wait until init is known.
 const EARLY_MAX: usize = 32;
 
-/// Where init comes from.
+/// Source from which init becomes known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
-    /// The container is new: the first exec that fits.
+    /// A new container: the first exec that qualifies.
     Exec,
-    /// It is older than the agent: the walk over the running tasks tells.
+    /// A container older than the agent: the walk over all processes.
     Walk,
-    /// It is older, and nothing told: an exec would most likely be a session's.
+    /// A container older than the agent whose processes could not be read: a later exec is most
+    /// likely that of an exec session.
     Nothing,
 }
 
-/// The state machine of one container instance.
+/// State machine of one container instance.
 #[derive(Debug)]
 pub(super) struct Container {
     id: CgroupId,
     pod: Option<CgroupId>,
     birth: Birth,
     source: Source,
-    /// The oldest running process from outside.
+    /// The oldest running process whose parent is outside the container.
     candidate: Option<(TaskKey, Comm)>,
     init: Option<Init>,
-    /// Some process of the runtime's or of an image's has been in the cgroup.
+    /// Whether a process, of the runtime or of the image, has been in the cgroup.
     inhabited: bool,
-    /// The runtime was seen at the start of this container.
+    /// Whether a stage of the runtime was seen when the container started.
     staged: bool,
     early: VecDeque<Event>,
-    sessions: Sessions,
-    /// Its own stop signal, where a source tells it.
+    sessions: ExecSessions,
+    /// The container's own stop signal, where the Pod source reports it.
     stop_signal: Option<u32>,
     ooms: Ooms,
     init_oom_killed: bool,
@@ -63,7 +64,7 @@ impl Container {
             inhabited: false,
             staged: false,
             early: VecDeque::new(),
-            sessions: Sessions::default(),
+            sessions: ExecSessions::default(),
             stop_signal: None,
             ooms: Ooms::default(),
             init_oom_killed: false,
@@ -77,26 +78,26 @@ impl Container {
         self.pod
     }
 
-    /// A source tells the container's own stop signal.
+    /// Records the container's own stop signal, as the Pod source reports it.
     pub(super) const fn set_stop_signal(&mut self, signal: u32) {
         self.stop_signal = Some(signal);
     }
 
-    /// A source tells that the container is to be stopped.
+    /// Records that the Pod source reports the container's Pod as being deleted.
     pub(super) fn kill_begins(&mut self, since_boot_ns: u64) {
         self.sessions.kill_begins(since_boot_ns);
     }
 
-    /// See [`Sessions::hook`].
-    pub(super) fn hook(&self) -> Option<Session> {
-        self.sessions.hook()
+    /// Exec session of the preStop hook, as in [`ExecSessions::pre_stop`].
+    pub(super) fn pre_stop_session(&self) -> Option<ExecSession> {
+        self.sessions.pre_stop()
     }
 
     pub(super) fn init(&self) -> Option<TaskKey> {
         self.init.as_ref().map(|init| init.key)
     }
 
-    /// The same container told again: by the walk and by its own record.
+    /// Takes in a second report of the same container: by the walk and by its own record.
     pub(super) fn reported_again(
         &mut self,
         pod: Option<CgroupId>,
@@ -106,13 +107,13 @@ impl Container {
     ) {
         self.pod = self.pod.or(pod);
         if birth.is_seen() && !self.birth.is_seen() && self.init.is_none() {
-            // Its birth was seen after all, and so were all its execs.
+            // The birth was seen after all, and so were all execs in the container.
             self.birth = birth;
             self.accept_execs(index, out);
         }
     }
 
-    /// A running process from outside.
+    /// Takes in a running process whose parent is outside its cgroup.
     pub(super) fn running(&mut self, running: &RunningTask, index: &CgroupIndex) {
         self.inhabited = true;
         self.staged |= self.init.is_none() && who::is_named_stage(&running.task.comm);
@@ -129,7 +130,7 @@ impl Container {
         }
     }
 
-    /// All running processes have been told.
+    /// Concludes from the walk over all processes, which is complete.
     pub(super) fn walk_done(
         &mut self,
         tasks_read: bool,
@@ -278,13 +279,13 @@ impl Container {
         }
         let End { status, cpu_runtime_ns, .. } = *end;
         init.ended(Left { time_boot_ns, status, cpu_runtime_ns });
-        // What it took to free the memory, since the last thread's exit, counts as well.
+        // CPU time for freeing the memory, since the last thread's exit, counts as well.
         init.read_last = false;
         self.read_last(time_boot_ns, out);
     }
 
-    /// Asks for a last look at the cgroup's counters: when init exits, since the runtime may
-    /// remove the cgroup as soon as it has ended, and when it has ended, if there still is time.
+    /// Requests the cgroup's last counters: when init exits, since the runtime may remove the
+    /// cgroup as soon as init has ended, and again when it has ended, if the cgroup still exists.
     fn read_last(&mut self, time_boot_ns: u64, out: &mut Vec<Output>) {
         let gone = self.terminated || self.removed_boot_ns.is_some();
         if let Some(init) = &mut self.init
@@ -297,7 +298,7 @@ impl Container {
         }
     }
 
-    /// One of this container's processes was marked by the OOM killer.
+    /// Takes in an OOM record whose victim is one of this container's processes.
     pub(super) fn oom(
         &mut self,
         time_boot_ns: u64,
@@ -307,7 +308,7 @@ impl Container {
     ) {
         self.inhabited = true;
         let key = oom.victim.key;
-        // A session's stage has not executed the session's program yet.
+        // A runtime stage of an exec session has not executed the session's program yet.
         let exec = self.sessions.contains(key)
             || (self.init.is_some() && who::is_named_stage(&oom.victim.comm));
         let scope_of = |level: CgroupId| {
@@ -324,7 +325,7 @@ impl Container {
 
     fn settle_ooms(&mut self, now_boot_ns: Option<u64>, out: &mut Vec<Output>) {
         let (init, sessions) = (self.init(), &self.sessions);
-        // Before its start, whoever dies takes the start with it.
+        // Before the start, the death of any process makes the start fail.
         let starting = init.is_none() && self.source == Source::Exec;
         let settled = self.ooms.settle(now_boot_ns, |victim| {
             if starting || init == Some(victim.key) {
@@ -341,7 +342,7 @@ impl Container {
         }
     }
 
-    /// When init ended, by the best record that is there.
+    /// Time of init's end with the best record of it.
     fn death(&self) -> Option<(u64, EndSource)> {
         let init = self.init.as_ref()?;
         if let Some(end) = init.end_boot_ns() {
@@ -352,7 +353,7 @@ impl Container {
         empty.or_else(|| self.removed_boot_ns.map(|time| (time, EndSource::CgroupRemoved)))
     }
 
-    /// When something of this container settles.
+    /// Deadline at which something of this container settles.
     pub(super) fn deadline(&self) -> Option<u64> {
         let death = self.death().filter(|_| !self.terminated).map(|(time, _)| time);
         let removed = self.removed_boot_ns.filter(|_| self.terminated || self.init.is_none());
@@ -361,7 +362,7 @@ impl Container {
     }
 
     /// Publishes what is settled at `now_boot_ns`, or with `None` all that has an end. Returns
-    /// whether the container is over: removed, and all about it published.
+    /// whether the container can be forgotten: it is removed, and all about it is published.
     pub(super) fn settle(
         &mut self,
         now_boot_ns: Option<u64>,
@@ -385,8 +386,8 @@ impl Container {
             return false;
         }
         self.settle_ooms(None, out);
-        // An existing container without init may just have been over before the agent began, and
-        // one that nobody was ever in is a sandbox's whose processes are elsewhere (gVisor).
+        // An existing container without init may have ended just before the agent started, and a
+        // cgroup that never had a process belongs to a sandbox with processes elsewhere (gVisor).
         let start_seen = self.inhabited && (self.birth.is_seen() || self.staged);
         if let (None, true, Some(time)) = (&self.init, start_seen, self.removed_boot_ns) {
             self.fact(time, FactKind::StartFailed, out);
@@ -402,7 +403,7 @@ impl Container {
         self.fact(time_boot_ns, FactKind::Ended(termination), out);
     }
 
-    /// The shutdown that has begun and has not ended.
+    /// The shutdown that is in progress, if there is one.
     pub(super) fn open_shutdown(&self) -> Option<OpenShutdown> {
         if self.terminated || self.death().is_some() {
             return None;

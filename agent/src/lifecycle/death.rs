@@ -1,53 +1,54 @@
-//! Deaths that wait for the Pod source, and what follows from what it reports. Pure.
+//! Deaths: they wait for the Pod source, which explains them. Pure.
 //!
-//! A death is explained once, with its trigger: at once if nothing can be learned any more, else
-//! when the Pod source has reported what decides, [`TIMEOUT_NS`] after its end at the latest.
+//! A death is explained once, with its trigger: at once if nothing more can be learned, else when
+//! the Pod source has reported what decides, [`TIMEOUT_NS`] after its end at the latest.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::fact::{Death, Fact, FactKind, PreStopRun, Sender, StopSignal, Termination};
 use super::grace::{self, Before, Periods};
-use super::session::Session;
+use super::session::ExecSession;
 use super::subject::Who;
 use super::trigger::{
-    self, Answer, Disruption, Failing, PodEvidence, StopRequest, TerminalReason, Trigger,
+    self, Answer, Disruption, FailedProbe, PodEvidence, StopRequest, TerminalReason, Trigger,
 };
 use crate::cgroup::CgroupId;
 use crate::clock::{Now, SECOND_NS, WallOffset};
 use crate::kube::pod::{Container, Pod, PreStop, Role, State};
 use crate::kube::pods::{KnownPod, Pods, Via};
 
-/// How long after its end a death waits for the Pod source.
+/// Longest time that a death waits for the Pod source after the end.
 ///
-/// In a well cluster the API reports within a second or two; what takes longer is a kubelet under
-/// load (15 s were seen on an emulated node), and then the late truth is worth more than an early
-/// `unknown`.
+/// In a healthy cluster the API reports within a second or two. What takes longer is a kubelet
+/// under load (15 s were seen on an emulated node), and then a late truth is worth more than an
+/// early `unknown`.
 const TIMEOUT_NS: u64 = 30_000_000_000;
-/// Deaths that wait; of more, the oldest are explained as they are.
+/// Limit of deaths that wait; beyond it the oldest are explained as they are.
 const WAITING_MAX: usize = 512;
-/// Stop signals that are remembered.
+/// Limit of stop signals that are remembered.
 const STOPS_MAX: usize = 1024;
-/// Stop signals to containers of one Pod belong together if no more than this is between them.
+/// Longest time between stop signals to containers of one Pod that belong together.
 const TOGETHER_NS: u64 = 120_000_000_000;
-/// A preStop hook that ended more than this before the stop signal was none.
-const HOOK_NEAR_NS: u64 = 1_000_000_000;
+/// Longest time between the end of a preStop hook and the stop signal. A session that ended earlier
+/// was no hook.
+const PRE_STOP_NEAR_NS: u64 = 1_000_000_000;
 
-/// A stop signal, and what was known when it came.
+/// A stop signal, with what was known when it came.
 #[derive(Debug)]
 struct Stop {
     container: CgroupId,
-    /// What the Pod's cgroup is called after.
+    /// UID in the name of the Pod's cgroup.
     pod: String,
     time_boot_ns: u64,
     sender: Sender,
-    /// The session that is the hook, if there is a hook of that kind.
-    hook: Option<Session>,
-    /// `started`, as the API had it for this very instance.
+    /// The exec session of the preStop hook, if the container has an exec hook.
+    pre_stop_session: Option<ExecSession>,
+    /// Field `started`, as the API had it for this very instance.
     started: Option<bool>,
 }
 
-/// A death that waits.
+/// A death that waits for the Pod source.
 #[derive(Debug)]
 struct Waiting {
     who: Arc<Who>,
@@ -60,44 +61,44 @@ impl Waiting {
     }
 }
 
-/// A death that is explained, with the container that died.
+/// A death with its reason, and the container that died.
 pub type Explained = (Arc<Who>, Fact);
 
-/// The deaths of all containers that are shown.
+/// Deaths of all containers that are shown.
 #[derive(Debug)]
 pub struct Deaths {
-    /// There is a Pod source: what is not known may still be reported.
+    /// Whether there is a Pod source, so that unknown Pods may still be reported.
     pods_may_come: bool,
     stops: VecDeque<Stop>,
     waiting: Vec<Waiting>,
 }
 
 impl Deaths {
-    /// Without a death. `pods_may_come`: there is a Pod source to wait for.
+    /// Deaths of no container yet. `pods_may_come`: there is a Pod source to wait for.
     #[must_use]
     pub const fn new(pods_may_come: bool) -> Self {
         Self { pods_may_come, stops: VecDeque::new(), waiting: Vec::new() }
     }
 
-    /// When the first of those that wait has waited long enough, `CLOCK_BOOTTIME`.
+    /// Deadline of the first death that waits, `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
         self.waiting.iter().map(Waiting::deadline_boot_ns).min()
     }
 
-    /// A container got its stop signal. `hook` is the exec session that is its preStop hook, if it
-    /// has one of that kind.
+    /// Records a container's stop signal. `pre_stop_session` is the exec session of its preStop
+    /// hook, if it has an exec hook.
     pub fn stop_signal(
         &mut self,
         who: &Who,
         time_boot_ns: u64,
         stop: &StopSignal,
-        hook: Option<Session>,
+        pre_stop_session: Option<ExecSession>,
         pods: &Pods,
     ) {
         let Some((pod, name)) = who.origin.pod() else { return };
         let started = pods.container(pod, name).and_then(|(_, container)| {
-            // What is reported of another instance says nothing of this one.
+            // The status of another instance proves nothing about this one.
             container.started.filter(|_| container.id.as_deref() == Some(&*name.id))
         });
         if self.stops.len() >= STOPS_MAX {
@@ -108,12 +109,13 @@ impl Deaths {
             pod: pod.uid.clone(),
             time_boot_ns,
             sender: stop.sender,
-            hook,
+            pre_stop_session,
             started,
         });
     }
 
-    /// A container ended. Returns what is explained now, this death or others.
+    /// Records the end of a container. Returns the deaths that are explained now, this one or
+    /// others.
     pub fn ended(
         &mut self,
         who: &Arc<Who>,
@@ -134,12 +136,12 @@ impl Deaths {
         out
     }
 
-    /// Explains those that wait for nothing any more.
+    /// Explains the deaths that need to wait no longer.
     pub fn settle(&mut self, pods: &Pods, now: Now) -> Vec<Explained> {
         self.explain(pods, now.wall, |waiting| now.boot_ns < waiting.deadline_boot_ns())
     }
 
-    /// Explains all as they are: the agent stops.
+    /// Explains all deaths as they are, since the agent stops.
     pub fn flush(&mut self, pods: &Pods, now: Now) -> Vec<Explained> {
         self.explain(pods, now.wall, |_| false)
     }
@@ -199,7 +201,7 @@ impl Deaths {
             let kill = Kill {
                 begin_boot_ns: kill_begin(known, trigger, wall),
                 signal_boot_ns,
-                session: stop.and_then(|stop| stop.hook),
+                session: stop.and_then(|stop| stop.pre_stop_session),
             };
             let periods = Periods {
                 deletion_s: known.pod.deletion.and_then(|deletion| deletion.grace_s),
@@ -222,7 +224,7 @@ fn explained(who: Arc<Who>, death: Death) -> Explained {
     (who, Fact { time_boot_ns, kind: FactKind::Explained(death) })
 }
 
-/// The request that the container be stopped.
+/// The request to stop the container.
 fn stop_request(end: &Termination, stop: Option<&Stop>) -> StopRequest {
     let by_signal = stop.filter(|_| end.stop_boot_ns.is_some()).map(|stop| stop.sender);
     // SIGKILL without a stop signal before: a grace period of 0.
@@ -236,13 +238,13 @@ fn stop_request(end: &Termination, stop: Option<&Stop>) -> StopRequest {
 
 /// Whether the Pod's deletion was requested before that moment.
 ///
-/// A static Pod's mirror may be deleted: that stops nothing.
+/// Deleting the mirror of a static Pod stops nothing.
 fn deleted_before(known: &KnownPod, time_boot_ns: u64, wall: WallOffset) -> bool {
     if known.pod.is_mirror() {
         return false;
     }
     let noticed = known.deletion.is_some_and(|noticed| noticed.time_boot_ns <= time_boot_ns);
-    // The kubelet may have heard of it before us, and a list reports late.
+    // The kubelet may have learned of it before the agent, and a list reports late.
     let requested = known.pod.deletion.is_some_and(|deletion| {
         let request_s = deletion.request_unix_s();
         let time_unix_ns = wall.unix_ns(time_boot_ns).saturating_add(SECOND_NS);
@@ -252,7 +254,7 @@ fn deleted_before(known: &KnownPod, time_boot_ns: u64, wall: WallOffset) -> bool
     noticed || requested
 }
 
-/// When the kubelet began to stop the container, where that was seen.
+/// Time at which the kubelet began to stop the container, where that was seen.
 fn kill_begin(known: &KnownPod, trigger: Trigger, wall: WallOffset) -> Option<u64> {
     match trigger {
         Trigger::PodDeletion | Trigger::ApiEviction | Trigger::Preemption | Trigger::Taint => {
@@ -267,11 +269,11 @@ fn kill_begin(known: &KnownPod, trigger: Trigger, wall: WallOffset) -> Option<u6
     }
 }
 
-/// A container being stopped, from the beginning to the stop signal.
+/// The stop of a container, from the kubelet's first act to the stop signal.
 struct Kill {
     begin_boot_ns: Option<u64>,
     signal_boot_ns: u64,
-    session: Option<Session>,
+    session: Option<ExecSession>,
 }
 
 impl Kill {
@@ -279,10 +281,11 @@ impl Kill {
         Some(self.signal_boot_ns.saturating_sub(self.begin_boot_ns?))
     }
 
-    /// The session, if it can have been the hook: the signal follows it, or ends the wait for it.
-    fn hook_session(&self) -> Option<Session> {
+    /// The exec session, if it can have been the preStop hook: the signal follows it, or ends the
+    /// wait for it.
+    fn pre_stop_session(&self) -> Option<ExecSession> {
         self.session.filter(|session| {
-            let near = |end: u64| end.saturating_add(HOOK_NEAR_NS) >= self.signal_boot_ns;
+            let near = |end: u64| end.saturating_add(PRE_STOP_NEAR_NS) >= self.signal_boot_ns;
             session.begin_boot_ns <= self.signal_boot_ns
                 && (self.begin_boot_ns.is_some() || session.end_boot_ns.is_none_or(near))
         })
@@ -294,11 +297,11 @@ fn pre_stop(container: &Container, kill: &Kill) -> Option<PreStopRun> {
     let handler = container.pre_stop?;
     let signal = kill.signal_boot_ns;
     let ran_boot_ns = match handler {
-        PreStop::Exec => kill.hook_session().map(|session| {
+        PreStop::Exec => kill.pre_stop_session().map(|session| {
             let end = session.end_boot_ns.unwrap_or(signal).min(signal);
             (session.begin_boot_ns.min(end), end)
         }),
-        // The kubelet's own sleep: nobody sees it, and it is as long as the Pod says.
+        // The kubelet's own sleep: it is not visible, and lasts as long as the spec says.
         PreStop::Sleep { seconds } => {
             let slept_ns = seconds.saturating_mul(SECOND_NS);
             Some(match kill.begin_boot_ns {
@@ -306,17 +309,17 @@ fn pre_stop(container: &Container, kill: &Kill) -> Option<PreStopRun> {
                 None => (signal.saturating_sub(slept_ns), signal),
             })
         }
-        // The kubelet's request is seen by nobody; all that came before the signal was it.
+        // The kubelet's request is not visible; all the time before the signal was for it.
         PreStop::Http if container.role == Role::Sidecar => None,
         PreStop::Http => kill.begin_boot_ns.map(|begin| (begin.min(signal), signal)),
     };
     Some(PreStopRun { handler, ran_boot_ns })
 }
 
-/// What the kubelet takes off the grace period.
+/// Time that the kubelet takes off the grace period.
 fn before(container: &Container, kill: &Kill, pre_stop: Option<PreStopRun>) -> Before {
     if container.role == Role::Sidecar {
-        // Also the wait for the app containers and for later sidecars.
+        // Includes the wait for the app containers and for later sidecars.
         return kill.so_far_ns().map_or(Before::Unknown, |ns| Before::Took { ns });
     }
     match pre_stop {
@@ -325,7 +328,7 @@ fn before(container: &Container, kill: &Kill, pre_stop: Option<PreStopRun>) -> B
     }
 }
 
-/// The Pod's evidence about the instance `id` that has ended.
+/// Evidence of the Pod about the instance `id` that has ended.
 fn evidence(
     pod: &Pod,
     container: Option<&Container>,
@@ -342,7 +345,7 @@ fn evidence(
         terminal: pod.is_terminal().then(|| TerminalReason::from_reason(&pod.reason)),
         role: container.map_or(Role::App, |container| container.role),
         app_containers_done: any && apps.all(|app| matches!(app.state, State::Terminated(_))),
-        probe: container.and_then(|container| failing(container, started)),
+        probe: container.and_then(|container| failed_probe(container, started)),
         replaced: container.is_some_and(|container| replaced(container, id)),
         reported_last: container.is_some_and(|container| container.terminated(id).is_some())
             && !pod.containers.iter().any(|other| matches!(other.state, State::Running { .. })),
@@ -351,14 +354,14 @@ fn evidence(
 }
 
 /// The probe that can have failed.
-fn failing(container: &Container, started: Option<bool>) -> Option<Failing> {
+fn failed_probe(container: &Container, started: Option<bool>) -> Option<FailedProbe> {
     if container.startup.is_some() && started != Some(true) {
-        return Some(Failing::Startup);
+        return Some(FailedProbe::Startup);
     }
-    container.liveness.map(|_| Failing::Liveness)
+    container.liveness.map(|_| FailedProbe::Liveness)
 }
 
-/// Whether the kubelet has started the container again, or waits to.
+/// Whether the kubelet has restarted the container, or waits to.
 fn replaced(container: &Container, id: &str) -> bool {
     let other = container.id.as_deref().is_some_and(|newest| newest != id)
         && container.last_id.as_deref() == Some(id);

@@ -1,4 +1,4 @@
-//! Deaths as data: what is made of a Pod, a stop signal and an end.
+//! Deaths as data: the conclusions from a Pod, a stop signal and an end.
 
 use super::*;
 use crate::kube::convert;
@@ -9,7 +9,8 @@ use crate::kube::pods::Pods;
 use crate::lifecycle::fact::{Cause, EndSource, FatalSignal, Outcome};
 
 const SECOND: u64 = 1_000_000_000;
-/// The machine booted at this Unix time; the Pod was asked to go an hour later, at `REQUESTED`.
+/// Boot time of the machine in Unix time. The Pod's deletion was requested an hour later, at
+/// `REQUESTED`.
 const BOOTED_S: u64 = 1_793_527_200;
 const WALL: WallOffset = WallOffset { unix_less_boot_ns: (BOOTED_S * SECOND).cast_signed() };
 const REQUESTED: u64 = 3600 * SECOND;
@@ -35,14 +36,14 @@ fn web(pod: &Pod) -> Container {
 }
 
 #[test]
-fn a_deletion_came_before_what_followed() {
-    // The watch told it 80 ms after the request.
+fn a_deletion_counts_if_it_came_before_the_stop() {
+    // The watch reported it 80 ms after the request.
     let pods = known(DEPLOYMENT, false, REQUESTED + 80_000_000);
     let before = |time| deleted_before(only(&pods), time, WALL);
-    assert!(before(REQUESTED + 200_000_000), "after the news");
+    assert!(before(REQUESTED + 200_000_000), "after the watch event");
     assert!(before(REQUESTED + 50_000_000), "the kubelet was faster");
-    assert!(!before(REQUESTED - 3 * SECOND), "it was asked to stop before that");
-    // The agent came when it was being deleted already.
+    assert!(!before(REQUESTED - 3 * SECOND), "the stop was requested before that");
+    // The agent started when the Pod was being deleted already.
     let pods = known(DEPLOYMENT, true, REQUESTED + 9 * SECOND);
     assert!(deleted_before(only(&pods), REQUESTED + 300_000_000, WALL));
     assert!(!deleted_before(only(&pods), REQUESTED - 3 * SECOND, WALL));
@@ -51,7 +52,7 @@ fn a_deletion_came_before_what_followed() {
 }
 
 #[test]
-fn a_mirrors_deletion_stops_nothing() {
+fn deletion_of_a_mirror_stops_nothing() {
     let deleted = STATIC.replace(
         "\"annotations\"",
         "\"deletionTimestamp\": \"2026-11-01T11:00:30Z\", \"deletionGracePeriodSeconds\": 30, \"annotations\"",
@@ -62,7 +63,7 @@ fn a_mirrors_deletion_stops_nothing() {
 }
 
 #[test]
-fn a_deletion_by_force_is_told_by_its_being_gone() {
+fn a_forced_deletion_counts_when_the_pod_is_gone() {
     let living =
         DEPLOYMENT.replace("deletionTimestamp", "x").replace("deletionGracePeriodSeconds", "y");
     let mut pods = known(&living, false, REQUESTED);
@@ -73,7 +74,7 @@ fn a_deletion_by_force_is_told_by_its_being_gone() {
 }
 
 #[test]
-fn when_the_kill_began() {
+fn the_kill_begins_with_the_report_of_the_deletion() {
     let pods = known(DEPLOYMENT, false, REQUESTED + 80_000_000);
     let begin = |pods: &Pods, trigger| kill_begin(only(pods), trigger, WALL);
     assert_eq!(begin(&pods, Trigger::ApiEviction), Some(REQUESTED + 80_000_000));
@@ -82,12 +83,12 @@ fn when_the_kill_began() {
     assert_eq!(
         begin(&pods, Trigger::PodDeletion),
         Some(REQUESTED),
-        "as the API says, to the second"
+        "as the API reports it, to the second"
     );
 }
 
 #[test]
-fn what_the_pod_says_of_an_end() {
+fn evidence_about_an_end_is_read_from_the_pod() {
     let pod = fixtures::pod(DEPLOYMENT);
     let container = web(&pod);
     let (now, before) = ("c".repeat(64), "d".repeat(64));
@@ -98,12 +99,12 @@ fn what_the_pod_says_of_an_end() {
         (running.terminal, running.replaced, running.app_containers_done),
         (None, false, false)
     );
-    assert_eq!(running.probe, Some(Failing::Liveness));
-    assert!(of(&before, Some(true)).replaced, "there is a newer one");
+    assert_eq!(running.probe, Some(FailedProbe::Liveness));
+    assert!(of(&before, Some(true)).replaced, "there is a newer instance");
     let none = evidence(&pod, None, &now, None);
     assert_eq!((none.probe, none.role), (None, Role::App));
 
-    // Another container of the Pod still runs: the kubelet holds back why.
+    // Another container of the Pod still runs: the kubelet holds back the reason.
     assert!(!of(&before, Some(true)).reported_last);
     let mut last = pod.clone();
     for container in &mut last.containers {
@@ -122,24 +123,24 @@ fn what_the_pod_says_of_an_end() {
 }
 
 #[test]
-fn the_probe_that_can_have_failed() {
+fn the_probe_that_can_have_failed_depends_on_started() {
     let pod = fixtures::pod(DEPLOYMENT);
     let proxy = pod.container("proxy").unwrap();
-    assert_eq!(failing(proxy, None), Some(Failing::Startup));
-    assert_eq!(failing(proxy, Some(false)), Some(Failing::Startup));
-    assert_eq!(failing(proxy, Some(true)), None, "it has no liveness probe");
-    assert_eq!(failing(&web(&pod), Some(true)), Some(Failing::Liveness));
-    assert_eq!(failing(pod.container("metrics").unwrap(), None), None);
+    assert_eq!(failed_probe(proxy, None), Some(FailedProbe::Startup));
+    assert_eq!(failed_probe(proxy, Some(false)), Some(FailedProbe::Startup));
+    assert_eq!(failed_probe(proxy, Some(true)), None, "it has no liveness probe");
+    assert_eq!(failed_probe(&web(&pod), Some(true)), Some(FailedProbe::Liveness));
+    assert_eq!(failed_probe(pod.container("metrics").unwrap(), None), None);
 }
 
 #[test]
-fn a_container_that_waits_to_be_started_anew_is_replaced() {
+fn a_container_that_waits_for_its_restart_is_replaced() {
     let mut container = web(&fixtures::pod(DEPLOYMENT));
     let id = "d".repeat(64);
     container.id = Some(id.clone());
     container.state = State::Terminated(Terminated::default());
     container.last_id = None;
-    assert!(!replaced(&container, &id), "it has ended, and no more is said");
+    assert!(!replaced(&container, &id), "it has ended, and nothing more is reported");
     container.state = State::Waiting { reason: "CrashLoopBackOff".into() };
     assert!(!replaced(&container, &id));
     container.last_id = Some(id.clone());
@@ -167,13 +168,13 @@ fn stop(sender: Sender) -> Stop {
         pod: "p".into(),
         time_boot_ns: REQUESTED,
         sender,
-        hook: None,
+        pre_stop_session: None,
         started: None,
     }
 }
 
 #[test]
-fn who_requested_the_stop() {
+fn the_stop_request_follows_from_the_sender() {
     let by = |sender| stop_request(&END, Some(&stop(sender)));
     assert_eq!(by(Sender::Runtime), StopRequest::ByRuntime);
     assert_eq!(by(Sender::Host), StopRequest::ByOther);
@@ -190,7 +191,7 @@ fn who_requested_the_stop() {
 
 fn kill(begin: Option<u64>, session: Option<(u64, Option<u64>)>) -> Kill {
     let session =
-        session.map(|(begin_boot_ns, end_boot_ns)| Session { begin_boot_ns, end_boot_ns });
+        session.map(|(begin_boot_ns, end_boot_ns)| ExecSession { begin_boot_ns, end_boot_ns });
     Kill { begin_boot_ns: begin, signal_boot_ns: 20 * SECOND, session }
 }
 
@@ -203,14 +204,15 @@ fn took(container: &Container, kill: &Kill) -> Option<u64> {
 }
 
 #[test]
-fn an_exec_hook_is_measured() {
+fn an_exec_pre_stop_hook_is_measured() {
     let exec = with(Some(PreStop::Exec));
     let deleted = kill(Some(10 * SECOND), Some((11 * SECOND, Some(13 * SECOND))));
     assert_eq!(took(&exec, &deleted), Some(2 * SECOND));
     let open = kill(Some(10 * SECOND), Some((11 * SECOND, None)));
     assert_eq!(took(&exec, &open), Some(9 * SECOND), "the kubelet waits no longer");
     assert_eq!(took(&exec, &kill(Some(10 * SECOND), None)), None);
-    // A failed probe's kill has no news: only a session that the signal follows was the hook.
+    // The kill after a failed probe is not announced: only a session right before the signal was
+    // the preStop hook.
     let near = kill(None, Some((11 * SECOND, Some(20 * SECOND - 40_000_000))));
     assert_eq!(took(&exec, &near), Some(9 * SECOND - 40_000_000));
     assert_eq!(took(&exec, &kill(None, Some((11 * SECOND, Some(13 * SECOND))))), None);
@@ -218,7 +220,7 @@ fn an_exec_hook_is_measured() {
 }
 
 #[test]
-fn other_hooks_are_inferred() {
+fn other_pre_stop_hooks_are_inferred() {
     let sleep = with(Some(PreStop::Sleep { seconds: 5 }));
     assert_eq!(took(&sleep, &kill(Some(10 * SECOND), None)), Some(5 * SECOND));
     assert_eq!(took(&sleep, &kill(Some(18 * SECOND), None)), Some(2 * SECOND), "cut short");
@@ -231,7 +233,7 @@ fn other_hooks_are_inferred() {
 }
 
 #[test]
-fn what_is_taken_off_the_grace() {
+fn time_before_the_signal_is_taken_off_the_grace_period() {
     let off =
         |container: &Container, kill: &Kill| before(container, kill, pre_stop(container, kill));
     let deleted = kill(Some(10 * SECOND), None);
@@ -245,7 +247,7 @@ fn what_is_taken_off_the_grace() {
 }
 
 #[test]
-fn pods_that_say_little_are_survived() {
+fn an_empty_pod_gives_no_evidence() {
     let pod = convert::pod(&crate::kube::wire::Pod::default());
     let evidence = evidence(&pod, None, "", None);
     assert_eq!(

@@ -1,8 +1,8 @@
-//! Facts: all that Podvitals concludes, in one vocabulary for every reader.
+//! Facts: every conclusion of Podvitals, in one vocabulary for all readers.
 //!
 //! A fact is about a container instance or a Pod, its [`Subject`](super::subject::Subject), which
-//! is handed on beside it. It carries times (`CLOCK_BOOTTIME`), never only durations, so that a
-//! reader can make a span of it as well as a histogram's observation.
+//! is passed along with it. It carries times (`CLOCK_BOOTTIME`), never only durations, so that a
+//! reader can turn it into a span as well as into an observation of a histogram.
 
 use super::start::Start;
 use super::trigger::{Source, Trigger};
@@ -21,35 +21,37 @@ pub struct Fact {
 /// The kinds of [`Fact`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FactKind {
-    /// The container runs its own program: init is known. Its time is the exec of that program, or
-    /// for a container older than the agent the start of init's process.
+    /// Start of the container's own program: init is known. The fact's time is the exec of that
+    /// program, or for a container older than the agent the start of init's process.
     Started(Started),
-    /// The container's start has got further. Holds all of it that is known so far.
+    /// Progress of the container's start, with all that is known of it so far.
     Progressed(Start),
-    /// The first stop signal reached init, or would have if init did not ignore it.
+    /// First stop signal to init, even if init ignores it.
     StopSignal(StopSignal),
-    /// SIGKILL was sent after the stop signal, which was not enough.
+    /// SIGKILL after a stop signal that did not suffice.
     KilledAfterStopSignal,
     /// One OOM, however many processes died of it.
     Oom(OomFact),
-    /// Init has ended, and the kernel's record of it is complete. Its time is the end.
+    /// End of init, when the kernel's record of it is complete. The fact's time is the end.
     Ended(Termination),
-    /// The end of the container with its reason, once for each [`FactKind::Ended`]: at once where
-    /// nothing more can be learned, else when the Pod source has said what decides. Its time is
-    /// the end.
+    /// Death of the container with its reason, once for each [`FactKind::Ended`]: at once where
+    /// nothing more can be learned, else when the Pod source has reported what decides. The fact's
+    /// time is the end.
     Explained(Death),
-    /// A container of the same name in the same Pod runs again. Its time is the start.
+    /// Restart: a container of the same name in the same Pod runs again. The fact's time is the
+    /// start.
     Restarted(Restart),
-    /// The cgroup is gone and init never started: the runtime failed to start the container.
+    /// Failed start: the cgroup is gone and init never ran.
     StartFailed,
-    /// The runtime reported another reason for the end than the kernel's record has. Its time is
-    /// the end.
+    /// Difference between the runtime's reason for the end and the kernel's record. The fact's time
+    /// is the end.
     Misreported(Misreport),
-    /// The deletion of the Pod was seen. Its time is when the agent learned of it.
+    /// Deletion of the Pod, as seen in the API. The fact's time is the moment at which the agent
+    /// learned of it.
     DeletionSeen(Deletion),
-    /// The last container of the Pod is gone, its sandbox included.
+    /// Removal of the Pod's last container, its sandbox included.
     PodEmpty {
-        /// The end of the last container that was shown, `CLOCK_BOOTTIME`; `None` if none was seen.
+        /// End of the last container that was shown, `CLOCK_BOOTTIME`; `None` if none was seen.
         last_end_boot_ns: Option<u64>,
     },
 }
@@ -59,72 +61,74 @@ pub enum FactKind {
 pub struct Started {
     /// Init's process.
     pub init: TaskKey,
-    /// Whether the container is older than the agent, so that nobody saw init's exec.
+    /// Whether the container is older than the agent, so that init's exec was not seen.
     pub before_agent: bool,
-    /// Whether init's short name is `pause`: a sandbox, unless a name says otherwise.
+    /// Whether init's short name is `pause`: a sandbox, unless a source of names knows it as a container.
     pub is_pause: bool,
 }
 
 /// A restart: the container runs again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restart {
-    /// The end of the instance before, `CLOCK_BOOTTIME`; `None` if nobody saw it.
+    /// End of the previous instance, `CLOCK_BOOTTIME`; `None` if it was not seen.
     pub ended_boot_ns: Option<u64>,
-    /// The start of this one.
+    /// Start of this instance, `CLOCK_BOOTTIME`.
     pub started_boot_ns: u64,
 }
 
 impl Restart {
-    /// The time in which nothing ran.
+    /// Downtime: the time between the end of the previous instance and this start.
     #[must_use]
     pub fn downtime_ns(self) -> Option<u64> {
         Some(self.started_boot_ns.saturating_sub(self.ended_boot_ns?))
     }
 }
 
-/// A reason in the Pod's status that is not what the kernel saw.
+/// A reason in the Pod's status that differs from the kernel's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misreport {
-    /// `terminated.reason`, as the runtime reported it.
+    /// Field `terminated.reason`, as the runtime reported it.
     pub reported: String,
-    /// The kernel's cause.
+    /// The kernel's cause of the end.
     pub observed: Cause,
 }
 
 /// The deletion of a Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deletion {
-    /// The request, in whole seconds of the API server's clock; `None` if the Pod was gone before
-    /// its deletion was seen.
+    /// Time of the request, in whole seconds of the API server's clock; `None` if the Pod was gone
+    /// before its deletion was seen.
     pub requested_unix_s: Option<i64>,
-    /// `metadata.deletionGracePeriodSeconds`.
+    /// Field `metadata.deletionGracePeriodSeconds`.
     pub grace_s: Option<u64>,
 }
 
-/// The death of a container: its end as the kernel saw it, and why, as the Pod source tells.
+/// The death of a container: its end as the kernel saw it, and its reason as the Pod source reports
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Death {
-    /// The end.
+    /// The end of init.
     pub end: Termination,
-    /// Who or what had the container stopped.
+    /// The trigger: who or what had the container stopped.
     pub trigger: Trigger,
-    /// How the trigger is known.
+    /// The source of the trigger: how it is known.
     pub source: Source,
-    /// When the kubelet began to stop the container, `CLOCK_BOOTTIME`; `None` if nobody saw it.
+    /// Time at which the kubelet began to stop the container, `CLOCK_BOOTTIME`; `None` if it was
+    /// not seen.
     pub kill_begin_boot_ns: Option<u64>,
-    /// The grace period that counted; `None` if there was none, or nobody tells it.
+    /// The grace period that applied; `None` if there was none, or it is not reported.
     pub grace_s: Option<u64>,
-    /// What was left of the grace period at the stop signal.
+    /// The rest of the grace period at the stop signal.
     pub budget_ns: Option<u64>,
-    /// The container's preStop hook, if it has one and was stopped by the runtime.
+    /// The container's preStop hook, if it has one and the runtime stopped it.
     pub pre_stop: Option<PreStopRun>,
 }
 
 impl Death {
-    /// A death of which nobody tells more than the kernel.
+    /// A death of which only the kernel's record is known.
     #[must_use]
     pub const fn kernel_only(end: Termination) -> Self {
-        // Without a stop signal nobody requested the end; who did request it is not known here.
+        // Without a stop signal no stop was requested; with one, it is not known here who did.
         let (trigger, source) = match end.stop_boot_ns {
             Some(_) => (Trigger::Unknown, Source::No),
             None => (Trigger::None, Source::Kernel),
@@ -140,25 +144,25 @@ impl Death {
         }
     }
 
-    /// The time from the stop signal to the end and the part of the grace period that was left for
-    /// it: used, budget. Their ratio can be more than 1.
+    /// Time from the stop signal to the end, and the rest of the grace period at that signal. Their
+    /// ratio can exceed 1.
     #[must_use]
     pub fn grace_used_ns(&self) -> Option<(u64, u64)> {
         self.end.shutdown_ns().zip(self.budget_ns)
     }
 }
 
-/// A preStop hook of a container that was stopped.
+/// The run of a preStop hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreStopRun {
     /// The kind of hook.
     pub handler: PreStop,
-    /// Begin and end, `CLOCK_BOOTTIME`; `None` if nobody saw it run.
+    /// Begin and end of the run, `CLOCK_BOOTTIME`; `None` if it was not seen.
     pub ran_boot_ns: Option<(u64, u64)>,
 }
 
 impl PreStopRun {
-    /// The time that the hook took.
+    /// Duration of the run.
     #[must_use]
     pub fn duration_ns(self) -> Option<u64> {
         self.ran_boot_ns.map(|(begin, end)| end.saturating_sub(begin))
@@ -168,11 +172,11 @@ impl PreStopRun {
 /// The sender of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Sender {
-    /// The container runtime, from outside any container.
+    /// The container runtime, outside any container.
     Runtime,
     /// The kernel itself.
     Kernel,
-    /// Init to itself.
+    /// Init, to itself.
     Own,
     /// Another process of the same container.
     SameContainer,
@@ -214,11 +218,11 @@ pub struct StopSignal {
     pub signal: u32,
     /// The signal's sender.
     pub sender: Sender,
-    /// Whether init ignores it: then the container will not stop before it is killed.
+    /// Whether init ignores the signal: then the container goes on until it is killed.
     pub ignored: bool,
 }
 
-/// The scope of an OOM: whose limit it was about.
+/// The scope of an OOM: the level whose limit it was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OomScope {
     /// The container's own limit.
@@ -244,15 +248,15 @@ impl OomScope {
     }
 }
 
-/// The role of an OOM's victim in its container. If several died, the first of these that is
-/// among them.
+/// The role of an OOM's victim in its container. If several processes died, the first of these
+/// roles that is among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OomVictim {
     /// The container's init: the container ends.
     Init,
-    /// A process of the container's own.
+    /// A process that the container started itself.
     Child,
-    /// A process that came from outside: a probe, a hook, `kubectl exec`.
+    /// A process of an exec session: a probe, a preStop hook, `kubectl exec`.
     Exec,
 }
 
@@ -271,32 +275,32 @@ impl OomVictim {
     }
 }
 
-/// An OOM.
+/// An OOM with victims in a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OomFact {
     /// The scope; `None` where the kernel's counters could not be read.
     pub scope: Option<OomScope>,
-    /// The most important victim.
+    /// The most important victim's role.
     pub victim: OomVictim,
-    /// Processes of this container that were killed.
+    /// Number of this container's processes that were killed.
     pub killed: u32,
 }
 
-/// The cause of a container's end, as far as the kernel knows. Mutually exclusive, in the order of
-/// precedence.
+/// The cause of a container's end, as far as the kernel knows it. The causes are mutually
+/// exclusive, in the order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Cause {
-    /// Init was a victim of the OOM killer.
+    /// An OOM kill of init.
     Oom,
-    /// A stop signal came, init did not end, SIGKILL ended it.
+    /// SIGKILL after a stop signal that did not end init.
     KilledAfterGrace,
-    /// SIGKILL without a stop signal before.
+    /// SIGKILL without a stop signal before it.
     KilledWithoutStopSignal,
-    /// Another signal ended it.
+    /// Another signal.
     Signal,
-    /// It exited with a code other than 0.
+    /// Exit with a code other than 0.
     Error,
-    /// It exited with code 0.
+    /// Exit with code 0.
     Completed,
 }
 
@@ -328,26 +332,28 @@ impl Cause {
 /// The end of a container's init.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Termination {
-    /// The cause.
+    /// The cause of the end.
     pub cause: Cause,
-    /// The status of init; `None` when its end was not seen (only that the cgroup is empty or gone).
+    /// The exit status of init; `None` when the end itself was not seen (only that the cgroup is
+    /// empty or gone).
     pub status: Option<ExitStatus>,
-    /// The first stop signal, `CLOCK_BOOTTIME`; `None` without one.
+    /// Time of the first stop signal, `CLOCK_BOOTTIME`; `None` without one.
     pub stop_boot_ns: Option<u64>,
-    /// The end, `CLOCK_BOOTTIME`.
+    /// Time of the end, `CLOCK_BOOTTIME`.
     pub end_boot_ns: u64,
-    /// How the shutdown went out.
+    /// The outcome of the shutdown.
     pub outcome: Outcome,
     /// The signal that ended init; `None` if it exited.
     pub fatal: Option<FatalSignal>,
     /// The record that gave the time of the end.
     pub end_source: EndSource,
-    /// CPU time of init's process, for when the cgroup's files were gone too soon.
+    /// CPU time of init's process, for the case that the cgroup's files were gone too soon.
     pub init_cpu_ns: Option<u64>,
 }
 
 impl Termination {
-    /// The time from the first stop signal to the end; `None` without a stop signal.
+    /// Duration of the shutdown: from the first stop signal to the end; `None` without a stop
+    /// signal.
     #[must_use]
     pub fn shutdown_ns(&self) -> Option<u64> {
         Some(self.end_boot_ns.saturating_sub(self.stop_boot_ns?))
@@ -357,9 +363,9 @@ impl Termination {
 /// The outcome of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// Init ended by itself, or of the stop signal.
+    /// End by init itself, or by the stop signal.
     Exited,
-    /// SIGKILL ended it after the stop signal.
+    /// End by SIGKILL after the stop signal.
     Killed,
 }
 
@@ -386,10 +392,10 @@ pub struct FatalSignal {
 /// The record that gave the time of an end, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndSource {
-    /// The SIGCHLD to the parent.
+    /// The SIGCHLD to the parent of init.
     ParentNotified,
-    /// The cgroup has no tasks any more.
+    /// The departure of the cgroup's last task.
     CgroupEmpty,
-    /// The cgroup was removed.
+    /// The removal of the cgroup.
     CgroupRemoved,
 }

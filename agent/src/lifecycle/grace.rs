@@ -1,6 +1,6 @@
-//! How long a container had to stop. Pure.
+//! Grace periods: how long a container had to stop. Pure.
 //!
-//! What the kubelet does, and in which order (`pkg/kubelet/kuberuntime/kuberuntime_container.go`,
+//! The kubelet applies these steps in order (`pkg/kubelet/kuberuntime/kuberuntime_container.go`,
 //! `setTerminationGracePeriod` and `killContainer`; Kubernetes 1.37):
 //!
 //! 1. `deletionGracePeriodSeconds` of a Pod that is being deleted, else that of the probe which
@@ -8,31 +8,32 @@
 //! 2. a whole number of seconds less for the preStop hook, and for the wait of a sidecar;
 //! 3. but 2 s at least.
 //!
-//! Evictions under pressure and the node's shutdown put another grace in place of the first
+//! Evictions under pressure and the node's shutdown replace the first by another grace period
 //! (`pkg/kubelet/eviction/eviction_manager.go`, `pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`)
-//! that the API does not tell.
+//! that the API does not report.
 
 use super::trigger::Trigger;
 
-/// What is left at least (`minimumGracePeriodInSeconds`).
+/// Least grace period that the kubelet leaves (`minimumGracePeriodInSeconds`).
 const LEFT_MIN_S: u64 = 2;
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// The grace periods that a container's Pod names.
+/// Grace periods in a container's Pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Periods {
-    /// `metadata.deletionGracePeriodSeconds`.
+    /// Field `metadata.deletionGracePeriodSeconds`.
     pub deletion_s: Option<u64>,
-    /// `spec.terminationGracePeriodSeconds`.
+    /// Field `spec.terminationGracePeriodSeconds`.
     pub pod_s: Option<u64>,
-    /// The startup probe's own.
+    /// Field `terminationGracePeriodSeconds` of the startup probe.
     pub startup_s: Option<u64>,
-    /// The liveness probe's own.
+    /// Field `terminationGracePeriodSeconds` of the liveness probe.
     pub liveness_s: Option<u64>,
 }
 
 impl Periods {
-    /// The grace that counts for an end of this kind; `None` if there was none, or it is not told.
+    /// The grace period that applies to an end with this trigger; `None` if there was none, or it
+    /// is not reported.
     #[must_use]
     pub fn effective_s(self, trigger: Trigger) -> Option<u64> {
         let own = match trigger {
@@ -50,21 +51,22 @@ impl Periods {
     }
 }
 
-/// What went on before the stop signal.
+/// Time that passed before the stop signal, at the cost of the grace period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Before {
-    /// Nothing: the signal was the first thing.
+    /// No time: the signal came first.
     Nothing,
-    /// A hook, or the wait for other containers, took so long.
+    /// Time for a preStop hook, or for the wait for other containers.
     Took {
-        /// Until the signal.
+        /// Time until the signal.
         ns: u64,
     },
-    /// A hook ran, and nobody saw how long.
+    /// Unknown: a hook ran, and its duration was not seen.
     Unknown,
 }
 
-/// The time that was left when the stop signal was sent; ±1 s where something went on before.
+/// The rest of the grace period when the stop signal was sent; ±1 s where time passed before it.
+/// `None` if that time is not known.
 #[must_use]
 pub fn budget_ns(effective_s: u64, before: Before) -> Option<u64> {
     let gone_s = match before {
@@ -84,7 +86,7 @@ mod tests {
         Periods { deletion_s: Some(5), pod_s: Some(30), startup_s: Some(7), liveness_s: Some(9) };
 
     #[test]
-    fn each_trigger_has_its_grace() {
+    fn each_trigger_has_its_grace_period() {
         for trigger in
             [Trigger::PodDeletion, Trigger::ApiEviction, Trigger::Preemption, Trigger::Taint]
         {
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_on_before_is_taken_off_in_whole_seconds() {
+    fn time_before_the_signal_is_taken_off_in_whole_seconds() {
         let took = |ms: u64| Before::Took { ns: ms * 1_000_000 };
         for (effective_s, before, left_s) in [
             (30, Before::Nothing, Some(30)),

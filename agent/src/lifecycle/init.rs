@@ -1,24 +1,25 @@
-//! The init of a container: since when, what was sent to it, and how it left.
+//! Init of a container: its start, the signals sent to it, and its end.
 
 use super::SETTLE_NS;
 use super::fact::{EndSource, Termination};
 use super::shutdown::Signals;
 use crate::event::{ExitStatus, TaskKey};
 
-/// What is known of init.
+/// The init of a container.
 #[derive(Debug)]
 pub(super) struct Init {
     pub(super) key: TaskKey,
-    /// Since when it is init: its exec, or the start of its process if that was not seen.
+    /// Time since which the process is init: its exec, or the start of the process if the exec was
+    /// not seen.
     pub(super) since_boot_ns: u64,
     pub(super) signals: Signals,
     exit: Option<Left>,
     end: Option<Ends>,
-    /// The owner was asked to read the cgroup's counters.
+    /// Whether the owner was requested to read the cgroup's last counters.
     pub(super) read_last: bool,
 }
 
-/// Init has left: its last thread has exited, or its parent was told.
+/// A record of init's exit: that of its last thread, or the SIGCHLD to its parent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Left {
     pub(super) time_boot_ns: u64,
@@ -26,7 +27,7 @@ pub(super) struct Left {
     pub(super) cpu_runtime_ns: u64,
 }
 
-/// The parent was told, maybe more than once.
+/// Notifications of the parent, which may repeat.
 #[derive(Clone, Copy, Debug)]
 struct Ends {
     first_boot_ns: u64,
@@ -39,15 +40,16 @@ impl Init {
         Self { key, since_boot_ns, signals, exit: None, end: None, read_last: false }
     }
 
-    /// The last thread exits. Two can both see themselves as the last; the later one knows more
-    /// of the CPU time.
+    /// Takes in the exit of the last thread. Two threads can both see themselves as the last; the
+    /// later record has more of the CPU time.
     pub(super) fn exited(&mut self, exit: Left) {
         if self.exit.is_none_or(|known| known.time_boot_ns < exit.time_boot_ns) {
             self.exit = Some(exit);
         }
     }
 
-    /// The parent is told. It may be told again; the last counts, if it is the same matter.
+    /// Takes in a notification of the parent. It may repeat; the last one counts, if it belongs to
+    /// the same end.
     pub(super) fn ended(&mut self, end: Left) {
         let time = end.time_boot_ns;
         self.end = Some(match self.end {
@@ -62,19 +64,19 @@ impl Init {
         });
     }
 
-    /// When it began to leave, if it has.
+    /// Time at which init began to exit, if it has.
     pub(super) fn left_boot_ns(&self) -> Option<u64> {
         let exit = self.exit.map(|exit| exit.time_boot_ns);
         let end = self.end.map(|end| end.first_boot_ns);
         exit.into_iter().chain(end).min()
     }
 
-    /// When its parent was told of its end.
+    /// Time at which the parent was notified of the end.
     pub(super) fn end_boot_ns(&self) -> Option<u64> {
         self.end.map(|end| end.last.time_boot_ns)
     }
 
-    /// What is to be said of its end at `time_boot_ns`.
+    /// The termination at `time_boot_ns`, as far as the records show it.
     pub(super) fn termination(
         &self,
         time_boot_ns: u64,

@@ -1,65 +1,69 @@
-//! What the lifecycle is told.
+//! Inputs of the lifecycle.
 
 use super::subject::Birth;
 use crate::cgroup::CgroupId;
 use crate::event::{Event, OomLevel, RunningTask};
 
-/// One thing that the lifecycle is told.
+/// An input of the lifecycle: a kernel record, a report of the owner or of the Pod source, or time.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// A container's own cgroup is there.
+    /// A container's own cgroup exists.
     ContainerMade {
         /// The container's own cgroup.
         container: CgroupId,
-        /// Its Pod's cgroup.
+        /// The cgroup of the container's Pod.
         pod: Option<CgroupId>,
-        /// Its birth. The init of one that is older than the agent comes with [`Input::Running`].
+        /// Birth of the cgroup. The init of a container older than the agent comes with
+        /// [`Input::Running`].
         birth: Birth,
-        /// The counters of the container and of its ancestors, as read then. What is missing here
-        /// is taken to begin at 0.
+        /// OOM counters of the container and of its ancestors, as read at this time. A counter that
+        /// is missing is assumed to start at 0.
         oom_seen: &'a [OomLevel],
     },
-    /// A cgroup below a container's own.
+    /// A cgroup below a container's own exists.
     NestedMade {
-        /// The new one.
+        /// The nested cgroup.
         cgroup: CgroupId,
-        /// The container that it is in.
+        /// The container that contains it.
         container: CgroupId,
     },
-    /// A running process whose parent is outside its cgroup: maybe an existing container's init.
+    /// A running process whose parent is outside its cgroup: a candidate for an existing
+    /// container's init.
     Running(&'a RunningTask),
-    /// All running processes have been told. From now on an existing container without one is
-    /// taken for not started yet, and an exec in it for its init's.
+    /// End of the walk over all processes. From now on an existing container without a process
+    /// counts as not started yet, and an exec in it as that of its init.
     WalkDone {
-        /// The tasks could be read. If not, nothing is concluded from their absence, and existing
+        /// Whether the processes could be read. If not, their absence proves nothing, and existing
         /// containers stay without init.
         tasks_read: bool,
     },
-    /// A kernel record. [`crate::event::EventKind::CgroupMade`] is not for here: the owner, who knows the
-    /// paths, makes [`Input::ContainerMade`] or [`Input::NestedMade`] from it.
+    /// A kernel record, except [`crate::event::EventKind::CgroupMade`]: the owner, who knows the
+    /// paths, makes [`Input::ContainerMade`] or [`Input::NestedMade`] of that.
     Event(&'a Event),
-    /// The API tells a container's own stop signal: it counts from any sender outside.
+    /// The container's own stop signal, from the Pod source. It counts from any sender outside.
     KnownStopSignal {
         /// The container's own cgroup.
         container: CgroupId,
-        /// Its number.
+        /// The signal's number.
         signal: u32,
     },
-    /// The API tells that a container is to be stopped: its Pod is being deleted.
+    /// The deletion of the container's Pod, from the Pod source: the container is going to be
+    /// stopped.
     KillBegins {
         /// The container's own cgroup.
         container: CgroupId,
-        /// `CLOCK_BOOTTIME`. A session that began since then, and goes on, is part of it.
+        /// Time since which an exec session that is still running counts as part of the stop,
+        /// `CLOCK_BOOTTIME`.
         since_boot_ns: u64,
     },
-    /// Time goes on: what waited for it is settled.
+    /// The passage of time: settles what waited for it.
     Tick {
-        /// `CLOCK_BOOTTIME`.
+        /// Current time, `CLOCK_BOOTTIME`.
         now_boot_ns: u64,
     },
-    /// The agent stops: what has ended is settled now.
+    /// The agent stops: settles all that has ended.
     Flush {
-        /// `CLOCK_BOOTTIME`.
+        /// Current time, `CLOCK_BOOTTIME`.
         now_boot_ns: u64,
     },
 }

@@ -1,10 +1,10 @@
-//! The lifecycle: kernel events in, facts out. Pure: no I/O, no clock, no locks.
+//! Container lifecycle: kernel events in, facts out. Pure: no I/O, no clock, no locks.
 //!
-//! The records of one death come from several CPUs and from unrelated contexts: the signal, the
-//! OOM killer's mark, the last thread's exit, the parent's SIGCHLD, the cgroup that is empty and
-//! the cgroup that is removed, in any order and any of them missing. So a container collects what
-//! it is told, and concludes [`SETTLE_NS`] after the end. What needs no conclusion goes out at
-//! once: a start, a stop signal, the kill after it.
+//! The records of one death come from several CPUs and from unrelated contexts: the signal, the OOM
+//! killer's mark, the last thread's exit, the parent's SIGCHLD, the empty cgroup and its removal,
+//! in any order, and any of them can be missing. So a container collects its records, and concludes
+//! [`SETTLE_NS`] after the end. Facts that need no conclusion go out at once: a start, a stop
+//! signal, the kill after it.
 
 mod container;
 pub mod death;
@@ -32,51 +32,52 @@ use self::container::Container;
 pub use self::input::Input;
 use self::oom::Counters;
 pub use self::output::{OpenShutdown, Output};
-use self::session::Session;
+use self::session::ExecSession;
 use self::subject::Birth;
 use self::who::CgroupIndex;
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind, TaskKey};
 
-/// How long after its end a death, and after its last record an OOM, is published.
+/// Time between the end of a container and the publication of its death, and between an OOM's last
+/// record and its publication.
 ///
-/// The ring buffer keeps the order in which records were reserved, over all CPUs, not that of
-/// their times, and is drained before anything is settled. Up to Linux 6.18 the cgroup is empty
-/// before the parent is told, later after that, from a worker. All that has been seen is within a few milliseconds;
-/// this leaves room for a node under the load that comes with OOMs, and still is 1/50 of the time
-/// that the API's answer to a death may take.
+/// The ring buffer keeps the order in which records were reserved, over all CPUs, not that of their
+/// times, and is drained before anything settles. Up to Linux 6.18 the cgroup is empty before the
+/// parent is notified; later kernels report it afterwards, from a worker. All delays that were
+/// observed are within a few milliseconds. This leaves room for a node under the load that comes
+/// with OOMs, and is still 1/50 of the time that the API may take to report a death.
 pub const SETTLE_NS: u64 = 100_000_000;
 
-/// Events of cgroups not known yet that are kept for them.
+/// Limit of events that are kept because their cgroup is not known yet.
 const PENDING_MAX: usize = 64;
-/// How long they are kept.
+/// Time for which such events are kept.
 const PENDING_NS: u64 = 1_000_000_000;
-/// Nested cgroups of one container that are still known after their removal, for late records.
+/// Limit of removed nested cgroups per container that stay known, for late records.
 const NESTED_GONE_MAX: usize = 64;
 
 #[derive(Debug)]
 struct Entry {
     container: Container,
-    /// As it stands in [`Lifecycle::due`].
+    /// Deadline under which the container stands in [`Lifecycle::due`].
     deadline: Option<u64>,
     nested: BTreeSet<CgroupId>,
     nested_gone: VecDeque<CgroupId>,
 }
 
-/// All containers of the node.
+/// State machines of all containers on the node.
 ///
-/// For a container that is older than the agent, signals sent before the agent began are not
-/// known: killed while the agent restarted in the middle of its shutdown, it is
-/// [`fact::Cause::KilledWithoutStopSignal`] and has no stop signal. [`fact::Started::before_agent`]
-/// tells the owner to be careful.
+/// For a container that is older than the agent, signals sent before the agent started are not
+/// known: if it is killed while the agent restarts in the middle of its shutdown, the cause is
+/// [`fact::Cause::KilledWithoutStopSignal`] and there is no stop signal.
+/// [`fact::Started::before_agent`] lets the owner take this into account.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     containers: BTreeMap<CgroupId, Entry>,
     index: CgroupIndex,
-    /// Inits by process: one may have moved to a cgroup that nobody knows.
+    /// Containers by the process of their init, which may move to an unknown cgroup.
     inits: HashMap<TaskKey, CgroupId>,
     counters: Counters,
-    /// Containers of each Pod.
+    /// Number of containers of each Pod.
     pods: BTreeMap<CgroupId, usize>,
     due: BTreeSet<(u64, CgroupId)>,
     pending: VecDeque<Event>,
@@ -85,13 +86,13 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Knows no container.
+    /// A lifecycle without containers.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in one input and appends to `out` what follows from it.
+    /// Takes in one input and appends what follows from it to `out`.
     pub fn apply(&mut self, input: Input<'_>, out: &mut Vec<Output>) {
         match input {
             Input::ContainerMade { container, pod, birth, oom_seen } => {
@@ -148,45 +149,46 @@ impl Lifecycle {
         }
     }
 
-    /// When the next [`Input::Tick`] will settle something, `CLOCK_BOOTTIME`.
+    /// Deadline at which an [`Input::Tick`] next settles something, `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         self.due.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Containers that were asked to stop and have not ended, in the order of their cgroups.
+    /// Containers with a stop signal that have not ended yet, in the order of their cgroups.
     pub fn open_shutdowns(&self) -> impl Iterator<Item = (CgroupId, OpenShutdown)> + '_ {
         self.containers.iter().filter_map(|(id, entry)| {
             entry.container.open_shutdown().map(|shutdown| (*id, shutdown))
         })
     }
 
-    /// Containers that are known.
+    /// Number of known containers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.containers.len()
     }
 
-    /// No container is known.
+    /// Whether no container is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.containers.is_empty()
     }
 
-    /// The init of a container, if it is known.
+    /// Init of a container, if it is known.
     #[must_use]
     pub fn init_of(&self, container: CgroupId) -> Option<TaskKey> {
         self.containers.get(&container)?.container.init()
     }
 
-    /// The exec session of a container that is its preStop hook, if it has an exec hook and the
-    /// container is being stopped.
+    /// Exec session of a container that is its preStop hook, if the container has an exec hook and
+    /// is being stopped.
     #[must_use]
-    pub fn hook_of(&self, container: CgroupId) -> Option<Session> {
-        self.containers.get(&container)?.container.hook()
+    pub fn pre_stop_session(&self, container: CgroupId) -> Option<ExecSession> {
+        self.containers.get(&container)?.container.pre_stop_session()
     }
 
-    /// Events dropped because their cgroup belongs to no container, or was told of too late.
+    /// Total of events that were dropped because their cgroup belongs to no container, or became
+    /// known too late.
     #[must_use]
     pub const fn unmatched(&self) -> u64 {
         self.unmatched
@@ -275,7 +277,7 @@ impl Lifecycle {
         }
     }
 
-    /// Lets one container act, then notes its new init and deadline.
+    /// Runs an action on one container, then records its new init and deadline.
     fn with(
         &mut self,
         id: CgroupId,
@@ -308,11 +310,11 @@ impl Lifecycle {
     }
 
     fn settle(&mut self, id: CgroupId, now_boot_ns: Option<u64>, out: &mut Vec<Output>) {
-        let mut over = false;
+        let mut is_done = false;
         self.with(id, out, |container, index, out| {
-            over = container.settle(now_boot_ns, index, out);
+            is_done = container.settle(now_boot_ns, index, out);
         });
-        if over {
+        if is_done {
             self.forget(id);
             out.push(Output::Forget { container: id });
         }
@@ -358,7 +360,7 @@ impl Lifecycle {
         self.unmatched = self.unmatched.saturating_add(expired);
     }
 
-    /// Takes in what was told of a cgroup before the cgroup itself.
+    /// Takes in the events that arrived before their cgroup was known.
     fn replay_pending(&mut self, cgroup: CgroupId, out: &mut Vec<Output>) {
         let of_cgroup = |event: &Event| match &event.kind {
             EventKind::Signal(signal) => signal.target.cgroup == cgroup,

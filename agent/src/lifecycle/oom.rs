@@ -1,4 +1,4 @@
-//! OOMs: which records are one OOM, whose limit it was, and who died of it.
+//! OOMs: which records belong to one OOM, whose limit it was about, and who died of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -7,25 +7,25 @@ use super::fact::{OomFact, OomScope, OomVictim};
 use crate::cgroup::CgroupId;
 use crate::event::{Oom, OomLevel, TaskKey};
 
-/// Cgroups whose counters are kept at most; those of more are taken to have been 0.
+/// Limit of cgroups whose counters are kept; those of further cgroups are assumed to have been 0.
 const COUNTERS_MAX: usize = 65_536;
-/// OOMs of one container that wait to be settled; more are counted with the last.
+/// Limit of a container's OOMs that wait to be settled; further ones are counted with the last.
 const OPEN_MAX: usize = 16;
-/// Victims of one OOM that are kept by name; more are only counted.
+/// Limit of an OOM's victims that are kept one by one; further ones are only counted.
 const VICTIMS_MAX: usize = 256;
 
-/// The highest values seen of each cgroup's own OOM counters.
+/// Highest values seen of each cgroup's own OOM counters.
 ///
-/// A new cgroup's begin at 0, and an unknown one's are taken to: that an old one's rose unseen
-/// before is less likely than that it rose in the OOM that is at hand.
+/// A new cgroup's counters start at 0, and an unknown cgroup's are assumed to: an earlier rise that
+/// was not seen is less likely than a rise in the present OOM.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     counts: HashMap<CgroupId, Count>,
     last: Option<Last>,
 }
 
-/// The OOM that was heard of last: its further victims may be another container's, and do not
-/// see the counter of the Pod rise again.
+/// The most recent OOM. Its further victims may be in another container, and do not see the Pod's
+/// counter rise again.
 #[derive(Debug)]
 struct Last {
     current: (TaskKey, u32),
@@ -40,7 +40,7 @@ struct Count {
 }
 
 impl Counters {
-    /// Takes in what a cgroup's counters say, and returns what was known before.
+    /// Takes in a cgroup's counters and returns the values known before.
     fn raise(&mut self, level: OomLevel) -> Count {
         if self.counts.len() >= COUNTERS_MAX && !self.counts.contains_key(&level.cgroup) {
             return Count::default();
@@ -62,7 +62,7 @@ impl Counters {
         self.counts.remove(&cgroup);
     }
 
-    /// Notes which levels rose in a record, and returns them with those that rose before in the
+    /// Records which levels rose in a record, and returns them with those that rose before in the
     /// same OOM.
     fn risen(
         &mut self,
@@ -88,11 +88,11 @@ impl Counters {
     }
 }
 
-/// What the container knows of a victim when it dies.
+/// A victim, as the container knows it at its death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Victim {
     pub(super) key: TaskKey,
-    /// It came from outside, as is known already now.
+    /// Whether it is known already to belong to an exec session.
     pub(super) exec: bool,
 }
 
@@ -100,19 +100,19 @@ pub(super) struct Victim {
 struct Mark {
     time_boot_ns: u64,
     victim: Victim,
-    /// The memory cgroup that counts the kill, and its count; `None` where not readable.
+    /// The memory cgroup that counts the kill, with its count; `None` where it is not readable.
     kills: Option<(CgroupId, u64)>,
 }
 
-/// The records of one OOM, as far as they are about one container.
+/// Records of one OOM, as far as they are about one container.
 #[derive(Debug)]
 struct Open {
     current: (TaskKey, u32),
     last_boot_ns: u64,
-    /// Some level's own limit led to it.
+    /// Whether some level's own limit led to it.
     rose: bool,
     scope: Option<OomScope>,
-    /// The kills that each cgroup had counted before.
+    /// Kills that each cgroup had counted before.
     before: BTreeMap<CgroupId, u64>,
     marks: Vec<Mark>,
     more: u32,
@@ -121,17 +121,17 @@ struct Open {
 /// A settled OOM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Settled {
-    /// The first kill.
+    /// Time of the first kill.
     pub(super) time_boot_ns: u64,
     pub(super) fact: OomFact,
 }
 
-/// The OOMs of one container that wait for more of their records.
+/// OOMs of one container that wait for further records.
 #[derive(Debug, Default)]
 pub(super) struct Ooms(VecDeque<Open>);
 
 impl Ooms {
-    /// Takes in one record. `scope_of` says whose a level is.
+    /// Takes in one record. `scope_of` gives the scope of a level.
     pub(super) fn take(
         &mut self,
         time_boot_ns: u64,
@@ -190,13 +190,13 @@ impl Ooms {
         }
     }
 
-    /// When the first of them is settled.
+    /// Deadline at which the first of them settles.
     pub(super) fn deadline(&self) -> Option<u64> {
         self.0.iter().map(Open::deadline).min()
     }
 
-    /// Takes out what is settled at `now_boot_ns`, or with `None` all, in the order of its
-    /// beginning. `role` says what a victim was.
+    /// Removes and returns what is settled at `now_boot_ns`, or with `None` everything, in the
+    /// order of its begin. `role` gives the role of a victim.
     pub(super) fn settle(
         &mut self,
         now_boot_ns: Option<u64>,
@@ -222,16 +222,16 @@ impl Open {
 
     /// Whether a record belongs to this OOM.
     ///
-    /// One OOM is worked off by one thread, in one go (`oom_kill_process()` and the loop over the
-    /// group, `oom_kill_memcg_member()`), while other threads of the dying may run into the same
+    /// One thread works off an OOM in one go (`oom_kill_process()` and the loop over the group,
+    /// `oom_kill_memcg_member()`), while other threads of the dying processes may reach the same
     /// limit and raise its counter.
     fn is_same(&self, time_boot_ns: u64, current: (TaskKey, u32), rises: bool) -> bool {
         let close = self.last_boot_ns.abs_diff(time_boot_ns) <= SETTLE_NS;
         (self.current == current && close) || (self.rose && !rises)
     }
 
-    /// The fact, unless nobody was killed: processes that are dying are marked too, so that they
-    /// may use the reserves.
+    /// The fact; `None` if no process was killed: processes that are dying are marked too, so that
+    /// they may use the reserves.
     fn conclude(&self, role: impl Fn(Victim) -> OomVictim) -> Option<Settled> {
         let kills = self.kills();
         let first = kills.iter().map(|mark| mark.time_boot_ns).min()?;
@@ -241,7 +241,7 @@ impl Open {
         Some(Settled { time_boot_ns: first, fact: OomFact { scope: self.scope, victim, killed } })
     }
 
-    /// The records that are kills: those that raised their cgroup's count.
+    /// Records of kills: those that raised their cgroup's count.
     ///
     /// The count is raised before the mark (`__oom_kill_process()`), so in the order of the count
     /// each kill's is higher than the one before. If the whole rise is as large as the number of

@@ -1,43 +1,43 @@
-//! What follows for the owner of the lifecycle.
+//! Outputs of the lifecycle, for its owner.
 
 use super::fact::Fact;
 use crate::cgroup::CgroupId;
 
-/// What the owner is to do.
+/// A task for the owner that follows from an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// A conclusion: name its subject and publish it.
+    /// Publication of a conclusion under its subject's name.
     Fact {
         /// The container's own cgroup.
         container: CgroupId,
-        /// The conclusion.
+        /// The conclusion itself.
         fact: Fact,
     },
-    /// Tell the kernel side whose signals matter.
+    /// Update of the kernel side: the process whose signals from inside the container matter.
     SetInit {
         /// The container's own cgroup.
         container: CgroupId,
-        /// Init's process, in the initial PID namespace.
+        /// Process id of init in the initial PID namespace.
         tgid: u32,
     },
-    /// Init has left: read the cgroup's counters now, before it is removed. When
-    /// init exits, and again when it has ended.
+    /// Collection of the cgroup's counters at once, before the cgroup is removed: when init exits,
+    /// and again when it has ended.
     ReadLast {
         /// The container's own cgroup.
         container: CgroupId,
     },
-    /// The cgroup is removed and all about it is published.
+    /// End of a container: the cgroup is removed, and all about it is published.
     Forget {
         /// The container's own cgroup.
         container: CgroupId,
     },
 }
 
-/// A container was asked to stop and is still there.
+/// A shutdown in progress: the container has its stop signal and has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenShutdown {
-    /// The first stop signal, `CLOCK_BOOTTIME`.
+    /// Time of the first stop signal, `CLOCK_BOOTTIME`.
     pub since_boot_ns: u64,
-    /// SIGKILL was sent: it does not even die of that yet.
+    /// Whether SIGKILL was sent, without success so far.
     pub killed: bool,
 }

@@ -1,8 +1,8 @@
-//! Reasons: what follows from a fact of a container that has its name. Pure.
+//! Reasons: what follows from a fact about a container that has its name. Pure.
 //!
-//! The kernel half of the lifecycle concludes what happened to a container. Here the Pod comes in,
-//! as data: why it was stopped, how far its start has got, that it is a restart, and whether the
-//! runtime reports the same.
+//! The kernel half of the lifecycle concludes what happened to a container. Here the Pod comes in
+//! as data: why the container was stopped, how far its start has progressed, whether it is a
+//! restart, and whether the runtime reports the same.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::death::Deaths;
 use super::fact::{Fact, FactKind, Restart};
 use super::report::Reports;
 use super::restart::History;
-use super::session::Session;
+use super::session::ExecSession;
 use super::start::Starts;
 use super::subject::Who;
 use crate::clock::Now;
@@ -19,21 +19,22 @@ use crate::kube::pods::Pods;
 /// A fact with the container that it is about.
 pub type Named = (Arc<Who>, Fact);
 
-/// What is known beside a fact when it comes.
+/// Evidence for a fact, as it stands when the fact comes.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    /// The Pods of the node.
+    /// Pods of this node.
     pub pods: &'a Pods,
-    /// The exec session of the container that is its preStop hook, if it has one of that kind.
-    pub hook: Option<Session>,
-    /// The birth of the sandbox of the container's Pod, if it was seen.
+    /// Exec session of the container's preStop hook, if it has an exec hook.
+    pub pre_stop_session: Option<ExecSession>,
+    /// Birth of the sandbox of the container's Pod, `CLOCK_BOOTTIME`; `None` if it was not seen.
     pub sandbox_boot_ns: Option<u64>,
-    /// The moment.
+    /// Current time.
     pub now: Now,
 }
 
-/// A container over its restarts: the same name in the same Pod. A Pod that is made again under the
-/// same name, as a StatefulSet's, is another one. A unit of a plain machine has a path and no UID.
+/// Key of a container that stays the same over restarts: its name in its Pod. A Pod that is
+/// re-created under the same name, as a StatefulSet's, is another one. A unit in host mode has a
+/// path and no UID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     pod: String,
@@ -48,10 +49,10 @@ impl Key {
     }
 }
 
-/// The state machines of deaths, starts, restarts and reports.
+/// State machines of deaths, starts, restarts and reports.
 #[derive(Debug)]
 pub struct Reasons {
-    /// There is a Pod source.
+    /// Whether there is a Pod source.
     pods_may_come: bool,
     deaths: Deaths,
     starts: Starts,
@@ -62,7 +63,7 @@ pub struct Reasons {
 }
 
 impl Reasons {
-    /// Without a container. `pods_may_come`: there is a Pod source.
+    /// Reasons for no container yet. `pods_may_come`: there is a Pod source.
     #[must_use]
     pub fn new(pods_may_come: bool) -> Self {
         Self {
@@ -75,7 +76,7 @@ impl Reasons {
         }
     }
 
-    /// Takes in a fact; appends it to `out`, and what follows from it.
+    /// Takes in a fact; appends it, and what follows from it, to `out`.
     pub fn take(
         &mut self,
         who: &Arc<Who>,
@@ -92,7 +93,13 @@ impl Reasons {
                 self.progress(who, evidence, out);
             }
             FactKind::StopSignal(stop) => {
-                self.deaths.stop_signal(who, time_boot_ns, &stop, evidence.hook, evidence.pods);
+                self.deaths.stop_signal(
+                    who,
+                    time_boot_ns,
+                    &stop,
+                    evidence.pre_stop_session,
+                    evidence.pods,
+                );
             }
             FactKind::Ended(end) => {
                 if let Some(restart) = self.history.ended(Key::of(who), time_boot_ns) {
@@ -105,14 +112,14 @@ impl Reasons {
         }
     }
 
-    /// The Pod of a container has changed, or the container is shown now.
+    /// Follows a container's start, after a change of its Pod or when the container is first shown.
     pub fn progress(&mut self, who: &Arc<Who>, evidence: &Evidence<'_>, out: &mut Vec<Named>) {
         let Evidence { pods, sandbox_boot_ns, now, .. } = *evidence;
         let fact = self.starts.progress(who, sandbox_boot_ns, pods, now.wall);
         out.extend(fact.map(|fact| (Arc::clone(who), fact)));
     }
 
-    /// Pods have changed, or time has gone on: what waited for that is decided.
+    /// Decides what waited for a change of Pods, or for time.
     pub fn settle(&mut self, pods: &Pods, now: Now, out: &mut Vec<Named>) {
         for (key, restart) in self.history.settle(now.boot_ns) {
             self.restarted(&key, restart, out);
@@ -122,7 +129,7 @@ impl Reasons {
         out.append(&mut self.reports.compare(pods, now.boot_ns));
     }
 
-    /// The agent stops: what waits is decided as it is.
+    /// Decides what waits as it is, since the agent stops.
     pub fn flush(&mut self, pods: &Pods, now: Now, out: &mut Vec<Named>) {
         for (key, restart) in self.history.settle(u64::MAX) {
             self.restarted(&key, restart, out);
@@ -131,18 +138,18 @@ impl Reasons {
         self.explained(explained, pods, now, out);
     }
 
-    /// When [`Self::settle`] has something to decide, `CLOCK_BOOTTIME`.
+    /// Deadline at which [`Self::settle`] has something to decide, `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
         self.deaths.deadline().into_iter().chain(self.history.deadline()).min()
     }
 
-    /// The cgroup of a container is gone.
+    /// Forgets a container whose cgroup is gone.
     pub fn forget(&mut self, who: &Who) {
         self.starts.forget(who.cgroup);
     }
 
-    /// Forgets what nothing more can follow from. Once in a few seconds is enough.
+    /// Forgets what no fact can follow from any more. A call every few seconds suffices.
     pub fn expire(&mut self, now_boot_ns: u64) {
         self.history.expire(now_boot_ns);
     }
@@ -163,7 +170,7 @@ impl Reasons {
         }
     }
 
-    /// A restart that has waited: the instance that started then is told of.
+    /// Publishes a restart that has waited, for the instance that started then.
     fn restarted(&mut self, key: &Key, restart: Restart, out: &mut Vec<Named>) {
         let is = |who: &Arc<Who>| Key::of(who) == *key;
         if let Some(at) = self.restarting.iter().position(is) {

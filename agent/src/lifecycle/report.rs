@@ -1,4 +1,4 @@
-//! Reports: how the runtime reports an end, held against what the kernel saw. Pure.
+//! Reports: the runtime's report of an end, compared with the kernel's record. Pure.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use super::fact::{Cause, Fact, FactKind, Misreport, Termination};
 use super::subject::Who;
 use crate::kube::pods::Pods;
 
-/// Deaths whose report is still to come.
+/// Limit of deaths whose report is expected.
 const EXPECTED_MAX: usize = 1024;
-/// How long after its end the report of a death may come.
+/// Longest time between the end of a container and its report.
 const TIMEOUT_NS: u64 = 60_000_000_000;
 
 #[derive(Debug)]
@@ -18,14 +18,14 @@ struct Expected {
     end: Termination,
 }
 
-/// The deaths that the runtime has not reported yet.
+/// Deaths that the runtime has not reported yet.
 #[derive(Debug, Default)]
 pub struct Reports {
     expected: VecDeque<Expected>,
 }
 
 impl Reports {
-    /// A container of a Pod ended: its report is to come, or is there.
+    /// Records the end of a Pod's container, whose report is expected.
     pub fn expect(&mut self, who: &Arc<Who>, end: Termination) {
         if self.expected.len() >= EXPECTED_MAX {
             self.expected.pop_front();
@@ -33,7 +33,7 @@ impl Reports {
         self.expected.push_back(Expected { who: Arc::clone(who), end });
     }
 
-    /// The reports that differ from what the kernel saw. Each is told once.
+    /// Reports that differ from the kernel's record. Each is returned once.
     pub fn compare(&mut self, pods: &Pods, now_boot_ns: u64) -> Vec<(Arc<Who>, Fact)> {
         let mut out = Vec::new();
         self.expected.retain(|Expected { who, end }| {
@@ -55,7 +55,7 @@ impl Reports {
 
 /// The difference between the kernel's record and the runtime's reason, if there is one.
 fn differs(end: &Termination, reported: &str) -> Option<Misreport> {
-    // An end whose status nobody saw is no witness.
+    // Without a status the kernel's record proves nothing.
     let differs = end.status.is_some() && reported != expected(end.cause);
     differs.then(|| Misreport { reported: reported.to_owned(), observed: end.cause })
 }
@@ -107,7 +107,7 @@ mod tests {
                 (other.reported.as_str(), other.observed),
                 ("ContainerStatusUnknown", cause)
             );
-            assert_eq!(differs(&end(cause, None), "anything"), None, "no witness");
+            assert_eq!(differs(&end(cause, None), "anything"), None, "no status to compare with");
         }
         assert!(differs(&end(Cause::Signal, seen), "OOMKilled").is_some());
     }

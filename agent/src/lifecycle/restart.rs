@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 
 use super::fact::Restart;
 
-/// How long a start waits for the end before it. An end is published when it has settled, and so
-/// may be told after the start that follows it, by a second or so.
+/// Time for which a start waits for the previous end. An end is published when it has settled, and
+/// so may arrive a second or so after the start that follows it.
 const END_WAIT_NS: u64 = 2_000_000_000;
-/// How long a container is remembered that has neither started nor ended since: longer than the
-/// kubelet's longest back-off, and than the pull of a large image.
+/// Time for which a container is remembered after its last start or end: longer than the kubelet's
+/// longest back-off, and than the pull of a large image.
 const KEEP_NS: u64 = 3_600_000_000_000;
-/// Containers that are remembered; of more, the one that is quiet for longest is forgotten.
+/// Limit of containers that are remembered; beyond it, the one with the oldest start or end is
+/// forgotten.
 const ENTRIES_MAX: usize = 20_000;
 
-/// The starts and ends of containers, by what identifies one over its restarts.
+/// Starts and ends of containers, under a key that stays the same over restarts.
 ///
-/// A restart is told once: with the end before it if that is known within two seconds of the start,
-/// in whichever order the two are told, else without.
+/// A restart is returned once: with the previous end if that is known within two seconds of the
+/// start, in whichever order the two arrive, else without it.
 #[derive(Debug)]
 pub struct History<K> {
     entries: BTreeMap<K, Entry>,
@@ -24,21 +25,21 @@ pub struct History<K> {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// The start before the last.
+    /// Time of the start before the last one.
     previous_boot_ns: Option<u64>,
     started_boot_ns: Option<u64>,
-    /// The last end.
+    /// Time of the last end.
     ended_boot_ns: Option<u64>,
-    /// The last start is a restart, and waits for the end before it.
+    /// Whether the last start is a restart that waits for the previous end.
     waits: bool,
 }
 
 impl Entry {
-    /// The last start with the end before it, if it waits for that and it is known.
+    /// The last start with the previous end, if it waits for that and it is known.
     fn complete(&mut self) -> Option<Restart> {
         let (started_boot_ns, ended) = self.started_boot_ns.zip(self.ended_boot_ns)?;
-        // An end before the start before belongs to an earlier instance: the one that is wanted
-        // was not seen.
+        // An end before the previous start belongs to an earlier instance: the end of the previous
+        // one was not seen.
         let between = ended <= started_boot_ns && self.previous_boot_ns <= Some(ended);
         if !self.waits || !between {
             return None;
@@ -47,7 +48,7 @@ impl Entry {
         Some(Restart { ended_boot_ns: Some(ended), started_boot_ns })
     }
 
-    /// The last start without its end, if it has waited until `before`.
+    /// The last start without the previous end, if it has waited until `before`.
     fn give_up(&mut self, before_boot_ns: u64) -> Option<Restart> {
         let started_boot_ns =
             self.started_boot_ns.filter(|at| self.waits && *at <= before_boot_ns)?;
@@ -59,7 +60,7 @@ impl Entry {
         self.started_boot_ns.max(self.ended_boot_ns).unwrap_or(0)
     }
 
-    /// Its last instance has ended, as far as is known.
+    /// Whether the last instance has ended, as far as is known.
     fn is_over(&self) -> bool {
         self.ended_boot_ns >= self.started_boot_ns
     }
@@ -72,13 +73,13 @@ impl<K: Ord> Default for History<K> {
 }
 
 impl<K: Ord + Clone> History<K> {
-    /// An instance has started. Returns the restarts that are complete now: this one, if the end
-    /// before it is known, and the one before, if it still waits for its own.
+    /// Records a start. Returns the restarts that are complete now: this one, if the previous end
+    /// is known, and the last one, if it still waits for its own.
     pub fn started(&mut self, key: K, boot_ns: u64) -> Vec<Restart> {
         let entry = self.entries.entry(key).or_default();
         let again = entry.started_boot_ns.is_some() || entry.ended_boot_ns.is_some();
         if entry.started_boot_ns > Some(boot_ns) {
-            // Of two starts told in the wrong order the later is the newest; each counts.
+            // Two starts that arrive out of order both count; the later one is the newest.
             let restart = Restart { ended_boot_ns: None, started_boot_ns: boot_ns };
             return Vec::from_iter(again.then_some(restart));
         }
@@ -89,34 +90,34 @@ impl<K: Ord + Clone> History<K> {
         restarts
     }
 
-    /// An instance has ended. Returns the restart that has waited for that.
+    /// Records an end. Returns the restart that has waited for it.
     pub fn ended(&mut self, key: K, boot_ns: u64) -> Option<Restart> {
         let entry = self.entries.entry(key).or_default();
         entry.ended_boot_ns = entry.ended_boot_ns.max(Some(boot_ns));
         entry.complete()
     }
 
-    /// The restarts that have waited for the end before them in vain.
+    /// Restarts that have waited in vain for the previous end.
     pub fn settle(&mut self, now_boot_ns: u64) -> Vec<(K, Restart)> {
         let before = now_boot_ns.saturating_sub(END_WAIT_NS);
         let late = |(key, entry): (&K, &mut Entry)| Some((key.clone(), entry.give_up(before)?));
         self.entries.iter_mut().filter_map(late).collect()
     }
 
-    /// Whether the last start of a container waits for the end before it.
+    /// Whether the last start of a container waits for the previous end.
     #[must_use]
     pub fn waits(&self, key: &K) -> bool {
         self.entries.get(key).is_some_and(|entry| entry.waits)
     }
 
-    /// When the first of those that wait has waited long enough, `CLOCK_BOOTTIME`.
+    /// Deadline of the first restart that waits, `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
         let waiting = self.entries.values().filter(|entry| entry.waits);
         waiting.filter_map(|entry| Some(entry.started_boot_ns?.saturating_add(END_WAIT_NS))).min()
     }
 
-    /// Forgets what has been over for an hour, and what is too much.
+    /// Forgets containers that ended an hour ago, and those over the limit.
     pub fn expire(&mut self, now_boot_ns: u64) {
         let over = |entry: &Entry| {
             entry.is_over() && entry.last_boot_ns().saturating_add(KEEP_NS) <= now_boot_ns
@@ -129,7 +130,7 @@ impl<K: Ord + Clone> History<K> {
         }
     }
 
-    /// Containers that are remembered.
+    /// Number of containers that are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -150,7 +151,7 @@ mod tests {
         Restart { ended_boot_ns: Some(ended), started_boot_ns }
     }
 
-    fn endless(started_boot_ns: u64) -> Restart {
+    fn without_end(started_boot_ns: u64) -> Restart {
         Restart { ended_boot_ns: None, started_boot_ns }
     }
 
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn end_told_after_the_next_start_gives_the_same_restart() {
+    fn end_that_arrives_after_the_next_start_gives_the_same_restart() {
         let mut history = History::default();
         history.started("web", 10);
         assert_eq!(history.started("web", 75), [], "the end may still come");
@@ -191,24 +192,24 @@ mod tests {
         history.started("web", 10);
         history.ended("web", 20);
         history.started("web", 30);
-        assert_eq!(history.started("web", 90), [], "the end at 20 is another instance's");
+        assert_eq!(history.started("web", 90), [], "the end at 20 belongs to another instance");
         assert_eq!(history.settle(89 + END_WAIT_NS), []);
-        assert_eq!(history.settle(90 + END_WAIT_NS), [("web", endless(90))]);
+        assert_eq!(history.settle(90 + END_WAIT_NS), [("web", without_end(90))]);
         assert_eq!(history.settle(u64::MAX), [], "once");
         assert_eq!(history.ended("web", 95), None);
         assert_eq!(history.started("web", 99), [complete(99, 95)]);
         // The next start ends the wait as well.
         history.started("web", 200);
-        assert_eq!(history.started("web", 300), [endless(200)]);
+        assert_eq!(history.started("web", 300), [without_end(200)]);
     }
 
     #[test]
-    fn starts_told_in_the_wrong_order_count_both() {
+    fn starts_out_of_order_both_count() {
         let mut history = History::default();
         history.started("web", 10);
         history.ended("web", 20);
         assert_eq!(history.started("web", 50), [complete(50, 20)]);
-        assert_eq!(history.started("web", 40), [endless(40)]);
+        assert_eq!(history.started("web", 40), [without_end(40)]);
     }
 
     #[test]
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_apart_and_what_is_over_is_forgotten() {
+    fn containers_are_distinct_and_forgotten_after_their_end() {
         let mut history = History::default();
         history.ended(("shop", "web"), 30);
         assert_eq!(history.started(("shop", "db"), 31), []);
@@ -233,14 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_most() {
+    fn the_number_of_containers_is_bounded() {
         let mut history = History::default();
         for key in 0..ENTRIES_MAX as u64 + 10 {
             history.started(key, key);
         }
         history.expire(0);
         assert_eq!(history.len(), ENTRIES_MAX);
-        assert_eq!(history.started(9, 1_000_000), [], "the quietest are forgotten");
+        assert_eq!(history.started(9, 1_000_000), [], "the oldest are forgotten");
         assert_eq!(history.started(ENTRIES_MAX as u64, 1_000_000), [], "an end may come");
         assert_eq!(history.deadline(), Some(1_000_000 + END_WAIT_NS));
     }

@@ -1,41 +1,41 @@
-//! Exec sessions: probes, hooks, `kubectl exec`; and which of them is the preStop hook.
+//! Exec sessions: probes, preStop hooks, `kubectl exec`; and which of them is the preStop hook.
 
 use std::collections::VecDeque;
 
 use super::SETTLE_NS;
 use crate::event::TaskKey;
 
-/// Leaders of exec sessions that are kept for one container.
+/// Limit of leaders of exec sessions that are kept for one container.
 const SESSIONS_MAX: usize = 256;
 
-/// From the exec of a session's program to its end.
+/// An exec session, from the exec of its program to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// `CLOCK_BOOTTIME`.
+pub struct ExecSession {
+    /// Exec of its program, `CLOCK_BOOTTIME`.
     pub begin_boot_ns: u64,
-    /// `None` while it goes on.
+    /// End of its leader, `CLOCK_BOOTTIME`; `None` while it runs.
     pub end_boot_ns: Option<u64>,
 }
 
-/// The leaders of a container's exec sessions.
+/// Leaders of a container's exec sessions.
 ///
-/// One that has ended is kept for the settling time, for records that come late.
+/// A leader that has ended is kept for the settling time, for records that come late.
 #[derive(Debug, Default)]
-pub(super) struct Sessions {
+pub(super) struct ExecSessions {
     leaders: VecDeque<(TaskKey, Option<u64>)>,
-    last: Option<(TaskKey, Session)>,
+    last: Option<(TaskKey, ExecSession)>,
     kill: Option<Kill>,
 }
 
-/// The container is being stopped.
+/// The stop of the container, as the Pod source reports it.
 #[derive(Debug)]
 struct Kill {
     since_boot_ns: u64,
-    /// The first session since then.
-    first: Option<(TaskKey, Session)>,
+    /// The first exec session since then.
+    first: Option<(TaskKey, ExecSession)>,
 }
 
-impl Sessions {
+impl ExecSessions {
     pub(super) fn insert(&mut self, key: TaskKey, time_boot_ns: u64) {
         if self.contains(key) {
             return;
@@ -47,7 +47,7 @@ impl Sessions {
             self.leaders.pop_front();
         }
         self.leaders.push_back((key, None));
-        let session = (key, Session { begin_boot_ns: time_boot_ns, end_boot_ns: None });
+        let session = (key, ExecSession { begin_boot_ns: time_boot_ns, end_boot_ns: None });
         self.last = Some(session);
         if let Some(kill) = &mut self.kill
             && kill.first.is_none()
@@ -76,9 +76,10 @@ impl Sessions {
         self.leaders.iter().any(|(known, _)| *known == key)
     }
 
-    /// It is news that the container is to be stopped; a hook may have begun a moment before.
+    /// Records that the container is going to be stopped. A preStop hook may have begun a moment
+    /// before.
     pub(super) fn kill_begins(&mut self, since_boot_ns: u64) {
-        let begun = |(_, session): &(TaskKey, Session)| {
+        let begun = |(_, session): &(TaskKey, ExecSession)| {
             session.begin_boot_ns >= since_boot_ns && session.end_boot_ns.is_none()
         };
         if self.kill.is_none() {
@@ -86,10 +87,10 @@ impl Sessions {
         }
     }
 
-    /// The session that is the preStop hook, if the container has one of that kind: the kubelet's
-    /// first act when it stops a container. Where the beginning was no news, as for a failed
-    /// probe, the last session: the probes of a container that is being stopped are over.
-    pub(super) fn hook(&self) -> Option<Session> {
+    /// The session of the preStop hook, if the container has an exec hook: the kubelet's first act
+    /// when it stops a container. Where the begin of the stop was not reported, as after a failed
+    /// probe, it is the last session: a container that is being stopped has no more exec probes.
+    pub(super) fn pre_stop(&self) -> Option<ExecSession> {
         let session = match &self.kill {
             Some(kill) => kill.first,
             None => self.last,
@@ -111,53 +112,53 @@ mod tests {
         TaskKey { tgid, start_boot_ns: tgid.into() }
     }
 
-    fn session(begin_boot_ns: u64, end_boot_ns: Option<u64>) -> Option<Session> {
-        Some(Session { begin_boot_ns, end_boot_ns })
+    fn session(begin_boot_ns: u64, end_boot_ns: Option<u64>) -> Option<ExecSession> {
+        Some(ExecSession { begin_boot_ns, end_boot_ns })
     }
 
     #[test]
-    fn the_hook_is_the_first_session_of_the_kill() {
-        let mut sessions = Sessions::default();
+    fn the_pre_stop_hook_is_the_first_session_of_the_kill() {
+        let mut sessions = ExecSessions::default();
         sessions.insert(key(1), 10);
         sessions.ended(key(1), 12);
         sessions.kill_begins(20);
-        assert_eq!(sessions.hook(), None);
+        assert_eq!(sessions.pre_stop(), None);
         sessions.insert(key(2), 25);
         sessions.insert(key(3), 30);
         sessions.ended(key(3), 31);
         sessions.ended(key(2), 90);
         sessions.insert(key(4), 95);
-        assert_eq!(sessions.hook(), session(25, Some(90)));
+        assert_eq!(sessions.pre_stop(), session(25, Some(90)));
         sessions.kill_begins(94);
-        assert_eq!(sessions.hook(), session(25, Some(90)), "the first news counts");
+        assert_eq!(sessions.pre_stop(), session(25, Some(90)), "the first report counts");
     }
 
     #[test]
-    fn the_kubelet_may_be_faster_than_the_news() {
-        let mut sessions = Sessions::default();
+    fn the_pre_stop_hook_may_begin_before_the_watch_event() {
+        let mut sessions = ExecSessions::default();
         sessions.insert(key(1), 19);
         sessions.kill_begins(15);
-        assert_eq!(sessions.hook(), session(19, None));
+        assert_eq!(sessions.pre_stop(), session(19, None));
         sessions.ended(key(1), 40);
-        assert_eq!(sessions.hook(), session(19, Some(40)));
-        // A probe that was over by then was no hook.
-        let mut sessions = Sessions::default();
+        assert_eq!(sessions.pre_stop(), session(19, Some(40)));
+        // A probe that was over by then was not the preStop hook.
+        let mut sessions = ExecSessions::default();
         sessions.insert(key(1), 17);
         sessions.ended(key(1), 18);
         sessions.kill_begins(15);
-        assert_eq!(sessions.hook(), None);
+        assert_eq!(sessions.pre_stop(), None);
     }
 
     #[test]
-    fn without_news_it_is_the_last() {
-        let mut sessions = Sessions::default();
-        assert_eq!(sessions.hook(), None);
+    fn without_a_watch_event_it_is_the_last_session() {
+        let mut sessions = ExecSessions::default();
+        assert_eq!(sessions.pre_stop(), None);
         sessions.insert(key(1), 10);
         sessions.ended(key(1), 12);
         sessions.insert(key(2), 13);
-        assert_eq!(sessions.hook(), session(13, None));
+        assert_eq!(sessions.pre_stop(), session(13, None));
         sessions.ended(key(2), 20);
         sessions.ended(key(2), 19);
-        assert_eq!(sessions.hook(), session(13, Some(20)));
+        assert_eq!(sessions.pre_stop(), session(13, Some(20)));
     }
 }

@@ -1,27 +1,27 @@
-//! Signals to a container's init: the stop signal, the kill after it, and who ended it.
+//! Shutdowns: the signals to a container's init, from the stop signal to the one that ended it.
 
 use super::fact::{Cause, Fact, FactKind, FatalSignal, Outcome, Sender, StopSignal};
 use crate::event::{ExitStatus, Signal, SignalResult};
 
 pub(super) const SIGKILL: u32 = 9;
 const SIGTERM: u32 = 15;
-/// More kinds of signals than there are numbers (`_NSIG`) cannot come.
+/// Limit of different signals: the kernel has no more numbers (`_NSIG`).
 const SIGNALS_MAX: usize = 64;
 
-/// Signals that stop no container, whoever sends them.
+/// Whether this signal stops no container, whoever sends it.
 ///
 /// SIGCHLD (17), SIGCONT (18), SIGSTOP (19), SIGTSTP (20), SIGTTIN (21), SIGTTOU (22) and SIGURG
-/// (23). SIGWINCH is not among them: it is httpd's stop signal. A terminal's resize also makes one,
-/// but in the kernel's name.
+/// (23). SIGWINCH is not among them: it is the stop signal of httpd. The kernel also sends one when
+/// a terminal is resized, but then as its own.
 fn never_stops(signal: u32) -> bool {
     matches!(signal, 17..=23) || signal == SIGKILL || signal == 0
 }
 
-/// Whether this signal asks the container to stop.
+/// Whether this signal requests the container to stop.
 ///
-/// `known` is the container's own stop signal where a source tells it: it then counts from any
+/// `known` is the container's own stop signal where a source reports it: it then counts from any
 /// sender outside.
-fn asks_to_stop(signal: u32, sender: Sender, known: Option<u32>) -> bool {
+fn requests_stop(signal: u32, sender: Sender, known: Option<u32>) -> bool {
     if never_stops(signal) {
         return false;
     }
@@ -32,23 +32,23 @@ fn asks_to_stop(signal: u32, sender: Sender, known: Option<u32>) -> bool {
     }
 }
 
-/// What a signal did to a process, in view of the process's state.
+/// The effect of a signal on a process, in view of the process's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
-    /// The process was alive and will get it.
+    /// The process was alive and will receive the signal.
     Reached,
-    /// It was alive until this signal: nothing handles it, and the process dies of it.
+    /// The process was alive until this signal: nothing handles it, and the process dies of it.
     ///
     /// `signal_generate` runs after `complete_signal()`, which marks the process as dying
-    /// (`SIGNAL_GROUP_EXIT`) at once if a signal's default action ends it without a core dump.
-    /// From 5.18 on a process that was dying before drops all signals; 5.10 queues them, so
-    /// there only the first of them, or the status, tells.
+    /// (`SIGNAL_GROUP_EXIT`) at once if a signal's default action ends it without a core dump. From
+    /// 5.18 on a process that was already dying drops all signals; 5.10 queues them, so there only
+    /// the first of them, or the exit status, shows which one it was.
     Began,
-    /// It was pending already.
+    /// The same signal was pending already.
     Pending,
-    /// The process ignores it, or there was no room for it.
+    /// The process ignores the signal, or there was no room in the queue.
     Refused,
-    /// The process was dying or dead: it means nothing.
+    /// The process was dying or dead: the signal has no effect.
     TooLate,
 }
 
@@ -65,7 +65,7 @@ fn effect(signal: &Signal) -> Effect {
     }
 }
 
-/// When, and by whom. Ordered by time.
+/// Time and sender of a signal, ordered by time.
 type Sent = (u64, Sender);
 
 fn earlier(one: Option<Sent>, other: Sent) -> Option<Sent> {
@@ -76,7 +76,7 @@ fn later(one: Option<Sent>, other: Sent) -> Option<Sent> {
     Some(one.map_or(other, |one| one.max(other)))
 }
 
-/// What is kept of all signals of one number.
+/// Record of all signals with the same number.
 #[derive(Debug)]
 struct Kind {
     signal: u32,
@@ -91,23 +91,24 @@ struct Kind {
 struct Stop {
     time_boot_ns: u64,
     signal: u32,
-    /// See [`Effect::Began`].
+    /// Whether the process dies of it ([`Effect::Began`]).
     began: bool,
 }
 
-/// What is known of the signals to one init.
+/// Record of the signals to one init.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     kinds: Vec<Kind>,
     stop: Option<Stop>,
     stop_reported: bool,
-    /// The first SIGKILL from outside.
+    /// Time of the first SIGKILL from outside.
     kill_boot_ns: Option<u64>,
     kill_reported: bool,
 }
 
 impl Signals {
-    /// Takes in one signal to init; returns the facts that follow. `left_boot_ns` is when init exited or ended, if it has.
+    /// Takes in one signal to init; returns the facts that follow. `left_boot_ns` is the time at
+    /// which init exited or ended, if it has.
     pub(super) fn take(
         &mut self,
         time_boot_ns: u64,
@@ -118,14 +119,14 @@ impl Signals {
     ) -> Vec<Fact> {
         let mut facts = Vec::new();
         let effect = effect(signal);
-        // Up to 5.10 a dying process queues signals as a living one does.
+        // Up to 5.10 a dying process queues signals like a living one.
         let killed = self.first_kill().is_some_and(|kill| kill < time_boot_ns);
         if effect == Effect::TooLate || (killed && signal.signal != SIGKILL) {
             return facts;
         }
         let other_began = self.began_before(time_boot_ns);
         self.remember(signal.signal, effect, (time_boot_ns, sender));
-        if asks_to_stop(signal.signal, sender, known_stop_signal) {
+        if requests_stop(signal.signal, sender, known_stop_signal) {
             let stop = Stop { time_boot_ns, signal: signal.signal, began: effect == Effect::Began };
             self.stop = Some(self.stop.map_or(stop, |known| known.min(stop)));
             let left = left_boot_ns.is_some_and(|left| left <= time_boot_ns);
@@ -143,7 +144,7 @@ impl Signals {
             let first = self.kill_boot_ns.map_or(time_boot_ns, |kill| kill.min(time_boot_ns));
             self.kill_boot_ns = Some(first);
         }
-        // Whichever of the two came last.
+        // The stop signal and the kill can arrive in either order.
         if let (true, Some(stop), Some(kill)) = (self.stop_reported, self.stop, self.kill_boot_ns)
             && !self.kill_reported
             && stop.time_boot_ns <= kill
@@ -154,7 +155,7 @@ impl Signals {
         facts
     }
 
-    /// The first SIGKILL that reached init, whoever sent it: nothing does any more after it.
+    /// Time of the first SIGKILL that reached init, whoever sent it: no later signal has an effect.
     fn first_kill(&self) -> Option<u64> {
         let kind = self.kinds.iter().find(|kind| kind.signal == SIGKILL)?;
         let times = [kind.began, kind.first].into_iter().flatten();
@@ -195,10 +196,11 @@ impl Signals {
         }
     }
 
-    /// Who sent the signal that ended init.
+    /// Sender of the signal that ended init.
     ///
-    /// The one that made it dying, if that was seen. The first SIGKILL, for no other could follow.
-    /// Of other signals the last: a handler may have taken the earlier ones.
+    /// The sender of the signal that made init dying, if that was seen. For SIGKILL the first
+    /// sender, since no other could follow. For other signals the last: a handler may have taken
+    /// the earlier ones.
     fn sender_of_fatal(&self, signal: u32, oom: bool) -> Sender {
         let seen = self.kinds.iter().find(|kind| kind.signal == signal).and_then(|kind| {
             let reached = if signal == SIGKILL { kind.first } else { kind.last };
@@ -207,7 +209,7 @@ impl Signals {
         match (seen, signal) {
             (Some((_, sender)), _) => sender,
             (None, SIGKILL) if oom => Sender::Kernel,
-            // Nobody inside can send it, and the kernel's own come with an OOM.
+            // No process inside can send it, and the kernel's own come with an OOM.
             (None, SIGKILL) => Sender::Host,
             // Faults and limits: ILL, TRAP, BUS, FPE, SEGV, XCPU, XFSZ, SYS. seccomp's SIGSYS
             // never was a signal.
@@ -216,7 +218,7 @@ impl Signals {
         }
     }
 
-    /// The signal that most likely ended an init whose status is not known.
+    /// The signal that most likely ended an init whose exit status is not known.
     fn presumed_fatal(&self) -> Option<u32> {
         let kill = self
             .kinds
@@ -229,13 +231,13 @@ impl Signals {
         kill.map(|kind| kind.signal).or_else(began)
     }
 
-    /// The shutdown that has begun: since when, and whether SIGKILL was sent.
+    /// The shutdown in progress: its start, and whether SIGKILL was sent.
     pub(super) fn open(&self) -> Option<(u64, bool)> {
         let stop = self.stop.filter(|_| self.stop_reported)?;
         Some((stop.time_boot_ns, self.kill_reported))
     }
 
-    /// What ended init at `end_boot_ns`. `oom`: it was killed by the OOM killer.
+    /// The cause of init's end at `end_boot_ns`. `oom`: the OOM killer killed it.
     pub(super) fn conclude(
         &self,
         status: Option<ExitStatus>,
@@ -250,7 +252,7 @@ impl Signals {
         };
         let stop = self.stop.filter(|stop| {
             // A signal that made init dying must be the one in its status. If it is not, init was
-            // dying before (5.10), and nobody waited for its end.
+            // dying before (5.10), and the signal began no shutdown.
             let consistent = !stop.began || status.is_none() || ended_by == Some(stop.signal);
             let alive = self.first_kill().is_none_or(|kill| stop.time_boot_ns <= kill);
             consistent && alive && stop.time_boot_ns <= end_boot_ns
@@ -261,7 +263,7 @@ impl Signals {
             (Some(SIGKILL), _) => Cause::KilledWithoutStopSignal,
             (Some(_), _) => Cause::Signal,
             (None, Some(ExitStatus::Code(0))) => Cause::Completed,
-            // Without any status an end is no success: `Termination::status` says that it is not
+            // An end without a status is no success: `Termination::status` shows that it is not
             // known.
             (None, _) => Cause::Error,
         };
@@ -279,7 +281,7 @@ impl Signals {
     }
 }
 
-/// Why init ended, as far as its signals tell.
+/// The cause of init's end, as far as its signals show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Conclusion {
     pub(super) cause: Cause,

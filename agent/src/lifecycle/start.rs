@@ -1,7 +1,7 @@
 //! Starts: where the time went between "scheduled" and "ready". Pure.
 //!
-//! The kernel tells when the sandbox's and the container's cgroup were made and when the
-//! container's own program was executed; the API tells the rest, in whole seconds of another clock
+//! The kernel reports the creation of the sandbox's and of the container's cgroup, and the exec of
+//! the container's own program. The API reports the rest, in whole seconds of another clock
 //! (scheduled, initialized) or by the moment of its watch event (started, ready).
 
 use std::collections::HashMap;
@@ -20,18 +20,18 @@ pub enum Phase {
     ScheduledToSandbox,
     /// From the sandbox's cgroup to the container's: network, images, containers before it.
     SandboxToCreated,
-    /// From the sandbox's cgroup until all init containers were done; ±1 s.
+    /// From the sandbox's cgroup to the end of all init containers; ±1 s.
     Init,
-    /// From the container's cgroup to its own program.
+    /// From the container's cgroup to the exec of its own program.
     CreatedToRunning,
-    /// From its program until its startup probe succeeded.
+    /// From the exec of its program to the success of its startup probe.
     RunningToStarted,
-    /// From its program until it was ready.
+    /// From the exec of its program to its readiness.
     RunningToReady,
 }
 
 impl Phase {
-    /// All of them, in their order.
+    /// All phases, in their order.
     pub const ALL: [Self; 6] = [
         Self::ScheduledToSandbox,
         Self::SandboxToCreated,
@@ -55,32 +55,33 @@ impl Phase {
     }
 }
 
-/// The progress of one container instance's start; `None` where it is not there yet, or nobody saw.
-/// `CLOCK_BOOTTIME`, the API's times converted.
+/// The progress of one container instance's start, in `CLOCK_BOOTTIME`, with the API's times
+/// converted. `None` stands for a step that is not reached yet, or was not seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Start {
-    /// Whether it is the Pod's first of that name: restarts have no way from the scheduler.
+    /// Whether it is the Pod's first instance of that name: only that one has phases since the
+    /// scheduler's decision.
     pub first: bool,
-    /// The Pod was scheduled.
+    /// Time at which the Pod was scheduled.
     pub scheduled_boot_ns: Option<u64>,
-    /// The sandbox's cgroup was made.
+    /// Creation of the sandbox's cgroup.
     pub sandbox_boot_ns: Option<u64>,
-    /// The Pod has init containers, and they were done.
+    /// End of the last init container; `None` also if the Pod has none.
     pub initialized_boot_ns: Option<u64>,
-    /// The container's cgroup was made.
+    /// Creation of the container's cgroup.
     pub created_boot_ns: Option<u64>,
-    /// Its own program was executed.
+    /// Exec of the container's own program.
     pub running_boot_ns: Option<u64>,
-    /// It has a startup probe, and that has succeeded.
+    /// Success of the startup probe; `None` also if the container has none.
     pub started_boot_ns: Option<u64>,
-    /// It is ready.
+    /// Time at which the container became ready.
     pub ready_boot_ns: Option<u64>,
-    /// It has become ready with this very progress: said once for each start.
+    /// Whether the container has become ready with this very progress: true once for each start.
     pub just_ready: bool,
 }
 
 impl Start {
-    /// How long a phase took, if it is over. Clocks differ, so what would be negative is 0.
+    /// Duration of a phase, if it is over. Clocks differ, so a negative one is reported as 0.
     #[must_use]
     pub fn phase_ns(&self, phase: Phase) -> Option<u64> {
         let first = |time: Option<u64>| time.filter(|_| self.first);
@@ -95,7 +96,7 @@ impl Start {
         Some(to?.saturating_sub(from?))
     }
 
-    /// From the scheduler's decision until the container was ready, the first time.
+    /// Duration from the scheduler's decision until the container was ready for the first time.
     #[must_use]
     pub fn whole_ns(&self) -> Option<u64> {
         let scheduled = self.scheduled_boot_ns.filter(|_| self.first)?;
@@ -103,7 +104,7 @@ impl Start {
     }
 }
 
-/// The starts of all containers that are shown.
+/// State of the starts of all containers that are shown.
 #[derive(Debug, Default)]
 pub struct Starts {
     entries: HashMap<CgroupId, Entry>,
@@ -111,31 +112,31 @@ pub struct Starts {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// When its own program was executed, if that was seen.
+    /// Exec of the container's own program, if it was seen.
     running_boot_ns: Option<u64>,
-    /// One of the same name was there before it.
+    /// Whether an instance of the same name ran before it.
     is_restart: bool,
     start: Start,
 }
 
 impl Starts {
-    /// A container's own program runs.
+    /// Records that the container's own program runs.
     pub fn started(&mut self, who: &Who, time_boot_ns: u64, started: &Started) {
         let running_boot_ns = Some(time_boot_ns).filter(|_| !started.before_agent);
         self.entries.entry(who.cgroup).or_default().running_boot_ns = running_boot_ns;
     }
 
-    /// A container's start is a restart.
+    /// Records that a container's start is a restart.
     pub fn restarted(&mut self, container: CgroupId) {
         self.entries.entry(container).or_default().is_restart = true;
     }
 
-    /// A container's cgroup is gone.
+    /// Forgets a container whose cgroup is gone.
     pub fn forget(&mut self, container: CgroupId) {
         self.entries.remove(&container);
     }
 
-    /// Containers that are known.
+    /// Number of known containers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -147,8 +148,8 @@ impl Starts {
         self.entries.is_empty()
     }
 
-    /// The progress of a container's start, if there is any since it was asked for last.
-    /// `sandbox_boot_ns` is the birth of its Pod's sandbox, if it was seen.
+    /// The progress of a container's start, if there is any since the last call. `sandbox_boot_ns`
+    /// is the birth of the sandbox of its Pod, if it was seen.
     pub fn progress(
         &mut self,
         who: &Who,
@@ -161,7 +162,7 @@ impl Starts {
         let entry = self.entries.entry(who.cgroup).or_default();
         let known = pods.of_cgroup(pod);
         let reported = known.and_then(|known| Some((known, known.container(&name.id)?)));
-        // The API counts from 0; without it, what the agent has seen.
+        // The API counts restarts; without it, the starts that the agent saw count.
         let restarts = reported.and_then(|(_, container)| container.restarts);
         let first = restarts.map_or(!entry.is_restart, |restarts| restarts == 0);
         let mut start = Start {
@@ -177,7 +178,7 @@ impl Starts {
         }
         let of_this = reported.filter(|(_, container)| container.id.as_deref() == Some(&*name.id));
         if let Some((known, container)) = of_this {
-            // A list would be late by an unknown time.
+            // A list reports late, by an unknown time.
             let now = seen_live(known);
             if container.startup.is_some() && container.started == Some(true) {
                 start.started_boot_ns = start.started_boot_ns.or(now);
@@ -208,7 +209,7 @@ fn api_times(start: &mut Start, pod: &Pod, wall: WallOffset) {
     }
 }
 
-/// The moment of the Pod's last change, if a watch reported it as it happened.
+/// Time of the Pod's last change, if a watch reported it as it happened.
 fn seen_live(known: &KnownPod) -> Option<u64> {
     (known.via == Via::Watch).then_some(known.changed_boot_ns)
 }
@@ -240,14 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_has_those_of_its_own() {
+    fn a_restart_has_no_phases_before_its_creation() {
         let again = Start { first: false, ..START };
         assert_eq!(phases(&again), [None, None, None, Some(10), Some(30), Some(40)]);
         assert_eq!(again.whole_ns(), None);
     }
 
     #[test]
-    fn what_nobody_saw_is_none_and_clocks_differ() {
+    fn unseen_steps_are_none_and_negative_phases_are_zero() {
         let some = Start { sandbox_boot_ns: None, ready_boot_ns: None, ..START };
         assert_eq!(phases(&some), [None, None, None, Some(10), Some(30), None]);
         assert_eq!(some.whole_ns(), None);

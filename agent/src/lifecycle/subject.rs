@@ -9,20 +9,20 @@ use crate::kube::identity::Identity;
 /// The birth of a cgroup, as far as the agent saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Birth {
-    /// The agent saw it being made.
+    /// A creation that the agent saw.
     Seen {
-        /// `CLOCK_BOOTTIME` of `cgroup_mkdir`.
+        /// Time of the `cgroup_mkdir`, `CLOCK_BOOTTIME`.
         boot_ns: u64,
     },
-    /// It was there when the agent looked: older than the agent, or made while records were lost.
+    /// A creation before the agent started, or while records were lost: the cgroup was found.
     BeforeAgent {
-        /// `CLOCK_BOOTTIME` at which it was found.
+        /// Time at which it was found, `CLOCK_BOOTTIME`.
         found_boot_ns: u64,
     },
 }
 
 impl Birth {
-    /// The birth of a cgroup that was made at `made_boot_ns`, or else found at `found_boot_ns`.
+    /// The birth of a cgroup that was created at `made_boot_ns`, or else found at `found_boot_ns`.
     #[must_use]
     pub const fn new(made_boot_ns: Option<u64>, found_boot_ns: u64) -> Self {
         match made_boot_ns {
@@ -31,7 +31,7 @@ impl Birth {
         }
     }
 
-    /// The moment since when the agent knows the cgroup, `CLOCK_BOOTTIME`.
+    /// Time since which the agent knows the cgroup, `CLOCK_BOOTTIME`.
     #[must_use]
     pub const fn since_boot_ns(self) -> u64 {
         match self {
@@ -40,7 +40,7 @@ impl Birth {
         }
     }
 
-    /// The moment at which the cgroup was made, `CLOCK_BOOTTIME`; `None` if nobody saw it.
+    /// Time at which the cgroup was created, `CLOCK_BOOTTIME`; `None` if the agent did not see it.
     #[must_use]
     pub const fn made_boot_ns(self) -> Option<u64> {
         match self {
@@ -49,7 +49,7 @@ impl Birth {
         }
     }
 
-    /// Whether the agent saw the cgroup being made.
+    /// Whether the agent saw the creation of the cgroup.
     #[must_use]
     pub const fn is_seen(self) -> bool {
         matches!(self, Self::Seen { .. })
@@ -64,24 +64,25 @@ pub struct Who {
     pub cgroup: CgroupId,
     /// The cgroup of its Pod; `None` in host mode.
     pub pod_cgroup: Option<CgroupId>,
-    /// The names that its cgroup's path has.
+    /// The names in its cgroup's path.
     pub origin: Origin,
-    /// Namespace, Pod, UID, container, container id, image, role, QoS class, runtime, workload.
+    /// Identity: namespace, Pod, UID, container, container id, image, role, QoS class, runtime,
+    /// workload.
     pub identity: Identity,
     /// The birth of its cgroup.
     pub birth: Birth,
 }
 
-/// A Pod that has a container which is shown.
+/// A Pod with at least one container that is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodWho {
     /// The Pod's own cgroup.
     pub cgroup: CgroupId,
-    /// Namespace; empty when not known.
+    /// Kubernetes namespace; empty when not known.
     pub namespace: String,
     /// Pod name, else its UID.
     pub pod: String,
-    /// UID, as in [`Identity::pod_uid`].
+    /// UID of the Pod, as in [`Identity::pod_uid`].
     pub uid: String,
 }
 

@@ -1,54 +1,52 @@
-//! Triggers: why a container was stopped, as far as the Pod tells. Pure.
-//!
-//! The kubelet sends no signal and writes no reason for most of what it does. What is relied on,
-//! with Kubernetes 1.37:
-//!
-//! - A deletion is in the Pod (`deletionTimestamp`) before the kubelet hears of it. Who evicts,
-//!   preempts or taints says so in the condition `DisruptionTarget` before deleting
-//!   (`pkg/registry/core/pod/storage/eviction.go`, `pkg/scheduler/framework/preemption/executor.go`,
-//!   `pkg/controller/tainteviction/taint_eviction.go`).
-//! - The kubelet's own evictions and the node's shutdown make the Pod `Failed` with a reason
-//!   (`pkg/kubelet/eviction/helpers.go`, `pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`,
-//!   `pkg/kubelet/preemption/preemption.go`), and phase, reason and condition are held back until
-//!   no container runs (`pkg/kubelet/status/status_manager.go`, `mergePodStatus`).
-//! - A failed liveness or startup probe is nowhere in the Pod: the container is stopped, the Pod
-//!   goes on, and a new instance follows (`pkg/kubelet/kuberuntime/kuberuntime_manager.go`,
-//!   `computePodActions`). The startup probe runs until `started`, the liveness probe from then on.
-//! - When the app containers have ended for good, the sidecars are stopped.
+//! Triggers: why a container was stopped, as far as the Pod shows it. Pure. ! ! The kubelet reports
+//no reason for most of what it does. The decisions rely on these facts of ! Kubernetes 1.37: ! ! -
+//A deletion is in the Pod (`deletionTimestamp`) before the kubelet learns of it. A component !
+//that evicts, preempts or taints sets the condition `DisruptionTarget` before deleting !
+//(`pkg/registry/core/pod/storage/eviction.go`, `pkg/scheduler/framework/preemption/executor.go`, !
+//`pkg/controller/tainteviction/taint_eviction.go`). ! - The kubelet's own evictions and the node's
+//shutdown make the Pod `Failed` with a reason !   (`pkg/kubelet/eviction/helpers.go`,
+//`pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`, !   `pkg/kubelet/preemption/preemption.go`),
+//and phase, reason and condition are held back until !   no container runs
+//(`pkg/kubelet/status/status_manager.go`, `mergePodStatus`). ! - A failed liveness or startup probe
+//leaves no trace in the Pod: the container is stopped, the !   Pod goes on, and a new instance
+//follows (`pkg/kubelet/kuberuntime/kuberuntime_manager.go`, !   `computePodActions`). The startup
+//probe runs until `started`, the liveness probe from then on. ! - When the app containers have
+//ended for good, the sidecars are stopped.
 
 use crate::kube::pod::Role;
 
 /// The trigger of a container's end: who or what had it stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Trigger {
-    /// Nobody request: it ended by itself, by an OOM kill, or by a signal from elsewhere.
+    /// No stop requested: the container ended by itself, by an OOM kill, or by a signal from
+    /// elsewhere.
     None,
-    /// Its Pod was deleted.
+    /// Deletion of its Pod.
     PodDeletion,
-    /// Its Pod was evicted through the API: a drain.
+    /// Eviction of its Pod through the API: a drain.
     ApiEviction,
-    /// Its Pod had to make room for another.
+    /// Preemption of its Pod, to make room for another.
     Preemption,
-    /// Its Pod does not tolerate a taint of the node.
+    /// A taint of the node that its Pod does not tolerate.
     Taint,
-    /// The kubelet evicted its Pod: the node ran short of something.
+    /// Eviction of its Pod by the kubelet, because the node ran short of a resource.
     NodePressure,
-    /// The node shuts down.
+    /// Shutdown of the node.
     NodeShutdown,
-    /// Its liveness probe failed.
+    /// Failure of its liveness probe.
     Liveness,
-    /// Its startup probe failed.
+    /// Failure of its startup probe.
     Startup,
-    /// It is a sidecar, and its Pod's app containers were done.
+    /// Completion of its Pod: it is a sidecar, and the app containers were done.
     PodCompletion,
-    /// The kubelet stopped it to start it anew for another reason.
+    /// Restart by the kubelet for another reason.
     RestartOther,
-    /// A stop was requested, and nothing says why.
+    /// A stop request without a known reason.
     Unknown,
 }
 
 impl Trigger {
-    /// All of them.
+    /// All triggers, in the order of the exposition.
     pub const ALL: [Self; 12] = [
         Self::None,
         Self::PodDeletion,
@@ -87,18 +85,18 @@ impl Trigger {
 /// The source of a trigger: how it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The kernel saw that no stop was requested.
+    /// The kernel's record: no stop was requested.
     Kernel,
-    /// A field of the Pod says so.
+    /// A field of the Pod.
     Api,
-    /// It follows from what the Pod says and what it does not.
+    /// An inference from what the Pod reports and what it does not.
     Inferred,
-    /// It is not known.
+    /// No source: the trigger is not known.
     No,
 }
 
 impl Source {
-    /// The word for it in logs and traces.
+    /// Value of the field `trigger_source` in logs and traces.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -110,63 +108,64 @@ impl Source {
     }
 }
 
-/// The request to stop a container, by whom it came.
+/// The request to stop a container, by its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopRequest {
-    /// Nobody requested it.
+    /// No stop requested.
     None,
-    /// The container runtime: it does what the kubelet wants.
+    /// A request by the container runtime, on behalf of the kubelet.
     ByRuntime,
-    /// Anybody else on the host: not Kubernetes.
+    /// A request by another process of the host, not by Kubernetes.
     ByOther,
 }
 
-/// What the API evidence of a container that has ended, and of its Pod.
+/// Evidence from the API about a container that has ended, and about its Pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PodEvidence {
-    /// The Pod's deletion was requested before the container's stop, or if no stop was requested,
-    /// before its end.
+    /// Whether the Pod's deletion was requested before the container's stop, or, if no stop was
+    /// requested, before its end.
     pub deleted: bool,
-    /// The condition `DisruptionTarget`.
+    /// The announced disruption (condition `DisruptionTarget`).
     pub disruption: Option<Disruption>,
     /// The reason of a Pod that has succeeded or failed.
     pub terminal: Option<TerminalReason>,
-    /// The kind of container.
+    /// The container's role in the Pod.
     pub role: Role,
-    /// All of the Pod's app containers have ended.
+    /// Whether all app containers of the Pod have ended.
     pub app_containers_done: bool,
     /// The probe that can have failed when the stop was requested.
-    pub probe: Option<Failing>,
-    /// The kubelet has started it again, or means to.
+    pub probe: Option<FailedProbe>,
+    /// Whether the kubelet has restarted the container, or is going to.
     pub replaced: bool,
-    /// The kubelet has reported its end while no container of the Pod ran: nothing held a reason back.
+    /// Whether the kubelet has reported its end while no container of the Pod ran, so that no
+    /// reason was held back.
     pub reported_last: bool,
-    /// Other containers of the Pod were stopped as well, not much before or after.
+    /// Whether other containers of the Pod were stopped at about the same time.
     pub others_stopped: bool,
 }
 
-/// A disruption that was announced, by who announced it.
+/// An announced disruption, by its announcer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disruption {
-    /// `EvictionByEvictionAPI`.
+    /// Reason `EvictionByEvictionAPI`.
     Eviction,
-    /// `PreemptionByScheduler`, or `TerminationByKubelet` to make room for a critical Pod.
+    /// Reason `PreemptionByScheduler`, or `TerminationByKubelet` to make room for a critical Pod.
     Preemption,
-    /// `DeletionByTaintManager`.
+    /// Reason `DeletionByTaintManager`.
     Taint,
-    /// `TerminationByKubelet`, the node being short of something.
+    /// Reason `TerminationByKubelet`, because the node runs short of a resource.
     NodePressure,
-    /// `TerminationByKubelet`, the node being shut down.
+    /// Reason `TerminationByKubelet`, because the node shuts down.
     NodeShutdown,
-    /// `DeletionByPodGC`, or one that is not known here.
+    /// Reason `DeletionByPodGC`, or one that is not known here.
     Other,
 }
 
 impl Disruption {
-    /// From the condition's reason and message.
+    /// The disruption, from the condition's reason and message.
     ///
-    /// A Pod whose containers exit with 0 is `Succeeded` and has no `status.reason`, so for what the
-    /// kubelet does there may be nothing but its sentence (1.37: `nodeshutdown_manager.go`,
+    /// A Pod whose containers exit with 0 is `Succeeded` and has no `status.reason`, so the message
+    /// may be the only trace of what the kubelet does (1.37: `nodeshutdown_manager.go`,
     /// `nodeShutdownMessage`; `eviction/helpers.go`, `nodeLowMessageFmt`; `preemption.go`).
     #[must_use]
     pub fn announced(reason: &str, message: &str) -> Self {
@@ -187,20 +186,20 @@ impl Disruption {
 /// The reason why a Pod is terminal, by `status.reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TerminalReason {
-    /// No reason: its containers ended.
+    /// No reason: its containers ended by themselves.
     ByItself,
-    /// `Evicted`.
+    /// Reason `Evicted`.
     Evicted,
-    /// `Terminated`: the node's shutdown.
+    /// Reason `Terminated`: the shutdown of the node.
     NodeShutdown,
-    /// `Preempting`: room for a critical Pod.
+    /// Reason `Preempting`: room for a critical Pod.
     Preempted,
-    /// Another one.
+    /// Another reason.
     Other,
 }
 
 impl TerminalReason {
-    /// From `status.reason` of a Pod that has succeeded or failed.
+    /// The terminal reason, from `status.reason` of a Pod that has succeeded or failed.
     #[must_use]
     pub fn from_reason(reason: &str) -> Self {
         match reason {
@@ -215,24 +214,24 @@ impl TerminalReason {
 
 /// A probe whose failure has a container stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failing {
+pub enum FailedProbe {
     /// The startup probe.
     Startup,
     /// The liveness probe.
     Liveness,
 }
 
-/// The answer to why one container died.
+/// The answer to why a container died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The trigger and how it is known.
+    /// The trigger, with its source.
     Is(Trigger, Source),
-    /// The Pod source may still report it.
+    /// No answer yet: the Pod source may still report it.
     Wait,
 }
 
-/// The trigger of one death. `evidence` is `None` if the Pod is not known; `more_may_come` if there
-/// is a source that can report more, and time for it.
+/// Decides the trigger of one death. `evidence` is `None` if the Pod is not known; `more_may_come`
+/// is true while a source can report more and there is time for it.
 #[must_use]
 pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_come: bool) -> Answer {
     let open = || {
@@ -263,17 +262,18 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
         Some(Disruption::Preemption) => return Answer::Is(Trigger::Preemption, Source::Api),
         Some(Disruption::Eviction | Disruption::Taint | Disruption::Other) | None => {}
     }
-    // If the app containers were stopped as well, they were not done: the whole Pod is stopped.
+    // If the app containers were stopped as well, they had not completed: the whole Pod is stopped.
     if evidence.role == Role::Sidecar && evidence.app_containers_done && !evidence.others_stopped {
         return Answer::Is(Trigger::PodCompletion, Source::Inferred);
     }
     if evidence.terminal.is_none() && !evidence.replaced && !evidence.reported_last {
         return open();
     }
-    // The Pod goes on, or has ended without the kubelet's reason: this one container was meant.
+    // The Pod goes on, or has ended without a reason from the kubelet: only this container was to
+    // be stopped.
     let trigger = match evidence.probe.filter(|_| !evidence.others_stopped) {
-        Some(Failing::Startup) => Trigger::Startup,
-        Some(Failing::Liveness) => Trigger::Liveness,
+        Some(FailedProbe::Startup) => Trigger::Startup,
+        Some(FailedProbe::Liveness) => Trigger::Liveness,
         None => Trigger::RestartOther,
     };
     Answer::Is(trigger, Source::Inferred)
@@ -306,7 +306,7 @@ mod tests {
         others_stopped: false,
     };
     const DELETED: PodEvidence = PodEvidence { deleted: true, ..NOTHING };
-    const LIVENESS: PodEvidence = PodEvidence { probe: Some(Failing::Liveness), ..NOTHING };
+    const LIVENESS: PodEvidence = PodEvidence { probe: Some(FailedProbe::Liveness), ..NOTHING };
 
     fn api(trigger: Trigger) -> Answer {
         Answer::Is(trigger, Source::Api)
@@ -320,7 +320,7 @@ mod tests {
     const UNKNOWN: Answer = Answer::Is(Trigger::Unknown, Source::No);
 
     #[test]
-    fn an_end_that_nobody_asked_for_waits_for_nothing() {
+    fn an_end_without_a_stop_request_is_explained_at_once() {
         for evidence in [None, Some(&NOTHING), Some(&LIVENESS)] {
             for request in [StopRequest::None, StopRequest::ByOther] {
                 assert_eq!(decide(request, evidence, true), NONE);
@@ -342,16 +342,17 @@ mod tests {
             (Some("something new"), Trigger::PodDeletion),
         ] {
             let disruption = disruption.map(|reason| Disruption::announced(reason, ""));
-            let evidence = PodEvidence { disruption, probe: Some(Failing::Liveness), ..DELETED };
+            let evidence =
+                PodEvidence { disruption, probe: Some(FailedProbe::Liveness), ..DELETED };
             assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), api(trigger));
         }
-        // A condition without a deletion has not led to anything yet.
+        // A condition without a deletion has had no effect yet.
         let evidence = PodEvidence { disruption: Some(Disruption::Eviction), ..NOTHING };
         assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), Answer::Wait);
     }
 
     #[test]
-    fn the_kubelets_reasons_come_last_and_decide() {
+    fn the_kubelets_reasons_arrive_last_and_decide() {
         for (reason, answer) in [
             ("Evicted", api(Trigger::NodePressure)),
             ("Terminated", api(Trigger::NodeShutdown)),
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kubelet_says_why_in_a_sentence() {
+    fn the_kubelets_message_decides_where_there_is_no_reason() {
         // A Pod that exits with 0 is `Succeeded`, without a reason.
         for (message, trigger) in [
             ("Pod was terminated in response to imminent node shutdown.", Trigger::NodeShutdown),
@@ -389,19 +390,19 @@ mod tests {
     #[test]
     fn a_probe_is_inferred_when_the_pod_goes_on() {
         for (probe, trigger) in
-            [(Failing::Startup, Trigger::Startup), (Failing::Liveness, Trigger::Liveness)]
+            [(FailedProbe::Startup, Trigger::Startup), (FailedProbe::Liveness, Trigger::Liveness)]
         {
             let evidence = PodEvidence { probe: Some(probe), ..NOTHING };
             assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), Answer::Wait);
             let again = PodEvidence { replaced: true, ..evidence };
             assert_eq!(decide(StopRequest::ByRuntime, Some(&again), true), inferred(trigger));
-            // Its end was reported, and with it a reason of the kubelet's would have been.
+            // Its end was reported, and a reason of the kubelet would have come with it.
             let reported = PodEvidence { reported_last: true, ..evidence };
             assert_eq!(decide(StopRequest::ByRuntime, Some(&reported), true), inferred(trigger));
             // Its Pod never restarts it.
             let ended = PodEvidence { terminal: Some(TerminalReason::ByItself), ..evidence };
             assert_eq!(decide(StopRequest::ByRuntime, Some(&ended), true), inferred(trigger));
-            // All were stopped: the sandbox was made anew.
+            // All containers were stopped: the sandbox was re-created.
             let all = PodEvidence { others_stopped: true, ..again };
             assert_eq!(
                 decide(StopRequest::ByRuntime, Some(&all), true),
@@ -416,13 +417,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sidecar_is_stopped_when_the_mains_are_done() {
+    fn a_sidecar_is_stopped_when_the_app_containers_are_done() {
         let evidence = PodEvidence { role: Role::Sidecar, app_containers_done: true, ..LIVENESS };
         assert_eq!(
             decide(StopRequest::ByRuntime, Some(&evidence), true),
             inferred(Trigger::PodCompletion)
         );
-        // The mains were stopped: that may be an eviction.
+        // The app containers were stopped: that may be an eviction.
         let stopped = PodEvidence { others_stopped: true, ..evidence };
         assert_eq!(decide(StopRequest::ByRuntime, Some(&stopped), true), Answer::Wait);
         let evicted = PodEvidence { terminal: Some(TerminalReason::Evicted), ..stopped };
@@ -430,12 +431,12 @@ mod tests {
             decide(StopRequest::ByRuntime, Some(&evicted), true),
             api(Trigger::NodePressure)
         );
-        let main = PodEvidence { role: Role::App, ..evidence };
-        assert_eq!(decide(StopRequest::ByRuntime, Some(&main), true), Answer::Wait);
+        let app = PodEvidence { role: Role::App, ..evidence };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&app), true), Answer::Wait);
     }
 
     #[test]
-    fn what_nothing_says_is_unknown_in_the_end() {
+    fn a_stop_without_a_known_reason_is_unknown_in_the_end() {
         assert_eq!(decide(StopRequest::ByRuntime, None, true), Answer::Wait);
         for evidence in [None, Some(&NOTHING), Some(&LIVENESS)] {
             assert_eq!(decide(StopRequest::ByRuntime, evidence, false), UNKNOWN);
@@ -443,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_apart() {
+    fn labels_are_distinct() {
         let labels: std::collections::BTreeSet<_> = Trigger::ALL.map(Trigger::label).into();
         assert_eq!(labels.len(), Trigger::ALL.len());
     }

@@ -1,4 +1,4 @@
-//! Who is who: runtime stages, and the senders of signals.
+//! Processes by their role: the runtime's stages, and the senders of signals.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::fact::Sender;
 use crate::cgroup::CgroupId;
 use crate::event::{Comm, Exec, Signal, SignalOrigin};
 
-/// Which container each cgroup belongs to: a container's own and those nested below it.
+/// Index of containers by cgroup: a container's own and those nested below it.
 #[derive(Debug, Default)]
 pub(super) struct CgroupIndex(HashMap<CgroupId, CgroupId>);
 
@@ -26,7 +26,7 @@ impl CgroupIndex {
 
 /// The sender of a signal to a process of `container`.
 ///
-/// The sender is who ran when the signal was made, never what its `siginfo` claims.
+/// The sender is the task that ran when the signal was generated, never what its `siginfo` claims.
 pub(super) fn sender_of(signal: &Signal, container: CgroupId, index: &CgroupIndex) -> Sender {
     if signal.origin == SignalOrigin::Kernel {
         return Sender::Kernel;
@@ -35,14 +35,15 @@ pub(super) fn sender_of(signal: &Signal, container: CgroupId, index: &CgroupInde
         return Sender::Own;
     }
     match index.container_of(signal.sender.cgroup) {
-        Some(home) if home == container => Sender::SameContainer,
+        Some(own) if own == container => Sender::SameContainer,
         Some(_) => Sender::OtherContainer,
         None if is_runtime(&signal.sender.comm) => Sender::Runtime,
         None => Sender::Host,
     }
 }
 
-/// The short name of a container runtime or of its shim. Means something only outside containers.
+/// Whether this is the short name of a container runtime or of its shim. It only has a meaning
+/// outside containers.
 ///
 /// crun and youki execute a sealed copy of themselves first, for every command, `kill` included
 /// (CVE-2019-5736; crun `src/libcrun/cloned_binary.c`, youki's use of pentacle). The kernel then
@@ -64,22 +65,22 @@ pub(super) fn is_runtime(comm: &Comm) -> bool {
         || is_descriptor(name)
 }
 
-/// A stage of a runtime that gave itself this name (`PR_SET_NAME` in runc's `nsexec.c` and in
-/// youki), or that has not left the runtime's own program yet.
+/// Whether this is a stage of a runtime that gave itself this name (`PR_SET_NAME` in runc's
+/// `nsexec.c` and in youki), or that still runs the runtime's own program.
 ///
-/// Digits are not among them: without arguments they prove too little, and crun's child under
-/// that name is the process that becomes init.
+/// Names of digits do not count: without arguments they prove too little, and crun's child under
+/// such a name is the process that becomes init.
 pub(super) fn is_named_stage(comm: &Comm) -> bool {
     let name = comm.bytes();
     name.starts_with(b"runc:[") || name.starts_with(b"youki:[") || name == b"runc"
 }
 
-/// The runtime's own stage executes: `runc init`, from its file, `/proc/self/exe`,
+/// Whether the runtime's own stage executes: `runc init`, from its file, `/proc/self/exe`,
 /// `/proc/self/fd/N` or a memfd (runc `libcontainer/container_linux.go`, `newParentProcess`).
 ///
 /// runc copies its own `argv[0]`, so this may be any path, and wrappers change it; the file's name
 /// is in `comm` then. A shim adopts a container's init only when the stages are over, and so is
-/// never a stage's parent: this saves an image whose own program is called like one.
+/// never a stage's parent: this protects an image whose own program has such a name.
 pub(super) fn is_stage(exec: &Exec) -> bool {
     if is_subreaper(&exec.parent.comm) {
         return false;
@@ -106,7 +107,7 @@ fn is_subreaper(comm: &Comm) -> bool {
     comm.bytes().starts_with(b"containerd-shim") || comm.bytes().starts_with(b"conmon")
 }
 
-/// The kernel's name for a program executed through `/proc/self/fd/N`.
+/// Whether this is the kernel's name for a program executed through `/proc/self/fd/N`.
 fn is_descriptor(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(u8::is_ascii_digit)
 }

@@ -90,12 +90,13 @@ impl Node {
     fn named(&mut self, who: &Arc<Who>, fact: Fact) {
         let mut out = Vec::new();
         // Each is looked for only where it is used: a fact is to cost the same on a full node.
-        let (hook, sandbox_boot_ns) = match &fact.kind {
-            FactKind::StopSignal(_) => (self.lifecycle.hook_of(who.cgroup), None),
+        let (pre_stop_session, sandbox_boot_ns) = match &fact.kind {
+            FactKind::StopSignal(_) => (self.lifecycle.pre_stop_session(who.cgroup), None),
             FactKind::Started(_) => (None, self.registry.sandbox_boot_ns(who)),
             _ => (None, None),
         };
-        let evidence = Evidence { pods: &self.pods, hook, sandbox_boot_ns, now: self.now };
+        let evidence =
+            Evidence { pods: &self.pods, pre_stop_session, sandbox_boot_ns, now: self.now };
         self.reasons.take(who, fact, &evidence, &mut out);
         self.publish_all(out);
     }
@@ -106,7 +107,7 @@ impl Node {
         let mut out = Vec::new();
         let evidence = Evidence {
             pods: &self.pods,
-            hook: None,
+            pre_stop_session: None,
             sandbox_boot_ns: self.registry.sandbox_boot_ns(who),
             now: self.now,
         };

@@ -1,5 +1,6 @@
-//! The one method of gRPC's health protocol that the kubelet calls, `grpc.health.v1.Health/Check`
-//! (grpc/grpc, doc/health-checking.md and doc/PROTOCOL-HTTP2.md), for whatever service it names.
+//! Server for the one method of gRPC's health protocol that the kubelet calls,
+//! `grpc.health.v1.Health/Check` (grpc/grpc, doc/health-checking.md and doc/PROTOCOL-HTTP2.md), for
+//! whatever service it names.
 
 use std::net::TcpListener;
 
@@ -13,11 +14,11 @@ use tokio::{net::TcpStream, time::sleep};
 use super::Health;
 use crate::log::log;
 
-/// A gRPC message: not compressed, two bytes long, field 1 of `HealthCheckResponse`, an enum.
+/// gRPC message: not compressed, two bytes long, field 1 of `HealthCheckResponse`, an enum.
 const SERVING: &[u8] = &[0, 0, 0, 0, 2, 0x08, 1];
 const NOT_SERVING: &[u8] = &[0, 0, 0, 0, 2, 0x08, 2];
 
-/// Serves in this thread.
+/// Serves connections in this thread.
 pub(super) fn serve(listener: TcpListener, health: Health) {
     if let Err(error) = try_serve(listener, health) {
         log("listen_failed", &json!({ "error": format!("{error:#}") }));

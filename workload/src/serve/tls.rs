@@ -1,4 +1,4 @@
-//! TLS with a certificate made at the start: the kubelet's probes check none.
+//! TLS with a certificate generated at the start: the kubelet's probes verify none.
 
 use std::{io::Read, io::Write, net::TcpStream, sync::Arc};
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivatePkcs8KeyDer};
 
-/// A server's side, for a name that nobody asks for.
+/// Configuration of the server, for a name that no client verifies.
 pub(super) fn config() -> Result<Arc<ServerConfig>> {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["workload".to_owned()]).context("make a certificate")?;
@@ -21,7 +21,7 @@ pub(super) fn config() -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// The plain side of an accepted connection.
+/// Plain side of an accepted connection.
 pub(super) fn accept(config: Arc<ServerConfig>, stream: TcpStream) -> Result<impl Read + Write> {
     Ok(StreamOwned::new(ServerConnection::new(config).context("TLS")?, stream))
 }

@@ -1,17 +1,17 @@
-//! A cut of the kernel's types for a loader that wants the ids of some names and nothing else.
+//! Reduced types of the kernel, for a loader that needs the ids of some names and nothing else.
 //!
-//! A generic parser keeps each of the 126,000 types with its members, some 15 MiB, and finds six. An
-//! id is a type's place in the list, so what is not wanted is replaced by the smallest type there
-//! is, and what comes after the last that is wanted is left out.
+//! A generic parser keeps each of the 126,000 types with its members, some 15 MiB, and finds six.
+//! An id is a type's place in the list, so an unneeded type is replaced by the smallest type there
+//! is, and all types after the last needed one are left out.
 
 use super::{Btf, KIND_FUNC, KIND_FWD, KIND_TYPEDEF, MAGIC};
 
-/// A type by kind and name.
+/// A wanted type, by kind and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// A typedef.
+    /// A typedef of this name.
     Typedef(String),
-    /// A function.
+    /// A function of this name.
     Function(String),
 }
 
@@ -47,7 +47,7 @@ impl Btf {
     }
 }
 
-/// Types by ascending id, and a declaration without a name for every id between.
+/// Encodes types by ascending id, with an unnamed declaration for every id between.
 fn encode(kept: &[(usize, (u32, &[u8]))]) -> Vec<u8> {
     const HEADER_BYTES: u32 = 24;
     const TYPE_BYTES: usize = 12;
@@ -65,7 +65,7 @@ fn encode(kept: &[(usize, (u32, &[u8]))]) -> Vec<u8> {
                 (*kind, at)
             }
         };
-        // Of what type it is stays unsaid: `void`.
+        // The type that it refers to is left open: `void`.
         types.extend([name_at, kind << 24, 0].map(u32::to_ne_bytes).as_flattened());
     }
     let (types_len, strings_len) = (types.len() as u32, strings.len() as u32);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_names_stay_and_the_rest_is_void() {
+    fn ids_and_names_are_kept_and_other_types_replaced() {
         let blob = encode(&[(3, (KIND_TYPEDEF, b"a")), (5, (KIND_FUNC, b"bc"))]);
         let types = Btf::parse(blob).unwrap();
         assert_eq!(types.len(), 6);
@@ -108,7 +108,7 @@ mod tests {
         assert!(Btf::parse(encode(&[])).unwrap().is_empty());
     }
 
-    /// aya's own parser finds the same ids in the cut as in the whole.
+    /// aya's own parser finds the same ids in the reduced types as in all of them.
     #[test]
     fn the_running_kernels_ids_are_kept() {
         if !Path::new(VMLINUX).exists() {

@@ -1,4 +1,4 @@
-//! When a container ends, and when it does not.
+//! Ends: when a container has ended, and when it has not.
 
 use super::*;
 
@@ -39,7 +39,7 @@ fn leader_may_leave_long_before_the_last_thread() {
 }
 
 #[test]
-fn end_told_twice_counts_the_last_time_within_the_settling() {
+fn repeated_end_counts_from_the_last_record_before_it_settles() {
     let events = [end(2 * SEC, init(), EXITED), end(2 * SEC + MS, init(), EXITED)];
     assert_eq!(death_of(&events).0, 2 * SEC + MS);
     let mut node = Node::running();
@@ -52,7 +52,7 @@ fn end_told_twice_counts_the_last_time_within_the_settling() {
 }
 
 #[test]
-fn without_the_parents_signal_the_empty_cgroup_is_the_end() {
+fn empty_cgroup_is_the_end_where_the_parents_signal_is_missing() {
     let (time, death) =
         death_of(&[exit(2 * SEC, init(), ExitStatus::Code(2)), empty(3 * SEC, WEB)]);
     assert_eq!((time, death.end_source), (3 * SEC, EndSource::CgroupEmpty));
@@ -60,14 +60,14 @@ fn without_the_parents_signal_the_empty_cgroup_is_the_end() {
 }
 
 #[test]
-fn with_nothing_but_the_removal_the_status_is_not_known() {
+fn removal_alone_gives_an_end_without_a_status() {
     let (time, death) = death_of(&[removed(3 * SEC, WEB)]);
     assert_eq!((time, death.end_source), (3 * SEC, EndSource::CgroupRemoved));
     assert_eq!((death.cause, death.status, death.init_cpu_ns), (Cause::Error, None, None));
 }
 
 #[test]
-fn without_a_status_the_signals_tell() {
+fn signals_decide_the_cause_where_the_status_is_missing() {
     let kill = deadly(3 * SEC, KILL, runc(), init());
     let (_, death) = death_of(&[kill.clone(), empty(3 * SEC + MS, WEB)]);
     assert_eq!((death.cause, death.status), (Cause::KilledWithoutStopSignal, None));
@@ -88,7 +88,7 @@ fn cgroup_that_was_empty_between_the_stages_is_no_end() {
 }
 
 #[test]
-fn flush_settles_what_has_ended_and_only_that() {
+fn flush_settles_ended_containers_only() {
     let mut node = Node::running();
     node.made(SIDE, false);
     let side = task(110, SIDE, "side");
@@ -103,14 +103,14 @@ fn flush_settles_what_has_ended_and_only_that() {
 }
 
 #[test]
-fn containers_of_a_pod_stop_each_for_itself() {
+fn containers_of_a_pod_stop_independently() {
     let mut node = Node::running();
     node.made(SIDE, false);
     let side = task(110, SIDE, "side");
     node.event(&exec(SEC, side, shim(), &["/side"]));
     node.event(&signal(10 * SEC, term()));
     node.event(&end(11 * SEC, init(), EXITED));
-    // A sidecar is stopped after the main containers.
+    // A sidecar is stopped after the app containers.
     node.event(&signal(11 * SEC + MS, plain(TERM, runc(), side)));
     node.event(&deadly(13 * SEC, KILL, runc(), side));
     node.event(&end(13 * SEC, side, KILLED));
@@ -122,9 +122,9 @@ fn containers_of_a_pod_stop_each_for_itself() {
 }
 
 #[test]
-fn stop_signal_before_the_agent_began_is_not_known() {
-    // The agent restarted in the middle of a shutdown: nothing tells this kill from one without
-    // a stop signal but that the container is older than the agent.
+fn stop_signal_before_the_agent_started_is_not_known() {
+    // The agent restarted in the middle of a shutdown: nothing distinguishes this kill from one
+    // without a stop signal but that the container is older than the agent.
     let mut node = Node::new();
     node.made(WEB, true);
     node.found(init(), HOST);
@@ -148,7 +148,7 @@ fn init_that_moved_to_an_unknown_cgroup_is_still_known() {
 }
 
 #[test]
-fn last_thread_seen_twice_gives_the_cpu_time_of_the_later() {
+fn last_thread_seen_twice_gives_the_cpu_time_of_the_later_record() {
     let exit = |at, cpu_runtime_ns| {
         let status = ExitStatus::Code(0);
         let exit = Exit { task: init(), status, parent_cgroup: HOST, cpu_runtime_ns };
@@ -168,7 +168,7 @@ fn stop_signal_after_the_end_is_no_shutdown() {
 }
 
 #[test]
-fn ends_in_the_wrong_order_give_the_later() {
+fn ends_out_of_order_give_the_later_one() {
     let events = [end(2 * SEC + MS, init(), EXITED), end(2 * SEC, init(), EXITED)];
     assert_eq!(death_of(&events).0, 2 * SEC + MS);
 }

@@ -1,4 +1,4 @@
-//! Data tests: kernel records in, facts out.
+//! Tests as data: kernel records in, facts out.
 
 mod ends;
 mod ooms;
@@ -89,7 +89,7 @@ fn signal(at: u64, signal: Signal) -> Event {
     kernel_event(at, EventKind::Signal(signal))
 }
 
-/// `signal_generate` runs when a deadly signal has marked its target as dying already.
+/// A deadly signal: it has marked its target as dying before `signal_generate` runs.
 fn deadly(at: u64, number: u32, sender: Task, target: Task) -> Event {
     signal(at, Signal { target_dying: true, ..plain(number, sender, target) })
 }

@@ -1,4 +1,4 @@
-//! OOMs: whose limit, who died, how many.
+//! OOMs: their scope, their victims and the number of kills.
 
 use super::super::fact::{OomScope, OomVictim, Sender};
 use super::*;
@@ -11,7 +11,7 @@ fn child(tgid: u32) -> Task {
     task(tgid, WEB, "child")
 }
 
-/// A record with these own counters: of the container, its Pod, the QoS class, the root.
+/// Record of an OOM with these local counters: of the container, its Pod, the QoS class, the root.
 fn oom(at: u64, victim: Task, current: Task, web: (u64, u64), above: [u64; 3]) -> Event {
     let levels = vec![
         level(victim.cgroup, web.0, web.1),
@@ -65,7 +65,7 @@ fn oom_comes_before_every_other_cause() {
     let (_, death) = node.death();
     assert_eq!(death.cause, Cause::Oom);
     assert_eq!((death.shutdown_ns(), death.outcome), (Some(SEC), Outcome::Killed));
-    assert_eq!(death.fatal, fatal(KILL, Sender::Kernel), "its record is lost");
+    assert_eq!(death.fatal, fatal(KILL, Sender::Kernel), "the signal's record is lost");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn other_threads_at_the_limit_do_not_split_a_group() {
 }
 
 #[test]
-fn second_oom_of_another_thread_is_a_second_one() {
+fn oom_of_another_thread_is_a_second_oom() {
     let ooms = ooms_of(&[
         oom(2 * SEC, child(101), child(102), (1, 1), [0; 3]),
         oom(2 * SEC + 50 * MS, child(103), child(104), (2, 2), [0; 3]),
@@ -133,7 +133,7 @@ fn second_oom_of_another_thread_is_a_second_one() {
         oom(2 * SEC, child(101), child(102), (0, 1), [0; 3]),
         oom(2 * SEC + 50 * MS, child(103), child(104), (0, 2), [0; 3]),
     ]);
-    assert_eq!(ooms, [fact(OomScope::Node, OomVictim::Child, 1); 2], "of the node, too");
+    assert_eq!(ooms, [fact(OomScope::Node, OomVictim::Child, 1); 2], "also with the node's scope");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn node_oom_is_one_for_the_thread_that_allocates() {
 }
 
 #[test]
-fn mark_of_a_dying_process_is_no_kill() {
+fn marked_process_that_was_dying_is_no_kill() {
     assert_eq!(ooms_of(&[oom(2 * SEC, child(101), child(101), (1, 0), [0; 3])]), []);
     let ooms = ooms_of(&[
         oom(2 * SEC, child(101), child(102), (1, 1), [0; 3]),
@@ -174,7 +174,7 @@ fn mark_of_a_dying_process_is_no_kill() {
 }
 
 #[test]
-fn mark_of_a_dying_init_does_not_change_its_cause() {
+fn marked_init_that_was_dying_keeps_its_cause() {
     let mut node = Node::running();
     node.events(&[
         oom(2 * SEC, init(), init(), (1, 0), [0; 3]),
@@ -182,7 +182,7 @@ fn mark_of_a_dying_init_does_not_change_its_cause() {
     ]);
     node.run_to(3 * SEC);
     assert_eq!((node.ooms(), node.death().1.cause), (vec![], Cause::Error));
-    // Even if it counted: init was exiting already, and its status says so.
+    // Even if it counted: init was exiting already, as its status shows.
     let mut node = Node::running();
     node.events(&[
         oom(2 * SEC, init(), init(), (1, 1), [0; 3]),
@@ -207,7 +207,7 @@ fn exec_session_is_the_victim() {
 }
 
 #[test]
-fn oom_before_the_start_takes_the_start_with_it() {
+fn oom_before_the_start_makes_the_start_fail() {
     let mut node = Node::new();
     node.made(WEB, false);
     let stage = task(90, WEB, "runc:[2:INIT]");
@@ -222,7 +222,7 @@ fn oom_before_the_start_takes_the_start_with_it() {
 }
 
 #[test]
-fn oom_of_a_pod_in_another_containers_context_belongs_to_the_victims_container() {
+fn oom_of_a_pod_belongs_to_the_container_of_the_victim() {
     let mut node = Node::running();
     node.made(SIDE, false);
     let side = task(110, SIDE, "side");
@@ -260,7 +260,7 @@ fn one_oom_of_a_pod_may_kill_in_two_containers() {
 }
 
 #[test]
-fn seeds_are_what_rises_are_measured_against() {
+fn counters_read_at_the_start_are_no_rise() {
     let mut node = Node::new();
     let seen = [level(WEB, 4, 3), level(POD, 2, 0), level(ROOT, 8, 0)];
     node.made_seen(WEB, true, &seen);
@@ -273,7 +273,7 @@ fn seeds_are_what_rises_are_measured_against() {
 }
 
 #[test]
-fn nested_limit_is_the_containers() {
+fn limit_of_a_nested_cgroup_has_the_scope_container() {
     let mut node = Node::running();
     node.apply(Input::NestedMade { cgroup: NESTED, container: WEB });
     let victim = task(101, NESTED, "job");
@@ -284,7 +284,7 @@ fn nested_limit_is_the_containers() {
 }
 
 #[test]
-fn without_readable_counters_every_victim_is_a_kill_and_the_scope_is_not_known() {
+fn unreadable_counters_make_every_victim_a_kill_of_unknown_scope() {
     let record = |at, victim| {
         let levels = Vec::new();
         kernel_event(at, EventKind::Oom(Oom { victim, current: init(), levels }))
@@ -300,7 +300,7 @@ fn without_readable_counters_every_victim_is_a_kill_and_the_scope_is_not_known()
 }
 
 #[test]
-fn victims_and_ooms_are_bounded_and_none_is_lost() {
+fn victims_and_ooms_are_bounded_and_all_kills_are_counted() {
     let mut node = Node::running();
     for n in 0..1_000_u32 {
         node.event(&oom(2 * SEC, child(1_000 + n), init(), (1, u64::from(n) + 1), [0; 3]));
@@ -345,7 +345,7 @@ fn victim_at_a_limit_that_did_not_rise_again_belongs_to_the_oom_before() {
 }
 
 #[test]
-fn records_in_the_wrong_order_do_not_lower_what_is_known() {
+fn records_out_of_order_do_not_lower_known_counters() {
     let mut node = Node::running();
     node.event(&oom(2 * SEC + MS, child(102), child(201), (2, 2), [0; 3]));
     node.event(&oom(2 * SEC, child(101), child(200), (1, 1), [0; 3]));
@@ -361,7 +361,7 @@ fn records_in_the_wrong_order_do_not_lower_what_is_known() {
 }
 
 #[test]
-fn oom_of_a_stage_is_not_inits_death() {
+fn oom_of_a_stage_is_not_the_death_of_init() {
     let mut node = Node::new();
     node.made(WEB, false);
     let stage = task(90, WEB, "runc:[1:CHILD]");
@@ -375,7 +375,7 @@ fn oom_of_a_stage_is_not_inits_death() {
 }
 
 #[test]
-fn session_in_a_container_without_a_known_init_is_still_one() {
+fn exec_session_in_a_container_without_a_known_init_is_recognised() {
     let mut node = Node::new();
     node.made(WEB, true);
     node.apply(Input::WalkDone { tasks_read: false });
@@ -387,7 +387,7 @@ fn session_in_a_container_without_a_known_init_is_still_one() {
 }
 
 #[test]
-fn session_that_is_forgotten_before_its_oom_settles_is_still_its_victim() {
+fn forgotten_exec_session_is_still_the_victim_of_its_oom() {
     let probe = task(300, WEB, "probe");
     let ooms = ooms_of(&[
         exec(SEC, probe, runc(), &["probe"]),
@@ -399,7 +399,7 @@ fn session_that_is_forgotten_before_its_oom_settles_is_still_its_victim() {
 }
 
 #[test]
-fn late_record_does_not_make_the_next_oom_the_containers() {
+fn late_record_does_not_change_the_scope_of_the_next_oom() {
     let mut node = Node::running();
     node.event(&oom(2 * SEC + MS, child(102), child(201), (2, 2), [0; 3]));
     node.event(&oom(2 * SEC, child(101), child(200), (1, 1), [0; 3]));

@@ -1,4 +1,4 @@
-//! Any order of the records, and any records at all.
+//! Orders of records: any order gives the same facts, and any records are safe.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -6,7 +6,7 @@ use proptest::sample::select;
 use super::super::fact::{OomScope, OomVictim, Sender};
 use super::*;
 
-/// All records of a shutdown that ends in an OOM kill of the group.
+/// Records of a shutdown that ends in an OOM kill of the group.
 fn oom_death() -> Vec<Event> {
     let kill =
         Signal { origin: SignalOrigin::Kernel, target_dying: true, ..plain(KILL, init(), init()) };
@@ -33,7 +33,7 @@ fn oom_death() -> Vec<Event> {
     ]
 }
 
-/// All records of a shutdown that ends in a SIGKILL after the grace period.
+/// Records of a shutdown that ends in a SIGKILL after the grace period.
 fn killed_death() -> Vec<Event> {
     vec![
         exec(SEC, init(), shim(), &["/web"]),
@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn each_of_the_three_ends_is_enough(
+    fn each_of_the_three_end_records_suffices(
         events in Just(killed_death()).prop_shuffle(),
         keep in select(vec![1_u8, 2, 3, 4, 5, 6, 7]),
         with_exit in any::<bool>(),
@@ -254,7 +254,7 @@ fn run(steps: &[Step]) -> Node {
 }
 
 impl Lifecycle {
-    /// What must hold at any time.
+    /// Invariants that hold at any time.
     fn check(&self) {
         let due: Vec<_> = self.due.iter().map(|(time, id)| (*id, *time)).collect();
         let mut deadlines: Vec<_> = self
@@ -297,7 +297,7 @@ proptest! {
                         FactKind::Ended(_) => 3,
                         FactKind::StartFailed => 4,
                         FactKind::Oom(_) => continue,
-                        other => panic!("not the kernel's to conclude: {other:?}"),
+                        other => panic!("the kernel half does not conclude {other:?}"),
                     };
                     prop_assert!(!seen.contains(&(*container, index)), "{:#?}", one.out);
                     prop_assert!(index == 0 || index == 4 || seen.contains(&(*container, 0)));

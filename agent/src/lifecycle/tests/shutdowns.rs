@@ -1,4 +1,4 @@
-//! Stop signals, ends, and why.
+//! Shutdowns: stop signals, ends and their causes.
 
 use super::super::fact::Sender;
 use super::*;
@@ -69,7 +69,7 @@ fn container_that_is_killed_after_its_grace() {
 }
 
 #[test]
-fn ignored_stop_signal_is_known_at_once() {
+fn ignored_stop_signal_is_reported_at_once() {
     let stops = stop_of(&[signal(SEC, Signal { result: SignalResult::Ignored, ..term() })]);
     assert_eq!(stops, [(SEC, StopSignal { signal: TERM, sender: Sender::Runtime, ignored: true })]);
 }
@@ -80,7 +80,7 @@ fn signal_to_a_dying_or_zombie_init_is_no_stop_signal() {
         let late = Signal { result, target_dying: true, ..term() };
         assert_eq!(stop_of(&[signal(2 * SEC, late)]), [], "{result:?}");
     }
-    // Linux 5.10 still queues signals to the dying.
+    // Linux 5.10 still queues signals to a dying process.
     let late = deadly(3 * SEC, TERM, runc(), init());
     let exits = exit(2 * SEC, init(), EXITED);
     assert_eq!(stop_of(&[exits, late.clone()]), []);
@@ -93,7 +93,7 @@ fn signal_to_a_dying_or_zombie_init_is_no_stop_signal() {
 fn stop_signal_without_a_handler_kills_and_counts() {
     let mut node = Node::running();
     node.event(&deadly(2 * SEC, TERM, runc(), init()));
-    assert_eq!(node.stops().len(), 1, "it is dying only because of it");
+    assert_eq!(node.stops().len(), 1, "the signal itself made it dying");
     node.event(&end(2 * SEC + MS, init(), ExitStatus::Signal { signal: TERM, core: false }));
     node.run_to(3 * SEC);
     let (_, death) = node.death();
@@ -118,7 +118,7 @@ fn first_stop_signal_counts_and_later_ones_do_not() {
 }
 
 #[test]
-fn pending_stop_signal_counts_if_it_is_the_first_that_is_seen() {
+fn pending_stop_signal_counts_if_no_earlier_one_was_seen() {
     let pending = Signal { result: SignalResult::AlreadyPending, ..term() };
     assert_eq!(stop_of(&[signal(SEC, pending)]).len(), 1);
 }
@@ -149,7 +149,7 @@ fn others_outside_stop_with_sigterm_only() {
 }
 
 #[test]
-fn nobody_inside_and_no_kernel_sends_a_stop_signal() {
+fn neither_the_container_nor_the_kernel_sends_a_stop_signal() {
     let resize =
         Signal { origin: SignalOrigin::Kernel, ..plain(WINCH, task(50, HOST, "conmon"), init()) };
     assert_eq!(
@@ -164,7 +164,7 @@ fn nobody_inside_and_no_kernel_sends_a_stop_signal() {
 }
 
 #[test]
-fn signals_to_other_processes_of_the_container_are_nothing() {
+fn signals_to_other_processes_of_the_container_do_not_count() {
     assert_eq!(stop_of(&[signal(SEC, plain(TERM, runc(), task(101, WEB, "child")))]), []);
 }
 
@@ -189,7 +189,7 @@ fn refused_sigkill_from_inside_is_no_kill() {
 }
 
 #[test]
-fn kill_told_before_the_stop_signal_is_told_after_it() {
+fn kill_that_arrives_before_its_stop_signal_is_reported_after_it() {
     let mut node = Node::running();
     node.event(&deadly(3 * SEC, KILL, runc(), init()));
     node.event(&signal(2 * SEC, term()));
@@ -211,7 +211,7 @@ fn stop_signal_after_the_kill_does_not_make_it_a_shutdown() {
 }
 
 #[test]
-fn exit_codes_tell_completed_from_error() {
+fn exit_code_separates_completed_from_error() {
     assert_eq!(death_of(&[end(2 * SEC, init(), EXITED)]).1.cause, Cause::Completed);
     let (_, death) = death_of(&[end(2 * SEC, init(), ExitStatus::Code(143))]);
     assert_eq!((death.cause, death.fatal), (Cause::Error, None), "143 is a code here");
@@ -228,7 +228,7 @@ fn fatal_signal_has_the_sender_of_its_last_record() {
 }
 
 #[test]
-fn fatal_signal_without_a_record_is_the_kernels_or_the_containers() {
+fn fatal_signal_without_a_record_came_from_the_kernel_or_the_container() {
     let ended = |signal| {
         let status = ExitStatus::Signal { signal, core: false };
         death_of(&[end(2 * SEC, init(), status)]).1
@@ -242,7 +242,7 @@ fn fatal_signal_without_a_record_is_the_kernels_or_the_containers() {
 }
 
 #[test]
-fn end_of_a_shared_pid_namespace_is_the_kernels_kill() {
+fn end_of_a_shared_pid_namespace_is_a_kill_by_the_kernel() {
     let mut node = Node::running();
     node.made(SIDE, false);
     node.event(&signal(2 * SEC, term()));
@@ -254,14 +254,14 @@ fn end_of_a_shared_pid_namespace_is_the_kernels_kill() {
         ..plain(KILL, pause, init())
     };
     node.event(&signal(3 * SEC, teardown));
-    assert_eq!(node.kinds().len(), 1, "nobody sent it to init");
+    assert_eq!(node.kinds().len(), 1, "no process sent it to init");
     node.event(&end(3 * SEC, init(), KILLED));
     node.run_to(4 * SEC);
     assert_eq!(node.death().1.fatal, fatal(KILL, Sender::Kernel));
 }
 
 #[test]
-fn signal_that_a_handler_took_is_not_the_one_that_dumped_core() {
+fn signal_that_dumped_core_is_the_last_one() {
     let events = [
         signal(2 * SEC, plain(QUIT, task(70, HOST, "bash"), init())),
         signal(3 * SEC, plain(QUIT, task(101, WEB, "sh"), init())),
@@ -281,13 +281,13 @@ fn kill_that_was_refused_or_came_before_is_not_the_end_of_a_grace_period() {
 }
 
 #[test]
-fn signal_to_the_stage_that_became_init_is_not_inits() {
+fn signal_to_the_stage_that_became_init_does_not_count() {
     let mut node = Node::running();
     node.event(&signal(SEC - MS, term()));
     assert_eq!(node.stops(), []);
 }
 
-/// Linux 5.10 queues signals to a dying process, and says that they are delivered.
+/// Linux 5.10 queues signals to a dying process and reports them as delivered.
 #[test]
 fn nothing_reaches_a_killed_process() {
     let kill = signal(2 * SEC, plain(KILL, runc(), init()));

@@ -1,7 +1,7 @@
-//! Who is init, and who is not.
+//! Starts: which process is init, and which is not.
 
 use super::super::fact::Sender;
-use super::super::session::Sessions;
+use super::super::session::ExecSessions;
 use super::super::who::{is_runtime, is_stage};
 use super::*;
 
@@ -35,7 +35,7 @@ fn pause_is_marked() {
 }
 
 #[test]
-fn stages_of_runtimes_are_told_by_program_and_argument() {
+fn stages_of_runtimes_are_known_by_program_and_argument() {
     let argv0s = ["runc", "/usr/bin/runc", "crun", "youki", "/proc/self/exe", "/proc/self/fd/7"];
     for argv0 in argv0s {
         assert!(is_stage_exec("x", runc(), &[argv0, "init"]), "{argv0}");
@@ -44,13 +44,13 @@ fn stages_of_runtimes_are_told_by_program_and_argument() {
     for comm in ["runc", "exe", "6", "memfd:runc_clon"] {
         assert!(is_stage_exec(comm, runc(), &["/opt/nvidia/toolkit/wrapper", "init"]), "{comm}");
     }
-    assert!(!is_stage_exec("web", runc(), &["/web", "init"]), "an image's own init");
+    assert!(!is_stage_exec("web", runc(), &["/web", "init"]), "the image's own init");
     assert!(!is_stage_exec("systemd", shim(), &["/sbin/init"]));
     assert!(!is_stage_exec("6", runc(), &["6"]), "no argument");
 }
 
 #[test]
-fn stage_is_told_by_its_short_name_where_argv_is_not_readable_or_cut() {
+fn stage_is_known_by_its_short_name_where_argv_is_not_readable_or_cut() {
     assert!(is_stage_exec("exe", runc(), &[]));
     let long = format!("/var/lib/rancher/k3s/data/{}/bin/runc", "0".repeat(64));
     assert!(is_stage_exec("7", runc(), &[&long, "init"]));
@@ -65,7 +65,7 @@ fn shim_is_never_the_parent_of_a_stage() {
 }
 
 #[test]
-fn runtimes_are_told_by_name_and_crun_also_by_its_descriptor() {
+fn runtimes_are_known_by_name_and_crun_also_by_its_descriptor() {
     for comm in ["runc", "crun", "3", "memfd:crun_cloned:/proc/self/exe", "runsc", "youki"] {
         assert!(is_runtime(&comm.into()), "{comm}");
     }
@@ -117,7 +117,7 @@ fn children_of_the_container_are_not_init() {
     let mut node = Node::new();
     node.made(WEB, false);
     node.apply(Input::NestedMade { cgroup: NESTED, container: WEB });
-    // Its parent is outside its cgroup, and yet inside the container.
+    // The parent is outside the child's cgroup, and yet inside the container.
     node.event(&exec(SEC, task(101, NESTED, "child"), task(90, WEB, "sh"), &["child"]));
     assert_eq!(node.out, []);
     node.event(&exec(SEC, task(102, NESTED, "web"), shim(), &["/web"]));
@@ -136,7 +136,7 @@ fn reused_pid_is_another_process() {
 }
 
 #[test]
-fn exec_session_comes_and_goes_without_a_word() {
+fn exec_session_makes_no_fact() {
     let mut node = Node::running();
     let (stage, probe) = (task(200, WEB, "6"), task(201, WEB, "cat"));
     node.events(&[
@@ -154,7 +154,7 @@ fn exec_session_comes_and_goes_without_a_word() {
 }
 
 #[test]
-fn container_that_goes_without_init_failed_to_start() {
+fn container_that_is_removed_without_init_failed_to_start() {
     let mut node = Node::new();
     node.made(WEB, false);
     let stage = task(90, WEB, "runc:[2:INIT]");
@@ -177,7 +177,7 @@ fn container_that_goes_without_init_failed_to_start() {
 }
 
 #[test]
-fn cgroup_that_nobody_was_ever_in_goes_without_a_word() {
+fn cgroup_that_never_had_a_process_makes_no_fact() {
     let mut node = Node::new();
     node.made(WEB, false);
     node.event(&removed(SEC, WEB));
@@ -248,7 +248,7 @@ fn exec_in_the_race_with_the_walk_becomes_init_after_it() {
 }
 
 #[test]
-fn unreadable_tasks_make_no_probe_an_init() {
+fn probe_does_not_become_init_where_tasks_are_unreadable() {
     let mut node = Node::new();
     node.made(WEB, true);
     node.event(&exec(SEC, task(200, WEB, "probe"), runc(), &["probe"]));
@@ -273,7 +273,7 @@ fn existing_container_that_ends_before_the_walk_is_done_still_dies() {
 }
 
 #[test]
-fn birth_told_after_the_walk_found_it_makes_it_new() {
+fn birth_reported_after_the_walk_makes_the_container_new() {
     let mut node = Node::new();
     node.made(WEB, true);
     node.event(&exec(SEC, init(), shim(), &["/web"]));
@@ -308,7 +308,7 @@ fn events_of_unknown_cgroups_are_counted_and_bounded() {
 
 #[test]
 fn sessions_are_bounded_and_forget_the_ended_first() {
-    let mut sessions = Sessions::default();
+    let mut sessions = ExecSessions::default();
     let key = |tgid| TaskKey { tgid, start_boot_ns: 0 };
     sessions.insert(key(0), 0);
     for tgid in 1..1000 {
@@ -321,7 +321,7 @@ fn sessions_are_bounded_and_forget_the_ended_first() {
 }
 
 #[test]
-fn senders_are_told_by_cgroup_first() {
+fn senders_are_classified_by_cgroup_first() {
     let cases = [
         (runc(), Sender::Runtime),
         (task(61, HOST, "3"), Sender::Runtime),
@@ -343,7 +343,7 @@ fn senders_are_told_by_cgroup_first() {
 }
 
 #[test]
-fn container_with_many_short_nested_cgroups_stays_small() {
+fn many_short_lived_nested_cgroups_are_forgotten() {
     let mut node = Node::running();
     for id in 1_000..2_000 {
         node.apply(Input::NestedMade { cgroup: CgroupId(id), container: WEB });
