@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::sys::utsname::uname;
 
 /// The programs of the agent, and the release that each is promised from: not attached on a later
@@ -18,13 +18,6 @@ pub(crate) const PROGRAMS: [(&str, Release); 10] = [
     ("mark_victim", (5, 10)),
     ("running_tasks", (5, 10)),
     ("cgroup_figures", (6, 1)),
-];
-
-/// Families that not every kernel has the file or the field for, and since when it is there:
-/// `kernel` of memory.stat, and memory.peak. Every kernel gives all others.
-pub(crate) const FAMILIES: [(&str, Release); 2] = [
-    ("podvitals_container_memory_kernel_bytes", (5, 18)),
-    ("podvitals_container_memory_peak_bytes", (5, 19)),
 ];
 
 /// The first two numbers of a kernel's release.
@@ -84,9 +77,19 @@ impl Host {
         self.version >= release
     }
 
-    /// Whether this kernel must give a family, whose name has its prefix.
-    pub(crate) fn gives(&self, family: &str) -> bool {
-        FAMILIES.iter().all(|(name, since)| *name != family || self.is_since(*since))
+    /// Whether this host meets a condition of the agent's catalogue. What the catalogue says that a
+    /// kernel of this release has, has to be there.
+    pub(crate) fn meets(&self, need: &str) -> Result<bool> {
+        match need.split_once('=') {
+            Some(("linux", release)) => {
+                let since = version(release).with_context(|| format!("the need {need:?}"))?;
+                Ok(self.is_since(since))
+            }
+            Some(("controller", name)) => Ok(self.controllers.iter().any(|it| it == name)),
+            // No scenario has a Pod source.
+            None if need == "pods" => Ok(false),
+            _ => bail!("the catalogue has an unknown need: {need:?}"),
+        }
     }
 
     /// Whether this host has it.
@@ -137,10 +140,12 @@ mod tests {
         assert!(matches!(old.has(Need::CgroupKill), Met::TooOld(_)));
         assert!(matches!(old.has(Need::Memory), Met::Withheld(_)));
         assert_eq!(old.has(Need::Cpu), Met::Yes);
-        assert!(old.gives("podvitals_container_memory_usage_bytes"));
-        assert!(!old.gives("podvitals_container_memory_peak_bytes"));
+        assert!(old.meets("controller=cpu").unwrap() && !old.meets("controller=memory").unwrap());
+        assert!(old.meets("linux=5.10").unwrap() && !old.meets("linux=5.19").unwrap());
+        assert!(!old.meets("pods").unwrap());
+        assert!(old.meets("luck").is_err() && old.meets("linux=new").is_err());
         let new = Host { version: (6, 1), ..old };
         assert!(matches!(new.has(Need::CgroupKill), Met::Withheld(_)));
-        assert!(new.gives("podvitals_container_memory_peak_bytes"));
+        assert!(new.meets("linux=5.19").unwrap());
     }
 }

@@ -2,70 +2,53 @@
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 use testbed::{cgroup, scrape::Scrape};
 
 use crate::shell;
 
-/// Families that need a controller of the cgroup v2 hierarchy. Where it is not offered they cannot
-/// be shown; where it is, they have to be.
-const BY_CONTROLLER: [(&str, &[&str]); 3] = [
-    (
-        "cpu",
-        &[
-            "podvitals_container_cpu_throttled_seconds_total",
-            "podvitals_container_cpu_periods_total",
-            "podvitals_container_cpu_throttled_periods_total",
-            "podvitals_container_cpu_limit_cores",
-            "podvitals_pod_cpu_limit_cores",
-        ],
-    ),
-    (
-        "memory",
-        &[
-            "podvitals_container_memory_usage_bytes",
-            "podvitals_container_memory_working_set_bytes",
-            "podvitals_container_memory_anon_bytes",
-            "podvitals_container_memory_file_bytes",
-            "podvitals_container_memory_shmem_bytes",
-            "podvitals_container_memory_kernel_bytes",
-            "podvitals_container_memory_swap_bytes",
-            "podvitals_container_memory_peak_bytes",
-            "podvitals_container_memory_limit_bytes",
-            "podvitals_container_memory_swap_limit_bytes",
-            "podvitals_container_memory_page_faults_total",
-            "podvitals_container_memory_events_total",
-            "podvitals_pod_memory_limit_bytes",
-            "podvitals_pod_memory_working_set_bytes",
-            "podvitals_pod_memory_events_total",
-        ],
-    ),
-    ("pids", &["podvitals_container_tasks", "podvitals_container_tasks_limit"]),
-];
+/// The reason why the demo on this machine cannot show a family that needs this; `None` if it can.
+fn unmet(need: &str, controllers: &[String], release: (u32, u32)) -> Result<Option<String>> {
+    match need.split_once('=') {
+        None if need == "pods" => Ok(Some("the demo has no Pod source".to_owned())),
+        Some(("controller", name)) if controllers.iter().any(|offered| offered == name) => Ok(None),
+        Some(("controller", name)) => {
+            Ok(Some(format!("this cgroup v2 hierarchy has no {name} controller")))
+        }
+        Some(("linux", since)) => {
+            let since_release = parse_release(since).with_context(|| format!("need {need:?}"))?;
+            Ok((release < since_release).then(|| format!("it is there since Linux {since}")))
+        }
+        _ => bail!("the catalogue has an unknown need: {need:?}"),
+    }
+}
 
-/// The families that cannot be shown here, each with the reason.
-fn excused<'a>(offered: &[String]) -> Vec<(&'a str, String)> {
-    BY_CONTROLLER
-        .iter()
-        .filter(|(controller, _)| !offered.iter().any(|offered| offered == controller))
-        .flat_map(|(controller, families)| {
-            let reason = format!("this cgroup v2 hierarchy has no {controller} controller");
-            families.iter().map(move |family| (*family, reason.clone()))
-        })
-        .collect()
+fn parse_release(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn name_of(family: &Value) -> Result<&str> {
+    family["name"].as_str().context("a family without a name")
 }
 
 /// Holds the scrape of the demo against the catalogue.
 pub(crate) fn check(agent: &Path, scrape: &Scrape) -> Result<()> {
-    // One family a line, its name first.
-    let catalogue = shell::output(Command::new(agent).arg("catalogue"))?;
-    let words = |line| str::split_whitespace(line).collect::<Vec<_>>();
-    let lines: Vec<Vec<&str>> = catalogue.lines().map(words).collect();
-    let listed: BTreeSet<&str> = lines.iter().filter_map(|words| words.first()).copied().collect();
-    let mut excused = excused(&cgroup::controllers(&cgroup::mount()?)?);
-    for words in &lines {
-        if let [family, _, "pods"] = words[..] {
-            excused.push((family, "the demo has no source of Pods".to_owned()));
+    let catalogue = shell::output(Command::new(agent).args(["catalogue", "--json"]))?;
+    let families: Vec<Value> = serde_json::from_str(&catalogue).context("the catalogue")?;
+    let listed: BTreeSet<&str> = families.iter().map(name_of).collect::<Result<_>>()?;
+    let controllers = cgroup::controllers(&cgroup::mount()?)?;
+    let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
+    let release = parse_release(&release).with_context(|| format!("kernel release {release:?}"))?;
+    let mut excused = Vec::new();
+    for family in &families {
+        for need in family["needs"].as_array().context("a family without needs")? {
+            let need = need.as_str().context("a need that is no text")?;
+            if let Some(reason) = unmet(need, &controllers, release)? {
+                excused.push((name_of(family)?, reason));
+                break;
+            }
         }
     }
     let families = &scrape.exposition().families;
@@ -103,6 +86,17 @@ fn compare(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_family_is_excused_by_what_it_needs() {
+        let unmet = |need, release| unmet(need, &["cpu".to_owned()], release).unwrap();
+        assert_eq!(unmet("controller=cpu", (6, 1)), None);
+        assert!(unmet("controller=memory", (6, 1)).unwrap().contains("memory"));
+        assert_eq!(unmet("linux=5.19", (5, 19)), None);
+        assert!(unmet("linux=5.19", (5, 18)).unwrap().contains("5.19"));
+        assert!(unmet("pods", (6, 1)).is_some());
+        assert!(super::unmet("luck", &[], (6, 1)).is_err());
+    }
 
     #[test]
     fn every_difference_is_named() {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use testbed::agent::scrape;
 use testbed::child::{self, Child};
@@ -14,7 +14,7 @@ use super::kernel::tabulate;
 use crate::agent::{Plan, Watch};
 use crate::compared::Compared;
 use crate::context::Context;
-use crate::host::{FAMILIES, Need};
+use crate::host::Need;
 use crate::signal::{HAND, RUNTIME};
 
 pub(super) const CASES: &[fn() -> Case] = &[
@@ -121,23 +121,34 @@ fn demo(context: &Context) -> Result<String> {
 
     let list = child::command(&context.plan.path).arg("catalogue").output().context("catalogue")?;
     let list = String::from_utf8(list.stdout).context("the catalogue is not UTF-8")?;
-    // The demo has no source of Pods.
-    let families = list.lines().filter(|line| !line.ends_with(" pods"));
-    let families: Vec<_> = families.filter_map(|line| line.split_once(' ')).collect();
+    // Name and type of each family that this host has to show.
+    let (mut families, mut by_release) = (Vec::new(), Vec::new());
+    for line in list.lines().skip(1) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [name, kind, _scope, _collector, _series, _labels, needs] = words[..] else {
+            bail!("a line of the catalogue has not 7 words: {line}");
+        };
+        let needs: Vec<_> = needs.split(',').filter(|need| *need != "-").collect();
+        if needs.iter().any(|need| need.starts_with("linux=")) {
+            by_release.push((name, kind));
+        }
+        let met = needs.into_iter().map(|need| context.host.meets(need));
+        if met.collect::<Result<Vec<_>>>()?.into_iter().all(|met| met) {
+            families.push((name, kind));
+        }
+    }
     ensure!(families.len() > 50, "the catalogue has {} families", families.len());
     let patience = context.timeout() * 6;
     context.eventually_within(patience, |_| {
         let scrape = scrape(agent.address(), context.timeout())?;
-        let missing: Vec<_> = families
-            .iter()
-            .filter(|(n, kind)| context.host.gives(n) && !scrape.has_family(n, kind))
-            .collect();
+        let is_missing = |(name, kind): &&(&str, &str)| !scrape.has_family(name, kind);
+        let missing: Vec<_> = families.iter().filter(is_missing).collect();
         ensure!(missing.is_empty(), "not shown: {missing:?}");
         let hungry = [("workload", "hungry-0"), ("scope", "container"), ("victim", "init")];
         let ooms = scrape.sum("oom_events_total", &hungry).unwrap_or_default();
         ensure!(ooms > 0.0, "no OOM kill of the hungry container");
-        for (name, _) in FAMILIES {
-            let cell = if scrape.has_family(name, "gauge") { "yes" } else { "no" };
+        for (name, kind) in &by_release {
+            let cell = if scrape.has_family(name, kind) { "yes" } else { "no" };
             tabulate(&format!("`{name}`"), cell);
         }
         Ok(())
