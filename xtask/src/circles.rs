@@ -220,7 +220,19 @@ fn uses(sources: &BTreeMap<Module, (String, Vec<String>)>) -> BTreeMap<&Module, 
 fn paths_in(tokens: &[String]) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     let mut at = 0;
+    // Depth of braces, and those at which a module within the file began.
+    let (mut depth, mut inside) = (0_usize, Vec::new());
     while at < tokens.len() {
+        let known = paths.len();
+        match tokens[at].as_str() {
+            "{" => depth += 1,
+            "}" => {
+                depth = depth.saturating_sub(1);
+                inside.retain(|began| *began < depth);
+            }
+            "mod" if tokens.get(at + 2).is_some_and(|token| token == "{") => inside.push(depth),
+            _ => {}
+        }
         let before = at.checked_sub(1).map_or("", |before| tokens[before].as_str());
         let begins_path = tokens.get(at + 1).is_some_and(|next| next == "::");
         if tokens[at] == "use" {
@@ -238,8 +250,17 @@ fn paths_in(tokens: &[String]) -> Vec<Vec<String>> {
         } else {
             at += 1;
         }
+        paths[known..].iter_mut().for_each(|path| leave(path, inside.len()));
     }
     paths
+}
+
+/// Makes a path within that many modules of a file one of the file.
+fn leave(path: &mut Vec<String>, inside: usize) {
+    let out = path.iter().take(inside).take_while(|word| *word == "super").count();
+    if out > 0 {
+        path.splice(..out, ["self".to_owned()]);
+    }
 }
 
 fn is_word(token: &str) -> bool {
@@ -417,6 +438,10 @@ mod tests {
             fn after(x: &'a u8) { x.b::<u8>(); }
         "##;
         assert_eq!(circles(&[("a.rs", a), ("b.rs", "use crate::a;")]), [""; 0]);
+        let inline = "use crate::b; mod m { use super::*; mod n { use super::super::c; } } mod b;";
+        assert_eq!(circles(&[("a.rs", inline), ("b.rs", ""), ("lib.rs", "use a::X;")]), [""; 0]);
+        let outer = "mod m { use super::super::X; } mod b;";
+        assert_eq!(circles(&[("a.rs", outer), ("lib.rs", "use a::X;")]).len(), 1);
         let (kept, modules) = without_tests(tokens(a));
         assert_eq!(modules, ["tests"]);
         assert!(kept.contains(&"after".to_owned()));
