@@ -4,11 +4,9 @@
 //! error. Types are indexed once, names are compared on demand, since some thirty fields are all
 //! that is wanted of 126,000 types.
 
-mod reduced;
+pub mod reduced;
 
 use std::path::{Path, PathBuf};
-
-pub use reduced::Wanted;
 
 /// Where the kernel shows its own types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";

@@ -4,7 +4,7 @@
 //! is handed on beside it. It carries times (`CLOCK_BOOTTIME`), never only durations, so that a
 //! reader can make a span of it as well as a histogram's observation.
 
-use super::start::Start;
+use super::phase::Start;
 use super::trigger::{Source, Trigger};
 use crate::event::{ExitStatus, TaskKey};
 use crate::kube::pod::PreStop;

@@ -1,7 +1,7 @@
 //! The init of a container: since when, what was sent to it, and how it left.
 
-use super::SETTLE_NS;
 use super::fact::{EndSource, Termination};
+use super::settle::SETTLE_NS;
 use super::shutdown::Signals;
 use crate::event::{ExitStatus, TaskKey};
 

@@ -14,10 +14,12 @@ mod init;
 mod input;
 mod oom;
 mod output;
+pub mod phase;
 pub mod reason;
 pub mod report;
 pub mod restart;
 pub mod session;
+mod settle;
 mod shutdown;
 pub mod start;
 pub mod subject;
@@ -33,19 +35,11 @@ pub use self::input::Input;
 use self::oom::Counters;
 pub use self::output::{OpenShutdown, Output};
 use self::session::Session;
+pub use self::settle::SETTLE_NS;
 use self::subject::Birth;
 use self::who::CgroupIndex;
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind, TaskKey};
-
-/// How long after its end a death, and after its last record an OOM, is published.
-///
-/// The ring buffer keeps the order in which records were reserved, over all CPUs, not that of
-/// their times, and is drained before anything is settled. Up to Linux 6.18 the cgroup is empty
-/// before the parent is told, later after that, from a worker. All that has been seen is within a few milliseconds;
-/// this leaves room for a node under the load that comes with OOMs, and still is 1/50 of the time
-/// that the API's answer to a death may take.
-pub const SETTLE_NS: u64 = 100_000_000;
 
 /// Events of cgroups not known yet that are kept for them.
 const PENDING_MAX: usize = 64;

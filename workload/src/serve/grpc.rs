@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use serde_json::json;
 use tokio::{net::TcpStream, time::sleep};
 
-use super::Health;
+use super::health::Health;
 use crate::log::log;
 
 /// A gRPC message: not compressed, two bytes long, field 1 of `HealthCheckResponse`, an enum.
