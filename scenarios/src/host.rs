@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::sys::utsname::uname;
+use testbed::catalogue::{self, Family, Release};
 
 /// The programs of the agent, and the release that each is promised from: not attached on a later
 /// kernel, it has failed. A new program is entered here.
@@ -19,9 +20,6 @@ pub(crate) const PROGRAMS: [(&str, Release); 10] = [
     ("running_tasks", (5, 10)),
     ("cgroup_figures", (6, 1)),
 ];
-
-/// The first two numbers of a kernel's release.
-pub(crate) type Release = (u32, u32);
 
 /// Facts about the kernel and the cgroup hierarchy.
 #[derive(Clone, Debug)]
@@ -67,7 +65,8 @@ impl Host {
             .split_ascii_whitespace()
             .map(str::to_owned)
             .collect();
-        let version = version(&release).with_context(|| format!("kernel release {release:?}"))?;
+        let version =
+            catalogue::release(&release).with_context(|| format!("kernel release {release:?}"))?;
         let cgroup_kill = cgroup.join("cgroup.kill").exists();
         Ok(Self { release, version, controllers, cgroup_kill })
     }
@@ -77,19 +76,10 @@ impl Host {
         self.version >= release
     }
 
-    /// Whether this host meets a condition of the agent's catalogue. What the catalogue says that a
-    /// kernel of this release has, has to be there.
-    pub(crate) fn meets(&self, need: &str) -> Result<bool> {
-        match need.split_once('=') {
-            Some(("linux", release)) => {
-                let since = version(release).with_context(|| format!("the need {need:?}"))?;
-                Ok(self.is_since(since))
-            }
-            Some(("controller", name)) => Ok(self.controllers.iter().any(|it| it == name)),
-            // No scenario has a Pod source.
-            None if need == "pods" => Ok(false),
-            _ => bail!("the catalogue has an unknown need: {need:?}"),
-        }
+    /// Whether this host has to show a family. No scenario has a Pod source.
+    pub(crate) fn shows(&self, family: &Family) -> bool {
+        let host = catalogue::Host { controllers: &self.controllers, release: self.version };
+        host.excuse(family).is_none()
     }
 
     /// Whether this host has it.
@@ -112,22 +102,9 @@ impl Host {
     }
 }
 
-fn version(release: &str) -> Option<Release> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn releases_are_compared_as_numbers() {
-        assert_eq!(version("5.10.0-32-cloud-amd64"), Some((5, 10)));
-        assert_eq!(version("6.18.44-fc-v595"), Some((6, 18)));
-        assert_eq!(version("7.3+deb13-amd64"), Some((7, 3)));
-        assert_eq!(version("next"), None);
-    }
 
     #[test]
     fn a_missing_thing_is_excused_only_by_the_release() {
@@ -140,12 +117,14 @@ mod tests {
         assert!(matches!(old.has(Need::CgroupKill), Met::TooOld(_)));
         assert!(matches!(old.has(Need::Memory), Met::Withheld(_)));
         assert_eq!(old.has(Need::Cpu), Met::Yes);
-        assert!(old.meets("controller=cpu").unwrap() && !old.meets("controller=memory").unwrap());
-        assert!(old.meets("linux=5.10").unwrap() && !old.meets("linux=5.19").unwrap());
-        assert!(!old.meets("pods").unwrap());
-        assert!(old.meets("luck").is_err() && old.meets("linux=new").is_err());
+        let peak = Family {
+            name: "podvitals_container_memory_peak_bytes".into(),
+            kind: "gauge".into(),
+            needs: vec![catalogue::Need::Linux((5, 19))],
+        };
+        assert!(!old.shows(&peak));
         let new = Host { version: (6, 1), ..old };
         assert!(matches!(new.has(Need::CgroupKill), Met::Withheld(_)));
-        assert!(new.meets("linux=5.19").unwrap());
+        assert!(new.shows(&peak));
     }
 }

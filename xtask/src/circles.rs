@@ -22,7 +22,8 @@ pub(crate) fn check() -> Result<()> {
         let sources = read_crate(&source)?;
         files += sources.len();
         circles.extend(find(&uses(&sources)).into_iter().map(|circle| {
-            let steps: Vec<_> = circle.iter().map(|module| sources[*module].0.as_str()).collect();
+            let name = |module: &&Module| Some(sources.get(*module)?.0.as_str());
+            let steps: Vec<_> = circle.iter().filter_map(name).collect();
             format!("{}: {}", source.display(), steps.join(" -> "))
         }));
     }
@@ -52,7 +53,7 @@ fn crates(root: &Path) -> Result<Vec<PathBuf>> {
 /// All modules of a crate that is a file each: its name for people, and its tokens without tests.
 fn read_crate(source: &Path) -> Result<BTreeMap<Module, (String, Vec<String>)>> {
     let mut modules = BTreeMap::new();
-    let mut tests = BTreeSet::new();
+    let mut tests = Vec::new();
     let has_library = source.join("lib.rs").exists();
     let mut folders = vec![source.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -66,13 +67,13 @@ fn read_crate(source: &Path) -> Result<BTreeMap<Module, (String, Vec<String>)>> 
             let Some(module) = module_of(&name, has_library) else { continue };
             let text =
                 fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-            let (tokens, tested) = without_tests(tokens(&text));
+            let (tokens, tested) = without_tests(&tokens(&text));
             tests.extend(tested.into_iter().map(|child| [module.clone(), vec![child]].concat()));
             modules.insert(module, (name, tokens));
         }
     }
     // A module that is there for tests only, and what is below it.
-    modules.retain(|module, _| !(1..=module.len()).any(|end| tests.contains(&module[..end])));
+    modules.retain(|module, _| !tests.iter().any(|test: &Module| module.starts_with(test)));
     Ok(modules)
 }
 
@@ -90,36 +91,34 @@ fn module_of(name: &str, has_library: bool) -> Option<Module> {
 
 /// The words and marks of a source text; comments are left out, texts in quotes are one mark.
 fn tokens(text: &str) -> Vec<String> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        let word_end = || {
-            let is_word = |c: char| c.is_alphanumeric() || c == '_';
-            rest.find(|c| !is_word(c)).unwrap_or(rest.len())
-        };
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
+        let (length, token) = if rest.starts_with("//") {
+            (rest.find('\n').unwrap_or(rest.len()), "")
         } else if rest.starts_with("/*") {
-            rest.find("*/").map_or(rest.len(), |end| end + 2)
+            (rest.find("*/").map_or(rest.len(), |end| end + 2), "")
         } else if let Some(length) = raw_string(rest).or_else(|| string(rest)) {
-            tokens.push("\"".to_owned());
-            length
+            (length, "\"")
         } else if first == '\'' {
-            character(rest)
-        } else if first.is_alphanumeric() || first == '_' {
-            let end = word_end();
-            tokens.push(rest[..end].to_owned());
-            end
+            (character(rest), "")
+        } else if is_word(first) {
+            let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+            (end, rest.get(..end).unwrap_or_default())
         } else if rest.starts_with("::") {
-            tokens.push("::".to_owned());
-            2
+            (2, "::")
         } else {
-            if !first.is_whitespace() {
-                tokens.push(first.to_string());
-            }
-            first.len_utf8()
+            let length = first.len_utf8();
+            (
+                length,
+                if first.is_whitespace() { "" } else { rest.get(..length).unwrap_or_default() },
+            )
         };
-        rest = &rest[length..];
+        if !token.is_empty() {
+            tokens.push(token.to_owned());
+        }
+        rest = rest.get(length..).unwrap_or_default();
     }
     tokens
 }
@@ -128,7 +127,7 @@ fn tokens(text: &str) -> Vec<String> {
 fn raw_string(text: &str) -> Option<usize> {
     let after = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
     let marks = after.len() - after.trim_start_matches('#').len();
-    let body = after[marks..].strip_prefix('"')?;
+    let body = after.trim_start_matches('#').strip_prefix('"')?;
     let close = format!("\"{}", "#".repeat(marks));
     let end = body.find(&close).map_or(body.len(), |end| end + close.len());
     Some(text.len() - body.len() + end)
@@ -150,9 +149,9 @@ fn string(text: &str) -> Option<usize> {
 fn character(text: &str) -> usize {
     let mut chars = text.char_indices().skip(1);
     match (chars.next(), chars.next()) {
-        (Some((_, '\\')), Some((at, c))) => {
-            let after = at + c.len_utf8();
-            text[after..].find('\'').map_or(text.len(), |end| after + end + 1)
+        // What is escaped may be a quote; none can follow for 10 characters (`\u{10ffff}`).
+        (Some((_, '\\')), Some(_)) => {
+            chars.find(|(_, c)| *c == '\'').map_or(text.len(), |(at, _)| at + 1)
         }
         (Some(_), Some((at, '\''))) => at + 1,
         _ => 1,
@@ -160,23 +159,23 @@ fn character(text: &str) -> usize {
 }
 
 /// The tokens without items behind `#[cfg(test)]`, and the modules in files that are such items.
-fn without_tests(tokens: Vec<String>) -> (Vec<String>, Vec<String>) {
+fn without_tests(tokens: &[String]) -> (Vec<String>, Vec<String>) {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let (mut kept, mut modules) = (Vec::new(), Vec::new());
-    let mut rest = tokens.as_slice();
-    while !rest.is_empty() {
-        if rest.len() > MARK.len() && rest[..MARK.len()].iter().eq(&MARK) {
-            let item = &rest[MARK.len()..];
-            let length = item_length(item);
-            if let Some(at) = item[..length].iter().position(|token| token == "mod")
-                && item.get(at + 2).is_some_and(|token| token == ";")
+    let mut rest = tokens;
+    while let Some((first, others)) = rest.split_first() {
+        let behind = rest.split_at_checked(MARK.len()).filter(|(mark, _)| mark.iter().eq(&MARK));
+        if let Some((_, item)) = behind {
+            let (item, after) = item.split_at(item_length(item));
+            if let [.., keyword, name, end] = item
+                && (keyword.as_str(), end.as_str()) == ("mod", ";")
             {
-                modules.push(item[at + 1].clone());
+                modules.push(name.clone());
             }
-            rest = &item[length..];
+            rest = after;
         } else {
-            kept.push(rest[0].clone());
-            rest = &rest[1..];
+            kept.push(first.clone());
+            rest = others;
         }
     }
     (kept, modules)
@@ -219,38 +218,38 @@ fn uses(sources: &BTreeMap<Module, (String, Vec<String>)>) -> BTreeMap<&Module, 
 /// The paths that stand in a file, those of a `use` with braces each for itself.
 fn paths_in(tokens: &[String]) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
-    let mut at = 0;
     // Depth of braces, and those at which a module within the file began.
     let (mut depth, mut inside) = (0_usize, Vec::new());
-    while at < tokens.len() {
+    let mut before = "";
+    let mut rest = tokens;
+    while let Some((token, after)) = rest.split_first() {
         let known = paths.len();
-        match tokens[at].as_str() {
+        rest = after;
+        match token.as_str() {
             "{" => depth += 1,
             "}" => {
                 depth = depth.saturating_sub(1);
                 inside.retain(|began| *began < depth);
             }
-            "mod" if tokens.get(at + 2).is_some_and(|token| token == "{") => inside.push(depth),
+            "mod" if after.get(1).is_some_and(|token| token == "{") => inside.push(depth),
+            "use" => rest = use_tree(after, &[], &mut paths),
+            word if is_word(word) && before != "::" && before != "." => {
+                let mut path = vec![token.clone()];
+                while let [colons, word, after @ ..] = rest
+                    && colons == "::"
+                    && is_word(word)
+                {
+                    path.push(word.clone());
+                    rest = after;
+                }
+                if path.len() > 1 {
+                    paths.push(path);
+                }
+            }
             _ => {}
         }
-        let before = at.checked_sub(1).map_or("", |before| tokens[before].as_str());
-        let begins_path = tokens.get(at + 1).is_some_and(|next| next == "::");
-        if tokens[at] == "use" {
-            at = use_tree(tokens, at + 1, &[], &mut paths);
-        } else if begins_path && before != "::" && before != "." && is_word(&tokens[at]) {
-            let mut path = vec![tokens[at].clone()];
-            while tokens.get(at + 1).is_some_and(|next| next == "::")
-                && tokens.get(at + 2).is_some_and(|word| is_word(word))
-            {
-                path.push(tokens[at + 2].clone());
-                at += 2;
-            }
-            paths.push(path);
-            at += 1;
-        } else {
-            at += 1;
-        }
-        paths[known..].iter_mut().for_each(|path| leave(path, inside.len()));
+        before = token;
+        paths.iter_mut().skip(known).for_each(|path| leave(path, inside.len()));
     }
     paths
 }
@@ -267,35 +266,40 @@ fn is_word(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Adds the paths of a tree of a `use`; returns where it ends.
-fn use_tree(
-    tokens: &[String],
-    mut at: usize,
+/// Adds the paths of a tree of a `use`; returns what is behind it.
+fn use_tree<'a>(
+    tokens: &'a [String],
     prefix: &[String],
     paths: &mut Vec<Vec<String>>,
-) -> usize {
+) -> &'a [String] {
     let mut path = prefix.to_vec();
-    while let Some(token) = tokens.get(at) {
+    let mut rest = tokens;
+    while let Some((token, after)) = rest.split_first() {
         match token.as_str() {
             "{" => {
-                at += 1;
-                while tokens.get(at).is_some_and(|token| token != "}") {
-                    at = use_tree(tokens, at, &path, paths);
-                    if tokens.get(at).is_some_and(|token| token == ",") {
-                        at += 1;
+                rest = after;
+                while let Some((token, after)) = rest.split_first() {
+                    match token.as_str() {
+                        "}" => return after,
+                        "," => rest = after,
+                        // A mark that no tree begins with is passed over.
+                        mark if !is_word(mark) && mark != "*" && mark != "{" => rest = after,
+                        _ => rest = use_tree(rest, &path, paths),
                     }
                 }
-                return at + 1;
+                return rest;
             }
-            "::" | "*" => {}
-            "as" => at += 1,
-            word if is_word(word) => path.push(token.clone()),
+            "::" | "*" => rest = after,
+            "as" => rest = after.get(1..).unwrap_or_default(),
+            word if is_word(word) => {
+                path.push(token.clone());
+                rest = after;
+            }
             _ => break,
         }
-        at += 1;
     }
     paths.push(path);
-    at
+    rest
 }
 
 /// The module in which a path of `module` ends.
@@ -363,7 +367,7 @@ fn shortest_circle<'a>(
                     let mut at = module;
                     while at != start {
                         circle.insert(1, at);
-                        at = from[at];
+                        at = from.get(at)?;
                     }
                     circle.push(start);
                     return Some(circle);
@@ -385,7 +389,7 @@ mod tests {
 
     fn sources(files: &[(&str, &str)]) -> BTreeMap<Module, (String, Vec<String>)> {
         let source = |(name, text): &(&str, &str)| {
-            let (tokens, _) = without_tests(tokens(text));
+            let (tokens, _) = without_tests(&tokens(text));
             (module_of(name, true).unwrap(), ((*name).to_owned(), tokens))
         };
         files.iter().map(source).collect()
@@ -442,10 +446,11 @@ mod tests {
         assert_eq!(circles(&[("a.rs", inline), ("b.rs", ""), ("lib.rs", "use a::X;")]), [""; 0]);
         let outer = "mod m { use super::super::X; } mod b;";
         assert_eq!(circles(&[("a.rs", outer), ("lib.rs", "use a::X;")]).len(), 1);
-        let (kept, modules) = without_tests(tokens(a));
+        let (kept, modules) = without_tests(&tokens(a));
         assert_eq!(modules, ["tests"]);
         assert!(kept.contains(&"after".to_owned()));
         assert_eq!(circles(&[("a.rs", "use crate::b;"), ("b.rs", "use crate::a;")]).len(), 1);
+        assert_eq!(paths_in(&tokens("use {a::{b, r#c, *}, {d}, ;, } ! use")).len(), 6);
     }
 
     #[test]

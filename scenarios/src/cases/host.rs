@@ -4,10 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use testbed::agent::scrape;
-use testbed::child::{self, Child};
+use testbed::catalogue::{self, Family};
+use testbed::child::Child;
 
 use super::common::{Case, born_at_zero, ended_once};
 use super::kernel::tabulate;
@@ -119,35 +120,21 @@ fn demo(context: &Context) -> Result<String> {
     let watch = Watch { mode: "kubernetes", source: "auto", root: &root, log_dir: &log_dir };
     let mut agent = context.plan.start(watch, context.timeout() * 2)?;
 
-    let list = child::command(&context.plan.path).arg("catalogue").output().context("catalogue")?;
-    let list = String::from_utf8(list.stdout).context("the catalogue is not UTF-8")?;
-    // Name and type of each family that this host has to show.
-    let (mut families, mut by_release) = (Vec::new(), Vec::new());
-    for line in list.lines().skip(1) {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let [name, kind, _scope, _collector, _series, _labels, needs] = words[..] else {
-            bail!("a line of the catalogue has not 7 words: {line}");
-        };
-        let needs: Vec<_> = needs.split(',').filter(|need| *need != "-").collect();
-        if needs.iter().any(|need| need.starts_with("linux=")) {
-            by_release.push((name, kind));
-        }
-        let met = needs.into_iter().map(|need| context.host.meets(need));
-        if met.collect::<Result<Vec<_>>>()?.into_iter().all(|met| met) {
-            families.push((name, kind));
-        }
-    }
-    ensure!(families.len() > 50, "the catalogue has {} families", families.len());
+    let catalogue = catalogue::read(&context.plan.path)?;
+    let families: Vec<_> = catalogue.iter().filter(|family| context.host.shows(family)).collect();
+    ensure!(families.len() > 50, "the catalogue has {} families for this host", families.len());
     let patience = context.timeout() * 6;
     context.eventually_within(patience, |_| {
         let scrape = scrape(agent.address(), context.timeout())?;
-        let is_missing = |(name, kind): &&(&str, &str)| !scrape.has_family(name, kind);
-        let missing: Vec<_> = families.iter().filter(is_missing).collect();
+        let is_missing = |family: &&&Family| !scrape.has_family(&family.name, &family.kind);
+        let missing: Vec<_> = families.iter().filter(is_missing).map(|it| &it.name).collect();
         ensure!(missing.is_empty(), "not shown: {missing:?}");
         let hungry = [("workload", "hungry-0"), ("scope", "container"), ("victim", "init")];
         let ooms = scrape.sum("oom_events_total", &hungry).unwrap_or_default();
         ensure!(ooms > 0.0, "no OOM kill of the hungry container");
-        for (name, kind) in &by_release {
+        let by_release =
+            |it: &&Family| it.needs.iter().any(|it| matches!(it, catalogue::Need::Linux(_)));
+        for Family { name, kind, .. } in catalogue.iter().filter(by_release) {
             let cell = if scrape.has_family(name, kind) { "yes" } else { "no" };
             tabulate(&format!("`{name}`"), cell);
         }
