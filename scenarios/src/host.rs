@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use nix::sys::utsname::uname;
+use testbed::catalogue::{self, Family, Release};
 
 /// The programs of the agent, and the release that each is promised from: not attached on a later
 /// kernel, it has failed. A new program is entered here.
@@ -19,16 +20,6 @@ pub(crate) const PROGRAMS: [(&str, Release); 10] = [
     ("running_tasks", (5, 10)),
     ("cgroup_figures", (6, 1)),
 ];
-
-/// Families that not every kernel has the file or the field for, and since when it is there:
-/// `kernel` of memory.stat, and memory.peak. Every kernel gives all others.
-pub(crate) const FAMILIES: [(&str, Release); 2] = [
-    ("podvitals_container_memory_kernel_bytes", (5, 18)),
-    ("podvitals_container_memory_peak_bytes", (5, 19)),
-];
-
-/// The first two numbers of a kernel's release.
-pub(crate) type Release = (u32, u32);
 
 /// Facts about the kernel and the cgroup hierarchy.
 #[derive(Clone, Debug)]
@@ -74,7 +65,8 @@ impl Host {
             .split_ascii_whitespace()
             .map(str::to_owned)
             .collect();
-        let version = version(&release).with_context(|| format!("kernel release {release:?}"))?;
+        let version =
+            catalogue::release(&release).with_context(|| format!("kernel release {release:?}"))?;
         let cgroup_kill = cgroup.join("cgroup.kill").exists();
         Ok(Self { release, version, controllers, cgroup_kill })
     }
@@ -84,9 +76,10 @@ impl Host {
         self.version >= release
     }
 
-    /// Whether this kernel must give a family, whose name has its prefix.
-    pub(crate) fn gives(&self, family: &str) -> bool {
-        FAMILIES.iter().all(|(name, since)| *name != family || self.is_since(*since))
+    /// Whether this host has to show a family. No scenario has a Pod source.
+    pub(crate) fn shows(&self, family: &Family) -> bool {
+        let host = catalogue::Host { controllers: &self.controllers, release: self.version };
+        host.excuse(family).is_none()
     }
 
     /// Whether this host has it.
@@ -109,22 +102,9 @@ impl Host {
     }
 }
 
-fn version(release: &str) -> Option<Release> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn releases_are_compared_as_numbers() {
-        assert_eq!(version("5.10.0-32-cloud-amd64"), Some((5, 10)));
-        assert_eq!(version("6.18.44-fc-v595"), Some((6, 18)));
-        assert_eq!(version("7.3+deb13-amd64"), Some((7, 3)));
-        assert_eq!(version("next"), None);
-    }
 
     #[test]
     fn a_missing_thing_is_excused_only_by_the_release() {
@@ -137,10 +117,14 @@ mod tests {
         assert!(matches!(old.has(Need::CgroupKill), Met::TooOld(_)));
         assert!(matches!(old.has(Need::Memory), Met::Withheld(_)));
         assert_eq!(old.has(Need::Cpu), Met::Yes);
-        assert!(old.gives("podvitals_container_memory_usage_bytes"));
-        assert!(!old.gives("podvitals_container_memory_peak_bytes"));
+        let peak = Family {
+            name: "podvitals_container_memory_peak_bytes".into(),
+            kind: "gauge".into(),
+            needs: vec![catalogue::Need::Linux((5, 19))],
+        };
+        assert!(!old.shows(&peak));
         let new = Host { version: (6, 1), ..old };
         assert!(matches!(new.has(Need::CgroupKill), Met::Withheld(_)));
-        assert!(new.gives("podvitals_container_memory_peak_bytes"));
+        assert!(new.shows(&peak));
     }
 }

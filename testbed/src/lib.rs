@@ -5,6 +5,7 @@
 //! without the agent's crate, and static.
 
 pub mod agent;
+pub mod catalogue;
 pub mod cgroup;
 pub mod child;
 pub mod exposition;

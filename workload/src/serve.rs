@@ -1,6 +1,7 @@
 //! Servers that the kubelet's probes connect to.
 
 mod grpc;
+mod health;
 mod tls;
 
 use std::{
@@ -15,6 +16,7 @@ use anyhow::{Context as _, Result};
 use rustls::ServerConfig;
 use serde_json::json;
 
+use self::health::Health;
 use crate::{cli::Serve, log::log};
 
 /// Timeout for a client's request.
@@ -23,19 +25,6 @@ const READ_LIMIT: Duration = Duration::from_secs(10);
 const REQUEST_LIMIT: usize = 16 * 1024;
 /// Interval at which a TCP server checks whether it is to close.
 const POLL: Duration = Duration::from_millis(20);
-
-/// Health of the program, on which every answer depends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Health {
-    fails_at: Option<Instant>,
-    delay: Duration,
-}
-
-impl Health {
-    fn fails(self) -> bool {
-        self.fails_at.is_some_and(|at| Instant::now() >= at)
-    }
-}
 
 /// Starts every requested server.
 pub(crate) fn start(serve: &Serve, start: Instant, fails_at: Option<Instant>) -> Result<()> {

@@ -9,6 +9,7 @@ mod bench;
 pub mod build;
 mod cgroup;
 pub mod child;
+mod circles;
 mod demo;
 mod deploy;
 pub mod e2e;
@@ -79,6 +80,8 @@ enum Command {
     Metrics(prometheus::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
+    /// Name the files that use each other in a circle.
+    Circles,
 }
 
 /// The command line: runs the task that it names.
@@ -98,5 +101,6 @@ fn task(cli: Cli) -> Result<()> {
         Command::E2e(args) => e2e::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
         Command::Bench(args) => bench::command(&args),
+        Command::Circles => circles::check(),
     }
 }

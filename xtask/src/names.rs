@@ -1,73 +1,23 @@
 //! Whether every family of the catalogue is really exported by the demo's scrape.
 
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{collections::BTreeSet, path::Path};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use testbed::catalogue::{self, Host};
 use testbed::{cgroup, scrape::Scrape};
-
-use crate::shell;
-
-/// Families that need a controller of the cgroup v2 hierarchy. Where it is not offered they cannot
-/// be shown; where it is, they have to be.
-const BY_CONTROLLER: [(&str, &[&str]); 3] = [
-    (
-        "cpu",
-        &[
-            "podvitals_container_cpu_throttled_seconds_total",
-            "podvitals_container_cpu_periods_total",
-            "podvitals_container_cpu_throttled_periods_total",
-            "podvitals_container_cpu_limit_cores",
-            "podvitals_pod_cpu_limit_cores",
-        ],
-    ),
-    (
-        "memory",
-        &[
-            "podvitals_container_memory_usage_bytes",
-            "podvitals_container_memory_working_set_bytes",
-            "podvitals_container_memory_anon_bytes",
-            "podvitals_container_memory_file_bytes",
-            "podvitals_container_memory_shmem_bytes",
-            "podvitals_container_memory_kernel_bytes",
-            "podvitals_container_memory_swap_bytes",
-            "podvitals_container_memory_peak_bytes",
-            "podvitals_container_memory_limit_bytes",
-            "podvitals_container_memory_swap_limit_bytes",
-            "podvitals_container_memory_page_faults_total",
-            "podvitals_container_memory_events_total",
-            "podvitals_pod_memory_limit_bytes",
-            "podvitals_pod_memory_working_set_bytes",
-            "podvitals_pod_memory_events_total",
-        ],
-    ),
-    ("pids", &["podvitals_container_tasks", "podvitals_container_tasks_limit"]),
-];
-
-/// The families that cannot be shown here, each with the reason.
-fn excused<'a>(offered: &[String]) -> Vec<(&'a str, String)> {
-    BY_CONTROLLER
-        .iter()
-        .filter(|(controller, _)| !offered.iter().any(|offered| offered == controller))
-        .flat_map(|(controller, families)| {
-            let reason = format!("this cgroup v2 hierarchy has no {controller} controller");
-            families.iter().map(move |family| (*family, reason.clone()))
-        })
-        .collect()
-}
 
 /// Holds the scrape of the demo against the catalogue.
 pub(crate) fn check(agent: &Path, scrape: &Scrape) -> Result<()> {
-    // One family a line, its name first.
-    let catalogue = shell::output(Command::new(agent).arg("catalogue"))?;
-    let words = |line| str::split_whitespace(line).collect::<Vec<_>>();
-    let lines: Vec<Vec<&str>> = catalogue.lines().map(words).collect();
-    let listed: BTreeSet<&str> = lines.iter().filter_map(|words| words.first()).copied().collect();
-    let mut excused = excused(&cgroup::controllers(&cgroup::mount()?)?);
-    for words in &lines {
-        if let [family, _, "pods"] = words[..] {
-            excused.push((family, "the demo has no source of Pods".to_owned()));
-        }
-    }
+    let catalogue = catalogue::read(agent)?;
+    let listed: BTreeSet<&str> = catalogue.iter().map(|family| &*family.name).collect();
+    let controllers = cgroup::controllers(&cgroup::mount()?)?;
+    let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
+    let release = catalogue::release(&release).with_context(|| format!("release {release:?}"))?;
+    let host = Host { controllers: &controllers, release };
+    let excused: Vec<(&str, String)> = catalogue
+        .iter()
+        .filter_map(|family| Some((family.name.as_str(), host.excuse(family)?)))
+        .collect();
     let families = &scrape.exposition().families;
     let exported = families.iter().map(|family| family.name.as_str()).collect();
     let problems = compare(&listed, &exported, &excused);

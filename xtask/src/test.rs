@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     bench,
     build::{self, Built},
-    cgroup, deploy, e2e, image, kernels, licences, object, paths, prometheus, shell,
+    cgroup, circles, deploy, e2e, image, kernels, licences, object, paths, prometheus, shell,
     steps::Steps,
     stop, vm,
 };
@@ -60,6 +60,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         Ok(None)
     });
     steps.run("lints", COMPILE, || {
+        circles::check()?;
         let mut clippy = shell::cargo();
         // The same as for the tests, or the agent would be built anew.
         clippy.envs(shared.object.as_ref().map(|object| ("AGENT_EBPF_OBJECT", object)));

@@ -4,11 +4,9 @@
 //! error. Types are indexed once, names are compared on demand, since only some thirty fields of
 //! 126,000 types are needed.
 
-mod reduced;
+pub mod reduced;
 
 use std::path::{Path, PathBuf};
-
-pub use reduced::Wanted;
 
 /// File with the kernel's own types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";

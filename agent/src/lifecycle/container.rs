@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use super::fact::{EndSource, Fact, FactKind, OomScope, OomVictim, Started};
 use super::init::{Init, Left};
 use super::oom::{Counters, Ooms, Victim};
+use super::output::{OpenShutdown, Output};
 use super::session::{ExecSession, ExecSessions};
+use super::settle::SETTLE_NS;
 use super::subject::Birth;
 use super::who::{self, CgroupIndex};
-use super::{OpenShutdown, Output, SETTLE_NS};
 use crate::cgroup::CgroupId;
 use crate::event::{Comm, End, Event, EventKind, Exec, Exit, Oom, RunningTask, Signal, TaskKey};
 

@@ -4,7 +4,7 @@
 //! is passed along with it. It carries times (`CLOCK_BOOTTIME`), never only durations, so that a
 //! reader can turn it into a span as well as into an observation of a histogram.
 
-use super::start::Start;
+use super::phase::Start;
 use super::trigger::{Source, Trigger};
 use crate::event::{ExitStatus, TaskKey};
 use crate::kube::pod::PreStop;

@@ -1,7 +1,7 @@
 //! Init of a container: its start, the signals sent to it, and its end.
 
-use super::SETTLE_NS;
 use super::fact::{EndSource, Termination};
+use super::settle::SETTLE_NS;
 use super::shutdown::Signals;
 use crate::event::{ExitStatus, TaskKey};
 

@@ -14,10 +14,12 @@ mod init;
 mod input;
 mod oom;
 mod output;
+pub mod phase;
 pub mod reason;
 pub mod report;
 pub mod restart;
 pub mod session;
+mod settle;
 mod shutdown;
 pub mod start;
 pub mod subject;
@@ -33,20 +35,11 @@ pub use self::input::Input;
 use self::oom::Counters;
 pub use self::output::{OpenShutdown, Output};
 use self::session::ExecSession;
+pub use self::settle::SETTLE_NS;
 use self::subject::Birth;
 use self::who::CgroupIndex;
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind, TaskKey};
-
-/// Time between the end of a container and the publication of its death, and between an OOM's last
-/// record and its publication.
-///
-/// The ring buffer keeps the order in which records were reserved, over all CPUs, not that of their
-/// times, and is drained before anything settles. Up to Linux 6.18 the cgroup is empty before the
-/// parent is notified; later kernels report it afterwards, from a worker. All delays that were
-/// observed are within a few milliseconds. This leaves room for a node under the load that comes
-/// with OOMs, and is still 1/50 of the time that the API may take to report a death.
-pub const SETTLE_NS: u64 = 100_000_000;
 
 /// Limit of events that are kept because their cgroup is not known yet.
 const PENDING_MAX: usize = 64;

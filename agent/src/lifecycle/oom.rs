@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::SETTLE_NS;
 use super::fact::{OomFact, OomScope, OomVictim};
+use super::settle::SETTLE_NS;
 use crate::cgroup::CgroupId;
 use crate::event::{Oom, OomLevel, TaskKey};
 

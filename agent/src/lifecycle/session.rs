@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::SETTLE_NS;
+use super::settle::SETTLE_NS;
 use crate::event::TaskKey;
 
 /// Limit of leaders of exec sessions that are kept for one container.

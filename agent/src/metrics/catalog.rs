@@ -190,8 +190,5 @@ pub fn cost(collector: Collector) -> String {
             scope => format!("{series} a {}", scope.name()),
         })
     };
-    format!(
-        "Series at most: {}.",
-        Scope::ALL.iter().filter_map(each).collect::<Vec<_>>().join(", ")
-    )
+    Scope::ALL.iter().filter_map(each).collect::<Vec<_>>().join(", ")
 }

@@ -5,7 +5,7 @@ use super::expose::{NONE, StateFamily, Value};
 use super::family::{Family, Need, Scope};
 use super::histogram::{Bound, Histogram};
 use crate::lifecycle::fact::{Fact, FactKind};
-use crate::lifecycle::start::Phase;
+use crate::lifecycle::phase::Phase;
 
 /// Phases of the last start.
 pub static PHASES: StateFamily<OfContainer> = StateFamily {

@@ -8,7 +8,8 @@ use crate::context::Args;
 use crate::report::{Line, Verdict};
 use crate::stats::mib;
 
-pub(super) const HOW: &str = "The static release binary with its BPF objects; its symbols are in a file beside it.";
+pub(super) const HOW: &str =
+    "The static release binary with its BPF objects; its symbols are in a file beside it.";
 
 const MAX_BYTES: u64 = 8 << 20;
 

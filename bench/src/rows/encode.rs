@@ -65,7 +65,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
             .ratio(ratio)
             .goal("≤ 1/10", Verdict::goal(ratio <= 0.1))
             .because(format!(
-                "to copy the ready text into new pieces of memory alone takes {:.3} of the peer's \
+                "to copy the ready text into new chunks of memory alone takes {:.3} of the peer's \
                  time; each runs with the caches that the others have left",
                 floor.median() / c.median()
             )),
@@ -76,7 +76,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     ])
 }
 
-/// The ready text, copied into new memory piece by piece: no encoder can be below it.
+/// The ready text, copied into new memory chunk by chunk: no encoder can be below it.
 fn copy(text: &[u8]) -> Vec<Bytes> {
     const PIECE_BYTES: usize = 64 << 10;
     text.chunks(PIECE_BYTES).map(Bytes::copy_from_slice).collect()

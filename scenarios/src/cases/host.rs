@@ -7,14 +7,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use testbed::agent::scrape;
-use testbed::child::{self, Child};
+use testbed::catalogue::{self, Family};
+use testbed::child::Child;
 
 use super::common::{Case, born_at_zero, ended_once};
 use super::kernel::tabulate;
 use crate::agent::{Plan, Watch};
 use crate::compared::Compared;
 use crate::context::Context;
-use crate::host::{FAMILIES, Need};
+use crate::host::Need;
 use crate::signal::{HAND, RUNTIME};
 
 pub(super) const CASES: &[fn() -> Case] = &[
@@ -119,25 +120,22 @@ fn demo(context: &Context) -> Result<String> {
     let watch = Watch { mode: "kubernetes", source: "auto", root: &root, log_dir: &log_dir };
     let mut agent = context.plan.start(watch, context.timeout() * 2)?;
 
-    let list = child::command(&context.plan.path).arg("catalogue").output().context("catalogue")?;
-    let list = String::from_utf8(list.stdout).context("the catalogue is not UTF-8")?;
-    // The demo has no source of Pods.
-    let families = list.lines().filter(|line| !line.ends_with(" pods"));
-    let families: Vec<_> = families.filter_map(|line| line.split_once(' ')).collect();
-    ensure!(families.len() > 50, "the catalogue has {} families", families.len());
+    let catalogue = catalogue::read(&context.plan.path)?;
+    let families: Vec<_> = catalogue.iter().filter(|family| context.host.shows(family)).collect();
+    ensure!(families.len() > 50, "the catalogue has {} families for this host", families.len());
     let patience = context.timeout() * 6;
     context.eventually_within(patience, |_| {
         let scrape = scrape(agent.address(), context.timeout())?;
-        let missing: Vec<_> = families
-            .iter()
-            .filter(|(n, kind)| context.host.gives(n) && !scrape.has_family(n, kind))
-            .collect();
+        let is_missing = |family: &&&Family| !scrape.has_family(&family.name, &family.kind);
+        let missing: Vec<_> = families.iter().filter(is_missing).map(|it| &it.name).collect();
         ensure!(missing.is_empty(), "not shown: {missing:?}");
         let hungry = [("workload", "hungry-0"), ("scope", "container"), ("victim", "init")];
         let ooms = scrape.sum("oom_events_total", &hungry).unwrap_or_default();
         ensure!(ooms > 0.0, "no OOM kill of the hungry container");
-        for (name, _) in FAMILIES {
-            let cell = if scrape.has_family(name, "gauge") { "yes" } else { "no" };
+        let by_release =
+            |it: &&Family| it.needs.iter().any(|it| matches!(it, catalogue::Need::Linux(_)));
+        for Family { name, kind, .. } in catalogue.iter().filter(by_release) {
+            let cell = if scrape.has_family(name, kind) { "yes" } else { "no" };
             tabulate(&format!("`{name}`"), cell);
         }
         Ok(())

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use serde_json::json;
 use tokio::{net::TcpStream, time::sleep};
 
-use super::Health;
+use super::health::Health;
 use crate::log::log;
 
 /// gRPC message: not compressed, two bytes long, field 1 of `HealthCheckResponse`, an enum.

@@ -19,7 +19,7 @@ use crate::lifecycle::fact::{
     Cause, Death, FactKind, FatalSignal, Misreport, OomFact, OomScope, OomVictim, PreStopRun,
     Restart, Sender, StopSignal, Termination,
 };
-use crate::lifecycle::start::Start;
+use crate::lifecycle::phase::Start;
 use crate::lifecycle::trigger::{Source, Trigger};
 use crate::metrics::catalog;
 use crate::metrics::collector::{Collector, Collectors};
