@@ -20,7 +20,9 @@ use nix::{
 use xtask::{child, shell, steps::Steps, stop};
 
 /// The most that an end may take here.
-const QUICK: Duration = Duration::from_secs(5);
+const QUICK: Duration = Duration::from_secs(10);
+/// The limit of a step that has one: long enough for a busy machine to start its processes.
+const LIMIT: Duration = Duration::from_secs(2);
 /// No step's limit, and longer than any test.
 const LONG: Duration = Duration::from_secs(600);
 /// What `nohup` and a shell's `&` ignore.
@@ -69,9 +71,9 @@ fn play(name: &str, mark: &str) -> Result<()> {
         shell::run(Command::new("sh").args(["-c", &script])).map(|()| None)
     };
     match name {
-        "limited" => steps.run("hangs", Duration::from_secs(1), tree),
+        "limited" => steps.run("hangs", LIMIT, tree),
         "long" => steps.run("hangs", LONG, tree),
-        "deaf step" => steps.run("is deaf", Duration::from_secs(1), || {
+        "deaf step" => steps.run("is deaf", LIMIT, || {
             let mut sleep = Command::new("sleep");
             let _child = child::Child::spawn("sleep", sleep.arg(mark))?;
             println!("{READY}");
@@ -197,8 +199,8 @@ fn has(text: &str, parts: &[&str]) {
 fn limit() -> Result<()> {
     let role = Role::start("limited", &[])?;
     let sleep = format!("sleep {} (pid ", role.mark);
-    let (status, text) = role.end(Duration::from_secs(1) + QUICK)?;
-    let limit = "not done within 1s, the time limit of \"hangs\"";
+    let (status, text) = role.end(LIMIT + QUICK)?;
+    let limit = "not done within 2s, the time limit of \"hangs\"";
     has(&text, &["hangs: FAILED", limit, &sleep, "its output: above", "after: ok"]);
     has(&text, &["1 passed, 1 failed, 0 skipped"]);
     assert_eq!(status.code(), Some(1));
@@ -208,7 +210,7 @@ fn limit() -> Result<()> {
 fn deaf_step() -> Result<()> {
     let role = Role::start("deaf step", &[])?;
     let sleep = format!("the time limit of \"is deaf\": ending sleep {} (pid ", role.mark);
-    let (status, text) = role.end(Duration::from_secs(1) + GRACE + QUICK)?;
+    let (status, text) = role.end(LIMIT + GRACE + QUICK)?;
     has(&text, &["the time limit of \"is deaf\"; 3s later not all has ended", &sleep]);
     assert_eq!(status.code(), Some(1));
     Ok(())
