@@ -282,8 +282,9 @@ impl Wanted {
     }
 }
 
-/// Audience of a request. Prometheus, and what is built from its scraper, sends its timeout with each
-/// scrape (prometheus, `scrape/scrape.go`); vmagent does the same. Everyone else counts as a human.
+/// Audience of a request. Prometheus, and what is built from its scraper, sends its timeout with
+/// each scrape (prometheus, `scrape/scrape.go`); vmagent does the same. Everyone else counts as a
+/// human.
 fn audience(request: &hyper::Request<Incoming>) -> Audience {
     if request.headers().contains_key("x-prometheus-scrape-timeout-seconds") {
         Audience::Scraper

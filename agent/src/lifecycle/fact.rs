@@ -63,7 +63,8 @@ pub struct Started {
     pub init: TaskKey,
     /// Whether the container is older than the agent, so that init's exec was not seen.
     pub before_agent: bool,
-    /// Whether init's short name is `pause`: a sandbox, unless a source of names knows it as a container.
+    /// Whether init's short name is `pause`: a sandbox, unless a source of names knows it as a
+    /// container.
     pub is_pause: bool,
 }
 
@@ -296,7 +297,7 @@ pub enum Cause {
     KilledAfterGrace,
     /// SIGKILL without a stop signal before it.
     KilledWithoutStopSignal,
-    /// Another signal.
+    /// A fatal signal other than SIGKILL.
     Signal,
     /// Exit with a code other than 0.
     Error,

@@ -84,9 +84,9 @@ impl Reasons {
         evidence: &Evidence<'_>,
         out: &mut Vec<Named>,
     ) {
-        let time_boot_ns = fact.time_boot_ns;
-        out.push((Arc::clone(who), fact.clone()));
-        match fact.kind {
+        let (time_boot_ns, kind) = (fact.time_boot_ns, fact.kind.clone());
+        out.push((Arc::clone(who), fact));
+        match kind {
             FactKind::Started(started) => {
                 self.starts.started(who, time_boot_ns, &started);
                 self.started(who, time_boot_ns, out);
