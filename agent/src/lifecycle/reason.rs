@@ -164,7 +164,8 @@ impl Reasons {
                 self.restarted(&key, restart, out);
             }
         }
-        if self.history.waits(&key) {
+        // A start that is told late must not take the place of a later one that waits.
+        if self.history.waits(&key, time_boot_ns) {
             self.starts.restarted(who.cgroup);
             self.restarting.push(Arc::clone(who));
         }
@@ -198,4 +199,75 @@ impl Reasons {
 fn restarted(who: &Arc<Who>, restart: Restart) -> Named {
     let kind = FactKind::Restarted(restart);
     (Arc::clone(who), Fact { time_boot_ns: restart.started_boot_ns, kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::CgroupId;
+    use crate::cgroup::path::Origin;
+    use crate::event::TaskKey;
+    use crate::kube::identity::Identity;
+    use crate::lifecycle::fact::{Cause, EndSource, Outcome, Started, Termination};
+    use crate::lifecycle::subject::Birth;
+
+    fn instance(number: u64) -> Arc<Who> {
+        Arc::new(Who {
+            cgroup: CgroupId(number),
+            pod_cgroup: None,
+            origin: Origin::Unit(String::new(), String::new()),
+            identity: Identity::host_unit("shop", "web"),
+            birth: Birth::Seen { boot_ns: number },
+        })
+    }
+
+    fn started(init: u32) -> FactKind {
+        let init = TaskKey { tgid: init, start_boot_ns: 1 };
+        FactKind::Started(Started { init, before_agent: false, is_pause: false })
+    }
+
+    fn ended(end_boot_ns: u64) -> FactKind {
+        FactKind::Ended(Termination {
+            cause: Cause::Completed,
+            status: None,
+            stop_boot_ns: None,
+            end_boot_ns,
+            outcome: Outcome::Exited,
+            fatal: None,
+            end_source: EndSource::ParentNotified,
+            init_cpu_ns: None,
+        })
+    }
+
+    /// Containers that wait for their names are told in any order.
+    #[test]
+    fn a_start_that_is_told_late_is_not_taken_for_a_later_restart() {
+        let (mut reasons, pods) = (Reasons::new(false), Pods::new());
+        let evidence = Evidence {
+            pods: &pods,
+            pre_stop_session: None,
+            sandbox_boot_ns: None,
+            now: Now::default(),
+        };
+        let mut out = Vec::new();
+        for (number, time_boot_ns, kind) in [
+            (1, 10, started(1)),
+            (3, 50, started(3)),
+            (2, 30, started(2)),
+            (2, 40, ended(40)),
+            (4, 70, started(4)),
+            (3, 60, ended(60)),
+        ] {
+            let fact = Fact { time_boot_ns, kind };
+            reasons.take(&instance(number), fact, &evidence, &mut out);
+        }
+        let restarts: Vec<_> = out
+            .iter()
+            .filter_map(|(who, fact)| match &fact.kind {
+                FactKind::Restarted(restart) => Some((who.cgroup.0, restart.ended_boot_ns)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(restarts, [(2, None), (3, Some(40)), (4, Some(60))]);
+    }
 }

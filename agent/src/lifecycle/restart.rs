@@ -104,10 +104,11 @@ impl<K: Ord + Clone> History<K> {
         self.entries.iter_mut().filter_map(late).collect()
     }
 
-    /// Whether the last start of a container waits for the previous end.
+    /// Whether this start of a container waits for the previous end.
     #[must_use]
-    pub fn waits(&self, key: &K) -> bool {
-        self.entries.get(key).is_some_and(|entry| entry.waits)
+    pub fn waits(&self, key: &K, started_boot_ns: u64) -> bool {
+        let this = |entry: &Entry| entry.waits && entry.started_boot_ns == Some(started_boot_ns);
+        self.entries.get(key).is_some_and(this)
     }
 
     /// Deadline of the first restart that waits, `CLOCK_BOOTTIME`.
