@@ -179,7 +179,7 @@ fn cpu_stat(bytes: &[u8], sample: &mut Sample) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// Parses `cpu.max`, which says nothing if it is `max` (no limit) or empty.
+/// Parses `cpu.max`. `max` (no limit) and an empty file have no values.
 fn cpu_max(bytes: &[u8], sample: &mut Sample) -> Result<(), ParseError> {
     let mut words = words(bytes);
     let quota_us = match words.next() {

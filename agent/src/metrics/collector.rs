@@ -2,8 +2,8 @@
 
 use crate::cgroup::files::Parts;
 
-/// A group of families with its state. Each is a file of this folder; what the agent tells about
-/// itself is not among them and is always on.
+/// A group of families with its state. Each is a file of this folder; the agent's metrics
+/// about itself are not among them and are always on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Collector {

@@ -87,7 +87,7 @@ pub(super) fn full_sample() -> Sample {
     }
 }
 
-/// A sample of a kernel that says nearly nothing.
+/// A sample of a kernel that provides nearly nothing.
 pub(super) fn poor_sample(usage_us: u64) -> Sample {
     Sample { cpu: Cpu { usage_us: Some(usage_us), ..Cpu::default() }, ..Sample::default() }
 }
@@ -121,7 +121,7 @@ pub(super) fn killed_after(end_boot_ns: u64, shutdown_ns: u64) -> Termination {
     }
 }
 
-/// What the owner tells the store, in the words of a test.
+/// The owner's calls of the store, in the words of a test.
 pub(super) trait Tell {
     fn appear(&mut self, cgroup: CgroupId, identity: &Identity, since_boot_ns: u64);
     fn tell(&mut self, cgroup: CgroupId, time_boot_ns: u64, kind: FactKind);
@@ -131,7 +131,7 @@ pub(super) trait Tell {
     fn remove(&mut self, cgroup: CgroupId, now_boot_ns: u64);
     fn remove_pod(&mut self, cgroup: CgroupId, now_boot_ns: u64);
 
-    /// A death of which the kernel alone tells.
+    /// A death that the kernel alone reports.
     fn die(&mut self, cgroup: CgroupId, end: Termination) {
         self.tell(cgroup, end.end_boot_ns, FactKind::Explained(Death::kernel_only(end)));
     }
