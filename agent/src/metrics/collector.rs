@@ -107,10 +107,10 @@ impl Collector {
     #[must_use]
     const fn parts(self) -> Parts {
         match self {
-            Self::Cpu => Parts::CPU,
-            Self::Memory => Parts::MEMORY.or(Parts::MEMORY_STAT),
-            Self::Pressure => Parts::PRESSURE,
-            Self::Tasks => Parts::PIDS,
+            Self::Cpu => Parts::CPU.or(Parts::OTHER),
+            Self::Memory => Parts::MEMORY.or(Parts::MEMORY_STAT).or(Parts::OTHER),
+            Self::Pressure => Parts::PRESSURE.or(Parts::OTHER),
+            Self::Tasks => Parts::PIDS.or(Parts::OTHER),
             _ => Parts::NONE,
         }
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use testbed::exposition::{self, Exposition, Family};
 
-use crate::cgroup::CgroupId;
 use crate::cgroup::path::Origin;
 use crate::cgroup::reader::{ReadErrors, ReaderStats};
-use crate::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample};
+use crate::cgroup::sample::{Cpu, Sample};
+use crate::cgroup::{self, CgroupId};
 use crate::clock::WallOffset;
 use crate::event::{ExitStatus, TaskKey};
 use crate::kube::identity::Identity;
@@ -48,43 +48,7 @@ pub(super) fn identity(pod: &str, container: &str) -> Identity {
 
 /// A sample with all there is.
 pub(super) fn full_sample() -> Sample {
-    let pressure = |us: u64| Pressure { some_us: Some(us), full_us: Some(us / 2) };
-    Sample {
-        cpu: Cpu {
-            usage_us: Some(12_345_678),
-            periods: Some(100),
-            throttled_periods: Some(7),
-            throttled_us: Some(1500),
-            quota_us: Some(50_000),
-            period_us: Some(100_000),
-        },
-        memory: Memory {
-            usage_bytes: Some(100 << 20),
-            working_set_bytes: Some(90 << 20),
-            inactive_file_bytes: Some(10 << 20),
-            anon_bytes: Some(50 << 20),
-            file_bytes: Some(40 << 20),
-            shmem_bytes: Some(1 << 20),
-            kernel_bytes: Some(2 << 20),
-            swap_bytes: Some(0),
-            peak_bytes: Some(110 << 20),
-            limit_bytes: Some(128 << 20),
-            swap_limit_bytes: Some(0),
-            minor_faults: Some(5000),
-            major_faults: Some(3),
-            events: Some(MemoryEvents {
-                high: Some(0),
-                max: Some(9),
-                oom: Some(1),
-                oom_kill: Some(2),
-            }),
-        },
-        cpu_pressure: Pressure { some_us: Some(250_000), full_us: None },
-        memory_pressure: pressure(30),
-        io_pressure: pressure(1_000_000),
-        tasks: Some(12),
-        tasks_limit: Some(4096),
-    }
+    cgroup::fixture::sample()
 }
 
 /// A sample of a kernel that provides nearly nothing.
