@@ -39,13 +39,21 @@ pub struct Parts {
     pub pids: bool,
     /// `cpu.pressure`, `memory.pressure` and `io.pressure`.
     pub pressure: bool,
+    /// Files that no other source covers: a new file begins here.
+    pub other: bool,
 }
 
 impl Parts {
     /// No part.
-    pub const NONE: Self =
-        Self { cpu: false, memory: false, memory_stat: false, pids: false, pressure: false };
-    /// All parts.
+    pub const NONE: Self = Self {
+        cpu: false,
+        memory: false,
+        memory_stat: false,
+        pids: false,
+        pressure: false,
+        other: false,
+    };
+    /// All parts, whether there are files of them or not.
     pub const ALL: Self = Self::NONE.complement();
     /// The part `cpu` alone.
     pub const CPU: Self = Self { cpu: true, ..Self::NONE };
@@ -57,6 +65,8 @@ impl Parts {
     pub const PIDS: Self = Self { pids: true, ..Self::NONE };
     /// The part `pressure` alone.
     pub const PRESSURE: Self = Self { pressure: true, ..Self::NONE };
+    /// The part `other` alone.
+    pub const OTHER: Self = Self { other: true, ..Self::NONE };
 
     /// The parts of either set.
     #[must_use]
@@ -67,6 +77,7 @@ impl Parts {
             memory_stat: self.memory_stat || other.memory_stat,
             pids: self.pids || other.pids,
             pressure: self.pressure || other.pressure,
+            other: self.other || other.other,
         }
     }
 
@@ -79,6 +90,7 @@ impl Parts {
             memory_stat: !self.memory_stat,
             pids: !self.pids,
             pressure: !self.pressure,
+            other: !self.other,
         }
     }
 
@@ -90,6 +102,7 @@ impl Parts {
             || self.memory_stat && other.memory_stat
             || self.pids && other.pids
             || self.pressure && other.pressure
+            || self.other && other.other
     }
 }
 
@@ -179,7 +192,7 @@ fn cpu_stat(bytes: &[u8], sample: &mut Sample) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// Parses `cpu.max`, which says nothing if it is `max` (no limit) or empty.
+/// Parses `cpu.max`. `max` (no limit) and an empty file have no values.
 fn cpu_max(bytes: &[u8], sample: &mut Sample) -> Result<(), ParseError> {
     let mut words = words(bytes);
     let quota_us = match words.next() {

@@ -1,6 +1,8 @@
 //! Control groups: the tree, the names, and the samples of their resource usage.
 
 pub mod files;
+#[cfg(test)]
+pub mod fixture;
 mod handles;
 pub mod path;
 pub mod reader;

@@ -75,8 +75,8 @@ impl Reader {
 
     /// Whether files are left to read where another source covers those parts.
     #[must_use]
-    pub const fn wants_more(&self, covered: Parts) -> bool {
-        self.wanted.meets(covered.complement())
+    pub fn wants_more(&self, covered: Parts) -> bool {
+        FILES.iter().any(|file| file.part.meets(self.wanted) && !file.part.meets(covered))
     }
 
     /// Reads the cgroup whose directory is `dir`.

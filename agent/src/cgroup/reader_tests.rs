@@ -1,29 +1,10 @@
 //! Over directories that look like cgroups. What only a kernel does is in the live tests.
 
 use super::*;
-use crate::cgroup::sample::{Cpu, Memory, Pressure};
+use crate::cgroup::fixture;
+use crate::cgroup::sample::{Cpu, Memory};
 use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
-
-const ALL: &[(&str, &str)] = &[
-    ("cpu.stat", "usage_usec 5000\nnr_periods 4\nnr_throttled 3\nthrottled_usec 2\n"),
-    ("cpu.max", "50000 100000\n"),
-    ("cpu.pressure", "some avg10=0.00 total=7\nfull avg10=0.00 total=6\n"),
-    ("memory.pressure", "some avg10=0.00 total=5\nfull avg10=0.00 total=4\n"),
-    ("io.pressure", "some avg10=0.00 total=3\nfull avg10=0.00 total=2\n"),
-    ("memory.current", "1000\n"),
-    (
-        "memory.stat",
-        "anon 10\nfile 20\nkernel 30\nshmem 40\ninactive_file 400\npgfault 9\npgmajfault 2\n",
-    ),
-    ("memory.events", "low 0\nhigh 1\nmax 2\noom 3\noom_kill 4\n"),
-    ("memory.peak", "2000\n"),
-    ("memory.max", "4096\n"),
-    ("memory.swap.current", "50\n"),
-    ("memory.swap.max", "60\n"),
-    ("pids.current", "11\n"),
-    ("pids.max", "12\n"),
-];
 
 const COUNT: usize = FILES.len();
 
@@ -55,51 +36,11 @@ impl Fake {
     }
 }
 
-fn whole() -> Sample {
-    let pressure = |some, full| Pressure { some_us: Some(some), full_us: full };
-    Sample {
-        cpu: Cpu {
-            usage_us: Some(5000),
-            periods: Some(4),
-            throttled_periods: Some(3),
-            throttled_us: Some(2),
-            quota_us: Some(50_000),
-            period_us: Some(100_000),
-        },
-        memory: Memory {
-            usage_bytes: Some(1000),
-            working_set_bytes: Some(600),
-            inactive_file_bytes: Some(400),
-            anon_bytes: Some(10),
-            file_bytes: Some(20),
-            shmem_bytes: Some(40),
-            kernel_bytes: Some(30),
-            swap_bytes: Some(50),
-            peak_bytes: Some(2000),
-            limit_bytes: Some(4096),
-            swap_limit_bytes: Some(60),
-            minor_faults: Some(7),
-            major_faults: Some(2),
-            events: Some(MemoryEvents {
-                high: Some(1),
-                max: Some(2),
-                oom: Some(3),
-                oom_kill: Some(4),
-            }),
-        },
-        cpu_pressure: pressure(7, None),
-        memory_pressure: pressure(5, Some(4)),
-        io_pressure: pressure(3, Some(2)),
-        tasks: Some(11),
-        tasks_limit: Some(12),
-    }
-}
-
 #[test]
 fn everything_is_read_and_kept_open() {
-    let fake = Fake::new(ALL);
+    let fake = Fake::new(fixture::FILES);
     let mut reader = Reader::new(100);
-    assert_eq!(fake.sample(&mut reader), whole());
+    assert_eq!(fake.sample(&mut reader), fixture::sample());
     assert_eq!(
         reader.stats(),
         ReaderStats { open_fds: COUNT, reads: COUNT as u64, ..ReaderStats::default() }
@@ -118,29 +59,19 @@ fn everything_is_read_and_kept_open() {
 
 #[test]
 fn a_pod_is_read_for_limits_and_memory() {
-    let fake = Fake::new(ALL);
+    let fake = Fake::new(fixture::FILES);
     let mut reader = Reader::new(100);
     let sample = reader.sample(fake.id(), fake.path(), Detail::Pod).unwrap();
-    let all = whole();
-    let memory =
-        Memory { peak_bytes: None, swap_bytes: None, swap_limit_bytes: None, ..all.memory };
-    let cpu = Cpu { quota_us: all.cpu.quota_us, period_us: all.cpu.period_us, ..Cpu::default() };
-    assert_eq!(sample, Sample { cpu, memory, ..Sample::default() });
+    assert_eq!(sample, fixture::sample_of(|file| file.of_pod));
     assert_eq!(reader.stats().open_fds, Detail::Pod.files());
 }
 
 #[test]
 fn parts_that_nobody_wants_are_not_read() {
-    let fake = Fake::new(ALL);
+    let fake = Fake::new(fixture::FILES);
     let mut reader = Reader::new(100).wanting(Parts::CPU.or(Parts::PIDS));
-    let all = whole();
-    let want = Sample {
-        cpu: all.cpu,
-        tasks: all.tasks,
-        tasks_limit: all.tasks_limit,
-        ..Sample::default()
-    };
-    assert_eq!(fake.sample(&mut reader), want);
+    let wanted = Parts::CPU.or(Parts::PIDS);
+    assert_eq!(fake.sample(&mut reader), fixture::sample_of(|file| file.part.meets(wanted)));
     assert_eq!(reader.stats().reads, 4);
     assert!(reader.wants_more(Parts::CPU) && !reader.wants_more(Parts::PRESSURE.complement()));
     let covered = reader.sample_rest(fake.id(), fake.path(), Detail::Container, Parts::CPU);
@@ -188,22 +119,13 @@ fn a_missing_file_is_tried_again_at_times() {
 
 #[test]
 fn a_malformed_file_costs_its_own_values_only() {
-    let fake = Fake::new(ALL);
+    let fake = Fake::new(fixture::FILES);
     fake.write("memory.stat", "anon ten\ninactive_file 1\n");
     fake.write("pids.max", "18446744073709551616\n");
     let mut reader = Reader::new(100);
     let sample = fake.sample(&mut reader);
-    let all = whole();
-    let memory = Memory {
-        usage_bytes: all.memory.usage_bytes,
-        swap_bytes: all.memory.swap_bytes,
-        peak_bytes: all.memory.peak_bytes,
-        limit_bytes: all.memory.limit_bytes,
-        swap_limit_bytes: all.memory.swap_limit_bytes,
-        events: all.memory.events,
-        ..Memory::default()
-    };
-    assert_eq!(sample, Sample { memory, tasks_limit: None, ..all });
+    let malformed = ["memory.stat", "pids.max"];
+    assert_eq!(sample, fixture::sample_of(|file| !malformed.contains(&file.name)));
     assert_eq!(reader.stats().read_errors, ReadErrors { malformed: 2, ..ReadErrors::default() });
     fake.write("memory.stat", "anon 1\n");
     assert_eq!(fake.sample(&mut reader).memory.anon_bytes, Some(1));
@@ -235,7 +157,7 @@ fn a_file_without_end_is_refused() {
 
 #[test]
 fn a_directory_that_is_gone_or_anothers_has_vanished() {
-    let fake = Fake::new(ALL);
+    let fake = Fake::new(fixture::FILES);
     let mut reader = Reader::new(100);
     let other = reader.sample(CgroupId(1), fake.path(), Detail::Container);
     assert!(matches!(other, Err(ReadError::Vanished { path }) if path == fake.path()));
@@ -266,21 +188,21 @@ fn an_empty_cgroup_is_no_error() {
 
 #[test]
 fn over_budget_is_slower_not_wrong() {
-    let [first, second, third] = [(); 3].map(|()| Fake::new(ALL));
+    let [first, second, third] = [(); 3].map(|()| Fake::new(fixture::FILES));
     let mut reader = Reader::new(2 * COUNT + 2);
     for _ in 0..3 {
         for fake in [&first, &second, &third] {
-            assert_eq!(fake.sample(&mut reader), whole());
+            assert_eq!(fake.sample(&mut reader), fixture::sample());
         }
     }
     let stats = reader.stats();
     assert_eq!((stats.open_fds, stats.evictions), (2 * COUNT, 1));
     reader.forget(first.id());
-    assert_eq!(third.sample(&mut reader), whole());
+    assert_eq!(third.sample(&mut reader), fixture::sample());
     assert_eq!(reader.stats().open_fds, 2 * COUNT, "there is room now");
 
     let mut none = Reader::new(0);
-    assert_eq!(first.sample(&mut none), whole());
+    assert_eq!(first.sample(&mut none), fixture::sample());
     assert_eq!(none.stats().open_fds, 0);
 }
 
@@ -298,14 +220,14 @@ fn without_file_descriptors() {
         assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
         return;
     }
-    let [first, second] = [(); 2].map(|()| Fake::new(ALL));
+    let [first, second] = [(); 2].map(|()| Fake::new(fixture::FILES));
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, 64, 64).unwrap();
     let mut taken: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
     let mut reader = Reader::new(1000);
     // All files and the directory for the first, five for the second.
     taken.truncate(taken.len() - (COUNT + 1 + 4));
-    assert_eq!(first.sample(&mut reader), whole());
-    assert_eq!(second.sample(&mut reader), whole());
+    assert_eq!(first.sample(&mut reader), fixture::sample());
+    assert_eq!(second.sample(&mut reader), fixture::sample());
     let stats = reader.stats();
     assert_eq!((stats.open_fds, stats.evictions), (COUNT, 1));
     assert_eq!(stats.read_errors, ReadErrors::default());
@@ -313,9 +235,9 @@ fn without_file_descriptors() {
     taken.extend(std::iter::from_fn(|| fs::File::open("/dev/null").ok()));
     let refused = reader.sample(second.id(), second.path(), Detail::Container);
     assert!(matches!(refused, Err(ReadError::Other { source: nix::errno::Errno::EMFILE, .. })));
-    assert_eq!(first.sample(&mut reader), whole(), "what is open goes on");
+    assert_eq!(first.sample(&mut reader), fixture::sample(), "what is open goes on");
     drop(taken);
-    assert_eq!(second.sample(&mut reader), whole());
+    assert_eq!(second.sample(&mut reader), fixture::sample());
     assert_eq!(reader.stats().read_errors.other, 1);
 }
 
@@ -326,7 +248,7 @@ fn what_may_not_be_read_is_counted() {
         println!("SKIPPED: root may read every file");
         return;
     }
-    let fake = Fake::new(ALL);
+    let fake = Fake::new(fixture::FILES);
     let shut = fs::Permissions::from_mode(0o000);
     fs::set_permissions(fake.path().join("memory.peak"), shut).unwrap();
     let mut reader = Reader::new(100);

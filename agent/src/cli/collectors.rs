@@ -37,6 +37,8 @@ fn flags(command: Command) -> Command {
             .default_value("true")
             .default_missing_value("true")
             .value_parser(BoolishValueParser::new())
+            .hide_default_value(true)
+            .hide_possible_values(true)
             .overrides_with(off.clone())
             .help_heading("Collectors (all are on; --no-collector.<NAME> switches one off)")
             .help(format!("{} Series: up to {}.", collector.help(), catalog::cost(collector)));

@@ -258,8 +258,8 @@ pub static CGROUP_EVICTIONS: StateFamily<Agent> = StateFamily {
     family: Family::counter(
         "cgroup_file_evictions_total",
         Scope::Node,
-        "Cgroups whose files are opened at each read, for want of file descriptors to \
-         keep them open.",
+        "Times that a cgroup was left without open files, for want of file descriptors: its files \
+         are then opened at each read.",
     ),
     write: |_, agent, to| count(agent.stats.cgroup_reader.evictions, to),
 };

@@ -2,8 +2,8 @@
 
 use crate::cgroup::files::Parts;
 
-/// A group of families with its state. Each is a file of this folder; what the agent tells about
-/// itself is not among them and is always on.
+/// A group of families with its state. Each is a file of this folder; the agent's metrics
+/// about itself are not among them and are always on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Collector {
@@ -107,10 +107,10 @@ impl Collector {
     #[must_use]
     const fn parts(self) -> Parts {
         match self {
-            Self::Cpu => Parts::CPU,
-            Self::Memory => Parts::MEMORY.or(Parts::MEMORY_STAT),
-            Self::Pressure => Parts::PRESSURE,
-            Self::Tasks => Parts::PIDS,
+            Self::Cpu => Parts::CPU.or(Parts::OTHER),
+            Self::Memory => Parts::MEMORY.or(Parts::MEMORY_STAT).or(Parts::OTHER),
+            Self::Pressure => Parts::PRESSURE.or(Parts::OTHER),
+            Self::Tasks => Parts::PIDS.or(Parts::OTHER),
             _ => Parts::NONE,
         }
     }

@@ -106,9 +106,9 @@ impl Family {
 /// Type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// Only rises, but for a restart of what counts.
+    /// A count that only rises, but for a restart of what counts.
     Counter,
-    /// Rises and falls.
+    /// A value that rises and falls.
     Gauge,
     /// Cumulative buckets, their count and sum.
     Histogram,

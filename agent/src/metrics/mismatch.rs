@@ -11,8 +11,8 @@ pub static TOTAL: StateFamily<OfWorkload> = StateFamily {
     family: Family::counter(
         "termination_reason_mismatch_total",
         Scope::Workload,
-        "Terminations whose reason in the Pod's status is not what the kernel saw. More than 3 \
-         label sets of a workload are counted together, as other.",
+        "Terminations whose reason in the Pod's status is not what the kernel saw. From the fourth \
+         on, label sets of a workload are counted as other.",
     )
     .of(Collector::Mismatch)
     .labels(&["reported", "observed"], NAMED_MAX + 1)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agent::cgroup::CgroupId;
 use agent::cgroup::path::Origin;
-use agent::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample as Figures};
+use agent::cgroup::sample::{MemoryEvents, Pressure, Sample as Usage};
 use agent::clock::WallOffset;
 use agent::event::{ExitStatus, TaskKey};
 use agent::kube::identity::Identity;
@@ -118,7 +118,7 @@ fn filled(stats: &AgentStats) -> Result<Store> {
                 init_cpu_ns: None,
             })));
         }
-        store.sample(&subject, &figures(number), Reading::Current);
+        store.sample(&subject, &usage(number), Reading::Current);
         if number % 20 == 0 {
             encode(&mut store, stats);
             if store.series() >= SERIES {
@@ -149,46 +149,39 @@ fn identity(number: u64) -> Identity {
     }
 }
 
-/// All that a kernel with all controllers says.
-fn figures(number: u64) -> Figures {
+/// A sample of a kernel with all controllers.
+fn usage(number: u64) -> Usage {
     let pressure =
         |us: u64| Pressure { some_us: Some(us * number), full_us: Some(us * number / 2) };
-    Figures {
-        cpu: Cpu {
-            usage_us: Some(12_345_678 * number),
-            periods: Some(100 * number),
-            throttled_periods: Some(7 * number),
-            throttled_us: Some(1500 * number),
-            quota_us: Some(50_000),
-            period_us: Some(100_000),
-        },
-        memory: Memory {
-            usage_bytes: Some((100 << 20) + 4096 * number),
-            working_set_bytes: Some((90 << 20) + 4096 * number),
-            inactive_file_bytes: Some(10 << 20),
-            anon_bytes: Some(50 << 20),
-            file_bytes: Some(40 << 20),
-            shmem_bytes: Some(1 << 20),
-            kernel_bytes: Some(2 << 20),
-            swap_bytes: Some(0),
-            peak_bytes: Some(110 << 20),
-            limit_bytes: Some(128 << 20),
-            swap_limit_bytes: Some(0),
-            minor_faults: Some(5000 * number),
-            major_faults: Some(3),
-            events: Some(MemoryEvents {
-                high: Some(0),
-                max: Some(9),
-                oom: Some(1),
-                oom_kill: Some(2),
-            }),
-        },
-        cpu_pressure: Pressure { full_us: None, ..pressure(250_000) },
-        memory_pressure: pressure(30),
-        io_pressure: pressure(1_001),
-        tasks: Some(12),
-        tasks_limit: Some(4096),
-    }
+    let mut usage = Usage::default();
+    let cpu = &mut usage.cpu;
+    cpu.usage_us = Some(12_345_678 * number);
+    cpu.periods = Some(100 * number);
+    cpu.throttled_periods = Some(7 * number);
+    cpu.throttled_us = Some(1500 * number);
+    cpu.quota_us = Some(50_000);
+    cpu.period_us = Some(100_000);
+    let memory = &mut usage.memory;
+    memory.usage_bytes = Some((100 << 20) + 4096 * number);
+    memory.working_set_bytes = Some((90 << 20) + 4096 * number);
+    memory.inactive_file_bytes = Some(10 << 20);
+    memory.anon_bytes = Some(50 << 20);
+    memory.file_bytes = Some(40 << 20);
+    memory.shmem_bytes = Some(1 << 20);
+    memory.kernel_bytes = Some(2 << 20);
+    memory.swap_bytes = Some(0);
+    memory.peak_bytes = Some(110 << 20);
+    memory.limit_bytes = Some(128 << 20);
+    memory.swap_limit_bytes = Some(0);
+    memory.minor_faults = Some(5000 * number);
+    memory.major_faults = Some(3);
+    memory.events =
+        Some(MemoryEvents { high: Some(0), max: Some(9), oom: Some(1), oom_kill: Some(2) });
+    usage.cpu_pressure = Pressure { full_us: None, ..pressure(250_000) };
+    usage.memory_pressure = pressure(30);
+    usage.io_pressure = pressure(1_001);
+    (usage.tasks, usage.tasks_limit) = (Some(12), Some(4096));
+    usage
 }
 
 /// The same samples, whatever their order; a sum of times may differ in its last digit.

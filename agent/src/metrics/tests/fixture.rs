@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use testbed::exposition::{self, Exposition, Family};
 
-use crate::cgroup::CgroupId;
 use crate::cgroup::path::Origin;
 use crate::cgroup::reader::{ReadErrors, ReaderStats};
-use crate::cgroup::sample::{Cpu, Memory, MemoryEvents, Pressure, Sample};
+use crate::cgroup::sample::{Cpu, Sample};
+use crate::cgroup::{self, CgroupId};
 use crate::clock::WallOffset;
 use crate::event::{ExitStatus, TaskKey};
 use crate::kube::identity::Identity;
@@ -48,46 +48,10 @@ pub(super) fn identity(pod: &str, container: &str) -> Identity {
 
 /// A sample with all there is.
 pub(super) fn full_sample() -> Sample {
-    let pressure = |us: u64| Pressure { some_us: Some(us), full_us: Some(us / 2) };
-    Sample {
-        cpu: Cpu {
-            usage_us: Some(12_345_678),
-            periods: Some(100),
-            throttled_periods: Some(7),
-            throttled_us: Some(1500),
-            quota_us: Some(50_000),
-            period_us: Some(100_000),
-        },
-        memory: Memory {
-            usage_bytes: Some(100 << 20),
-            working_set_bytes: Some(90 << 20),
-            inactive_file_bytes: Some(10 << 20),
-            anon_bytes: Some(50 << 20),
-            file_bytes: Some(40 << 20),
-            shmem_bytes: Some(1 << 20),
-            kernel_bytes: Some(2 << 20),
-            swap_bytes: Some(0),
-            peak_bytes: Some(110 << 20),
-            limit_bytes: Some(128 << 20),
-            swap_limit_bytes: Some(0),
-            minor_faults: Some(5000),
-            major_faults: Some(3),
-            events: Some(MemoryEvents {
-                high: Some(0),
-                max: Some(9),
-                oom: Some(1),
-                oom_kill: Some(2),
-            }),
-        },
-        cpu_pressure: Pressure { some_us: Some(250_000), full_us: None },
-        memory_pressure: pressure(30),
-        io_pressure: pressure(1_000_000),
-        tasks: Some(12),
-        tasks_limit: Some(4096),
-    }
+    cgroup::fixture::sample()
 }
 
-/// A sample of a kernel that says nearly nothing.
+/// A sample of a kernel that provides nearly nothing.
 pub(super) fn poor_sample(usage_us: u64) -> Sample {
     Sample { cpu: Cpu { usage_us: Some(usage_us), ..Cpu::default() }, ..Sample::default() }
 }
@@ -121,7 +85,7 @@ pub(super) fn killed_after(end_boot_ns: u64, shutdown_ns: u64) -> Termination {
     }
 }
 
-/// What the owner tells the store, in the words of a test.
+/// The owner's calls of the store, in the words of a test.
 pub(super) trait Tell {
     fn appear(&mut self, cgroup: CgroupId, identity: &Identity, since_boot_ns: u64);
     fn tell(&mut self, cgroup: CgroupId, time_boot_ns: u64, kind: FactKind);
@@ -131,7 +95,7 @@ pub(super) trait Tell {
     fn remove(&mut self, cgroup: CgroupId, now_boot_ns: u64);
     fn remove_pod(&mut self, cgroup: CgroupId, now_boot_ns: u64);
 
-    /// A death of which the kernel alone tells.
+    /// A death that the kernel alone reports.
     fn die(&mut self, cgroup: CgroupId, end: Termination) {
         self.tell(cgroup, end.end_boot_ns, FactKind::Explained(Death::kernel_only(end)));
     }
