@@ -1,4 +1,4 @@
-//! The command line: what can be run, and with which settings.
+//! The command line: commands and their flags.
 
 mod collectors;
 
@@ -15,14 +15,14 @@ use crate::kube::source::{Chosen, PodsSource, Surroundings, parse_kubelet_addres
 use crate::log::Format;
 use crate::node::Source;
 
-/// How every Pod on this node lives and dies, from the kernel's own record.
+/// Node agent that shows how every Pod on this node lives and dies, from the kernel's own record.
 ///
-/// Without a command the agent runs with its defaults. Every setting can also be given as an
-/// environment variable, named in brackets.
+/// Without a command the agent runs with its defaults. Every flag can also be set by the environment
+/// variable named in brackets.
 #[derive(Debug, Parser)]
 #[command(name = "podvitals", version, about, max_term_width = 100)]
 pub struct Cli {
-    /// What to run; `agent` if nothing is said.
+    /// The command to run; `agent` by default.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -30,16 +30,16 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch this node and serve what is seen at /metrics (the default).
+    /// Watch this node and serve metrics at /metrics (the default).
     Agent(AgentArgs),
-    /// Say what this host allows, what will therefore work, and what is lost.
+    /// Report what this host allows: what works, what is lost, and why.
     ///
-    /// Exit status: 0 all works, 1 something is lost, 2 the agent cannot run here.
+    /// Exit status: 0 everything works, 1 something is lost, 2 the agent cannot run here.
     Check(CheckArgs),
-    /// Run real processes in real cgroups of the kubelet's shape that crash, ignore their stop
+    /// Run demo containers: real processes in kubelet-shaped cgroups that crash, ignore their stop
     /// signal, stop in order and run out of memory.
     Demo(DemoArgs),
-    /// What the demo runs in its containers.
+    /// The program in the demo's containers.
     #[command(hide = true)]
     DemoWork(DemoWorkArgs),
     /// Print every metric family: name, type, labels, collector, series and needs.
@@ -57,22 +57,22 @@ pub struct CatalogueArgs {
 /// Settings of `podvitals check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// The cgroup v2 directory to watch.
+    /// cgroup v2 directory to watch [default: the mount point of cgroup2].
     #[arg(long = "cgroup.root", env = "PODVITALS_CGROUP_ROOT", value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
-    /// Where Pods are asked for.
+    /// The Pod source.
     #[command(flatten)]
     pub pods: PodsArgs,
 }
 
 impl PodsArgs {
-    /// What there is to choose from.
+    /// The Pod sources that this process could use.
     #[must_use]
     pub fn surroundings(&self) -> Surroundings {
         Surroundings::detect(self.node_name.as_deref(), self.api_url.as_ref())
     }
 
-    /// How the chosen source is reached; `None` if there is nobody to endpoint.
+    /// The endpoint of the chosen Pod source; `None` without one.
     #[must_use]
     pub fn endpoint(&self, chosen: &Chosen) -> Option<Endpoint> {
         // A proxy that runs as somebody else needs no token.
@@ -90,10 +90,10 @@ impl PodsArgs {
     }
 }
 
-/// What the cgroups of this node are.
+/// The kind of node, by its cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// `kubernetes` if there are Pods' cgroups, else `host`.
+    /// `kubernetes` if Pods have cgroups here, else `host`.
     Auto,
     /// Pods and their containers.
     Kubernetes,
@@ -101,20 +101,20 @@ pub enum Mode {
     Host,
 }
 
-/// Where Pods are asked for.
+/// Flags of the Pod source.
 #[derive(Args, Clone, Debug)]
 pub struct PodsArgs {
-    /// Where Pods are asked for: their names, owners, requests, grace periods.
+    /// Source of Pod metadata: names, owners, requests, grace periods.
     #[arg(long = "pods.source", env = "PODVITALS_PODS_SOURCE", value_enum, default_value = "auto")]
     pub source: PodsSource,
-    /// The name of this node, whose Pods are watched.
+    /// Name of this node; its Pods are watched.
     #[arg(long = "node.name", env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
-    /// The API server [default: the one that every Pod is told of]. `kubectl proxy` is one without
-    /// TLS.
+    /// URL of the API server [default: the cluster's, as every Pod knows it]. `kubectl proxy` serves
+    /// one without TLS.
     #[arg(long = "api.url", env = "PODVITALS_API_URL", value_name = "URL")]
     pub api_url: Option<http::Uri>,
-    /// The authority that has signed the API server's certificate.
+    /// CA certificate of the API server.
     #[arg(
         long = "api.ca-file",
         env = "PODVITALS_API_CA_FILE",
@@ -122,7 +122,7 @@ pub struct PodsArgs {
         default_value = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
     )]
     pub api_ca_file: PathBuf,
-    /// The token for the API server or the kubelet. It is read again every minute.
+    /// Token for the API server or the kubelet; read again every minute.
     #[arg(
         long = "pods.token-file",
         env = "PODVITALS_PODS_TOKEN_FILE",
@@ -130,7 +130,7 @@ pub struct PodsArgs {
         default_value = "/var/run/secrets/kubernetes.io/serviceaccount/token"
     )]
     pub token_file: PathBuf,
-    /// Where this node's kubelet listens: an IP address, with a port if it is not 10250.
+    /// Address of this node's kubelet: an IP address, with a port if it is not 10250.
     #[arg(
         long = "kubelet.address",
         env = "PODVITALS_KUBELET_ADDRESS",
@@ -139,7 +139,7 @@ pub struct PodsArgs {
         value_parser = parse_kubelet_address
     )]
     pub kubelet_address: SocketAddr,
-    /// The authority that has signed the kubelet's certificate.
+    /// CA certificate of the kubelet.
     #[arg(
         long = "kubelet.ca-file",
         env = "PODVITALS_KUBELET_CA_FILE",
@@ -147,7 +147,7 @@ pub struct PodsArgs {
         default_value = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
     )]
     pub kubelet_ca_file: PathBuf,
-    /// Do not check the kubelet's certificate: whoever answers at its address gets the token.
+    /// Skip verification of the kubelet's certificate: any server at its address gets the token.
     #[arg(long = "kubelet.insecure-skip-verify", env = "PODVITALS_KUBELET_INSECURE_SKIP_VERIFY")]
     pub kubelet_insecure: bool,
 }
@@ -155,10 +155,10 @@ pub struct PodsArgs {
 /// Settings of `podvitals agent`.
 #[derive(Args, Debug)]
 pub struct AgentArgs {
-    /// What the cgroups of this node are.
+    /// Kind of node: whose cgroups are shown.
     #[arg(long, env = "PODVITALS_MODE", value_enum, default_value = "auto")]
     pub mode: Mode,
-    /// The cgroup v2 directory to watch [default: where cgroup2 is mounted].
+    /// cgroup v2 directory to watch [default: the mount point of cgroup2].
     #[arg(long = "cgroup.root", env = "PODVITALS_CGROUP_ROOT", value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
     /// Source of the cgroups' resource usage.
@@ -169,10 +169,10 @@ pub struct AgentArgs {
         default_value = "auto"
     )]
     pub cgroup_source: Source,
-    /// Where Pods are asked for.
+    /// The Pod source.
     #[command(flatten)]
     pub pods: PodsArgs,
-    /// Where the kubelet leaves a link for each container, named after its Pod.
+    /// Directory in which the kubelet links the log of each container, named after its Pod.
     #[arg(
         long = "pods.log-dir",
         env = "PODVITALS_PODS_LOG_DIR",
@@ -180,7 +180,7 @@ pub struct AgentArgs {
         default_value = "/var/log/containers"
     )]
     pub pods_log_dir: PathBuf,
-    /// Where to serve: `host:port`, or `:port` for all addresses.
+    /// Address to serve on: `host:port`, or `:port` for all addresses.
     #[arg(
         long = "web.listen-address",
         env = "PODVITALS_WEB_LISTEN_ADDRESS",
@@ -189,7 +189,8 @@ pub struct AgentArgs {
         value_parser = parse_address
     )]
     pub listen_address: SocketAddr,
-    /// Retention of a container's counters after it is gone, in seconds; at least two scrapes.
+    /// Retention of a container's counters after it is gone, in seconds: at least two scrape
+    /// intervals.
     #[arg(
         long = "metrics.retention",
         env = "PODVITALS_METRICS_RETENTION",
@@ -198,8 +199,8 @@ pub struct AgentArgs {
         value_parser = parse_seconds
     )]
     pub retention: Duration,
-    /// Most series of containers, Pods and workloads. Series beyond it are dropped and counted in
-    /// podvitals_series_dropped_total.
+    /// Limit of the series of containers, Pods and workloads. Series beyond it are dropped and
+    /// counted in podvitals_series_dropped_total.
     #[arg(
         long = "metrics.max-series",
         env = "PODVITALS_METRICS_MAX_SERIES",
