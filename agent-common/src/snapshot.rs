@@ -1,7 +1,7 @@
 //! Cgroup snapshot: the stats that one run of the cgroup iterator writes, and its offsets.
 
-/// Name of the array of [`CgroupFigures`], mapped by the agent. Element 0 is for
-/// [`CgroupFigures::walk`] alone.
+/// Name of the array of [`CgroupStats`], mapped by the agent. Element 0 is for
+/// [`CgroupStats::walk`] alone.
 pub const SNAPSHOT: &str = "SNAPSHOT";
 /// Name of the read-only variable that holds [`SnapshotLayout`].
 pub const SNAPSHOT_LAYOUT: &str = "SNAPSHOT_LAYOUT";
@@ -13,22 +13,22 @@ pub const STATE_MAX: usize = 64;
 /// Room for `memcg_vmstats.events`, in elements: 15 to 31 are used in Linux 6.1 to 7.3.
 pub const VM_EVENTS_MAX: usize = 32;
 
-/// Flag: [`CgroupFigures`] has the values of `cpu.max` and of the throttling lines of `cpu.stat`.
+/// Flag: [`CgroupStats`] has the values of `cpu.max` and of the throttling lines of `cpu.stat`.
 pub const HAS_BANDWIDTH: u64 = 1;
-/// Flag: [`CgroupFigures`] has the memory values.
+/// Flag: [`CgroupStats`] has the memory values.
 pub const HAS_MEMORY: u64 = 1 << 1;
-/// Flag: [`CgroupFigures`] has the task counts.
+/// Flag: [`CgroupStats`] has the task counts.
 pub const HAS_PIDS: u64 = 1 << 2;
-/// Flag: [`CgroupFigures`] has the stall times.
+/// Flag: [`CgroupStats`] has the stall times.
 pub const HAS_PRESSURE: u64 = 1 << 3;
-/// Flag: [`CgroupFigures`] has the arrays behind `memory.stat`.
+/// Flag: [`CgroupStats`] has the arrays behind `memory.stat`.
 pub const HAS_STATISTICS: u64 = 1 << 4;
 
 /// Stats of one cgroup, as the kernel keeps them. A controller that is not enabled for the cgroup
 /// has its flag unset and its fields at 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CgroupFigures {
+pub struct CgroupStats {
     /// Number of the iterator run that wrote this element; in element 0 of the run in progress.
     pub walk: u64,
     /// Id of the cgroup; in element 0 the index of the last element that the run wrote.
@@ -77,7 +77,7 @@ pub struct CgroupFigures {
     pub vm_events: [u64; VM_EVENTS_MAX],
 }
 
-impl CgroupFigures {
+impl CgroupStats {
     /// Stats without any value.
     pub const NONE: Self = Self {
         walk: 0,
@@ -106,7 +106,7 @@ impl CgroupFigures {
     };
 }
 
-impl Default for CgroupFigures {
+impl Default for CgroupStats {
     fn default() -> Self {
         Self::NONE
     }
@@ -161,7 +161,7 @@ pub struct SnapshotLayout {
     pub cgroup_psi: u32,
     /// Offset of `psi_group.enabled`.
     pub psi_enabled: u32,
-    /// Offsets of `psi_group.total[PSI_AVGS]`, in the order of [`CgroupFigures::stalls_ns`].
+    /// Offsets of `psi_group.total[PSI_AVGS]`, in the order of [`CgroupStats::stalls_ns`].
     pub psi_totals: [u32; 5],
     /// Offset of `mem_cgroup.vmstats`.
     pub memory_vmstats: u32,
@@ -180,6 +180,6 @@ pub struct SnapshotLayout {
 }
 
 const _: () = {
-    assert!(size_of::<CgroupFigures>() == 152 + 40 + 8 * (STATE_MAX + VM_EVENTS_MAX));
+    assert!(size_of::<CgroupStats>() == 152 + 40 + 8 * (STATE_MAX + VM_EVENTS_MAX));
     assert!(size_of::<SnapshotLayout>() == 136);
 };

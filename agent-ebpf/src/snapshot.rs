@@ -1,4 +1,4 @@
-//! The object of the cgroup iterator: the figures of all cgroups in one pass.
+//! The object of the cgroup iterator: the stats of all cgroups in one pass.
 //!
 //! The iterator cannot resume, and its own buffer is 32 KiB, so the records go into an array that
 //! the agent has mapped. Linux 6.1.
@@ -7,7 +7,7 @@
 #![no_main]
 
 use agent_common::snapshot::{
-    CgroupFigures, HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, HAS_PRESSURE, HAS_STATISTICS, SNAPSHOT_MAX,
+    CgroupStats, HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, HAS_PRESSURE, HAS_STATISTICS, SNAPSHOT_MAX,
     SnapshotLayout,
 };
 use agent_ebpf::read::{Ptr, argument_ptr, cgroup_id};
@@ -20,7 +20,7 @@ agent_ebpf::object!();
 
 /// The records, by the order of the walk. Element 0 says which walk it is.
 #[map]
-static SNAPSHOT: Array<CgroupFigures> = Array::with_max_entries(SNAPSHOT_MAX, BPF_F_MMAPABLE);
+static SNAPSHOT: Array<CgroupStats> = Array::with_max_entries(SNAPSHOT_MAX, BPF_F_MMAPABLE);
 
 /// Resolved from the running kernel's BTF; the agent refuses to load the program otherwise.
 #[unsafe(no_mangle)]
@@ -67,10 +67,10 @@ macro_rules! place {
 /// `bpf_iter_meta.seq_num` (include/linux/bpf.h): two words before it.
 const META_SEQ_NUM: usize = 16;
 
-/// Iterator over cgroups: writes one [`CgroupFigures`].
+/// Iterator over cgroups: writes one [`CgroupStats`].
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/cgroup")]
-pub(crate) extern "C" fn cgroup_figures(ctx: *mut c_void) -> i32 {
+pub(crate) extern "C" fn cgroup_iter(ctx: *mut c_void) -> i32 {
     // SAFETY: the context of a cgroup iterator is `{ meta, cgroup }` (kernel/bpf/cgroup_iter.c,
     // `bpf_iter__cgroup`); `cgroup` is null after the last one.
     unsafe {
@@ -85,9 +85,9 @@ pub(crate) extern "C" fn cgroup_figures(ctx: *mut c_void) -> i32 {
             return 0;
         }
         // No room: the agent sees who is not in the array, and reads their files.
-        let Some(figures) = SNAPSHOT.get_ptr_mut(index as u32) else { return 0 };
-        write(cgroup, figures);
-        (*figures).walk = (*head).walk;
+        let Some(stats) = SNAPSHOT.get_ptr_mut(index as u32) else { return 0 };
+        write(cgroup, stats);
+        (*stats).walk = (*head).walk;
         (*head).cgroup_id = index;
     }
     0
@@ -96,7 +96,7 @@ pub(crate) extern "C" fn cgroup_figures(ctx: *mut c_void) -> i32 {
 /// # Safety
 /// `cgroup` is a `struct cgroup`, `out` an element of the array.
 #[inline(always)]
-unsafe fn write(cgroup: Ptr, out: *mut CgroupFigures) {
+unsafe fn write(cgroup: Ptr, out: *mut CgroupStats) {
     // SAFETY: the caller's word; a controller's state is read through the helper, since it lies
     // behind the `cgroup_subsys_state` that the verifier knows.
     unsafe {
@@ -158,7 +158,7 @@ unsafe fn write(cgroup: Ptr, out: *mut CgroupFigures) {
 /// # Safety
 /// `memory` is a `mem_cgroup`, `out` an element of the array.
 #[inline(always)]
-unsafe fn statistics(memory: Ptr, out: *mut CgroupFigures) {
+unsafe fn statistics(memory: Ptr, out: *mut CgroupStats) {
     // SAFETY: the caller's word. The agent has made sure that the lengths fit.
     unsafe {
         let mut vmstats = core::ptr::null::<u8>();

@@ -111,7 +111,7 @@ async fn everything_works_with_no_capability_effective() {
             assert!(programs.losses().submitted > 0, "the cgroup was made after the root was told");
             if let Ok(mut snapshot) = programs.snapshot(root.dir()) {
                 snapshot.pass().unwrap();
-                assert_eq!(snapshot.figures().len(), 2);
+                assert_eq!(snapshot.stats().len(), 2);
             }
             programs.untrack(id_of(&container));
             assert!(programs.set_init(id_of(&container), 1).is_err(), "it was forgotten");
@@ -254,17 +254,17 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
 
     fs::read(root.dir().join("cpu.stat")).unwrap();
     snapshot.pass().unwrap();
-    let figures = snapshot.figures();
-    assert_eq!(figures.len(), cgroups.len() + 1, "the root and each cgroup");
+    let stats = snapshot.stats();
+    assert_eq!(stats.len(), cgroups.len() + 1, "the root and each cgroup");
     let mut files = Reader::new(0);
     for (n, cgroup) in cgroups.iter().enumerate() {
-        let figures = figures.of(id_of(cgroup)).unwrap();
-        let passed_us = figures.cpu_usage_ns / 1000;
+        let stats = stats.of(id_of(cgroup)).unwrap();
+        let passed_us = stats.cpu_usage_ns / 1000;
         let file = files.sample(id_of(cgroup), cgroup.dir(), Detail::Container).unwrap();
         assert_eq!(Some(passed_us), file.cpu.usage_us, "cgroup {n}");
         // Nothing has stalled since the kernel's own sum, which is 2 s old at most.
         if let Some(stalled_us) = file.cpu_pressure.some_us {
-            assert_eq!(figures.stalls_ns[0] / 1000, stalled_us, "cgroup {n}");
+            assert_eq!(stats.stalls_ns[0] / 1000, stalled_us, "cgroup {n}");
         }
         if n == 7 {
             // The shell rounds down, to hundredths of a second.
@@ -275,9 +275,9 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
     let (gone, late) = (id_of(&cgroups[3]), make(&root, "late"));
     fs::remove_dir(cgroups[3].dir()).unwrap();
     snapshot.pass().unwrap();
-    let figures = snapshot.figures();
-    assert!(figures.of(gone).is_none() && figures.of(id_of(&late)).is_some());
-    assert_eq!(figures.len(), cgroups.len() + 1);
+    let stats = snapshot.stats();
+    assert!(stats.of(gone).is_none() && stats.of(id_of(&late)).is_some());
+    assert_eq!(stats.len(), cgroups.len() + 1);
 }
 
 /// More cgroups than are mapped at first, and then more than the array holds.
@@ -293,16 +293,16 @@ async fn a_pass_over_many_cgroups_maps_more_of_the_array_until_it_is_full() {
     let mut cgroups: Vec<_> = (0..600).map(make).collect();
     for _ in 0..2 {
         snapshot.pass().unwrap();
-        let figures = snapshot.figures();
-        assert_eq!(figures.len(), 601);
-        assert!(cgroups.iter().all(|cgroup| figures.of(id_of(cgroup)).is_some()));
+        let stats = snapshot.stats();
+        assert_eq!(stats.len(), 601);
+        assert!(cgroups.iter().all(|cgroup| stats.of(id_of(cgroup)).is_some()));
     }
     let room = agent::bpf::plan::snapshot_elements(0) as usize - 1;
     cgroups.extend((600..room + 50).map(make));
     snapshot.pass().unwrap();
-    let figures = snapshot.figures();
-    assert_eq!(figures.len(), room, "the rest is read from files");
-    let found = cgroups.iter().filter(|cgroup| figures.of(id_of(cgroup)).is_some()).count();
+    let stats = snapshot.stats();
+    assert_eq!(stats.len(), room, "the rest is read from files");
+    let found = cgroups.iter().filter(|cgroup| stats.of(id_of(cgroup)).is_some()).count();
     assert_eq!(found + 1, room);
 }
 

@@ -18,7 +18,7 @@ pub(crate) const PROGRAMS: [(&str, Release); 10] = [
     ("signal_generate", (5, 10)),
     ("mark_victim", (5, 10)),
     ("running_tasks", (5, 10)),
-    ("cgroup_figures", (6, 1)),
+    ("cgroup_iter", (6, 1)),
 ];
 
 /// Facts about the kernel and the cgroup hierarchy.

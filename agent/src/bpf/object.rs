@@ -12,7 +12,7 @@ use anyhow::bail;
 pub enum ObjectId {
     /// What happens to cgroups and processes, and the processes that are there already.
     Core,
-    /// The figures of all cgroups.
+    /// The stats of all cgroups.
     Snapshot,
 }
 

@@ -129,7 +129,7 @@ pub fn choose_object(object: ObjectId, facts: &Facts) -> Result<(), Skip> {
             unfit("this kernel has no cgroup iterator (Linux 6.1)")
         }
         ObjectId::Snapshot if !facts.snapshot_offsets => {
-            unfit("the offsets of cgroups' figures are not known")
+            unfit("the offsets of cgroups' stats are not known")
         }
         ObjectId::Snapshot if facts.lockdown == Lockdown::Confidentiality => {
             unfit("the lockdown forbids reading untyped memory")

@@ -87,7 +87,7 @@ struct Core {
 /// The same.
 struct SnapshotObject {
     ebpf: Ebpf,
-    figures: Map,
+    stats: Map,
 }
 
 /// The objects that are loaded.
@@ -119,8 +119,8 @@ impl Objects {
                 Ok(Some(ring))
             }
             ObjectId::Snapshot => {
-                let figures = take(raw::SNAPSHOT)?;
-                self.snapshot = Some(SnapshotObject { ebpf, figures });
+                let stats = take(raw::SNAPSHOT)?;
+                self.snapshot = Some(SnapshotObject { ebpf, stats });
                 Ok(None)
             }
         }
@@ -244,15 +244,15 @@ impl Programs {
     /// # Errors
     /// If it is not loaded, or the kernel refuses.
     pub fn snapshot(&mut self, root: &Path) -> anyhow::Result<Snapshot> {
-        let program = self.running(SubjectId::CgroupFigures)?;
+        let program = self.running(SubjectId::CgroupStats)?;
         let object = self.objects.snapshot.as_ref().context("its object is not loaded")?;
-        let Map::Array(figures) = &object.figures else {
+        let Map::Array(stats) = &object.stats else {
             bail!("the object's map {} is no array", raw::SNAPSHOT)
         };
         let program: &Iter =
             object.ebpf.program(program).context("its program is missing")?.try_into()?;
         let program = program.fd()?.as_fd();
-        raised(|| Snapshot::new(program, figures, root))
+        raised(|| Snapshot::new(program, stats, root))
     }
 
     /// Runs the task iterator: the processes in tracked cgroups whose parents are outside, and the
@@ -302,11 +302,11 @@ mod tests {
     }
 
     /// Where the iterator over cgroups is not loaded (before Linux 6.1, and under lockdown), nothing
-    /// is to be found by looking around: only its figures come from elsewhere.
+    /// is to be found by looking around: only its stats come from elsewhere.
     #[test]
     fn only_the_tracepoints_of_cgroups_tell_of_cgroups() {
         assert!(cgroups_are_told(&without(&[])));
-        assert!(cgroups_are_told(&without(&[SubjectId::CgroupFigures])));
+        assert!(cgroups_are_told(&without(&[SubjectId::CgroupStats])));
         assert!(cgroups_are_told(&without(&[SubjectId::CgroupNotifyPopulated])));
         assert!(cgroups_are_told(&without(&[SubjectId::RunningTasks, SubjectId::MarkVictim])));
         assert!(!cgroups_are_told(&without(&[SubjectId::CgroupMkdir])));

@@ -1,4 +1,4 @@
-//! Running the cgroup iterator: the figures of all cgroups below a root, in one pass.
+//! Running the cgroup iterator: the stats of all cgroups below a root, in one pass.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
 use std::ptr::NonNull;
 
-use agent_common::snapshot::CgroupFigures;
+use agent_common::snapshot::CgroupStats;
 use anyhow::Context as _;
 use aya::maps::MapData;
 use nix::libc;
@@ -51,7 +51,7 @@ struct IterCreate {
 
 /// The array that the program writes, as this process sees it.
 struct Mapping {
-    start: NonNull<CgroupFigures>,
+    start: NonNull<CgroupStats>,
     bytes: NonZeroUsize,
     elements: u32,
 }
@@ -62,7 +62,7 @@ unsafe impl Send for Mapping {}
 impl Mapping {
     /// Maps the first elements: each mapped page counts as resident, whether it is used or not.
     fn new(map: BorrowedFd<'_>, elements: u32) -> io::Result<Self> {
-        let bytes = size_of::<CgroupFigures>() * elements as usize;
+        let bytes = size_of::<CgroupStats>() * elements as usize;
         let bytes = NonZeroUsize::new(bytes).ok_or(io::ErrorKind::InvalidInput)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new shared mapping of the map's beginning, which nobody else knows.
@@ -72,13 +72,13 @@ impl Mapping {
 
     /// What the pass before has written. No pass runs while this is borrowed: each is made, from
     /// its begin to its end, by [`Snapshot::pass`].
-    fn elements(&self) -> &[CgroupFigures] {
+    fn elements(&self) -> &[CgroupStats] {
         // SAFETY: the whole mapping, aligned to a page; any bytes are a valid value; and nobody
         // writes, as above.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.elements as usize) }
     }
 
-    fn write_head(&mut self, head: CgroupFigures) {
+    fn write_head(&mut self, head: CgroupStats) {
         // SAFETY: element 0 is inside the mapping, and no pass runs now.
         unsafe { self.start.write_volatile(head) };
     }
@@ -113,7 +113,7 @@ impl Snapshot {
         let map_elements = map.info().context("asking for the map's size")?.max_entries();
         let map = map.fd().as_fd().try_clone_to_owned()?;
         let mapping = Mapping::new(map.as_fd(), FIRST_ELEMENTS.min(map_elements))
-            .context("mapping the figures")?;
+            .context("mapping the stats")?;
         let directory = File::open(root).with_context(|| format!("opening {}", root.display()))?;
         let info = CgroupInfo {
             order: BPF_CGROUP_ITER_DESCENDANTS_PRE,
@@ -133,13 +133,13 @@ impl Snapshot {
         Ok(Self { map, map_elements, mapping, link, walk: 0, last: 0 })
     }
 
-    /// Makes one pass; [`Self::figures`] has what it found.
+    /// Makes one pass; [`Self::stats`] has what it found.
     ///
     /// # Errors
     /// If the iterator cannot be made or read.
     pub fn pass(&mut self) -> io::Result<()> {
         self.walk += 1;
-        self.mapping.write_head(CgroupFigures { walk: self.walk, ..CgroupFigures::default() });
+        self.mapping.write_head(CgroupStats { walk: self.walk, ..CgroupStats::default() });
         let attr = IterCreate { link_fd: self.link.as_raw_fd().cast_unsigned(), flags: 0 };
         let mut pass = File::from(raised(|| bpf(BPF_ITER_CREATE, &attr))?);
         // The program writes into the array and gives nothing to read, so the first read makes the
@@ -160,29 +160,29 @@ impl Snapshot {
 
     /// What the last pass found; nothing before the first.
     #[must_use]
-    pub fn figures(&self) -> Figures<'_> {
+    pub fn stats(&self) -> Stats<'_> {
         let last = self.last as usize;
         let elements = self.mapping.elements();
         let written = elements.get(1..=last).unwrap_or_default().iter();
         let mut by_id: Vec<_> = written
-            .filter(|figures| figures.walk == self.walk)
-            .map(|figures| (figures.cgroup_id, figures))
+            .filter(|stats| stats.walk == self.walk)
+            .map(|stats| (stats.cgroup_id, stats))
             .collect();
         by_id.sort_unstable_by_key(|(id, _)| *id);
-        Figures(by_id)
+        Stats(by_id)
     }
 }
 
 /// What one pass found.
 #[derive(Debug, Default)]
-pub struct Figures<'a>(Vec<(u64, &'a CgroupFigures)>);
+pub struct Stats<'a>(Vec<(u64, &'a CgroupStats)>);
 
-impl Figures<'_> {
-    /// The figures of one cgroup; `None` if it was made since, or the array had no room for it.
+impl Stats<'_> {
+    /// The stats of one cgroup; `None` if it was made since, or the array had no room for it.
     #[must_use]
-    pub fn of(&self, cgroup: CgroupId) -> Option<&CgroupFigures> {
+    pub fn of(&self, cgroup: CgroupId) -> Option<&CgroupStats> {
         let at = self.0.binary_search_by_key(&cgroup.0, |(id, _)| *id).ok()?;
-        self.0.get(at).map(|(_, figures)| *figures)
+        self.0.get(at).map(|(_, stats)| *stats)
     }
 
     /// How many cgroups there are.

@@ -35,7 +35,7 @@ pub fn start(root: &Path, off: Vec<ObjectId>) -> Option<Kernel> {
         Err(error) => {
             tracing::error!(
                 error = format!("{error:#}"),
-                "no kernel events: only figures of cgroup files; see `podvitals check`"
+                "no kernel events: only stats of cgroup files; see `podvitals check`"
             );
             None
         }

@@ -23,8 +23,8 @@ pub enum SubjectId {
     MarkVictim,
     /// All processes, one after the other.
     RunningTasks,
-    /// The figures of all cgroups, one after the other.
-    CgroupFigures,
+    /// The stats of all cgroups, one after the other.
+    CgroupStats,
 }
 
 impl SubjectId {
@@ -41,7 +41,7 @@ impl SubjectId {
             Self::SignalGenerate => "signal_generate",
             Self::MarkVictim => "mark_victim",
             Self::RunningTasks => "running_tasks",
-            Self::CgroupFigures => "cgroup_figures",
+            Self::CgroupStats => "cgroup_iter",
         }
     }
 }
@@ -192,7 +192,7 @@ pub static SUBJECTS: [Subject; 10] = [
         typed: "sched_process_exit",
         fallback: None,
         parameter: Some((0, "task_struct")),
-        lost: "no exit code where the runtime ignores SIGCHLD, and later last figures",
+        lost: "no exit code where the runtime ignores SIGCHLD, and later last stats",
         lost_typed: "",
     },
     Subject {
@@ -230,14 +230,14 @@ pub static SUBJECTS: [Subject; 10] = [
         lost_typed: "in a Pod without hostPID, the inits of containers older than the agent",
     },
     Subject {
-        id: SubjectId::CgroupFigures,
+        id: SubjectId::CgroupStats,
         object: ObjectId::Snapshot,
         hook: Hook::CgroupIterator,
         untyped: None,
-        typed: "cgroup_figures",
+        typed: "cgroup_iter",
         fallback: None,
         parameter: None,
-        lost: "all figures are read from the files of each cgroup, which costs more",
+        lost: "all stats are read from the files of each cgroup, which costs more",
         lost_typed: "",
     },
 ];

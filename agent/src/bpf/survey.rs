@@ -24,7 +24,7 @@ pub struct Survey {
     pub(super) parameters: Vec<Option<Parameter>>,
     /// Where its fields are.
     pub offsets: Offsets,
-    /// Where the figures of cgroups are, or why that is not known.
+    /// Where the stats of cgroups are, or why that is not known.
     pub snapshot: Result<SnapshotOffsets, BtfError>,
     /// What the plan decides from.
     pub facts: Facts,

@@ -5,7 +5,7 @@
 //! (kernel/sched/psi.c, `PSI_FREQ`).
 
 use agent_common::snapshot::{
-    CgroupFigures, HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, HAS_PRESSURE, HAS_STATISTICS,
+    CgroupStats, HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, HAS_PRESSURE, HAS_STATISTICS,
 };
 
 use super::files::Parts;
@@ -28,7 +28,7 @@ pub const fn parts(known: u64) -> Parts {
 /// The parts that it provides for one cgroup, of which `memory.stat` is known or not. Without a
 /// memory controller there is no such file.
 #[must_use]
-pub const fn parts_of(known: Parts, stats: &CgroupFigures, memory_stat: bool) -> Parts {
+pub const fn parts_of(known: Parts, stats: &CgroupStats, memory_stat: bool) -> Parts {
     let memory_stat = known.memory_stat && (memory_stat || stats.has & HAS_MEMORY == 0);
     Parts { memory_stat, ..known }
 }
@@ -58,7 +58,7 @@ const NO_TASK_LIMIT: u64 = 4_194_305;
 /// `memory_stat` is its `memory.stat`.
 pub fn fill(
     sample: &mut Sample,
-    stats: &CgroupFigures,
+    stats: &CgroupStats,
     memory_stat: Option<&MemoryStat>,
     parts: Parts,
     page_bytes: u64,
@@ -117,7 +117,7 @@ mod tests {
     const PAGE: u64 = 4096;
     const ALL: u64 = HAS_BANDWIDTH | HAS_MEMORY | HAS_PIDS | HAS_PRESSURE | HAS_STATISTICS;
 
-    fn filled(stats: &CgroupFigures, known: Parts) -> Sample {
+    fn filled(stats: &CgroupStats, known: Parts) -> Sample {
         let mut sample = Sample::default();
         sample.memory.inactive_file_bytes = Some(PAGE);
         fill(&mut sample, stats, None, known, PAGE);
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn units_are_those_of_the_files() {
-        let stats = CgroupFigures {
+        let stats = CgroupStats {
             has: ALL,
             cpu_usage_ns: 1_234_567,
             quota_ns: 50_000_000,
@@ -141,7 +141,7 @@ mod tests {
             tasks: 5,
             tasks_max: 64,
             stalls_ns: [1_000, 2_000, 3_000, 4_000, 5_999],
-            ..CgroupFigures::default()
+            ..CgroupStats::default()
         };
         let sample = filled(&stats, parts(ALL));
         assert_eq!(sample.cpu_pressure, Pressure { some_us: Some(1), full_us: None });
@@ -160,12 +160,12 @@ mod tests {
 
     #[test]
     fn no_limit_and_no_controller_are_no_value() {
-        let stats = CgroupFigures {
+        let stats = CgroupStats {
             has: HAS_BANDWIDTH | HAS_PIDS,
             quota_ns: NO_QUOTA,
             period_ns: 100_000_000,
             tasks_max: NO_TASK_LIMIT,
-            ..CgroupFigures::default()
+            ..CgroupStats::default()
         };
         let sample = filled(&stats, parts(ALL));
         assert_eq!((sample.cpu.quota_us, sample.cpu.period_us), (None, None));
@@ -177,10 +177,10 @@ mod tests {
     #[test]
     fn memory_stat_is_read_where_the_iterator_does_not_provide_it() {
         let known = parts(ALL);
-        let with_memory = CgroupFigures { has: ALL, ..CgroupFigures::NONE };
+        let with_memory = CgroupStats { has: ALL, ..CgroupStats::NONE };
         assert_eq!(parts_of(known, &with_memory, true), Parts::OTHER.complement());
         assert!(!parts_of(known, &with_memory, false).memory_stat);
-        assert!(parts_of(known, &CgroupFigures::NONE, false).memory_stat, "there is no such file");
+        assert!(parts_of(known, &CgroupStats::NONE, false).memory_stat, "there is no such file");
         assert_eq!(parts_of(Parts::NONE, &with_memory, true), Parts::NONE);
 
         let stat = MemoryStat {
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn parts_from_files_are_left_alone() {
         let mut sample = Sample { tasks: Some(3), ..Sample::default() };
-        let stats = CgroupFigures { has: ALL, tasks: 99, ..CgroupFigures::default() };
+        let stats = CgroupStats { has: ALL, tasks: 99, ..CgroupStats::default() };
         fill(&mut sample, &stats, None, Parts::NONE, PAGE);
         assert_eq!(sample.tasks, Some(3));
         assert_eq!(sample.cpu.usage_us, None);

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use agent_common::snapshot::{CgroupFigures, HAS_STATISTICS, STATE_MAX, VM_EVENTS_MAX};
+use agent_common::snapshot::{CgroupStats, HAS_STATISTICS, STATE_MAX, VM_EVENTS_MAX};
 
 use super::sample::MemoryStat;
 
@@ -100,22 +100,22 @@ impl Elements {
     /// `after` afterwards. A line that changed meanwhile proves nothing.
     pub fn learn(
         &mut self,
-        figures: &CgroupFigures,
+        stats: &CgroupStats,
         before: &MemoryStat,
         after: &MemoryStat,
         page_bytes: u64,
     ) {
-        if !self.usable() || figures.has & HAS_STATISTICS == 0 {
+        if !self.usable() || stats.has & HAS_STATISTICS == 0 {
             return;
         }
-        let known = self.doubts.iter().position(|doubt| doubt.cgroup_id == figures.cgroup_id);
+        let known = self.doubts.iter().position(|doubt| doubt.cgroup_id == stats.cgroup_id);
         let known = known.and_then(|at| self.doubts.remove(at));
         let mut doubted = known.map_or([0; LINES], |doubt| doubt.lines);
         let pairs = values(before).into_iter().zip(values(after));
         let lines = self.lines.iter_mut().zip(self.begin).zip(&mut doubted);
         for (number, (((line, begin), doubted), (one, other))) in lines.zip(pairs).enumerate() {
             let (Some(one), true) = (one, one == other) else { continue };
-            let fits = |element| value(figures, number, element, page_bytes) == Some(one);
+            let fits = |element| value(stats, number, element, page_bytes) == Some(one);
             let differ = bits(line.left).filter(|element| !fits(*element));
             let differ = differ.fold(0, |bits, element| bits | 1 << element);
             if differ != line.left {
@@ -133,19 +133,19 @@ impl Elements {
             if self.doubts.len() == DOUBTS_MAX {
                 self.doubts.pop_front();
             }
-            self.doubts.push_back(Doubt { cgroup_id: figures.cgroup_id, lines: doubted });
+            self.doubts.push_back(Doubt { cgroup_id: stats.cgroup_id, lines: doubted });
         }
     }
 
     /// What `memory.stat` would say; `None` if its file has to be read.
     #[must_use]
-    pub fn read(&self, figures: &CgroupFigures, page_bytes: u64) -> Option<MemoryStat> {
-        if !self.usable() || figures.has & HAS_STATISTICS == 0 {
+    pub fn read(&self, stats: &CgroupStats, page_bytes: u64) -> Option<MemoryStat> {
+        if !self.usable() || stats.has & HAS_STATISTICS == 0 {
             return None;
         }
         let agreed = |line: usize| {
             let left = self.lines.get(line)?.left;
-            let mut values = bits(left).map(|element| value(figures, line, element, page_bytes));
+            let mut values = bits(left).map(|element| value(stats, line, element, page_bytes));
             let first = values.next()??;
             values.all(|other| other == Some(first)).then_some(first)
         };
@@ -181,12 +181,12 @@ const fn values(stat: &MemoryStat) -> [Option<u64>; LINES] {
 
 /// An element as the file would show it. Sums over CPUs may be below 0 for a moment: 0 then
 /// (mm/memcontrol.c, `memcg_page_state`).
-fn value(figures: &CgroupFigures, line: usize, element: u32, page_bytes: u64) -> Option<u64> {
+fn value(stats: &CgroupStats, line: usize, element: u32, page_bytes: u64) -> Option<u64> {
     if line < STATE_LINES {
-        let pages = figures.state.get(element as usize)?;
+        let pages = stats.state.get(element as usize)?;
         Some(u64::try_from(*pages).unwrap_or(0).saturating_mul(page_bytes))
     } else {
-        figures.vm_events.get(element as usize).copied()
+        stats.vm_events.get(element as usize).copied()
     }
 }
 

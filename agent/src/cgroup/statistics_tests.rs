@@ -9,16 +9,16 @@ const STATES: u32 = 20;
 const EVENTS: u32 = 10;
 
 /// Arrays of a made-up cgroup.
-fn arrays(state: &[i64], events: &[u64]) -> CgroupFigures {
-    let mut figures = CgroupFigures { has: HAS_STATISTICS, ..CgroupFigures::NONE };
-    figures.state[..state.len()].copy_from_slice(state);
-    figures.vm_events[..events.len()].copy_from_slice(events);
-    figures
+fn arrays(state: &[i64], events: &[u64]) -> CgroupStats {
+    let mut stats = CgroupStats { has: HAS_STATISTICS, ..CgroupStats::NONE };
+    stats.state[..state.len()].copy_from_slice(state);
+    stats.vm_events[..events.len()].copy_from_slice(events);
+    stats
 }
 
 /// What the made-up kernel's file says.
-fn file(figures: &CgroupFigures) -> MemoryStat {
-    let at = |line: usize| value(figures, line, TRUTH[line], PAGE);
+fn file(stats: &CgroupStats) -> MemoryStat {
+    let at = |line: usize| value(stats, line, TRUTH[line], PAGE);
     MemoryStat {
         anon_bytes: at(0),
         file_bytes: at(1),
@@ -30,14 +30,14 @@ fn file(figures: &CgroupFigures) -> MemoryStat {
     }
 }
 
-fn distinct() -> CgroupFigures {
+fn distinct() -> CgroupStats {
     let state: Vec<i64> = (0..i64::from(STATES)).map(|n| 100 + n).collect();
     let events: Vec<u64> = (0..u64::from(EVENTS)).map(|n| 7_000 + n).collect();
     arrays(&state, &events)
 }
 
-fn learn(elements: &mut Elements, figures: &CgroupFigures) {
-    elements.learn(figures, &file(figures), &file(figures), PAGE);
+fn learn(elements: &mut Elements, stats: &CgroupStats) {
+    elements.learn(stats, &file(stats), &file(stats), PAGE);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_difference_in_two_cgroups_may_be_two_coincidences() {
     let mut elements = Elements::new(STATES, EVENTS, None);
     let quiet = arrays(&[0; STATES as usize], &[0; EVENTS as usize]);
     for cgroup_id in 1..200 {
-        let mut moved = CgroupFigures { cgroup_id, ..quiet };
+        let mut moved = CgroupStats { cgroup_id, ..quiet };
         moved.state[TRUTH[3] as usize] = 1;
         elements.learn(&moved, &file(&quiet), &file(&quiet), PAGE);
     }
@@ -163,7 +163,7 @@ fn arrays_of_unknown_or_too_great_length_are_not_used() {
 #[test]
 fn a_cgroup_without_memory_has_no_answer() {
     let elements = Elements::new(STATES, EVENTS, None);
-    assert_eq!(elements.read(&CgroupFigures::NONE, PAGE), None);
+    assert_eq!(elements.read(&CgroupStats::NONE, PAGE), None);
 }
 
 proptest! {
@@ -178,12 +178,12 @@ proptest! {
     ) {
         let mut elements = Elements::new(STATES, EVENTS, None);
         for (state, events) in &cgroups {
-            let figures = arrays(state, events);
+            let stats = arrays(state, events);
             for _ in 0..2 {
-                if let Some(answer) = elements.read(&figures, PAGE) {
-                    prop_assert_eq!(answer, file(&figures));
+                if let Some(answer) = elements.read(&stats, PAGE) {
+                    prop_assert_eq!(answer, file(&stats));
                 }
-                learn(&mut elements, &figures);
+                learn(&mut elements, &stats);
             }
         }
         prop_assert!(elements.usable());

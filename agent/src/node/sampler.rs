@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bpf::snapshot::{Figures, Snapshot};
+use crate::bpf::snapshot::{Snapshot, Stats};
 use crate::cgroup::{
     CgroupId,
     files::Parts,
@@ -129,8 +129,8 @@ impl Sampler {
             tracing::warn!(%error, "the cgroup iterator failed: files are read from now on");
             *snapshot = None;
         }
-        let (figures, covered) = match snapshot {
-            Some(snapshot) => (snapshot.figures(), *covered),
+        let (stats, covered) = match snapshot {
+            Some(snapshot) => (snapshot.stats(), *covered),
             None => Default::default(),
         };
         let ran = boot_ns();
@@ -139,7 +139,7 @@ impl Sampler {
         for subject in subjects {
             let id = subject.cgroup();
             // A cgroup that the run had no room for, or that is younger, is read from its files.
-            let found = figures.of(id);
+            let found = stats.of(id);
             let statistics = found.and_then(|found| elements.read(found, page_bytes));
             let covered = found.map_or_else(
                 || Parts::NONE,
@@ -171,9 +171,9 @@ impl Sampler {
             }
             sampled(subject, &sample);
         }
-        finish_comparing(elements, compared, &figures, page_bytes);
+        finish_comparing(elements, compared, &stats, page_bytes);
         runs.files = Some((boot_ns().saturating_sub(ran), success));
-        if !figures.is_empty() {
+        if !stats.is_empty() {
             runs.snapshot = Some(ran.saturating_sub(begin));
         }
     }
@@ -218,8 +218,8 @@ impl Sampler {
                 // The first scrape will say so.
                 return;
             }
-            let figures = snapshot.figures();
-            finish_comparing(&mut self.elements, compared, &figures, self.page_bytes);
+            let stats = snapshot.stats();
+            finish_comparing(&mut self.elements, compared, &stats, self.page_bytes);
         }
     }
 
@@ -265,14 +265,14 @@ impl Sampler {
 fn finish_comparing(
     elements: &mut Elements,
     compared: Vec<Compared>,
-    figures: &Figures<'_>,
+    stats: &Stats<'_>,
     page_bytes: u64,
 ) {
     let usable = elements.usable();
     for Compared { id, dir, before } in compared {
         let after = Reader::read_memory_stat(&dir);
-        if let (Some(figures), Some(after)) = (figures.of(id), after) {
-            elements.learn(figures, &before, &after, page_bytes);
+        if let (Some(stats), Some(after)) = (stats.of(id), after) {
+            elements.learn(stats, &before, &after, page_bytes);
         }
     }
     if usable && !elements.usable() {

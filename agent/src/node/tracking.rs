@@ -215,7 +215,7 @@ impl Tracking {
     /// The cgroup iterator, bound to a root, where the kernel has one.
     pub(super) fn snapshot(&mut self, root: &Path) -> Option<Snapshot> {
         let kernel = self.kernel.as_mut()?;
-        if !kernel.programs.is_attached(SubjectId::CgroupFigures) {
+        if !kernel.programs.is_attached(SubjectId::CgroupStats) {
             return None;
         }
         match kernel.programs.snapshot(root) {

@@ -1,4 +1,4 @@
-//! Reading the figures of all cgroups: our kept descriptors against open, read, close.
+//! Reading the stats of all cgroups: our kept descriptors against open, read, close.
 
 use std::fs;
 use std::hint::black_box;
@@ -15,7 +15,7 @@ use crate::context::Args;
 use crate::report::{Line, Verdict};
 use crate::stats::{Series, cpu_seconds};
 
-pub(super) const HOW: &str = "CPU time to read all figures of 500 cgroups once: cpu.stat, the \
+pub(super) const HOW: &str = "CPU time to read all stats of 500 cgroups once: cpu.stat, the \
     pressure files, and whatever else the cgroup has of cpu.max, memory.* and pids.*. The peer \
     reads the same files with std::fs::read_to_string and picks the same fields; the floor is a \
     pread of each file kept open with nothing done about what it says.";
@@ -87,8 +87,8 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
 /// What three files a cgroup are here; the usual three, of CPU and memory, need controllers.
 const THREE: [&str; 3] = ["cpu.stat", "cpu.pressure", "memory.pressure"];
 
-/// One pass of the cgroup iterator, the flush before it and finding each cgroup's figures included,
-/// against open/read/close of files whose figures it has.
+/// One pass of the cgroup iterator, the flush before it and finding each cgroup's stats included,
+/// against open/read/close of files whose stats it has.
 fn pass(args: &Args, node: &Node, cgroups: &[(CgroupId, PathBuf)]) -> Result<Line> {
     const WHAT: &str = "cgroup iterator, against three files";
     let mut programs = match load::load(&Survey::of_this_process()?, 0) {
@@ -103,9 +103,9 @@ fn pass(args: &Args, node: &Node, cgroups: &[(CgroupId, PathBuf)]) -> Result<Lin
     let mut take = || -> Result<u64> {
         black_box(fs::read(&flushed).ok());
         snapshot.pass()?;
-        let figures = snapshot.figures();
-        let found = cgroups.iter().filter_map(|(id, _)| figures.of(*id));
-        Ok(found.map(|figures| figures.cpu_usage_ns / 1000).sum())
+        let stats = snapshot.stats();
+        let found = cgroups.iter().filter_map(|(id, _)| stats.of(*id));
+        Ok(found.map(|stats| stats.cpu_usage_ns / 1000).sum())
     };
     ensure!(take()? == theirs(cgroups, &["cpu.stat"]).0, "the pass and the files differ");
     let (mut a, mut b) = (Series::default(), Series::default());

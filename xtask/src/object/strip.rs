@@ -52,7 +52,7 @@ mod tests {
         section(b".BTF", SectionKind::Other, b"types");
         let info = section(b".debug_info", SectionKind::Debug, &[0; 64]);
         let program = made.add_symbol(Symbol {
-            name: b"cgroup_figures".to_vec(),
+            name: b"cgroup_iter".to_vec(),
             value: 0,
             size: 8,
             kind: SymbolKind::Text,
@@ -83,7 +83,7 @@ mod tests {
             };
             assert_eq!(data(&after), data(&before), "{kept}");
         }
-        let program = after.symbols().find(|it| it.name() == Ok("cgroup_figures")).unwrap();
+        let program = after.symbols().find(|it| it.name() == Ok("cgroup_iter")).unwrap();
         assert_eq!(program.size(), 8);
     }
 
