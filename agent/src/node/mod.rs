@@ -33,11 +33,11 @@ use registry::Registry;
 use sampler::Sampler;
 use tracking::Tracking;
 
-/// How often a node without (all) kernel programs, or one that lost records, is walked again.
+/// Interval between walks over the cgroup tree while cgroups come and go unseen.
 const RESCAN_NS: u64 = 10_000_000_000;
-/// How often names are looked for while somebody waits for one.
+/// Interval between attempts to name the containers that wait for a name.
 const NAMES_NS: u64 = 250_000_000;
-/// How often what has been kept long enough is given up.
+/// Interval at which what has been kept long enough is given up.
 const EXPIRE_NS: u64 = 5_000_000_000;
 
 /// The result of a collection, beside what the readers have.
@@ -144,7 +144,7 @@ impl Node {
         }
     }
 
-    /// How long the next tick can wait if nothing wakes the owner.
+    /// Time until the next tick, if nothing wakes the owner.
     #[must_use]
     pub fn next_wakeup(&self, now_boot_ns: u64) -> Duration {
         /// Records that can wait are drained this often. Those that cannot wake the owner, as

@@ -1,4 +1,4 @@
-//! The owner's options.
+//! Options of the owner: the kind of node, its sources, and what is kept.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub enum Source {
     Files,
 }
 
-/// The owner's options.
+/// Options of the owner, set from the flags.
 #[derive(Debug)]
 pub struct Options {
     /// The kind of node: whose cgroups are shown.
@@ -26,7 +26,7 @@ pub struct Options {
     pub log_dir: PathBuf,
     /// The Pod source, as people call it, and when it was last heard; `None` without one.
     pub pods: Option<(String, LastContact)>,
-    /// What the metrics keep.
+    /// Limits and retention of the metrics.
     pub store: StoreOptions,
     /// Files of cgroups that may be kept open.
     pub max_fds: usize,

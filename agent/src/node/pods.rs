@@ -1,4 +1,4 @@
-//! What the Pod source reports: names for containers that wait, and what follows for the others.
+//! The way of a Pod's change: names for containers that wait, and what follows for the others.
 
 use super::Node;
 use crate::cgroup::CgroupId;
@@ -11,12 +11,12 @@ use crate::signal;
 const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
 
 impl Node {
-    /// Pods have changed.
-    pub fn pod_event(&mut self, news: PodEvent, now: Now) {
+    /// Takes in a change of Pods, and decides what has waited for it.
+    pub fn pod_event(&mut self, event: PodEvent, now: Now) {
         self.now = now;
         // What the kernel recorded before comes before.
         self.drain();
-        let changed = self.pods.apply(news);
+        let changed = self.pods.apply(event);
         if changed.is_empty() {
             return;
         }
@@ -68,7 +68,7 @@ impl Node {
         }
     }
 
-    /// How long ago the Pod source was last heard.
+    /// Time since the last contact with the Pod source.
     pub(super) fn pod_metadata_age_ns(&self) -> Option<u64> {
         let (_, last_contact) = self.options.pods.as_ref()?;
         Some(self.now.boot_ns.saturating_sub(last_contact.last_boot_ns()?))
@@ -80,11 +80,11 @@ impl Node {
             return format!("links in {}", self.options.log_dir.display());
         };
         match (self.pods.failing(last_contact.last_boot_ns()), last_contact.last_boot_ns()) {
-            (Some(why), _) => format!("{source}; it does not answer: {why}"),
-            (None, None) => format!("{source}; it was not heard yet"),
+            (Some(why), _) => format!("{source}; unavailable: {why}"),
+            (None, None) => format!("{source}; no contact yet"),
             (None, Some(last)) => {
                 let age_s = self.now.boot_ns.saturating_sub(last) / 1_000_000_000;
-                format!("{source}: {} Pods, last heard {age_s} s ago", self.pods.len())
+                format!("{source}: {} Pods, last contact {age_s} s ago", self.pods.len())
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::metrics::store::{Store, StoreOptions};
 use crate::metrics::variant::{Generation, Variant};
 use crate::reader::{Reader, Reading};
 
-/// The readers.
+/// The list of readers, and the ways to tell them.
 #[derive(Debug)]
 pub(super) struct Publish {
     lines: Lines,

@@ -27,7 +27,7 @@ struct Entry {
     origin: Origin,
     pod_cgroup: Option<CgroupId>,
     birth: Birth,
-    /// When its own program was executed, if that was seen.
+    /// The exec of its own program, if that was seen, `CLOCK_BOOTTIME`.
     running_boot_ns: Option<u64>,
     is_pause: Option<bool>,
     naming: Naming,
@@ -37,13 +37,13 @@ struct Entry {
 enum Naming {
     /// Facts and last counters wait for a name.
     Waiting(Waiting),
-    /// It has its name.
+    /// A container with its name.
     Shown(Subject),
-    /// It is a sandbox.
+    /// A sandbox.
     Hidden,
 }
 
-/// What waits for a name.
+/// Facts and counters that wait for a name.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     pub(super) facts: Vec<Fact>,
@@ -64,18 +64,18 @@ struct PodEntry {
     last_end_boot_ns: Option<u64>,
 }
 
-/// Where a fact goes.
+/// The destination of a fact.
 #[derive(Debug)]
 pub(super) enum Route {
-    /// To the readers, by way of the reasons.
+    /// To the readers, by way of the reasons, with its container's identity.
     Named(Arc<Who>, Fact),
-    /// It waits with its container, for which a name may now be decided.
+    /// To its container, which waits for a name that may now be decided.
     Waits,
-    /// Nowhere: it is a sandbox's, or its container is not known.
+    /// Nowhere: its container is a sandbox, or not known.
     Nowhere,
 }
 
-/// What was decided about a container that waited.
+/// The decision about a container that waited for its name.
 #[derive(Debug)]
 pub(super) struct Decided {
     /// `None`: it is a sandbox.
@@ -95,7 +95,7 @@ pub(super) struct Forgotten {
 pub(super) struct EmptyPod {
     pub(super) subject: Subject,
     pub(super) last_end_boot_ns: Option<u64>,
-    /// Its cgroup is removed as well.
+    /// Whether its cgroup is removed as well.
     pub(super) gone: bool,
 }
 
@@ -351,7 +351,7 @@ impl Registry {
         self.entries.iter().filter_map(of_pod).collect()
     }
 
-    /// When the sandbox of a container's Pod was made: the first cgroup of the Pod, if it is
+    /// Birth of the sandbox of a container's Pod: the first cgroup of the Pod, if it is
     /// another one, and its birth was seen.
     pub(super) fn sandbox_boot_ns(&self, who: &Who) -> Option<u64> {
         let pod = who.pod_cgroup?;
@@ -388,7 +388,7 @@ impl Registry {
         self.entries.iter().filter(move |(_, entry)| young(entry)).map(|(id, _)| *id)
     }
 
-    /// All containers.
+    /// Number of containers, sandboxes included.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -415,7 +415,7 @@ fn look_up(pods: &Pods, links: &LogNames, pod: &PodName, name: &ContainerName) -
     })
 }
 
-/// What the statuses of a Pod say of a container that is in none of them.
+/// The statuses' word on a container that is in none of them.
 fn listing(pods: &Pods, pod: &PodName, since_boot_ns: u64) -> Listing {
     match pods.of_cgroup(pod) {
         Some(known) if known.would_report(since_boot_ns) => Listing::None,

@@ -40,14 +40,14 @@ struct Compared {
     before: MemoryStat,
 }
 
-/// What reads the cgroups.
+/// The sampler: the cgroup iterator and the files, and what was learned of both.
 pub(super) struct Sampler {
     reader: Reader,
     /// The cgroup iterator, where there is one and once there is a root to begin at.
     snapshot: Option<Snapshot>,
-    /// What an iterator run has, so that the files need not be read.
+    /// The parts of a sample that an iterator run has, so that their files need not be read.
     covered: Parts,
-    /// How `memory.stat` is read from it.
+    /// The array elements that `memory.stat` is read from in an iterator run.
     elements: Elements,
     /// Cgroups whose `memory.stat` the last run did not tell.
     unclear: Vec<CgroupId>,
@@ -84,7 +84,7 @@ impl Sampler {
         self.snapshot.is_some()
     }
 
-    /// What comes from an iterator run, and what from files.
+    /// The parts of a sample that come from an iterator run; the others come from files.
     pub(super) fn covered(&self) -> Parts {
         if self.has_snapshot() { self.covered } else { Parts::NONE }
     }

@@ -189,7 +189,7 @@ impl World {
         self.made(1002, 'a', ms + 500);
         self.exec(1002, 200, "web", ms + 750);
         self.status("a", &json!({"running": {}}), None);
-        self.news(ms + 2000);
+        self.reported(ms + 2000);
     }
 
     /// What the status says of the container's newest instance and the one before.
@@ -214,7 +214,7 @@ impl World {
         self.pod["metadata"]["deletionGracePeriodSeconds"] = 10.into();
     }
 
-    fn news(&mut self, ms: i64) {
+    fn reported(&mut self, ms: i64) {
         let pod = convert::pod(&serde_json::from_value(self.pod.clone()).unwrap());
         let kind = PodEventKind::Applied(Box::new(pod));
         let now = self.now(ms);
@@ -268,11 +268,11 @@ fn a_container_has_its_names_from_the_api_and_its_sandbox_none() {
 }
 
 #[test]
-fn a_deletion_is_told_at_once_with_its_grace() {
+fn a_deletion_explains_a_death_at_once_with_its_grace_period() {
     let mut world = World::new(true);
     world.runs();
     world.deleted(-4000);
-    world.news(-4000);
+    world.reported(-4000);
     world.terminate(1002, 200, "runc", -3900);
     world.end(1002, 200, ExitStatus::Code(0), -1400);
     assert_eq!(world.trigger().as_deref(), Some("pod_deletion"));
@@ -284,7 +284,7 @@ fn a_deletion_is_told_at_once_with_its_grace() {
 }
 
 #[test]
-fn an_exec_hook_is_measured_and_taken_off() {
+fn an_exec_pre_stop_hook_is_measured_and_taken_off() {
     let mut world = World::new(true);
     world.pod["spec"]["containers"][0]["lifecycle"] = json!({"preStop": {"exec": {}}});
     world.runs();
@@ -293,7 +293,7 @@ fn an_exec_hook_is_measured_and_taken_off() {
     world.exec(1002, 201, "probe", -6500);
     world.end(1002, 201, ExitStatus::Code(0), -6400);
     world.deleted(-6000);
-    world.news(-6000);
+    world.reported(-6000);
     world.exec(1002, 202, "drain", -5900);
     world.end(1002, 202, ExitStatus::Code(0), -3850);
     world.terminate(1002, 200, "runc", -3800);
@@ -316,7 +316,7 @@ fn a_failed_probe_is_inferred_when_the_container_is_there_again() {
     assert_eq!(world.shown("container_restarts_total").len(), 1);
     world.status("b", &json!({"running": {}}), Some(("a", "Error")));
     world.pod["status"]["containerStatuses"][0]["restartCount"] = 1.into();
-    world.news(-1000);
+    world.reported(-1000);
     assert_eq!(world.trigger().as_deref(), Some("liveness"));
     assert_eq!(world.value("container_grace_seconds", ""), Some(4.0), "the probe's own");
     assert_eq!(world.value("container_restarts_total", ""), Some(1.0));
@@ -325,7 +325,7 @@ fn a_failed_probe_is_inferred_when_the_container_is_there_again() {
 }
 
 #[test]
-fn the_kubelets_eviction_is_told_by_the_reason_that_comes_last() {
+fn the_kubelets_eviction_is_known_by_the_reason_that_comes_last() {
     let mut world = World::new(true);
     world.runs();
     world.terminate(1002, 200, "runc", -3000);
@@ -336,7 +336,7 @@ fn the_kubelets_eviction_is_told_by_the_reason_that_comes_last() {
     world.status("a", &ended, None);
     world.pod["status"]["phase"] = "Failed".into();
     world.pod["status"]["reason"] = "Evicted".into();
-    world.news(-1500);
+    world.reported(-1500);
     assert_eq!(world.trigger().as_deref(), Some("node_pressure"));
     assert_eq!(world.value("container_grace_seconds", ""), None);
     assert_eq!(world.shown("shutdown_grace_used_ratio_count").len(), 0);
@@ -346,7 +346,7 @@ fn the_kubelets_eviction_is_told_by_the_reason_that_comes_last() {
 }
 
 #[test]
-fn what_nobody_explains_is_unknown_after_a_while_or_when_the_agent_stops() {
+fn an_unexplained_death_is_unknown_after_a_timeout_or_when_the_agent_stops() {
     let mut world = World::new(true);
     world.runs_since(-45_000);
     world.terminate(1002, 200, "runc", -31_500);
@@ -379,7 +379,7 @@ fn without_a_source_nothing_waits() {
 }
 
 #[test]
-fn an_end_that_nobody_asked_for_is_told_at_once() {
+fn an_end_without_a_stop_request_is_explained_at_once() {
     let mut world = World::new(true);
     world.runs();
     world.end(1002, 200, ExitStatus::Code(3), -500);
@@ -437,7 +437,7 @@ fn a_death_is_one_stream_of_facts_with_times_and_the_pods_end_is_the_last() {
     world.pod["spec"]["containers"][0]["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 1}}});
     world.runs();
     world.deleted(-4000);
-    world.news(-4000);
+    world.reported(-4000);
     world.terminate(1002, 200, "runc", -3000);
     world.end(1002, 200, ExitStatus::Code(0), -1000);
     world.node.tick(world.now(-800));
@@ -502,14 +502,14 @@ fn identity_is_dropped_with_its_last_user() {
 }
 
 #[test]
-fn a_restart_is_told_once_with_the_end_before_it() {
+fn a_restart_is_published_once_with_the_end_before_it() {
     let mut world = World::new(true);
     world.runs();
     world.end(1002, 200, ExitStatus::Code(3), -5000);
     world.made(1003, 'b', -3000);
     world.exec(1003, 300, "web", -2900);
     world.status("b", &json!({"running": {}}), Some(("a", "Error")));
-    world.news(-2000);
+    world.reported(-2000);
     // The end is settled only now, after the start that follows it.
     world.node.tick(world.now(-1900));
     let (facts, _) = world.facts();
@@ -541,7 +541,7 @@ fn a_pod_that_is_made_again_under_its_name_is_no_restart() {
     world.made(2001, 'd', -3500);
     world.exec(2001, 400, "web", -3400);
     world.status("d", &json!({"running": {}}), None);
-    world.news(-3000);
+    world.reported(-3000);
     assert_eq!(world.shown("container_info").len(), 1);
     let (facts, _) = world.facts();
     let restarted = |fact: &&&Fact| matches!(fact.kind, FactKind::Restarted(_));

@@ -36,7 +36,7 @@ pub(super) enum Met {
     Nested { cgroup: CgroupId, container: CgroupId },
 }
 
-/// What a walk over the tree found.
+/// The result of a walk over the cgroup tree.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     pub(super) met: Vec<Met>,
@@ -64,7 +64,7 @@ pub(super) struct Tracking {
     /// Processes that the OOM killer ended in containers before the agent came.
     unseen_oom_kills: u64,
     losses_seen: u64,
-    /// How often the tree of cgroups was walked.
+    /// Number of walks over the cgroup tree.
     walks: u64,
 }
 
@@ -90,7 +90,7 @@ impl Tracking {
         self.kernel.as_ref().is_some_and(|kernel| kernel.programs.has_events())
     }
 
-    /// How often the tree of cgroups was walked.
+    /// Number of walks over the cgroup tree.
     pub(super) fn walks(&self) -> u64 {
         self.walks
     }
