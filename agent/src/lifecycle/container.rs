@@ -43,6 +43,8 @@ pub(super) struct Container {
     /// Whether a stage of the runtime was seen when the container started.
     staged: bool,
     early: VecDeque<Event>,
+    /// Events that found no room there.
+    early_dropped: u64,
     sessions: ExecSessions,
     /// The container's own stop signal, where the Pod source reports it.
     stop_signal: Option<u32>,
@@ -65,6 +67,7 @@ impl Container {
             inhabited: false,
             staged: false,
             early: VecDeque::new(),
+            early_dropped: 0,
             sessions: ExecSessions::default(),
             stop_signal: None,
             ooms: Ooms::default(),
@@ -73,6 +76,11 @@ impl Container {
             removed_boot_ns: None,
             terminated: false,
         }
+    }
+
+    /// Total of events that came before init was known and found no room.
+    pub(super) const fn early_dropped(&self) -> u64 {
+        self.early_dropped
     }
 
     pub(super) const fn pod(&self) -> Option<CgroupId> {
@@ -193,6 +201,7 @@ impl Container {
         }
         if self.early.len() >= EARLY_MAX {
             self.early.pop_front();
+            self.early_dropped = self.early_dropped.saturating_add(1);
         }
         self.early.push_back(event.clone());
     }

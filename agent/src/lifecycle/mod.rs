@@ -76,6 +76,8 @@ pub struct Lifecycle {
     pending: VecDeque<Event>,
     latest_boot_ns: u64,
     unmatched: u64,
+    /// Early events that containers which are gone have dropped.
+    early_dropped: u64,
 }
 
 impl Lifecycle {
@@ -185,6 +187,14 @@ impl Lifecycle {
     #[must_use]
     pub const fn unmatched(&self) -> u64 {
         self.unmatched
+    }
+
+    /// Total of events that were dropped because their container's init was not known yet, and too
+    /// many waited for that.
+    #[must_use]
+    pub fn early_dropped(&self) -> u64 {
+        let live = self.containers.values().map(|entry| entry.container.early_dropped());
+        live.fold(self.early_dropped, u64::saturating_add)
     }
 
     fn container_made(
@@ -315,6 +325,7 @@ impl Lifecycle {
 
     fn forget(&mut self, id: CgroupId) {
         let Some(entry) = self.containers.remove(&id) else { return };
+        self.early_dropped = self.early_dropped.saturating_add(entry.container.early_dropped());
         if let Some(deadline) = entry.deadline {
             self.due.remove(&(deadline, id));
         }

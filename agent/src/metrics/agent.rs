@@ -145,7 +145,8 @@ pub static EVENTS_DROPPED: StateFamily<Agent> = StateFamily {
     family: Family::counter(
         "events_dropped_total",
         Scope::Node,
-        "Events received and then dropped. unmatched: of no known container; waiting_full: of a \
+        "Events received and then dropped. unmatched: of no known container; early_full: \
+         of a container whose init is not known yet; waiting_full: of a \
          container that waits for its name and can keep no more; forgotten: of a container that is \
          no longer exported.",
     )

@@ -68,6 +68,7 @@ impl Node {
             pods_dropped: self.pods.dropped(),
             events_dropped: vec![
                 ("unmatched", self.lifecycle.unmatched()),
+                ("early_full", self.lifecycle.early_dropped()),
                 ("waiting_full", self.registry.facts_dropped()),
             ],
             events_unseen: vec![("oom_kill", self.tracking.unseen_oom_kills())],

@@ -365,3 +365,18 @@ fn events_before_their_nested_cgroup_are_kept_for_it() {
     node.apply(Input::NestedMade { cgroup: NESTED, container: WEB });
     assert_eq!(node.starts().len(), 1);
 }
+
+#[test]
+fn events_that_find_no_room_before_init_is_known_are_counted() {
+    let mut node = Node::new();
+    node.made(WEB, true);
+    for at in 0..100 {
+        node.event(&signal(SEC + at, term()));
+    }
+    let dropped = node.lifecycle.early_dropped();
+    assert!((1..100).contains(&dropped), "{dropped}");
+    node.event(&removed(2 * SEC, WEB));
+    node.run_to(3 * SEC);
+    assert!(node.lifecycle.is_empty());
+    assert_eq!(node.lifecycle.early_dropped(), dropped, "they stay counted when it is gone");
+}
