@@ -19,4 +19,5 @@ pub mod metrics;
 pub mod node;
 pub mod reader;
 pub mod run;
+mod settings;
 pub mod signal;

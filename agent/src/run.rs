@@ -1,24 +1,20 @@
 //! Start of the agent: the only module that knows all others, and the only one that starts tasks.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::bpf::{
-    object::{self, ObjectId},
+    object,
     start::{self, Kernel},
     subjects::SUBJECTS,
 };
-use crate::cgroup::{tree, walk};
-use crate::cli::{AgentArgs, Mode, PodsArgs};
+use crate::cli::{AgentArgs, PodsArgs};
 use crate::clock::Now;
 use crate::http;
-use crate::kernel::{cgroup_mount, heap, host};
+use crate::kernel::{heap, host};
 use crate::kube::{
     client::client,
     event::{EVENTS_WAITING_MAX, LastContact, PodEvent},
@@ -27,13 +23,8 @@ use crate::kube::{
     watch as pod_watch,
 };
 use crate::log;
-use crate::metrics::store::StoreOptions;
-use crate::node::{Node, Options, Source, owner};
-
-/// File descriptors that are reserved for everything but cgroup files.
-const FDS_RESERVED: u64 = 160;
-/// Retention of a workload's counters after its last container is gone.
-const WORKLOAD_RETENTION: Duration = Duration::from_secs(3600);
+use crate::node::{Node, owner};
+use crate::settings;
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
@@ -71,14 +62,10 @@ pub async fn agent(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let root = cgroup_root(args.cgroup_root.as_deref())?;
-    let mode = mode(args.mode, &root);
+    let root = settings::cgroup_root(args.cgroup_root.as_deref())?;
+    let mode = settings::mode(args.mode, &root);
     object::check()?;
-    let off = match args.cgroup_source {
-        Source::Auto => Vec::new(),
-        Source::Files => vec![ObjectId::Snapshot],
-    };
-    let kernel = start::start(&root, off);
+    let kernel = start::start(&root, settings::objects_off(args.cgroup_source));
     heap::trim();
     let address = listener.local_addr()?;
     let pods = source::choose(args.pods.source, args.pods.surroundings())?;
@@ -94,20 +81,9 @@ pub async fn agent(
         %address,
         "starting podvitals"
     );
-    let options = Options {
-        mode,
-        cgroup_root: root,
-        log_dir: args.pods_log_dir.clone(),
-        pods: (!matches!(pods, Chosen::None(_))).then(|| (pods.describe(), last_contact.clone())),
-        store: StoreOptions {
-            collectors: args.collectors.0,
-            retention: args.retention,
-            workload_retention: WORKLOAD_RETENTION,
-            max_series: args.max_series,
-        },
-        max_fds: raise_file_limit(),
-    };
-    let mut node = Node::new(options, kernel);
+    let source =
+        (!matches!(pods, Chosen::None(_))).then(|| (pods.describe(), last_contact.clone()));
+    let mut node = Node::new(settings::options(args, root, mode, source), kernel);
     node.start(Now::read());
 
     let (handle, inbox) = http::channel();
@@ -143,54 +119,4 @@ fn watch_pods(
         Chosen::None(_) => {}
     }
     Ok(inbox)
-}
-
-/// The root of the cgroup v2 hierarchy to observe.
-fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let root = match given {
-        Some(root) => root.to_owned(),
-        None => match cgroup_mount::find().context("cannot read the mounts")?.unified {
-            Some(root) => root,
-            None => bail!(
-                "no cgroup v2 hierarchy is mounted: mount one (mount -t cgroup2 none \
-                 /sys/fs/cgroup), boot with systemd.unified_cgroup_hierarchy=1, or name one with \
-                 --cgroup.root"
-            ),
-        },
-    };
-    let offered = cgroup_mount::controllers(&root).with_context(|| {
-        format!("{} is not a readable cgroup v2 directory (--cgroup.root)", root.display())
-    })?;
-    for controller in ["cpu", "memory", "pids"] {
-        if !offered.iter().any(|offered| offered == controller) {
-            tracing::warn!(
-                controller,
-                root = %root.display(),
-                "the cgroup v2 hierarchy lacks a controller: its metrics are missing; it may be \
-                 bound to a cgroup v1 hierarchy"
-            );
-        }
-    }
-    // In a Pod and with symbolic links the tree is still built on this path.
-    Ok(root)
-}
-
-fn mode(wanted: Mode, root: &Path) -> tree::Mode {
-    match wanted {
-        Mode::Kubernetes => tree::Mode::Kubernetes,
-        Mode::Host => tree::Mode::Host,
-        Mode::Auto if walk::find_kubepods(root).is_some() => tree::Mode::Kubernetes,
-        Mode::Auto => tree::Mode::Host,
-    }
-}
-
-/// Raises the limit of open files as far as possible, and returns how many cgroup files that
-/// allows.
-fn raise_file_limit() -> usize {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
-    let soft = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-        Ok(()) => hard,
-        Err(_) => soft,
-    };
-    usize::try_from(soft.saturating_sub(FDS_RESERVED)).unwrap_or(0)
 }

@@ -1,0 +1,101 @@
+//! Settings: what the flags and the host make of the owner's options.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::bpf::object::ObjectId;
+use crate::cgroup::{tree, walk};
+use crate::cli::{AgentArgs, Mode};
+use crate::kernel::cgroup_mount;
+use crate::kube::event::LastContact;
+use crate::metrics::store::StoreOptions;
+use crate::node::{Options, Source};
+
+/// File descriptors that are reserved for everything but cgroup files.
+const FDS_RESERVED: u64 = 160;
+/// Retention of a workload's counters after its last container is gone.
+const WORKLOAD_RETENTION: Duration = Duration::from_secs(3600);
+
+/// The options of the owner. `pods` is the Pod source, as people call it, and its last contact.
+pub(crate) fn options(
+    args: &AgentArgs,
+    cgroup_root: PathBuf,
+    mode: tree::Mode,
+    pods: Option<(String, LastContact)>,
+) -> Options {
+    Options {
+        mode,
+        cgroup_root,
+        log_dir: args.pods_log_dir.clone(),
+        pods,
+        store: StoreOptions {
+            collectors: args.collectors.0,
+            retention: args.retention,
+            workload_retention: WORKLOAD_RETENTION,
+            max_series: args.max_series,
+        },
+        max_fds: raise_file_limit(),
+    }
+}
+
+/// The BPF objects that the flags make superfluous.
+pub(crate) fn objects_off(source: Source) -> Vec<ObjectId> {
+    match source {
+        Source::Auto => Vec::new(),
+        Source::Files => vec![ObjectId::Snapshot],
+    }
+}
+
+/// The root of the cgroup v2 hierarchy to observe.
+pub(crate) fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let root = match given {
+        Some(root) => root.to_owned(),
+        None => match cgroup_mount::find().context("cannot read the mounts")?.unified {
+            Some(root) => root,
+            None => bail!(
+                "no cgroup v2 hierarchy is mounted: mount one (mount -t cgroup2 none \
+                 /sys/fs/cgroup), boot with systemd.unified_cgroup_hierarchy=1, or name one with \
+                 --cgroup.root"
+            ),
+        },
+    };
+    let offered = cgroup_mount::controllers(&root).with_context(|| {
+        format!("{} is not a readable cgroup v2 directory (--cgroup.root)", root.display())
+    })?;
+    for controller in ["cpu", "memory", "pids"] {
+        if !offered.iter().any(|offered| offered == controller) {
+            tracing::warn!(
+                controller,
+                root = %root.display(),
+                "the cgroup v2 hierarchy lacks a controller: its metrics are missing; it may be \
+                 bound to a cgroup v1 hierarchy"
+            );
+        }
+    }
+    // In a Pod and with symbolic links the tree is still built on this path.
+    Ok(root)
+}
+
+/// The kind of node, by its cgroups where the flag leaves it open.
+pub(crate) fn mode(wanted: Mode, root: &Path) -> tree::Mode {
+    match wanted {
+        Mode::Kubernetes => tree::Mode::Kubernetes,
+        Mode::Host => tree::Mode::Host,
+        Mode::Auto if walk::find_kubepods(root).is_some() => tree::Mode::Kubernetes,
+        Mode::Auto => tree::Mode::Host,
+    }
+}
+
+/// Raises the limit of open files as far as possible, and returns how many cgroup files that
+/// allows.
+fn raise_file_limit() -> usize {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    let soft = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    };
+    usize::try_from(soft.saturating_sub(FDS_RESERVED)).unwrap_or(0)
+}
