@@ -46,11 +46,6 @@ fn id_of(cgroup: &Cgroup) -> CgroupId {
     CgroupId(cgroup::id(cgroup.dir()).unwrap())
 }
 
-/// A cgroup of our own in another.
-fn make(parent: &Cgroup, name: &str) -> Cgroup {
-    Cgroup::make(parent.dir().join(name)).unwrap()
-}
-
 #[tokio::test]
 async fn every_program_loads_attaches_and_checks_itself() {
     let Some((mut programs, _rings)) = load() else { return };
@@ -71,7 +66,7 @@ async fn any_of_several_rings_wakes() {
     rings.extend(others);
     let mut rings = Rings::new(rings).unwrap();
     let Some(root) = Cgroup::for_test("rings") else { return };
-    let container = make(&root, "container");
+    let container = root.child("container").unwrap();
     let mut child = sleeper(&container);
     let target = Pid::from_raw(child.id().cast_signed());
     let mut events = Vec::new();
@@ -104,7 +99,7 @@ async fn everything_works_with_no_capability_effective() {
             let kept = capabilities::drop_unneeded().unwrap();
             assert_eq!(kept.sets.effective, capabilities::Set::default());
             programs.track_root(id_of(&root)).unwrap();
-            let container = make(&root, "container");
+            let container = root.child("container").unwrap();
             programs.track(id_of(&container)).unwrap();
             programs.set_init(id_of(&container), 1).unwrap();
             self_check(&programs.running_tasks().unwrap().tasks).unwrap();
@@ -137,7 +132,7 @@ async fn what_is_sent_is_received_or_counted_as_lost() {
     let Some((mut programs, mut rings)) = load() else { return };
     let Some(root) = Cgroup::for_test("full") else { return };
     programs.track_root(id_of(&root)).unwrap();
-    let container = make(&root, "container");
+    let container = root.child("container").unwrap();
     let mut child = sleeper(&container);
     let target = Pid::from_raw(child.id().cast_signed());
     for _ in 0..SIGNALS {
@@ -165,7 +160,7 @@ async fn the_life_of_a_process_is_told_in_order() {
     programs.track_root(id_of(&root)).unwrap();
 
     // Made after the root is tracked, so that its events are inherited, not seeded.
-    let container = make(&root, "container");
+    let container = root.child("container").unwrap();
     let id = id_of(&container);
     let mut child = sleeper(&container);
     let tgid = child.id();
@@ -240,7 +235,7 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
             return;
         }
     };
-    let cgroups: Vec<_> = (0..50).map(|n| make(&root, &format!("container-{n}"))).collect();
+    let cgroups: Vec<_> = (0..50).map(|n| root.child(&format!("container-{n}")).unwrap()).collect();
     let procs = cgroups[7].dir().join("cgroup.procs");
     let mut command = Command::new("sh");
     // A loop of the shell's own; how much CPU time it took, `times` tells as the witness.
@@ -272,7 +267,7 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
         }
     }
     // What was made since is in the next pass, what was removed is not.
-    let (gone, late) = (id_of(&cgroups[3]), make(&root, "late"));
+    let (gone, late) = (id_of(&cgroups[3]), root.child("late").unwrap());
     fs::remove_dir(cgroups[3].dir()).unwrap();
     snapshot.pass().unwrap();
     let stats = snapshot.stats();
@@ -289,7 +284,7 @@ async fn a_pass_over_many_cgroups_maps_more_of_the_array_until_it_is_full() {
         println!("SKIPPED: this kernel has no cgroup iterator");
         return;
     };
-    let make = |n| make(&root, &format!("c{n}"));
+    let make = |n| root.child(&format!("c{n}")).unwrap();
     let mut cgroups: Vec<_> = (0..600).map(make).collect();
     for _ in 0..2 {
         snapshot.pass().unwrap();

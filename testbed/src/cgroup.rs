@@ -194,6 +194,14 @@ impl Cgroup {
         }
     }
 
+    /// Makes one below it.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn child(&self, name: &str) -> Result<Self> {
+        Self::make(self.dir.join(name))
+    }
+
     /// Its directory.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -4,86 +4,37 @@ use super::*;
 use crate::cgroup::sample::Pressure;
 use crate::cgroup::walk::walk;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
+use testbed::cgroup::{self, Cgroup};
+use testbed::child::command;
 
-/// A cgroup that is removed at the end of the test, with what is below it.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(what: &str) -> Option<Self> {
-        match Self::try_new(what) {
-            Ok(cgroup) => Some(cgroup),
-            Err(reason) => {
-                println!("SKIPPED: {reason}");
-                None
-            }
-        }
-    }
-
-    fn try_new(what: &str) -> Result<Self, String> {
-        let mounts = procfs::process::Process::myself()
-            .and_then(|process| process.mountinfo())
-            .map_err(|error| format!("the mounts cannot be read: {error}"))?;
-        let mut reason = "no cgroup v2 tree is mounted".to_owned();
-        for mount in mounts.into_iter().filter(|mount| mount.fs_type == "cgroup2") {
-            let name = format!("podvitals-test-{}-{what}", std::process::id());
-            let path = mount.mount_point.join(name);
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self(path)),
-                Err(error) => reason = format!("cannot make {}: {error}", path.display()),
-            }
-        }
-        Err(reason)
-    }
-
-    fn id(&self) -> CgroupId {
-        CgroupId(fs::metadata(&self.0).unwrap().ino())
-    }
-
-    fn child(&self, name: &str) -> Self {
-        let path = self.0.join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    /// A busy shell in this cgroup.
-    fn run(&self) -> Child {
-        Command::new("sh")
-            .arg("-c")
-            .arg("echo $$ > \"$0/cgroup.procs\" && while :; do :; done")
-            .arg(&self.0)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap()
-    }
+fn id_of(cgroup: &Cgroup) -> CgroupId {
+    CgroupId(cgroup::id(cgroup.dir()).unwrap())
 }
 
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        for _ in 0..100 {
-            match fs::remove_dir(&self.0) {
-                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                _ => return,
-            }
-        }
-    }
+/// A busy shell in a cgroup.
+fn busy(cgroup: &Cgroup) -> Child {
+    command("sh")
+        .arg("-c")
+        .arg("echo $$ > \"$0/cgroup.procs\" && while :; do :; done")
+        .arg(cgroup.dir())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 fn sample(reader: &mut Reader, cgroup: &Cgroup) -> Sample {
-    reader.sample(cgroup.id(), &cgroup.0, Detail::Container).unwrap()
+    reader.sample(id_of(cgroup), cgroup.dir(), Detail::Container).unwrap()
 }
 
 #[test]
 fn a_cgroup_from_its_first_task_to_its_end() {
-    let Some(cgroup) = Cgroup::new("life") else { return };
+    let Some(cgroup) = Cgroup::for_test("life") else { return };
     let mut reader = Reader::new(100);
     assert_eq!(sample(&mut reader, &cgroup).cpu.usage_us, Some(0));
 
-    let mut busy = cgroup.run();
+    let mut busy = busy(&cgroup);
     let deadline = Instant::now() + Duration::from_secs(10);
     let usage_us = loop {
         let usage_us = sample(&mut reader, &cgroup).cpu.usage_us.unwrap();
@@ -96,8 +47,8 @@ fn a_cgroup_from_its_first_task_to_its_end() {
     busy.wait().unwrap();
     assert!(usage_us > 0);
 
-    let last = reader.read_last(cgroup.id(), &cgroup.0).unwrap();
-    let text = fs::read(cgroup.0.join("cpu.stat")).unwrap();
+    let last = reader.read_last(id_of(&cgroup), cgroup.dir()).unwrap();
+    let text = fs::read(cgroup.dir().join("cpu.stat")).unwrap();
     assert!(last.cpu.usage_us >= Some(usage_us));
     let mut expected = Sample::default();
     let file = FILES.iter().find(|file| file.name == "cpu.stat").unwrap();
@@ -110,14 +61,14 @@ fn a_cgroup_from_its_first_task_to_its_end() {
         ("cpu.pressure", last.cpu_pressure.some_us.is_some()),
         ("io.pressure", last.io_pressure.full_us.is_some()),
     ] {
-        assert_eq!(there, fs::read(cgroup.0.join(file)).is_ok(), "{file}");
+        assert_eq!(there, fs::read(cgroup.dir().join(file)).is_ok(), "{file}");
     }
     assert_eq!(last.cpu_pressure.full_us, None);
     let stats = reader.stats();
     assert!(stats.open_fds > 0);
     assert_eq!(stats.read_errors, ReadErrors::default());
 
-    let (id, path) = (cgroup.id(), cgroup.0.clone());
+    let (id, path) = (id_of(&cgroup), cgroup.dir().to_owned());
     drop(cgroup);
     assert!(!path.exists());
     for _ in 0..2 {
@@ -130,16 +81,16 @@ fn a_cgroup_from_its_first_task_to_its_end() {
 
 #[test]
 fn a_namesake_is_another_cgroup() {
-    let Some(above) = Cgroup::new("namesake") else { return };
+    let Some(above) = Cgroup::for_test("namesake") else { return };
     let mut reader = Reader::new(100);
     let mut none_kept = Reader::new(0);
-    let old = above.child("a.service");
-    let (old_id, path) = (old.id(), old.0.clone());
+    let old = above.child("a.service").unwrap();
+    let (old_id, path) = (id_of(&old), old.dir().to_owned());
     sample(&mut reader, &old);
     sample(&mut none_kept, &old);
     drop(old);
-    let new = above.child("a.service");
-    assert_ne!(new.id(), old_id);
+    let new = above.child("a.service").unwrap();
+    assert_ne!(id_of(&new), old_id);
     for reader in [&mut reader, &mut none_kept] {
         let gone = reader.sample(old_id, &path, Detail::Container);
         assert!(matches!(gone, Err(ReadError::Vanished { .. })));
@@ -149,8 +100,8 @@ fn a_namesake_is_another_cgroup() {
 
 #[test]
 fn pressure_can_be_turned_off_and_on() {
-    let Some(cgroup) = Cgroup::new("pressure") else { return };
-    let switch = cgroup.0.join("cgroup.pressure");
+    let Some(cgroup) = Cgroup::for_test("pressure") else { return };
+    let switch = cgroup.dir().join("cgroup.pressure");
     if !switch.exists() {
         println!("SKIPPED: no cgroup.pressure, it came with Linux 6.1");
         return;
@@ -165,14 +116,14 @@ fn pressure_can_be_turned_off_and_on() {
     assert_eq!(reader.stats().open_fds, open - 3);
     assert_eq!(reader.stats().read_errors, ReadErrors::default());
     fs::write(&switch, "1").unwrap();
-    reader.retry_absent(cgroup.id());
+    reader.retry_absent(id_of(&cgroup));
     assert!(sample(&mut reader, &cgroup).cpu_pressure.some_us.is_some());
 }
 
 #[test]
 fn the_root_can_be_read() {
-    let Some(cgroup) = Cgroup::new("root") else { return };
-    let root = cgroup.0.parent().unwrap();
+    let Some(cgroup) = Cgroup::for_test("root") else { return };
+    let root = cgroup.dir().parent().unwrap();
     let id = CgroupId(fs::metadata(root).unwrap().ino());
     let mut reader = Reader::new(100);
     let sample = reader.sample(id, root, Detail::Container).unwrap();
@@ -182,15 +133,15 @@ fn the_root_can_be_read() {
 
 #[test]
 fn a_walk_finds_every_cgroup_with_its_id() {
-    let Some(root) = Cgroup::new("walk") else { return };
-    let kept: Vec<_> = (0..20).map(|at| root.child(&format!("c{at}"))).collect();
-    let deep = kept[3].child("deep");
-    let (found, errors) = walk(&root.0);
+    let Some(root) = Cgroup::for_test("walk") else { return };
+    let kept: Vec<_> = (0..20).map(|at| root.child(&format!("c{at}")).unwrap()).collect();
+    let deep = kept[3].child("deep").unwrap();
+    let (found, errors) = walk(root.dir());
     assert!(errors.is_empty(), "{errors:?}");
     assert_eq!(found.len(), 22);
     for cgroup in kept.iter().chain([&root, &deep]) {
-        let dir = found.iter().find(|dir| dir.id == cgroup.id()).unwrap();
-        assert_eq!(dir.has_children, [root.id(), kept[3].id()].contains(&dir.id));
+        let dir = found.iter().find(|dir| dir.id == id_of(cgroup)).unwrap();
+        assert_eq!(dir.has_children, [id_of(&root), id_of(&kept[3])].contains(&dir.id));
     }
     drop(deep);
     drop(kept);
