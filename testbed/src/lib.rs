@@ -2,7 +2,8 @@
 //! on a Kubernetes node and `xtask`.
 //!
 //! It knows the agent from outside only: its command line, its exposition, its exit. So it builds
-//! without the agent's crate, and static.
+//! without the agent's crate, and static. The agent's own demo, which makes what the tests make,
+//! takes `cgroup` and `tree` from here into the product.
 
 pub mod agent;
 pub mod catalogue;
