@@ -1,4 +1,5 @@
-//! `cgroup:cgroup_mkdir`, `cgroup_rmdir` and `cgroup_notify_populated`: cgroups come and go.
+//! Programs of `cgroup:cgroup_mkdir`, `cgroup_rmdir` and `cgroup_notify_populated`: cgroups come
+//! and go.
 //!
 //! A child of a tracked cgroup is tracked from its first moment on, so that no event of a new
 //! container is missed, however late the agent hears of it.
@@ -25,8 +26,8 @@ use crate::{
     maps::TRACKED,
 };
 
-/// The v2 hierarchy has id 0. Version 1 hierarchies fire these tracepoints as well, and cgroup ids
-/// repeat between hierarchies.
+/// Whether a cgroup is in the v2 hierarchy, which has id 0. Version 1 hierarchies fire these
+/// tracepoints as well, and cgroup ids repeat between hierarchies.
 ///
 /// # Safety
 /// `cgroup` is a `struct cgroup`.
@@ -38,7 +39,7 @@ unsafe fn is_v2(cgroup: Ptr) -> bool {
     }
 }
 
-/// `cgroup_mkdir(cgroup, path)`.
+/// Program of the tracepoint `cgroup_mkdir(cgroup, path)`: tracks a cgroup whose parent is tracked.
 #[btf_tracepoint(function = "cgroup_mkdir")]
 pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
@@ -46,7 +47,8 @@ pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The same without the name, for kernels that do not let programs read untyped memory.
+/// Program [`cgroup_mkdir`] without the directory's name, for kernels that do not let programs read
+/// untyped memory.
 #[btf_tracepoint(function = "cgroup_mkdir")]
 pub(crate) fn cgroup_mkdir_typed(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
@@ -54,6 +56,8 @@ pub(crate) fn cgroup_mkdir_typed(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Record of a new cgroup, with its directory's name if `NAME`.
+///
 /// # Safety
 /// `ctx` is the context of `cgroup_mkdir`.
 #[inline(always)]
@@ -88,16 +92,16 @@ unsafe fn made<const NAME: bool>(ctx: *const c_void) {
                 NAME_BYTES as u32,
                 name.address().cast::<c_void>(),
             );
-            // The length counts the closing NUL.
+            // The length counts the terminating NUL.
             (*record).name_len_bytes = if len > 1 { len as u32 - 1 } else { 0 };
         }
-        // At once: the agent then looks often until it has seen the container's init, whose exec
-        // must not wake it (see there).
+        // At once: the agent then polls often until it has seen the container's init, whose exec
+        // must not wake it (see `sched_process_exec`).
         submit(entry, Wake::Now);
     }
 }
 
-/// `cgroup_rmdir(cgroup, path)`.
+/// Program of the tracepoint `cgroup_rmdir(cgroup, path)`: reports the removal of a tracked cgroup.
 #[btf_tracepoint(function = "cgroup_rmdir")]
 pub(crate) fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
@@ -105,7 +109,8 @@ pub(crate) fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `cgroup_notify_populated(cgroup, path, populated)`.
+/// Program of the tracepoint `cgroup_notify_populated(cgroup, path, populated)`: reports that the
+/// last task left a tracked cgroup and all below it.
 #[btf_tracepoint(function = "cgroup_notify_populated")]
 pub(crate) fn cgroup_notify_populated(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
@@ -118,6 +123,8 @@ pub(crate) fn cgroup_notify_populated(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Record of a tracked cgroup: its id alone.
+///
 /// # Safety
 /// `ctx` is the context of a tracepoint whose first argument is a cgroup.
 #[inline(always)]

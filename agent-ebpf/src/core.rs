@@ -1,4 +1,5 @@
-//! The object of events: cgroups come and go, processes begin, get signals and end. One ring.
+//! BPF object of the events: cgroups come and go; processes start, receive signals and end. It has
+//! one ring buffer.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,4 @@
-//! Putting records into the ring buffer, and counting those that found no room.
+//! Ring buffer output: writes records, and counts those that find no room.
 
 use agent_common::{
     event::Header,
@@ -13,25 +13,25 @@ use aya_ebpf::{
     maps::{PerCpuArray, RingBuf, ring_buf::RingBufEntry},
 };
 
-/// Records for the agent.
+/// Ring buffer of the event records, which the agent reads.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 
-/// What was submitted and what was lost.
+/// Counters of submitted and lost records, per CPU, by the `COUNTER_` constants.
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_MAX, 0);
 
-/// How soon the agent has to know.
+/// Urgency of a record: whether it wakes the agent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
-    /// At once: a new cgroup, a stop signal, an OOM, init's end.
+    /// Wake-up at once: a new cgroup, a stop signal, an OOM, the end of an init.
     Now,
-    /// With the next batch. A wake-up for each record would cost twenty times as much.
+    /// Wake-up with the next batch. One for each record would cost twenty times as much.
     Later,
 }
 
 impl Wake {
-    /// [`Self::Now`] if it is urgent.
+    /// Wake-up [`Self::Now`] for an urgent record, [`Self::Later`] for another.
     #[inline(always)]
     pub(crate) const fn now_if(urgent: bool) -> Self {
         if urgent { Self::Now } else { Self::Later }
@@ -65,7 +65,7 @@ pub(crate) fn reserve<T>(kind: u32) -> Option<RingBufEntry<T>> {
     Some(entry)
 }
 
-/// Hands a filled record to the agent.
+/// Submits a filled record to the agent.
 #[inline(always)]
 pub(crate) fn submit<T>(entry: RingBufEntry<T>, wake: Wake) {
     count(COUNTER_SUBMITTED);

@@ -1,8 +1,9 @@
-//! Constants that the agent freezes into the object before it is loaded.
+//! Constants that the agent writes into the object's read-only data before it is loaded.
 
 use agent_common::layout::Layout;
 
-/// Resolved from the running kernel's BTF. All zeros here: the agent refuses to load otherwise.
+/// Offsets resolved from the running kernel's BTF. All zeros here: the agent fills them in, or does
+/// not load the object.
 #[unsafe(no_mangle)]
 static LAYOUT: Layout = Layout {
     task_tgid: 0,
@@ -39,7 +40,7 @@ static LAYOUT: Layout = Layout {
     memcg_local_oom_kill: 0,
 };
 
-/// Reads one offset of [`LAYOUT`]. Volatile, or the compiler would take the zeros for the truth.
+/// Reads one offset of [`LAYOUT`]. The load is volatile, or the compiler would fold the zeros in.
 #[macro_export]
 macro_rules! offset {
     ($field:ident) => {
@@ -48,13 +49,13 @@ macro_rules! offset {
 }
 pub use crate::offset;
 
-/// The frozen struct; only for [`offset!`].
+/// Address of the frozen struct; only for the macro [`offset!`].
 #[inline(always)]
 pub const fn layout() -> *const Layout {
     &raw const LAYOUT
 }
 
-/// Only for [`offset!`].
+/// Loads one offset of the frozen struct; only for the macro [`offset!`].
 ///
 /// # Safety
 /// `field` points into [`LAYOUT`].

@@ -1,21 +1,22 @@
-//! The kernel side of Podvitals: eBPF programs that see Pods live and die.
+//! Kernel side of Podvitals: eBPF programs that observe how Pods start, run and end.
 //!
 //! This crate knows no kernel struct. It reads at the offsets of [`agent_common::layout::Layout`]
-//! and writes the records of [`agent_common::event`]. One file for each kernel subject, one binary,
-//! which is a BPF object, for each collector. An object has the maps that its own programs use and
-//! shares none with another, so that it is loaded, and fails, without the others.
+//! and writes the records of [`agent_common::event`]. There is one file for each kernel subject and
+//! one binary, which is a BPF object, for each collector. An object has the maps that its own
+//! programs use and shares none with another, so that it is loaded, and fails, without the others.
 //!
-//! The library is what objects have in common: reading at offsets. It has no maps, since each would
-//! be in every object, used or not; what needs one (`emit`) is a module of each object that uses it.
+//! The library has the code that objects share: reading at offsets. It has no maps, since each
+//! would be in every object, used or not; code that needs a map (`emit`) is a module of each object
+//! that uses it.
 
 #![no_std]
 
 pub mod globals;
 pub mod read;
 
-/// The end of each object: what Rust wants of a program without its standard library, and the
-/// licence. `bpf_probe_read_kernel` and its like are for programs under a GPL-compatible licence
-/// only; this side may be used under either.
+/// Common end of each object: the panic handler that Rust requires without its standard library,
+/// and the licence. `bpf_probe_read_kernel` and its like are for programs under a GPL-compatible
+/// licence only; the kernel side may be used under either.
 #[macro_export]
 macro_rules! object {
     () => {

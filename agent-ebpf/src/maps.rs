@@ -1,4 +1,4 @@
-//! The maps that several subjects use.
+//! Maps that several subjects use.
 
 use agent_common::map::{TRACKED_MAX, Tracked};
 use aya_ebpf::{
@@ -6,22 +6,22 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
 };
 
-/// Which cgroups matter. A plain hash, never LRU: a tracked cgroup must not be forgotten.
+/// Tracked cgroups by their ids. A plain hash, never LRU: a tracked cgroup must not be evicted.
 #[map]
 pub(crate) static TRACKED: HashMap<u64, Tracked> = HashMap::with_max_entries(TRACKED_MAX, 0);
 
-/// The address of the process that the kernel's last SIGKILL on this CPU went to: where the OOM
-/// killer's tracepoint tells a number only, its SIGKILL of a moment ago tells whose. Nobody but the
-/// programs reads it.
+/// Address of the process that the kernel's last SIGKILL on this CPU went to. Where the OOM
+/// killer's tracepoint reports a pid only, the SIGKILL just before it identifies the process. Only
+/// the programs read this map.
 #[map]
 pub(crate) static KILLED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// The task whose exec `sched_process_exec` saw last on this CPU, for its second program. Should
-/// the task have changed the CPU in between, the exec is told twice, which changes nothing.
+/// Task whose exec `sched_process_exec` saw last on this CPU, for the second program. If the task
+/// has changed the CPU in between, the exec is reported twice, which changes nothing.
 #[map]
 pub(crate) static EXECUTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// What is known of a cgroup whose tasks matter: one that is tracked and no root.
+/// State of a tracked cgroup whose tasks are watched; `None` for a root and for an untracked one.
 #[inline(always)]
 pub(crate) fn watched(cgroup_id: u64) -> Option<*const Tracked> {
     let tracked = TRACKED.get_ptr(cgroup_id)?;

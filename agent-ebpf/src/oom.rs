@@ -1,7 +1,7 @@
-//! `oom:mark_victim`: the OOM killer has chosen a process.
+//! Programs of `oom:mark_victim`: the OOM killer has chosen a process.
 //!
-//! The program runs in the context of whoever allocated, so the victim's cgroup comes from the
-//! victim's task.
+//! The program runs in the context of the task that allocated, so the victim's cgroup comes from
+//! the victim's task.
 
 use agent_common::event::{KIND_OOM, OOM_LEVELS, OomRecord};
 use agent_ebpf::{
@@ -19,7 +19,8 @@ use crate::{
     maps::{KILLED, watched},
 };
 
-/// `mark_victim(task, uid)` with the counters of the victim's memory hierarchy.
+/// Program of the tracepoint `mark_victim(task, uid)`: reports the victim with the counters of its
+/// memory hierarchy.
 #[btf_tracepoint(function = "mark_victim")]
 pub(crate) fn mark_victim(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
@@ -27,8 +28,8 @@ pub(crate) fn mark_victim(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The same without the counters, for kernels that do not let programs read untyped memory
-/// (lockdown=confidentiality).
+/// Program [`mark_victim`] without the counters, for kernels that do not let programs read untyped
+/// memory (lockdown=confidentiality).
 #[btf_tracepoint(function = "mark_victim")]
 pub(crate) fn mark_victim_typed(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
@@ -36,16 +37,15 @@ pub(crate) fn mark_victim_typed(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `mark_victim(pid)`, as it was before Linux 6.9 and its stable updates.
+/// Program of the tracepoint `mark_victim(pid)`, as it was before Linux 6.9 and its stable updates.
 ///
 /// The victim was sent a SIGKILL just before, by the same task on the same CPU and under the same
 /// spin lock (mm/oom_kill.c, `__oom_kill_process`), and `signal_generate` has remembered it. A
 /// process that was dying already is marked without one; that is no kill.
 #[btf_tracepoint(function = "mark_victim")]
 pub(crate) fn mark_victim_by_id(ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: the context is the kernel's. The address is that of a task, which the OOM killer
-    // holds a reference to if it is the one with this id, and which nobody but the checking helper
-    // follows.
+    // SAFETY: the context is the kernel's. The address is that of a task. The OOM killer holds a
+    // reference to it if it is the one with this id, and only the checking helper follows it.
     unsafe {
         let Some(killed) = KILLED.get_ptr_mut(0) else { return 0 };
         let victim = Ptr::<false>::new(core::ptr::with_exposed_provenance(*killed as usize));
@@ -69,6 +69,8 @@ pub(crate) fn remember(target: Ptr) {
     }
 }
 
+/// Record of an OOM kill in a tracked cgroup, with its memory hierarchy if `COUNTERS`.
+///
 /// # Safety
 /// `victim` is a `task_struct`.
 #[inline(always)]

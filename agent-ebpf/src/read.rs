@@ -1,10 +1,10 @@
-//! Reading kernel memory at frozen offsets.
+//! Reads of kernel memory at frozen offsets.
 //!
 //! A typed pointer comes from a typed tracepoint argument, so the verifier knows its type and
 //! checks each offset against the kernel's own BTF; loads through it cannot fault (the kernel
-//! turns a bad address into 0). Nothing calls a helper for it, so it also loads under
-//! lockdown=confidentiality. An untyped one is an address that nobody checks, for kernels that do
-//! not give the type: it is read with `bpf_probe_read_kernel`.
+//! turns a bad address into 0). It needs no helper, so it also loads under
+//! lockdown=confidentiality. An untyped pointer is an unchecked address, for kernels that do not
+//! provide the type: it is read with `bpf_probe_read_kernel`.
 
 use agent_common::event::Task;
 use aya_ebpf::helpers::{
@@ -15,7 +15,7 @@ use core::{ffi::c_void, mem::MaybeUninit};
 
 use crate::globals::offset;
 
-/// A pointer to a kernel struct; if `TYPED`, one whose type the verifier tracks.
+/// Pointer to a kernel struct; if `TYPED`, the verifier tracks its type.
 #[derive(Clone, Copy)]
 pub struct Ptr<const TYPED: bool = true>(*const u8);
 
@@ -28,8 +28,8 @@ impl<const TYPED: bool> Ptr<TYPED> {
 
     /// Loads a plain value at a byte offset.
     ///
-    /// Volatile: the verifier wants the very load that the type allows, and LLVM would merge
-    /// neighbouring ones.
+    /// The load is volatile: the verifier accepts only the load that the type allows, and LLVM
+    /// would merge neighbouring ones.
     ///
     /// # Safety
     /// The verifier has the last word: it refuses a program whose load does not fit the type.
@@ -62,19 +62,19 @@ impl<const TYPED: bool> Ptr<TYPED> {
         Self(unsafe { self.load::<*const u8>(offset) })
     }
 
-    /// Whether it points nowhere.
+    /// Whether the pointer is null.
     #[inline(always)]
     pub fn is_null(self) -> bool {
         self.0.is_null()
     }
 
-    /// The address itself, for helpers that read untyped memory.
+    /// Address of the struct, for helpers that read untyped memory.
     #[inline(always)]
     pub const fn address(self) -> *const u8 {
         self.0
     }
 
-    /// The same without its type.
+    /// Pointer to the same struct without its type.
     #[inline(always)]
     pub const fn untyped(self) -> Ptr<false> {
         Ptr(self.0)
@@ -92,7 +92,7 @@ pub unsafe fn argument(context: *const c_void, n: usize) -> u64 {
     unsafe { context.cast::<u64>().add(n).read_volatile() }
 }
 
-/// Argument `n` of a typed tracepoint, a pointer.
+/// Argument `n` of a typed tracepoint, as a typed pointer.
 ///
 /// # Safety
 /// As [`argument`].
@@ -102,7 +102,7 @@ pub unsafe fn argument_ptr(context: *const c_void, n: usize) -> Ptr {
     Ptr::new(unsafe { context.cast::<*const u8>().add(n).read_volatile() })
 }
 
-/// The running task. The helper that gives it typed exists since Linux 5.11.
+/// The running task. The helper that returns it with its type exists since Linux 5.11.
 #[inline(always)]
 pub fn current<const TYPED: bool>() -> Ptr<TYPED> {
     // SAFETY: the helpers have no preconditions.
@@ -155,7 +155,7 @@ pub unsafe fn describe<const TYPED: bool>(task: Ptr<TYPED>, out: *mut Task) {
     }
 }
 
-/// `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h, 5.10 to 7.3).
+/// Flag `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h, 5.10 to 7.3).
 const SIGNAL_GROUP_EXIT: u32 = 4;
 
 /// Whether the process of a task is exiting as a whole.
@@ -168,7 +168,7 @@ pub unsafe fn is_group_exit<const TYPED: bool>(signal: Ptr<TYPED>) -> bool {
     unsafe { signal.load::<u32>(offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 }
 }
 
-/// What `wait(2)` will give for a process: kernel/exit.c, `wait_task_zombie`.
+/// Exit status that `wait(2)` will return for a process (kernel/exit.c, `wait_task_zombie`).
 ///
 /// # Safety
 /// `leader` is the process's leader, `signal` its `signal_struct`.
@@ -183,8 +183,8 @@ pub unsafe fn wait_status<const TYPED: bool>(leader: Ptr<TYPED>, signal: Ptr<TYP
     }
 }
 
-/// CPU time of a process in nanoseconds: the threads that have left, the leader, and the thread
-/// that is leaving now.
+/// CPU time of a process in nanoseconds: that of the threads that have exited, of the leader, and
+/// of the thread that is exiting now.
 ///
 /// # Safety
 /// `task` is a thread of the process of `leader` and `signal`.

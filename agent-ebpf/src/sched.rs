@@ -1,7 +1,7 @@
-//! `sched:sched_process_exec` and `sched:sched_process_exit`: processes that come into a tracked
-//! cgroup from outside, which are inits and exec sessions.
+//! Programs of `sched:sched_process_exec` and `sched:sched_process_exit`: processes that enter a
+//! tracked cgroup from outside, which are inits and execs (CRI: ExecSync, Exec).
 //!
-//! A container's own children are not told: their parent is in the same cgroup.
+//! A container's own children are not reported: their parent is in the same cgroup.
 
 use agent_common::event::{ARGV_BYTES, ExecRecord, ExitRecord, KIND_EXEC, KIND_EXIT};
 use agent_ebpf::{
@@ -23,7 +23,7 @@ use crate::{
     maps::{EXECUTED, watched},
 };
 
-/// `sched_process_exec(task, old_pid, bprm)`.
+/// Program of the tracepoint `sched_process_exec(task, old_pid, bprm)`.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
@@ -31,12 +31,12 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The same again, for what the first could not see.
+/// Second program of `sched_process_exec`, for the execs that the first could not see.
 ///
 /// A program is not run while it is already running on the CPU (kernel/trace/bpf_trace.c,
 /// `__bpf_trace_run`), and later kernels let a tracepoint's programs be preempted (7.3 does; up to
-/// 6.18 they are not): then the execs of all other tasks on this CPU would go unseen meanwhile. The
-/// other programs run under locks that forbid it, or tell what another tells as well.
+/// 6.18 they are not). In that time the execs of all other tasks on this CPU would go unseen. The
+/// other programs run under locks that forbid it, or report an event that another reports as well.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub(crate) fn sched_process_exec_again(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
@@ -44,6 +44,9 @@ pub(crate) fn sched_process_exec_again(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Record of an exec in a tracked cgroup, of a process whose parent is outside; unless `FIRST`,
+/// only if the first program has not seen it.
+///
 /// # Safety
 /// `ctx` is the context of `sched_process_exec`.
 #[inline(always)]
@@ -79,8 +82,8 @@ unsafe fn executed<const FIRST: bool>(ctx: *const c_void) {
         let end: u64 = mm.load(offset!(mm_arg_end));
         let available = end.wrapping_sub(start);
         let len = if available > ARGV_BYTES as u64 { ARGV_BYTES as u32 } else { available as u32 };
-        // The arguments were written to the new stack a moment ago; should the page be gone all
-        // the same, the helper fails and the record says that it has none.
+        // The arguments were written to the new stack a moment ago; if the page is gone all the
+        // same, the helper fails and the record has no arguments.
         let read = bpf_probe_read_user(
             (&raw mut (*record).argv).cast::<c_void>(),
             len,
@@ -88,12 +91,12 @@ unsafe fn executed<const FIRST: bool>(ctx: *const c_void) {
         );
         (*record).argv_len_bytes = if read == 0 { len } else { 0 };
         // Not at once: the agent, woken here, would preempt this program, and the next exec would
-        // find it running still.
+        // find it still running.
         submit(entry, Wake::Later);
     }
 }
 
-/// `sched_process_exit(task)`; from 6.16 with `group_dead`.
+/// Program of the tracepoint `sched_process_exit(task)`, which has `group_dead` too from 6.16.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
@@ -101,6 +104,8 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Record of the exit of a process's last thread, in a tracked cgroup and with a parent outside.
+///
 /// # Safety
 /// `ctx` is the context of `sched_process_exit`.
 #[inline(always)]
@@ -130,7 +135,7 @@ unsafe fn exiting(ctx: *const c_void) {
         (*record).cpu_runtime_ns = cpu_runtime(task, leader, signal, false);
         (*record).wait_status = wait_status(leader, signal);
         (*record).padding = 0;
-        // The agent may not have heard of init yet.
+        // The agent may not have seen the init yet.
         let init_tgid = (*tracked).init_tgid;
         let urgent = init_tgid == 0 || init_tgid == (*record).task.tgid;
         submit(entry, Wake::now_if(urgent));

@@ -1,7 +1,7 @@
-//! `signal:signal_generate`: who sends which signal, and the true end of a process.
+//! Programs of `signal:signal_generate`: who sends which signal, and the true end of a process.
 //!
-//! This tracepoint is busy (Go's SIGURG, every shell's SIGCHLD), so a program first looks at the
-//! signal and at the cgroup, and returns at once for whatever is not about a tracked one.
+//! This tracepoint is busy (Go's SIGURG, every shell's SIGCHLD), so a program first checks the
+//! signal and the cgroup, and returns at once if the cgroup is not tracked.
 
 use agent_common::event::{
     EndRecord, KIND_END, KIND_SIGNAL, SIGNAL_GROUP, SIGNAL_INFO_KERNEL, SIGNAL_INFO_NONE,
@@ -32,7 +32,7 @@ const SIGURG: i32 = 23;
 
 /// Signals that end a process by default and that a container may send to its own init: HUP, INT,
 /// QUIT, ILL, TRAP, ABRT, BUS, FPE, KILL, SEGV, TERM, SYS. The others that do (USR1, PIPE, PWR, …)
-/// serve runtimes and garbage collectors as a means of talking to themselves, thousands a second.
+/// serve runtimes and garbage collectors internally, thousands a second.
 const FATAL_FROM_INSIDE: u64 = 1 << 1
     | 1 << 2
     | 1 << 3
@@ -46,20 +46,21 @@ const FATAL_FROM_INSIDE: u64 = 1 << 1
     | 1 << 15
     | 1 << 31;
 
-/// `si_code` of kill(2), sigqueue(3) and tgkill(2) (include/uapi/asm-generic/siginfo.h). Timers and
-/// asynchronous I/O have codes of their own below 0, faults have codes above.
+/// Values of `si_code` for kill(2), sigqueue(3) and tgkill(2) (include/uapi/asm-generic/siginfo.h).
+/// Timers and asynchronous I/O have codes of their own below 0, faults have codes above.
 const SI_USER: i32 = 0;
 const SI_QUEUE: i32 = -1;
 const SI_TKILL: i32 = -6;
 
-/// `si_code` of a SIGCHLD: exited, killed, dumped core. Stops and continues come after these.
+/// Values of `si_code` for a SIGCHLD: exited, killed, dumped core. Stops and continues come after
+/// these.
 const CLD_EXITED: i32 = 1;
 const CLD_DUMPED: i32 = 3;
 
-/// `EXIT_ZOMBIE` (include/linux/sched.h).
+/// Exit state `EXIT_ZOMBIE` (include/linux/sched.h).
 const EXIT_ZOMBIE: i32 = 0x20;
 
-/// `signal_generate(sig, info, task, type, result)`.
+/// Program of the tracepoint `signal_generate(sig, info, task, type, result)`.
 #[btf_tracepoint(function = "signal_generate")]
 pub(crate) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
@@ -67,9 +68,9 @@ pub(crate) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The same for kernels that do not give the running task with its type (before Linux 5.11), or
-/// not `siginfo`: since it may hold `SEND_SIG_PRIV`, which is no address, later kernels (7.3, and
-/// 6.12 with its stable updates) take it for a plain number (kernel/bpf/btf.c,
+/// Program [`signal_generate`] for kernels that do not provide the type of the running task (before
+/// Linux 5.11) or of `siginfo`: since that may hold `SEND_SIG_PRIV`, which is no address, later
+/// kernels (7.3, and 6.12 with its stable updates) take it for a plain number (kernel/bpf/btf.c,
 /// `raw_tp_null_args`).
 #[btf_tracepoint(function = "signal_generate")]
 pub(crate) fn signal_generate_untyped(ctx: BtfTracePointContext) -> i32 {
@@ -78,7 +79,8 @@ pub(crate) fn signal_generate_untyped(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `TYPED` is about the running task and `siginfo`; the other arguments always are.
+/// Dispatch by signal. `TYPED` concerns the running task and `siginfo`; the other arguments always
+/// have their type.
 ///
 /// # Safety
 /// `ctx` is the context of `signal_generate`.
@@ -94,19 +96,21 @@ unsafe fn generated<const TYPED: bool>(ctx: *const c_void) {
     }
 }
 
-/// Where a signal comes from, as `siginfo` has it.
+/// Origin of a signal, as `siginfo` has it.
 ///
-/// No enum: its unused half would stay unwritten on the stack, and up to 6.2 the verifier refuses
-/// to copy that.
+/// This is no enum: its unused half would stay unwritten on the stack, and up to 6.2 the verifier
+/// refuses to copy that.
 #[derive(Clone, Copy)]
 struct Info {
-    /// [`SIGNAL_INFO_NONE`] for `SEND_SIG_NOINFO`, an ordinary sender (all plain kills on 7.3,
+    /// Flag [`SIGNAL_INFO_NONE`] for `SEND_SIG_NOINFO`, an ordinary sender (all plain kills on 7.3,
     /// `cgroup.kill` everywhere); [`SIGNAL_INFO_KERNEL`] for `SEND_SIG_PRIV`; 0 for a struct.
     flags: u32,
-    /// `si_code`, 0 without a struct.
+    /// Field `si_code`; 0 without a struct.
     code: i32,
 }
 
+/// Origin of the signal of a `signal_generate` event.
+///
 /// # Safety
 /// `ctx` is the context of `signal_generate`.
 #[inline(always)]
@@ -124,7 +128,7 @@ unsafe fn info<const TYPED: bool>(ctx: *const c_void) -> Info {
     }
 }
 
-/// A signal other than SIGCHLD.
+/// Record of a signal other than SIGCHLD to a tracked cgroup.
 ///
 /// # Safety
 /// `ctx` is the context of `signal_generate`.
@@ -139,8 +143,8 @@ unsafe fn signal_sent<const TYPED: bool>(ctx: *const c_void, signal: i32) {
         let info = info::<TYPED>(ctx);
         let by_call = info.flags & SIGNAL_INFO_KERNEL == 0
             && matches!(info.code, SI_USER | SI_QUEUE | SI_TKILL);
-        // Faults and timers of the container's own are not told: a death by SIGSEGV that no call
-        // sent is the kernel's. SIGKILL is told whoever sends it.
+        // The container's own faults and timers are not reported: a death by SIGSEGV that no call
+        // sent is the kernel's. SIGKILL is reported, whoever sends it.
         if !by_call && signal != SIGKILL {
             return;
         }
@@ -189,12 +193,12 @@ unsafe fn signal_sent<const TYPED: bool>(ctx: *const c_void, signal: i32) {
     }
 }
 
-/// SIGCHLD: the end of a process, if the running task is its last thread and the parent that is
-/// told is outside its cgroup.
+/// Record of the end of a process, from its SIGCHLD: the running task is the last thread, and the
+/// parent that is notified is outside its cgroup.
 ///
-/// Stops, continues and zombies handed to a new parent also send SIGCHLD; there the running task
-/// is not a zombie itself (kernel/exit.c: `exit_notify` hands on the children first, then sets
-/// `exit_state`, then tells the parent).
+/// Stops, continues and reparented zombies also send SIGCHLD; there the running task is not a
+/// zombie itself (kernel/exit.c: `exit_notify` reparents the children first, then sets
+/// `exit_state`, then notifies the parent).
 ///
 /// # Safety
 /// `ctx` is the context of `signal_generate`.
@@ -230,7 +234,7 @@ unsafe fn child_ended<const TYPED: bool>(ctx: *const c_void) {
         (*record).parent_tgid = parent.load(offset!(task_tgid));
         (*record).wait_status = wait_status(leader, signal);
         (*record).cpu_runtime_ns = cpu_runtime(task, leader, signal, true);
-        // The agent may not have heard of init yet.
+        // The agent may not have seen the init yet.
         let init_tgid = (*tracked).init_tgid;
         let urgent = init_tgid == 0 || init_tgid == (*record).task.tgid;
         submit(entry, Wake::now_if(urgent));

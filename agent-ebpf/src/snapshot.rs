@@ -1,7 +1,7 @@
-//! The object of the cgroup iterator: the stats of all cgroups in one pass.
+//! BPF object of the cgroup iterator: the stats of all cgroups in one iterator run.
 //!
 //! The iterator cannot resume, and its own buffer is 32 KiB, so the records go into an array that
-//! the agent has mapped. Linux 6.1.
+//! the agent has mapped. It needs Linux 6.1.
 
 #![no_std]
 #![no_main]
@@ -18,11 +18,12 @@ use core::ffi::c_void;
 
 agent_ebpf::object!();
 
-/// The records, by the order of the walk. Element 0 says which walk it is.
+/// Array of the stats, in the order of the walk. Element 0 holds the number of the walk.
 #[map]
 static SNAPSHOT: Array<CgroupStats> = Array::with_max_entries(SNAPSHOT_MAX, BPF_F_MMAPABLE);
 
-/// Resolved from the running kernel's BTF; the agent refuses to load the program otherwise.
+/// Offsets resolved from the running kernel's BTF; without them the agent does not load the
+/// program.
 #[unsafe(no_mangle)]
 static SNAPSHOT_LAYOUT: SnapshotLayout = SnapshotLayout {
     cgroup_cpu_usage: 0,
@@ -64,10 +65,10 @@ macro_rules! place {
     };
 }
 
-/// `bpf_iter_meta.seq_num` (include/linux/bpf.h): two words before it.
+/// Offset of `bpf_iter_meta.seq_num` (include/linux/bpf.h), in bytes: two words lie before it.
 const META_SEQ_NUM: usize = 16;
 
-/// Iterator over cgroups: writes one [`CgroupStats`].
+/// Program of the cgroup iterator: writes the [`CgroupStats`] of one cgroup.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/cgroup")]
 pub(crate) extern "C" fn cgroup_iter(ctx: *mut c_void) -> i32 {
@@ -84,7 +85,7 @@ pub(crate) extern "C" fn cgroup_iter(ctx: *mut c_void) -> i32 {
         if index >= u64::from(SNAPSHOT_MAX) {
             return 0;
         }
-        // No room: the agent sees who is not in the array, and reads their files.
+        // No room: the agent sees which cgroups are not in the array, and reads their files.
         let Some(stats) = SNAPSHOT.get_ptr_mut(index as u32) else { return 0 };
         write(cgroup, stats);
         (*stats).walk = (*head).walk;
@@ -93,6 +94,8 @@ pub(crate) extern "C" fn cgroup_iter(ctx: *mut c_void) -> i32 {
     0
 }
 
+/// Writes the stats of one cgroup.
+///
 /// # Safety
 /// `cgroup` is a `struct cgroup`, `out` an element of the array.
 #[inline(always)]
@@ -153,7 +156,7 @@ unsafe fn write(cgroup: Ptr, out: *mut CgroupStats) {
     }
 }
 
-/// Copies the arrays that `memory.stat` is made from.
+/// Copies the arrays from which the kernel computes `memory.stat`.
 ///
 /// # Safety
 /// `memory` is a `mem_cgroup`, `out` an element of the array.
@@ -181,7 +184,7 @@ unsafe fn statistics(memory: Ptr, out: *mut CgroupStats) {
     }
 }
 
-/// A controller's state or the like, null where it is not enabled or its offsets are not known.
+/// State of a controller (or of PSI); null where it is not enabled or its offsets are not known.
 ///
 /// # Safety
 /// `cgroup` is a `struct cgroup` and `offset` that of a pointer in it.

@@ -1,4 +1,5 @@
-//! The task iterator: the processes that are in tracked cgroups already, with parents outside.
+//! Programs of the task iterator: the processes that are in tracked cgroups already, with parents
+//! outside.
 
 use agent_common::{
     event::{Header, KIND_TASK, Task, TaskRecord},
@@ -21,30 +22,31 @@ use core::ffi::c_void;
 
 use crate::maps::watched;
 
-/// See [`TaskWalk`].
+/// Array of one [`TaskWalk`], the position of the walk.
 #[map]
 static TASK_WALK: Array<TaskWalk> = Array::with_max_entries(1, 0);
 
-/// Iterator over tasks that writes a [`TaskRecord`] for each process the reader can see, and for
-/// the reader itself, which checks that the offsets are right.
+/// Program of the task iterator that writes a [`TaskRecord`] for each process that the reader can
+/// see, and for the reader itself, which checks that the offsets are right.
 ///
 /// The kernel shows a task iterator the reader's PID namespace only (kernel/bpf/task_iter.c,
-/// `init_seq_private`, 5.10 to 7.3): in a Pod, that is nothing but the agent.
+/// `init_seq_private`, 5.10 to 7.3): in a Pod, that is the agent alone.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub(crate) extern "C" fn visible_tasks(ctx: *mut c_void) -> i32 {
-    // SAFETY: `iterated` gives what the kernel gave.
+    // SAFETY: `iterated` returns the kernel's own pointers.
     unsafe {
         if let Some((seq, task)) = iterated(ctx) {
-            // Where it does not fit, the kernel comes to the process again.
+            // Where it does not fit, the kernel visits the process again.
             let _ = tell(seq, task);
         }
     }
     0
 }
 
-/// The same for all processes of the node, whatever the reader's PID namespace: for each process
-/// that the iterator comes to, the next stretch of the kernel's own list of them.
+/// Program of the task iterator for all processes of the node, whatever the reader's PID namespace:
+/// for each process that the iterator visits, it walks the next stretch of the kernel's own list of
+/// processes.
 ///
 /// The list is read under RCU, as an iterator's program runs under it (kernel/bpf/bpf_iter.c,
 /// `bpf_iter_run_prog`): a process that leaves it meanwhile still leads on (include/linux/sched.h,
@@ -52,8 +54,8 @@ pub(crate) extern "C" fn visible_tasks(ctx: *mut c_void) -> i32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub(crate) extern "C" fn running_tasks(ctx: *mut c_void) -> i32 {
-    // SAFETY: `iterated` gives what the kernel gave; addresses are read by a helper that refuses
-    // bad ones.
+    // SAFETY: `iterated` returns the kernel's own pointers; addresses are read by a helper that
+    // refuses bad ones.
     unsafe {
         let Some((seq, task)) = iterated(ctx) else { return 0 };
         let Some(walk) = TASK_WALK.get_ptr_mut(0) else { return 0 };
@@ -64,7 +66,7 @@ pub(crate) extern "C" fn running_tasks(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// The iterator's buffer and the process it has come to; `None` for a thread that does not lead its
+/// The iterator's buffer and the process that it visits; `None` for a thread that does not lead its
 /// process, and after the last task.
 ///
 /// # Safety
@@ -84,14 +86,14 @@ unsafe fn iterated(ctx: *const c_void) -> Option<(*mut seq_file, Ptr)> {
     }
 }
 
-/// Looks at the next stretch of the list of processes.
+/// Walks the next stretch of the list of processes; returns a `WALK_` outcome.
 ///
 /// # Safety
 /// `task` is a task, `walk` the map's element.
 #[inline(always)]
 unsafe fn stretch(seq: *mut seq_file, task: Ptr<false>, walk: *mut TaskWalk) -> u32 {
     // SAFETY: the caller's word. What is at the address of a process that has gone may be anything;
-    // the helper reads it all the same.
+    // the helper reads it safely.
     unsafe {
         let Some(idle) = idle_task(task) else { return WALK_NO_BEGIN };
         let mut at = idle;
@@ -112,7 +114,7 @@ unsafe fn stretch(seq: *mut seq_file, task: Ptr<false>, walk: *mut TaskWalk) -> 
                 return WALK_DONE;
             }
             if tell(seq, at).is_err() {
-                // The buffer is full. The kernel empties it, and comes to this process again.
+                // The buffer is full. The kernel empties it, and visits this process again.
                 return (*walk).outcome;
             }
         }
@@ -123,15 +125,15 @@ unsafe fn stretch(seq: *mut seq_file, task: Ptr<false>, walk: *mut TaskWalk) -> 
     }
 }
 
-/// Whether the process that the walk has come to is still in the list. It leaves it as the last
-/// thing before it is freed, and is dead by then (kernel/exit.c, `release_task`), so its link leads
-/// on as long as this program runs.
+/// Whether the process at which the walk has arrived is still in the list. A process leaves the
+/// list just before it is freed, and is dead by then (kernel/exit.c, `release_task`), so its link
+/// leads on as long as this program runs.
 ///
 /// # Safety
 /// `task` is an address where a task was.
 #[inline(always)]
 unsafe fn is_listed(task: Ptr<false>, walk: &TaskWalk) -> bool {
-    /// `EXIT_DEAD` (include/linux/sched.h, 5.10 to 7.3).
+    /// Exit state `EXIT_DEAD` (include/linux/sched.h, 5.10 to 7.3).
     const EXIT_DEAD: u32 = 0x10;
     // SAFETY: the caller's word.
     unsafe {
@@ -141,14 +143,15 @@ unsafe fn is_listed(task: Ptr<false>, walk: &TaskWalk) -> bool {
     }
 }
 
-/// The first CPU's idle task, which heads the list: the parent of the first process, and the
+/// Idle task of the first CPU, which heads the list: the parent of the first process, and the
 /// ancestor of all (init/main.c, `rest_init`).
 ///
 /// # Safety
 /// `task` is a task.
 #[inline(always)]
 unsafe fn idle_task(task: Ptr<false>) -> Option<Ptr<false>> {
-    /// A container's process has five ancestors or so, one in a container's container ten.
+    /// Limit of the ancestors followed. A container's process has about five ancestors, one in a
+    /// nested container about ten.
     const ANCESTORS_MAX: u32 = 64;
     let mut ancestor = task;
     for _ in 0..ANCESTORS_MAX {
@@ -166,7 +169,7 @@ unsafe fn idle_task(task: Ptr<false>) -> Option<Ptr<false>> {
     None
 }
 
-/// Writes a process's record, if it is wanted.
+/// Writes the record of a process in a tracked cgroup whose parent is outside, or of the reader.
 ///
 /// # Safety
 /// `seq` is the iterator's buffer, `task` the leader of a process.

@@ -1,6 +1,6 @@
-//! Bytes of the ring buffer and of the task iterator, made into typed events.
+//! Decoder of the records of the ring buffer and of the task iterator into typed events.
 //!
-//! Total and safe: any bytes give an event or an error, and nothing is transmuted.
+//! It is total and safe: any bytes give an event or an error, and nothing is transmuted.
 
 use agent_common::event as raw;
 
@@ -10,29 +10,29 @@ use crate::event::{
     Signal, SignalOrigin, SignalResult, Task, TaskKey,
 };
 
-/// Why a record was rejected.
+/// Error of a record that was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Shorter than a header.
+    /// A record shorter than its header.
     #[error("record of {0} bytes is shorter than its header")]
     Short(usize),
-    /// A kind that this version does not know.
+    /// A record of a kind that this version does not know.
     #[error("record of unknown kind {0}")]
     Kind(u32),
-    /// Its size is not that of its kind.
+    /// A record whose size is not that of its kind.
     #[error("record of kind {kind} has {size} bytes")]
     Size {
-        /// The kind.
+        /// Kind of the record.
         kind: u32,
-        /// The size found.
+        /// Size of the record in bytes.
         size: usize,
     },
-    /// A length inside it is larger than its room.
+    /// A record with an inner length that is larger than its field.
     #[error("record of kind {kind} has an inner length of {length}")]
     Length {
-        /// The kind.
+        /// Kind of the record.
         kind: u32,
-        /// The length found.
+        /// Length that the record gives for its field.
         length: u32,
     },
 }
@@ -41,7 +41,7 @@ impl DecodeError {
     /// All values of the label `reason`, in the order of [`Self::index`].
     pub const REASONS: [&str; 4] = ["short", "kind", "size", "length"];
 
-    /// Index into [`Self::REASONS`].
+    /// Index of the error's reason in [`Self::REASONS`].
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -53,7 +53,8 @@ impl DecodeError {
     }
 }
 
-/// Reads fields in the order in which `repr(C)` lays them out; the records have no hidden padding.
+/// Reader of a record's fields, in the order in which `repr(C)` lays them out; the records have no
+/// hidden padding.
 struct Fields<'a> {
     rest: &'a [u8],
     kind: u32,
@@ -91,7 +92,7 @@ impl<'a> Fields<'a> {
         Ok(Task { key: TaskKey { tgid, start_boot_ns }, tid, cgroup, comm })
     }
 
-    /// The first `length` of `N` bytes.
+    /// Takes a field of `N` bytes, and returns the first `length` of them.
     fn prefix<const N: usize>(&mut self, length: u32) -> Result<&'a [u8], DecodeError> {
         let kind = self.kind;
         let room: &[u8; N] = self.take()?;
@@ -114,7 +115,7 @@ impl<'a> Fields<'a> {
         let flags = self.u32()?;
         let kernel = flags & raw::SIGNAL_INFO_KERNEL != 0
             || (flags & raw::SIGNAL_INFO_NONE == 0 && code > 0);
-        // A fatal signal sets SIGNAL_GROUP_EXIT on its way in, so that flag tells of an earlier
+        // A fatal signal sets SIGNAL_GROUP_EXIT on its way in, so that flag means an earlier
         // death only where the signal was dropped for it (kernel/signal.c: `prepare_signal`).
         let target_dying = flags & raw::SIGNAL_TARGET_ZOMBIE != 0
             || (flags & raw::SIGNAL_TARGET_DYING != 0 && result == SignalResult::Ignored);
@@ -185,15 +186,16 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Takes the header off and checks it.
+/// Takes off the header, checks it, and returns the time of the record (`CLOCK_BOOTTIME`).
 fn open(bytes: &[u8]) -> Result<(Fields<'_>, u64), DecodeError> {
     let size = bytes.len();
     let mut fields = Fields { rest: bytes, kind: 0, size };
-    let (Ok(kind), Ok(told), Ok(time_boot_ns)) = (fields.u32(), fields.u32(), fields.u64()) else {
+    let (Ok(kind), Ok(size_bytes), Ok(time_boot_ns)) = (fields.u32(), fields.u32(), fields.u64())
+    else {
         return Err(DecodeError::Short(size));
     };
     fields.kind = kind;
-    if told as usize != size {
+    if size_bytes as usize != size {
         return Err(DecodeError::Size { kind, size });
     }
     Ok((fields, time_boot_ns))
@@ -202,7 +204,7 @@ fn open(bytes: &[u8]) -> Result<(Fields<'_>, u64), DecodeError> {
 /// Decodes one record of the ring buffer.
 ///
 /// # Errors
-/// If the bytes are no record of a known kind and its exact size.
+/// If the bytes are not a record of a known kind and of its exact size.
 pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
     let (mut fields, time_boot_ns) = open(bytes)?;
     let kind = match fields.kind {
@@ -222,16 +224,16 @@ pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
     Ok(Event { time_boot_ns, kind })
 }
 
-/// What the task iterator says of one process.
+/// Record of the task iterator: one process, and the helpers' values of the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IteratedTask {
-    /// The process.
+    /// The process that the iterator reports.
     pub running: RunningTask,
-    /// It is the process that reads the iterator.
+    /// Flag: the process is the reader of the iterator.
     pub is_reader: bool,
-    /// What the kernel's helper functions say of the reader, which needs no offsets.
+    /// Thread group id of the reader from the kernel's helper function, which needs no offsets.
     pub helper_tgid: u32,
-    /// The same for its cgroup.
+    /// Cgroup of the reader from the kernel's helper function, which needs no offsets.
     pub helper_cgroup: CgroupId,
 }
 
@@ -265,7 +267,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Writes a record as the kernel side lays it out.
+    /// Builder of a record with the layout of the kernel side.
     struct Record(Vec<u8>);
 
     impl Record {
@@ -316,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_taken_apart() {
+    fn a_signal_is_decoded() {
         let found = signal(1, 0, 0);
         assert_eq!(found.target.cgroup, CgroupId(10));
         assert_eq!(found.sender.key, TaskKey { tgid: 200, start_boot_ns: 5 });
@@ -366,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_exits_and_ooms_are_taken_apart() {
+    fn ends_exits_and_ooms_are_decoded() {
         let mut end = Record::new(raw::KIND_END);
         end.task(1, 2).longs(&[3]).words(&[4, 0x0300]).longs(&[9]);
         let EventKind::End(end) = event(&end.bytes()).unwrap().kind else { panic!() };

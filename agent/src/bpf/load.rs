@@ -1,5 +1,5 @@
-//! Loading the objects and attaching the programs, each on its own: one that the kernel refuses does
-//! not take the others with it.
+//! Loader of the objects and programs, each on its own: one that the kernel refuses leaves the
+//! others as they are.
 
 use agent_common::{
     map,
@@ -22,12 +22,12 @@ use super::subjects::{Hook, SUBJECTS, Subject};
 use super::survey::Survey;
 use crate::kernel::{btf::Parameter, capabilities::raised};
 
-/// Loads what the plan says and attaches it, on a node that has `cgroups` now. With it come the
-/// rings of what is loaded.
+/// Loads and attaches the programs of the plan on a node that has `cgroups` cgroups now; returns
+/// them with the ring buffers of the loaded objects.
 ///
 /// # Errors
-/// If nothing can be loaded at all: no objects, maps refused. That one object or program is refused
-/// is no error; see [`Programs::attached`].
+/// If nothing can be loaded at all: no objects, or their maps are refused. A single object or
+/// program that is refused is no error; see [`Programs::attached`].
 pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, Vec<RingBuf<MapData>>)> {
     object::check()?;
     let facts = &survey.facts;
@@ -36,7 +36,7 @@ pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, Vec<Ring
     let snapshot =
         Plain(survey.snapshot.as_ref().map_or_else(|_| SnapshotLayout::default(), |s| s.layout));
     let types = Btf::parse(&survey.attach_types, Endianness::default())
-        .context("the cut of the kernel's types")?;
+        .context("parsing the reduced BTF of the kernel")?;
     raised(|| {
         let mut loader = loader();
         // No object has relocations against the kernel's types.
@@ -62,34 +62,34 @@ pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, Vec<Ring
     })
 }
 
-/// A loader of objects.
+/// Loader of objects, created without the kernel's types.
 ///
-/// Making one reads and parses all of the kernel's types (aya 0.14, `EbpfLoader::new`): 26 MB and
-/// tens of milliseconds, though they are thrown away at once for those that it is told to take. It
-/// does without where it cannot open the file. So it is made while this process may open nothing,
-/// unless another thread might want to.
+/// Its creation reads and parses all of the kernel's types (aya 0.14, `EbpfLoader::new`): 26 MB and
+/// tens of milliseconds, though [`load`] replaces them at once. It does without them where it
+/// cannot open the file. So it is created while this process may open no file, unless another
+/// thread might have to open one.
 fn loader<'a>() -> EbpfLoader<'a> {
     let alone = Process::myself().and_then(|own| own.stat()).is_ok_and(|it| it.num_threads == 1);
     let limit = if alone { getrlimit(Resource::RLIMIT_NOFILE).ok() } else { None };
     let Some((soft, hard)) = limit else { return EbpfLoader::new() };
-    // Lowering a soft limit, and raising it again, is anybody's right.
+    // Lowering a soft limit, and raising it again, needs no privilege.
     let lowered = setrlimit(Resource::RLIMIT_NOFILE, 0, hard);
     let loader = EbpfLoader::new();
     if let Err(error) = lowered.and_then(|()| setrlimit(Resource::RLIMIT_NOFILE, soft, hard)) {
-        tracing::warn!(%error, "the limit of open files");
+        tracing::warn!(%error, "cannot change RLIMIT_NOFILE for the creation of the loader");
     }
     loader
 }
 
-/// What is asked of the kernel.
+/// Kernel calls of the plan; the tests replace them.
 trait Kernel {
-    /// Makes an object's maps.
+    /// Creates an object's maps.
     fn load(&mut self, object: ObjectId) -> anyhow::Result<()>;
-    /// Loads and attaches a program of an object whose maps are made.
+    /// Loads and attaches a program of an object whose maps are created.
     fn attach(&mut self, subject: &Subject, program: &'static str) -> anyhow::Result<()>;
 }
 
-/// The running kernel.
+/// Kernel of this host, with the objects that are loaded into it.
 struct Host<'a> {
     loader: EbpfLoader<'a>,
     layout: &'a Plain<agent_common::layout::Layout>,
@@ -101,23 +101,25 @@ struct Host<'a> {
 
 impl Kernel for Host<'_> {
     fn load(&mut self, object: ObjectId) -> anyhow::Result<()> {
-        // One loader for all: making one takes the time and memory of parsing all of the kernel's
-        // types. So it is told which object has to have which variables.
+        // One loader for all objects: each creation may parse all of the kernel's types. So it has
+        // to be set which object must have which variables.
         let has = |name| object.variables().contains(&name);
         let ebpf = self
             .loader
             .override_global(map::LAYOUT, self.layout, has(map::LAYOUT))
             .override_global(raw::SNAPSHOT_LAYOUT, self.snapshot, has(raw::SNAPSHOT_LAYOUT))
             .load(object.bytes())
-            .context("the kernel refused its maps (CAP_BPF is needed)")?;
+            .context("the kernel refused the object's maps (CAP_BPF is needed)")?;
         self.rings.extend(self.objects.add(object, ebpf)?);
         Ok(())
     }
 
     fn attach(&mut self, subject: &Subject, program: &'static str) -> anyhow::Result<()> {
-        let object = self.objects.get_mut(subject.object).context("its object is not loaded")?;
-        let program =
-            object.program_mut(program).with_context(|| format!("no program {program}"))?;
+        let object =
+            self.objects.get_mut(subject.object).context("the subject's object is not loaded")?;
+        let program = object
+            .program_mut(program)
+            .with_context(|| format!("the object has no program {program}"))?;
         match subject.hook {
             Hook::Tracepoint(tracepoint) => {
                 let program: &mut BtfTracePoint = program.try_into()?;
@@ -137,7 +139,7 @@ impl Kernel for Host<'_> {
     }
 }
 
-/// Does what the plan says: how many objects are loaded, and what became of each subject.
+/// Carries out the plan; returns the number of loaded objects, and the outcome of each subject.
 fn carry_out(
     facts: &Facts,
     parameters: &[Option<Parameter>],
@@ -187,7 +189,11 @@ fn attach(
                 };
             }
             Err(error) => {
-                tracing::debug!(program, error = format!("{error:#}"), "the kernel refused");
+                tracing::debug!(
+                    program,
+                    error = format!("{error:#}"),
+                    "the kernel refused a program"
+                );
                 if refused.is_empty() {
                     refused = reason(&format!("{error:#}"));
                 }
@@ -197,9 +203,9 @@ fn attach(
     Attached { subject, outcome: Err(refused), lost: subject.lost }
 }
 
-/// What matters of an error: the call that failed and the verifier's last words. Its log can have
-/// thousands of lines, and ends with the instruction that it refused, why, and its statistics; or
-/// it says `Reason:` and explains itself at length (7.3).
+/// Summary of a load error: the call that failed and the end of the verifier's log. The log can
+/// have thousands of lines, and ends with the refused instruction, the reason and statistics; or it
+/// has a line `Reason:` with a longer explanation after it (7.3).
 fn reason(text: &str) -> String {
     const STATISTICS: [&str; 4] = ["processed ", "verification time ", "stack depth ", "subprog "];
     let mut lines = text.lines().map(str::trim_end).filter(|line| !line.trim().is_empty());

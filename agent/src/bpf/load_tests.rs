@@ -12,7 +12,7 @@ const FACTS: Facts = Facts {
     off: Vec::new(),
 };
 
-/// A kernel that refuses some objects and programs, and keeps what it was asked for.
+/// Fake kernel that refuses some objects and programs, and records the calls.
 #[derive(Default)]
 struct Fake {
     refused_objects: Vec<ObjectId>,
@@ -40,7 +40,7 @@ impl Kernel for Fake {
     }
 }
 
-/// A kernel whose tracepoints give what every subject wants.
+/// Parameters of a kernel whose tracepoints have what every subject needs.
 fn parameters() -> Vec<Option<Parameter>> {
     let of = |subject: &Subject| {
         subject.parameter.map(|(_, name)| Parameter::StructPointer(name.to_owned()))
@@ -57,7 +57,7 @@ fn by_object(attached: &[Attached], object: ObjectId) -> Vec<&Attached> {
 }
 
 #[test]
-fn each_object_fails_without_the_other_and_says_why() {
+fn each_object_fails_without_the_other_and_with_its_reason() {
     for (bad, good) in [(ObjectId::Snapshot, ObjectId::Core), (ObjectId::Core, ObjectId::Snapshot)]
     {
         let mut kernel = Fake { refused_objects: vec![bad], ..Fake::default() };
@@ -82,7 +82,7 @@ fn each_object_fails_without_the_other_and_says_why() {
 }
 
 #[test]
-fn what_is_turned_off_is_not_asked_for_and_nothing_is_lost_by_it() {
+fn an_object_that_is_turned_off_is_not_loaded_and_loses_nothing() {
     let mut kernel = Fake::default();
     let facts = Facts { off: vec![ObjectId::Snapshot], ..FACTS };
     let (loaded, attached) = carry_out(&facts, &parameters(), &mut kernel);
@@ -92,7 +92,7 @@ fn what_is_turned_off_is_not_asked_for_and_nothing_is_lost_by_it() {
 }
 
 #[test]
-fn a_refused_program_is_followed_by_its_sibling_and_takes_none_with_it() {
+fn a_refused_program_is_replaced_by_its_variant_and_leaves_the_others() {
     let mut kernel = Fake {
         refused_programs: vec!["mark_victim", "cgroup_rmdir", "running_tasks", "visible_tasks"],
         ..Fake::default()
@@ -109,7 +109,7 @@ fn a_refused_program_is_followed_by_its_sibling_and_takes_none_with_it() {
 }
 
 #[test]
-fn the_verifiers_last_words_are_kept() {
+fn the_end_of_the_verifiers_log_is_kept() {
     let log = "the call failed: Verifier output: 0: R1=ctx\n1: (79) r2 = *(u64 *)(r1 +0)\n\
                access beyond struct task_struct at off 99999 size 4\n\
                verification time 10 usec\nstack depth 0\nprocessed 2 insns\n";

@@ -1,8 +1,9 @@
-//! The kernel programs: which to load, loading them, and what they say.
+//! Kernel programs: the decision which to load, the loader, and the decoder of their records.
 //!
-//! [`subjects`] says what there is to observe, and which [`object`] has the programs. [`survey`] has
-//! the facts, [`plan`] decides from them, [`load`] acts, [`start`] does all three. [`ring`] carries
-//! bytes, [`decode`] makes typed events of them, [`programs`] has the operations on maps.
+//! [`subjects`] lists the tracepoints and iterators to observe, and which [`object`] has their
+//! programs. [`survey`] collects the facts, [`plan`] decides from them, [`load`] acts, [`start`]
+//! calls all three. [`ring`] transports bytes, [`decode`] turns them into typed events,
+//! [`programs`] has the operations on maps.
 
 pub mod decode;
 pub mod load;

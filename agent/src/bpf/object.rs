@@ -1,22 +1,23 @@
-//! The BPF objects that are embedded: one for each collector, loaded one by one.
+//! Embedded BPF objects: one for each collector, loaded one by one.
 //!
-//! They share no map. aya makes every map of an object when it loads it, and could be given the map
-//! of another only by a pin in a BPF file system, which would outlive the agent. So a map that two
-//! would need is in both, and the agent fills both; a ring of an object is one more to wait for.
+//! Objects share no map. aya creates every map of an object when it loads it, and could use the map
+//! of another only through a pin in a BPF file system, which would outlive the agent. So a map that
+//! two objects need is in both, and the agent fills both; the ring of an object is one more to wait
+//! for.
 
 use agent_common::{map, snapshot};
 use anyhow::bail;
 
-/// Programs and maps that are loaded together, or not at all.
+/// One BPF object: programs and maps that are loaded together, or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectId {
-    /// What happens to cgroups and processes, and the processes that are there already.
+    /// Object of the events of cgroups and processes, and of the task iterator.
     Core,
-    /// The stats of all cgroups.
+    /// Object of the cgroup iterator: the stats of all cgroups.
     Snapshot,
 }
 
-/// The bytes of an object of that name, which `build.rs` has put there.
+/// Bytes of the compiled object of that name, from `build.rs`.
 macro_rules! embedded {
     ($name:literal) => {{
         static BYTES: &[u8] =
@@ -26,10 +27,10 @@ macro_rules! embedded {
 }
 
 impl ObjectId {
-    /// All of them, in the order in which they are loaded.
+    /// List of all objects, in the order in which they are loaded.
     pub const ALL: [Self; 2] = [Self::Core, Self::Snapshot];
 
-    /// Its name, for people.
+    /// Name of the object in logs and errors.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -38,7 +39,7 @@ impl ObjectId {
         }
     }
 
-    /// The read-only variables that it has, and that the agent has to fill.
+    /// Read-only variables of the object, which the agent has to fill.
     pub(super) const fn variables(self) -> &'static [&'static str] {
         match self {
             Self::Core => &[map::LAYOUT],
@@ -46,7 +47,7 @@ impl ObjectId {
         }
     }
 
-    /// Its compiled form; empty in a build without the eBPF tool chain.
+    /// Bytes of the compiled object; empty in a build without the eBPF tool chain.
     pub(super) fn bytes(self) -> &'static [u8] {
         match self {
             Self::Core => embedded!("core"),
@@ -55,10 +56,10 @@ impl ObjectId {
     }
 }
 
-/// Whether this build has a kernel side at all.
+/// Checks that this build has a kernel side.
 ///
 /// # Errors
-/// If not, with the remedy.
+/// If an object is empty; the error names the remedy.
 pub fn check() -> anyhow::Result<()> {
     if ObjectId::ALL.iter().any(|object| object.bytes().is_empty()) {
         bail!(

@@ -1,4 +1,4 @@
-//! What crosses the boundary as bytes.
+//! Values that cross the boundary to the kernel as bytes.
 
 use agent_common::{
     layout::Layout,

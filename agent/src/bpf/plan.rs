@@ -1,4 +1,4 @@
-//! Which objects and programs to load on this host, and what is lost without each. Pure.
+//! Plan of the objects and programs to load on this host, with the loss without each. Pure.
 
 use agent_common::map::{EVENTS_BYTES, TRACKED_MAX};
 use agent_common::snapshot::SNAPSHOT_MAX;
@@ -7,48 +7,49 @@ use super::object::ObjectId;
 use super::subjects::{Fallback, Hook, Subject, SubjectId, Variant};
 use crate::kernel::{btf::Parameter, capabilities::Capabilities, host::Lockdown};
 
-/// What is known of the host before anything is loaded.
+/// Facts about the host, collected before anything is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// What this process may do.
+    /// Capabilities of this process.
     pub capabilities: Capabilities,
-    /// What the kernel forbids.
+    /// Lockdown mode of the kernel.
     pub lockdown: Lockdown,
-    /// The offsets for the memory hierarchy are known.
+    /// Flag: the offsets for the memory hierarchy are known.
     pub memory_offsets: bool,
-    /// The offsets for the cgroup snapshot are known.
+    /// Flag: the offsets for the cgroup snapshot are known.
     pub snapshot_offsets: bool,
-    /// The kernel's BTF has the function that a cgroup iterator is attached to (Linux 6.1).
+    /// Flag: the kernel's BTF has the function that a cgroup iterator is attached to (Linux 6.1).
     pub cgroup_iterator: bool,
-    /// What maps and programs may take, where they are charged to this process's user.
+    /// Limit of the locked memory for maps and programs in bytes, where they are charged to this
+    /// process's user.
     pub memlock_bytes: Option<u64>,
-    /// The objects that are not wanted.
+    /// Objects that are turned off.
     pub off: Vec<ObjectId>,
 }
 
-/// How large the maps are.
+/// Sizes of the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// The ring buffer.
+    /// Size of the ring buffer in bytes.
     pub events_bytes: u32,
-    /// Cgroups that can be tracked.
+    /// Limit of cgroups that can be tracked at once.
     pub tracked_max: u32,
 }
 
 impl Sizes {
-    /// Where nothing is scarce.
+    /// Full sizes, for a host without a limit on locked memory.
     pub const FULL: Self = Self { events_bytes: EVENTS_BYTES, tracked_max: TRACKED_MAX };
 }
 
-/// With less locked memory the programs do not fit, whatever the maps.
+/// Minimum of locked memory in bytes: with less the programs do not fit, whatever the maps.
 pub const MEMLOCK_MIN_BYTES: u64 = 512 << 10;
 
-/// Fits the maps into what may be locked, half of it at most: the programs are charged too.
+/// Sizes of the maps that fit into half of the locked memory: the programs are charged too.
 ///
 /// # Errors
-/// If it is too little for anything; the error says how much is needed and how it is given.
+/// If the limit is too low for anything; the error names the minimum and the remedy.
 pub fn sizes(facts: &Facts) -> Result<Sizes, String> {
-    /// An element of a hash map with its bucket (kernel/bpf/hashtab.c, 5.10).
+    /// Size of a hash map's element with its bucket (kernel/bpf/hashtab.c, 5.10).
     const TRACKED_BYTES: u64 = 80;
     let Some(limit) = facts.memlock_bytes else { return Ok(Sizes::FULL) };
     if limit < MEMLOCK_MIN_BYTES {
@@ -71,40 +72,40 @@ pub fn sizes(facts: &Facts) -> Result<Sizes, String> {
     })
 }
 
-/// How many cgroups one pass shall have room for on a node that has `found` now: four times as many,
-/// since the array cannot grow, and costs memory whether it is full or not. What has no room is
-/// read from its files.
+/// Number of cgroups that one iterator run has room for on a node that has `found` now: four times
+/// as many, since the array cannot grow; no more, since it costs memory whether it is full or not.
+/// A cgroup without room is read from its files.
 #[must_use]
 pub fn snapshot_elements(found: u64) -> u32 {
-    /// What a node of 250 Pods has, with room to spare: 2 MiB.
+    /// Minimum, enough for a node of 250 Pods and more: 2 MiB.
     const ELEMENTS_MIN: u32 = 2_048;
     let wanted = u32::try_from(found.saturating_mul(4)).unwrap_or(u32::MAX);
     wanted.checked_next_power_of_two().unwrap_or(SNAPSHOT_MAX).clamp(ELEMENTS_MIN, SNAPSHOT_MAX)
 }
 
-/// How more locked memory is given.
+/// Remedy for a low limit of locked memory.
 pub const MEMLOCK_REMEDY: &str = "run with LimitMEMLOCK=infinity, or give CAP_SYS_RESOURCE";
 
-/// Why an object or a program is not loaded.
+/// Reason for which an object is not loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Skip {
-    /// Nobody wants it.
+    /// The object is turned off.
     Off,
-    /// It cannot be.
+    /// The object cannot be loaded on this host, for the given reason.
     Unfit(String),
 }
 
-/// What to do about a subject whose object is loaded.
+/// Decision about a subject whose object is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// Load these programs; the second only if the kernel refuses the first.
+    /// Load one program of these variants; the second only if the kernel refuses the first.
     Load {
-        /// The best.
+        /// Variant to try first: the best.
         first: Variant,
-        /// The next best.
+        /// Variant to try when the first is refused.
         second: Option<Variant>,
     },
-    /// Do not try.
+    /// Load no program, for this reason.
     Skip(String),
 }
 
@@ -126,7 +127,7 @@ pub fn choose_object(object: ObjectId, facts: &Facts) -> Result<(), Skip> {
     match object {
         ObjectId::Core => Ok(()),
         ObjectId::Snapshot if !facts.cgroup_iterator => {
-            unfit("this kernel has no cgroup iterator (Linux 6.1)")
+            unfit("this kernel has no cgroup iterator (needs Linux 6.1)")
         }
         ObjectId::Snapshot if !facts.snapshot_offsets => {
             unfit("the offsets of cgroups' stats are not known")
@@ -138,8 +139,8 @@ pub fn choose_object(object: ObjectId, facts: &Facts) -> Result<(), Skip> {
     }
 }
 
-/// Decides about one subject of an object that is loaded. `parameter` is what the kernel's BTF says
-/// of [`Subject::parameter`].
+/// Decides about one subject of an object that is loaded. `parameter` is the type that the kernel's
+/// BTF has for [`Subject::parameter`].
 #[must_use]
 pub fn choose(subject: &Subject, facts: &Facts, parameter: Option<&Parameter>) -> Choice {
     let untyped_allowed = facts.lockdown != Lockdown::Confidentiality;
@@ -155,7 +156,7 @@ pub fn choose(subject: &Subject, facts: &Facts, parameter: Option<&Parameter>) -
                     return Choice::Load { first: Variant::Fallback, second: None };
                 }
                 return Choice::Skip(format!(
-                    "parameter {n} of the tracepoint {tracepoint} is no {name} on this kernel"
+                    "parameter {n} of the tracepoint {tracepoint} is not a {name} on this kernel"
                 ));
             }
         }
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_victim_told_by_its_number_has_a_program_of_its_own() {
+    fn a_victim_reported_by_its_pid_has_a_program_of_its_own() {
         let integer = Some(&Parameter::Integer);
         let choice = choose(subject(SubjectId::MarkVictim), &ALL, integer);
         assert_eq!(choice, Choice::Load { first: Variant::Fallback, second: None });

@@ -1,4 +1,4 @@
-//! The kernel side while it runs: what is attached, and the operations on its maps.
+//! Kernel side while it runs: the attached programs, and the operations on their maps.
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -23,60 +23,60 @@ use super::tasks;
 use crate::cgroup::CgroupId;
 use crate::kernel::{capabilities::raised, host};
 
-/// What became of a subject.
+/// Outcome of loading and attaching one subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// Which.
+    /// Subject that the outcome is about.
     pub subject: &'static Subject,
-    /// The program of it that runs, or why none does.
+    /// Variant of the program that runs, or the reason why none does.
     pub outcome: Result<Variant, String>,
-    /// What is missing now; empty if nothing is.
+    /// Loss that results from the outcome; empty if there is none.
     pub lost: &'static str,
 }
 
 impl Attached {
-    /// The value of the label `program`.
+    /// Value of the label `program`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.subject.id.name()
     }
 
-    /// The name of the program that runs.
+    /// Name of the program that runs; `None` if none does.
     #[must_use]
     pub fn program(&self) -> Option<&'static str> {
         self.outcome.as_ref().ok().map(|variant| self.subject.program(*variant))
     }
 }
 
-/// Whether every cgroup that is made or removed is told. Nothing else that is not attached leaves
-/// something to be found by looking around.
+/// Whether each creation and removal of a cgroup is reported. If so, no scan has to find cgroups,
+/// whatever else is not attached.
 #[must_use]
-pub fn cgroups_are_told(attached: &[Attached]) -> bool {
+pub fn cgroups_are_reported(attached: &[Attached]) -> bool {
     [SubjectId::CgroupMkdir, SubjectId::CgroupRmdir]
         .into_iter()
         .all(|wanted| attached.iter().any(|it| it.subject.id == wanted && it.outcome.is_ok()))
 }
 
-/// What was lost on the kernel side.
+/// Counts of lost and submitted records on the kernel side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Records for which the ring had no room.
+    /// Records for which the ring buffer had no room.
     pub ring_full: u64,
-    /// Cgroups for which the map had no room.
+    /// Cgroups for which the map `TRACKED` had no room.
     pub tracked_full: u64,
-    /// Records that reached the ring.
+    /// Records that were submitted to the ring buffer.
     pub submitted: u64,
 }
 
-/// What the task iterator found.
+/// Processes that the task iterator found.
 pub struct RunningTasks {
-    /// The processes; one may be there twice.
+    /// The processes; one may be listed twice.
     pub tasks: Vec<IteratedTask>,
-    /// They are all that there are, not only those of this process's PID namespace.
+    /// Flag: the list covers the node, not only this process's PID namespace.
     pub complete: bool,
 }
 
-/// The object of that name, with the maps that the agent uses.
+/// Loaded object `core`, with the maps that the agent uses.
 struct Core {
     ebpf: Ebpf,
     tracked: HashMap<MapData, u64, Plain<Tracked>>,
@@ -84,13 +84,13 @@ struct Core {
     task_walk: tasks::State,
 }
 
-/// The same.
+/// Loaded object `snapshot`, with the array that its program writes.
 struct SnapshotObject {
     ebpf: Ebpf,
     stats: Map,
 }
 
-/// The objects that are loaded.
+/// Objects that are loaded.
 #[derive(Default)]
 pub(super) struct Objects {
     core: Option<Core>,
@@ -98,10 +98,10 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Takes over a loaded object, and gives the ring that is to be waited for, if it has one.
+    /// Takes over a loaded object, and returns its ring buffer, if it has one.
     ///
     /// # Errors
-    /// If a map is missing or of another kind.
+    /// If a map is missing or of another type.
     pub(super) fn add(
         &mut self,
         object: ObjectId,
@@ -135,12 +135,12 @@ impl Objects {
     }
 }
 
-/// The kernel side while it runs: dropping it detaches everything.
+/// Kernel side while it runs: dropping it detaches all programs.
 ///
 /// Each operation raises the capabilities that it needs, for as long as it takes.
 pub struct Programs {
     objects: Objects,
-    /// Each subject's fate, in the order of [`SUBJECTS`](super::subjects::SUBJECTS).
+    /// Outcome of each subject, in the order of [`SUBJECTS`](super::subjects::SUBJECTS).
     pub attached: Vec<Attached>,
 }
 
@@ -159,13 +159,13 @@ impl Programs {
         self.of(subject).is_some_and(|attached| attached.outcome.is_ok())
     }
 
-    /// Whether events come at all: their object is loaded.
+    /// Whether events are reported at all: their object is loaded.
     #[must_use]
     pub const fn has_events(&self) -> bool {
         self.objects.core.is_some()
     }
 
-    /// Tells the kernel side that all that is made below a cgroup matters, but not its own tasks.
+    /// Tracks a root: all cgroups created below it are tracked, but its own tasks are not.
     ///
     /// # Errors
     /// If the map is full.
@@ -176,12 +176,12 @@ impl Programs {
             .context("the kernel refused to track a cgroup")
     }
 
-    /// Tells the kernel side that a cgroup matters. An init that it knows already stays.
+    /// Tracks a cgroup. An init that is already set for it stays.
     ///
     /// # Errors
     /// If the map is full.
     pub fn track(&mut self, cgroup: CgroupId) -> anyhow::Result<()> {
-        /// Only if the key is new (include/uapi/linux/bpf.h).
+        /// Flag: insert only if the key is new (include/uapi/linux/bpf.h).
         const BPF_NOEXIST: u64 = 1;
         let Some(Core { tracked, .. }) = &mut self.objects.core else { return Ok(()) };
         raised(|| match tracked.insert(cgroup.0, Plain(Tracked::default()), BPF_NOEXIST) {
@@ -193,7 +193,7 @@ impl Programs {
         })
     }
 
-    /// The same for many, as far as there is room.
+    /// Tracks many cgroups, as [`Self::track`]; stops at the first error.
     ///
     /// # Errors
     /// As [`Self::track`].
@@ -206,12 +206,12 @@ impl Programs {
         })
     }
 
-    /// Tells the kernel side which process is a container's init.
+    /// Sets the init of a container's cgroup on the kernel side.
     ///
     /// # Errors
-    /// If the cgroup is not tracked any more.
+    /// If the cgroup is no longer tracked.
     pub fn set_init(&mut self, cgroup: CgroupId, tgid: u32) -> anyhow::Result<()> {
-        /// Only if the key exists: a removed cgroup must not come back.
+        /// Flag: update only if the key exists; a removed cgroup must not come back.
         const BPF_EXIST: u64 = 2;
         let Some(core) = &mut self.objects.core else { return Ok(()) };
         let container = Plain(Tracked { init_tgid: tgid, is_root: 0 });
@@ -219,14 +219,14 @@ impl Programs {
             .context("the kernel refused to set a container's init")
     }
 
-    /// Forgets a removed cgroup.
+    /// Untracks a removed cgroup.
     pub fn untrack(&mut self, cgroup: CgroupId) {
         let Some(core) = &mut self.objects.core else { return };
         // It may be gone already.
         let _ = raised(|| core.tracked.remove(&cgroup.0));
     }
 
-    /// What was lost since the start.
+    /// Losses since the start, summed over all CPUs.
     #[must_use]
     pub fn losses(&self) -> Losses {
         let Some(core) = &self.objects.core else { return Losses::default() };
@@ -242,21 +242,24 @@ impl Programs {
     /// Binds the cgroup iterator to all cgroups below a root.
     ///
     /// # Errors
-    /// If it is not loaded, or the kernel refuses.
+    /// If the iterator is not loaded, or the kernel refuses the mapping or the link.
     pub fn snapshot(&mut self, root: &Path) -> anyhow::Result<Snapshot> {
         let program = self.running(SubjectId::CgroupStats)?;
-        let object = self.objects.snapshot.as_ref().context("its object is not loaded")?;
+        let object = self.objects.snapshot.as_ref().context("the snapshot object is not loaded")?;
         let Map::Array(stats) = &object.stats else {
-            bail!("the object's map {} is no array", raw::SNAPSHOT)
+            bail!("the object's map {} is not an array", raw::SNAPSHOT)
         };
-        let program: &Iter =
-            object.ebpf.program(program).context("its program is missing")?.try_into()?;
+        let program: &Iter = object
+            .ebpf
+            .program(program)
+            .with_context(|| format!("no program {program}"))?
+            .try_into()?;
         let program = program.fd()?.as_fd();
         raised(|| Snapshot::new(program, stats, root))
     }
 
-    /// Runs the task iterator: the processes in tracked cgroups whose parents are outside, and the
-    /// reader itself.
+    /// Runs the task iterator; returns the processes in tracked cgroups whose parents are outside,
+    /// and the reader itself.
     ///
     /// # Errors
     /// If the iterator is not loaded or cannot be read.
@@ -264,8 +267,9 @@ impl Programs {
         let program = self.running(SubjectId::RunningTasks)?;
         let whole = self.of(SubjectId::RunningTasks).map(|it| &it.outcome);
         let whole = whole == Some(&Ok(Variant::Untyped));
-        let core = self.objects.core.as_mut().context("its object is not loaded")?;
-        let program = core.ebpf.program_mut(program).context("its program is missing")?;
+        let core = self.objects.core.as_mut().context("the core object is not loaded")?;
+        let program =
+            core.ebpf.program_mut(program).with_context(|| format!("no program {program}"))?;
         let program: &mut Iter = program.try_into()?;
         raised(|| {
             if whole {
@@ -277,9 +281,9 @@ impl Programs {
         })
     }
 
-    /// The name of a subject's program that runs.
+    /// Name of a subject's program that runs.
     fn running(&self, subject: SubjectId) -> anyhow::Result<&'static str> {
-        let attached = self.of(subject).context("it is not known")?;
+        let attached = self.of(subject).context("unknown subject")?;
         match &attached.outcome {
             Ok(variant) => Ok(attached.subject.program(*variant)),
             Err(why) => bail!("{} is not loaded: {why}", subject.name()),
@@ -292,7 +296,7 @@ mod tests {
     use super::*;
     use crate::bpf::subjects::SUBJECTS;
 
-    /// All are attached but these.
+    /// Outcomes where all subjects but these are attached.
     fn without(missing: &[SubjectId]) -> Vec<Attached> {
         let outcome = |subject: &Subject| {
             if missing.contains(&subject.id) { Err("why".into()) } else { Ok(Variant::Typed) }
@@ -301,16 +305,16 @@ mod tests {
         SUBJECTS.iter().map(attached).collect()
     }
 
-    /// Where the iterator over cgroups is not loaded (before Linux 6.1, and under lockdown), nothing
-    /// is to be found by looking around: only its stats come from elsewhere.
+    /// Tracepoints alone report cgroups: where the cgroup iterator is not loaded (before Linux 6.1,
+    /// and under lockdown), no scan is needed; only the stats come from another source.
     #[test]
-    fn only_the_tracepoints_of_cgroups_tell_of_cgroups() {
-        assert!(cgroups_are_told(&without(&[])));
-        assert!(cgroups_are_told(&without(&[SubjectId::CgroupStats])));
-        assert!(cgroups_are_told(&without(&[SubjectId::CgroupNotifyPopulated])));
-        assert!(cgroups_are_told(&without(&[SubjectId::RunningTasks, SubjectId::MarkVictim])));
-        assert!(!cgroups_are_told(&without(&[SubjectId::CgroupMkdir])));
-        assert!(!cgroups_are_told(&without(&[SubjectId::CgroupRmdir])));
-        assert!(!cgroups_are_told(&[]), "no programs");
+    fn only_the_tracepoints_of_cgroups_report_cgroups() {
+        assert!(cgroups_are_reported(&without(&[])));
+        assert!(cgroups_are_reported(&without(&[SubjectId::CgroupStats])));
+        assert!(cgroups_are_reported(&without(&[SubjectId::CgroupNotifyPopulated])));
+        assert!(cgroups_are_reported(&without(&[SubjectId::RunningTasks, SubjectId::MarkVictim])));
+        assert!(!cgroups_are_reported(&without(&[SubjectId::CgroupMkdir])));
+        assert!(!cgroups_are_reported(&without(&[SubjectId::CgroupRmdir])));
+        assert!(!cgroups_are_reported(&[]), "no programs");
     }
 }

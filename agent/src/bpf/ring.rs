@@ -1,4 +1,4 @@
-//! The ring buffers: waiting for records and draining them in batches.
+//! Ring buffers of the loaded objects: waiting for records, and draining them in batches.
 
 use std::future::poll_fn;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -10,17 +10,17 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::decode::{self, DecodeError};
 use crate::event::{Event, EventKind};
 
-/// The reading end of a ring buffer.
+/// Reading end of a ring buffer.
 struct Ring {
-    /// A copy of the ring's descriptor, which the kernel makes readable to wake the agent.
+    /// Duplicate of the ring's descriptor, which the kernel makes readable to wake the agent.
     wakeup: AsyncFd<OwnedFd>,
     ring: RingBuf<MapData>,
 }
 
-/// The reading ends of the rings of all objects that are loaded. Without one nothing ever comes.
+/// Reading ends of the ring buffers of all loaded objects. Without one, no record ever arrives.
 pub struct Rings {
     rings: Vec<Ring>,
-    /// Records taken, by [`EventKind::index`].
+    /// Records received, by [`EventKind::index`].
     received: [u64; EventKind::NAMES.len()],
     /// Records that could not be decoded, by [`DecodeError::index`].
     rejected: [u64; DecodeError::REASONS.len()],
@@ -53,10 +53,10 @@ impl Rings {
         poll_fn(|cx| {
             let mut woken = Poll::Pending;
             for ring in &self.rings {
-                // An error is told only if the runtime is going down.
+                // An error is reported only if the runtime is shutting down.
                 if let Poll::Ready(Ok(mut guard)) = ring.wakeup.poll_read_ready(cx) {
-                    // All rings are drained after this, so what comes meanwhile is either drained
-                    // too or wakes again.
+                    // All rings are drained after this, so a record that arrives meanwhile is
+                    // either drained too or wakes the agent again.
                     guard.clear_ready();
                     woken = Poll::Ready(());
                 }
@@ -66,8 +66,8 @@ impl Rings {
         .await;
     }
 
-    /// Takes all records, oldest first. Records of several CPUs come in the order in which their
-    /// room was reserved, which differs from their times by little; a batch is sorted.
+    /// Takes all records, oldest first. Records of several CPUs arrive in the order in which their
+    /// room was reserved, which is nearly that of their times; the batch is sorted.
     pub fn drain(&mut self, events: &mut Vec<Event>) {
         let Self { rings, received, rejected } = self;
         for ring in rings {
@@ -82,7 +82,7 @@ impl Rings {
                     Err(error) => {
                         if let Some(count) = rejected.get_mut(error.index()) {
                             *count += 1;
-                            // Both sides are one build: this is a defect, and one line tells of it.
+                            // Both sides are one build, so this is a defect; it is logged once.
                             if *count == 1 {
                                 tracing::error!(%error, "a record was rejected");
                             }
@@ -94,12 +94,12 @@ impl Rings {
         events.sort_by_key(|event| event.time_boot_ns);
     }
 
-    /// Records taken, with their kind's name.
+    /// Counts of the records received, with the name of their kind.
     pub fn received(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         EventKind::NAMES.into_iter().zip(self.received)
     }
 
-    /// Records rejected, with the reason.
+    /// Counts of the records rejected, with the reason.
     pub fn rejected(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         DecodeError::REASONS.into_iter().zip(self.rejected)
     }

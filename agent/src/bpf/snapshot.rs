@@ -1,4 +1,4 @@
-//! Running the cgroup iterator: the stats of all cgroups below a root, in one pass.
+//! Snapshot by the cgroup iterator: the stats of all cgroups below a root, in one iterator run.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -16,13 +16,13 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use crate::cgroup::CgroupId;
 use crate::kernel::capabilities::raised;
 
-/// Commands of bpf(2), and what they take (include/uapi/linux/bpf.h).
+/// Commands of bpf(2), and constants of their attributes (include/uapi/linux/bpf.h).
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
 const BPF_TRACE_ITER: u32 = 28;
 const BPF_CGROUP_ITER_DESCENDANTS_PRE: u32 = 2;
 
-/// `bpf_attr` of `BPF_LINK_CREATE` for an iterator.
+/// Attributes (`bpf_attr`) of `BPF_LINK_CREATE` for an iterator.
 #[repr(C)]
 struct LinkCreate {
     prog_fd: u32,
@@ -34,7 +34,7 @@ struct LinkCreate {
     padding: u32,
 }
 
-/// `bpf_iter_link_info` for cgroups.
+/// Link parameters (`bpf_iter_link_info`) of a cgroup iterator.
 #[repr(C)]
 struct CgroupInfo {
     order: u32,
@@ -42,44 +42,44 @@ struct CgroupInfo {
     cgroup_id: u64,
 }
 
-/// `bpf_attr` of `BPF_ITER_CREATE`.
+/// Attributes (`bpf_attr`) of `BPF_ITER_CREATE`.
 #[repr(C)]
 struct IterCreate {
     link_fd: u32,
     flags: u32,
 }
 
-/// The array that the program writes, as this process sees it.
+/// Memory mapping of the array that the program writes.
 struct Mapping {
     start: NonNull<CgroupStats>,
     bytes: NonZeroUsize,
     elements: u32,
 }
 
-// SAFETY: the mapping belongs to no thread, and is used through `&mut Snapshot` alone.
+// SAFETY: the mapping belongs to no thread, and is used through `&mut Snapshot` only.
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    /// Maps the first elements: each mapped page counts as resident, whether it is used or not.
+    /// Maps the first elements only: each mapped page counts as resident, used or not.
     fn new(map: BorrowedFd<'_>, elements: u32) -> io::Result<Self> {
         let bytes = size_of::<CgroupStats>() * elements as usize;
         let bytes = NonZeroUsize::new(bytes).ok_or(io::ErrorKind::InvalidInput)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new shared mapping of the map's beginning, which nobody else knows.
+        // SAFETY: a new shared mapping of the map's beginning, which no other code knows.
         let start = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, map, 0) }?;
         Ok(Self { start: start.cast(), bytes, elements })
     }
 
-    /// What the pass before has written. No pass runs while this is borrowed: each is made, from
-    /// its begin to its end, by [`Snapshot::pass`].
+    /// Elements that the last iterator run has written. No run is active while they are borrowed:
+    /// [`Snapshot::pass`] makes each run from start to end.
     fn elements(&self) -> &[CgroupStats] {
-        // SAFETY: the whole mapping, aligned to a page; any bytes are a valid value; and nobody
-        // writes, as above.
+        // SAFETY: the whole mapping, aligned to a page; any bytes are a valid value; and no
+        // run writes, as above.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.elements as usize) }
     }
 
     fn write_head(&mut self, head: CgroupStats) {
-        // SAFETY: element 0 is inside the mapping, and no pass runs now.
+        // SAFETY: element 0 is inside the mapping, and no iterator run is active now.
         unsafe { self.start.write_volatile(head) };
     }
 }
@@ -91,26 +91,26 @@ impl Drop for Mapping {
     }
 }
 
-/// The iterator, bound to a root.
+/// Cgroup iterator, bound to a root, with the array of its stats.
 pub struct Snapshot {
     map: OwnedFd,
     map_elements: u32,
     mapping: Mapping,
     link: OwnedFd,
     walk: u64,
-    /// The last element that was written.
+    /// Index of the last element that was written.
     last: u32,
 }
 
 impl Snapshot {
-    /// Binds the loaded program to the cgroups below `root`, which includes it.
+    /// Binds the loaded program to `root` and the cgroups below it.
     ///
     /// # Errors
     /// If the kernel refuses the mapping or the link.
     pub fn new(program: BorrowedFd<'_>, map: &MapData, root: &Path) -> anyhow::Result<Self> {
-        /// Mapped at first; as many as a busy node of 300 containers has.
+        /// Elements mapped at first: enough for a busy node of 300 containers.
         const FIRST_ELEMENTS: u32 = 512;
-        let map_elements = map.info().context("asking for the map's size")?.max_entries();
+        let map_elements = map.info().context("querying the map's size")?.max_entries();
         let map = map.fd().as_fd().try_clone_to_owned()?;
         let mapping = Mapping::new(map.as_fd(), FIRST_ELEMENTS.min(map_elements))
             .context("mapping the stats")?;
@@ -133,24 +133,25 @@ impl Snapshot {
         Ok(Self { map, map_elements, mapping, link, walk: 0, last: 0 })
     }
 
-    /// Makes one pass; [`Self::stats`] has what it found.
+    /// Makes one iterator run; [`Self::stats`] returns its results.
     ///
     /// # Errors
-    /// If the iterator cannot be made or read.
+    /// If the iterator cannot be created or read.
     pub fn pass(&mut self) -> io::Result<()> {
         self.walk += 1;
         self.mapping.write_head(CgroupStats { walk: self.walk, ..CgroupStats::default() });
         let attr = IterCreate { link_fd: self.link.as_raw_fd().cast_unsigned(), flags: 0 };
         let mut pass = File::from(raised(|| bpf(BPF_ITER_CREATE, &attr))?);
-        // The program writes into the array and gives nothing to read, so the first read makes the
-        // whole pass and ends it.
+        // The program writes into the array and has no output to read, so the first read makes the
+        // whole run.
         let mut nothing = [0; 64];
         while pass.read(&mut nothing)? > 0 {}
-        // The head's id is the last element that was written; dead cgroups leave gaps before it.
+        // The head's id is the index of the last element written; dead cgroups leave gaps before
+        // it.
         let last = self.mapping.elements().first().map_or(0, |head| head.cgroup_id);
         let last = u32::try_from(last).unwrap_or(0);
         if last >= self.mapping.elements {
-            // The array has them; only this process's view of it was too short.
+            // The array has all elements; only this process's mapping of it was too short.
             let elements = last.saturating_add(1).next_power_of_two().min(self.map_elements);
             self.mapping = Mapping::new(self.map.as_fd(), elements)?;
         }
@@ -158,7 +159,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// What the last pass found; nothing before the first.
+    /// Stats of the last iterator run; empty before the first.
     #[must_use]
     pub fn stats(&self) -> Stats<'_> {
         let last = self.last as usize;
@@ -173,39 +174,39 @@ impl Snapshot {
     }
 }
 
-/// What one pass found.
+/// Stats of all cgroups from one iterator run.
 #[derive(Debug, Default)]
 pub struct Stats<'a>(Vec<(u64, &'a CgroupStats)>);
 
 impl Stats<'_> {
-    /// The stats of one cgroup; `None` if it was made since, or the array had no room for it.
+    /// Stats of one cgroup; `None` if it was created since, or the array had no room for it.
     #[must_use]
     pub fn of(&self, cgroup: CgroupId) -> Option<&CgroupStats> {
         let at = self.0.binary_search_by_key(&cgroup.0, |(id, _)| *id).ok()?;
         self.0.get(at).map(|(_, stats)| *stats)
     }
 
-    /// How many cgroups there are.
+    /// Number of cgroups in the run.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether the run found no cgroup.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// bpf(2) for a command that gives a descriptor.
+/// System call bpf(2) for a command that returns a descriptor.
 fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<OwnedFd> {
-    // SAFETY: `attr` is the part of `bpf_attr` that the command reads, and its size is told.
+    // SAFETY: `attr` is the part of `bpf_attr` that the command reads, and its size is passed.
     let fd = unsafe {
         libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>() as u32)
     };
     match i32::try_from(fd) {
-        // SAFETY: the kernel has just made it, for us alone.
+        // SAFETY: the kernel has just created the descriptor for this call.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(io::Error::last_os_error()),
     }

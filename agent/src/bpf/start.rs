@@ -1,4 +1,4 @@
-//! Starting the kernel side, as far as this host allows it.
+//! Start of the kernel side, as far as this host allows it.
 
 use std::path::Path;
 
@@ -14,28 +14,28 @@ use super::survey::Survey;
 use crate::cgroup::{files::Parts, snapshot::parts, statistics::Elements};
 use crate::kernel::{capabilities, cgroup_mount, snapshot_offsets::SnapshotOffsets};
 
-/// The kernel side, where it could be loaded.
+/// Kernel side of the agent, where it could be loaded.
 pub struct Kernel {
-    /// Programs and maps.
+    /// Attached programs and their maps.
     pub programs: Programs,
-    /// Their records.
+    /// Ring buffers of the programs' records.
     pub rings: Rings,
-    /// What an iterator run has, so that the files need not be read.
+    /// Parts of a sample that an iterator run provides, so that their files need not be read.
     pub covered: Parts,
-    /// How `memory.stat` is read from it.
+    /// Elements of an iterator run from which `memory.stat` is read.
     pub elements: Elements,
 }
 
-/// Loads and attaches what this host allows, without the objects that are `off`, and gives up the
-/// capabilities that nothing needs any more. `None`, with the reason in the log, if nothing could be
-/// loaded.
+/// Loads and attaches the programs that this host allows, without the objects that are `off`, and
+/// drops the capabilities that are no longer needed. `None`, with the reason in the log, if nothing
+/// could be loaded.
 pub fn start(root: &Path, off: Vec<ObjectId>) -> Option<Kernel> {
     let kernel = match load_kernel(root, off) {
         Ok(kernel) => Some(kernel),
         Err(error) => {
             tracing::error!(
                 error = format!("{error:#}"),
-                "no kernel events: only stats of cgroup files; see `podvitals check`"
+                "no kernel events, only stats from cgroup files; see `podvitals check`"
             );
             None
         }
@@ -51,12 +51,12 @@ pub fn start(root: &Path, off: Vec<ObjectId>) -> Option<Kernel> {
     kernel
 }
 
-/// Facts, decision, action.
+/// Surveys the host, decides, and loads.
 fn load_kernel(root: &Path, off: Vec<ObjectId>) -> anyhow::Result<Kernel> {
     let mut survey = Survey::of_this_process()?;
     survey.facts.off = off;
     if let Err(error) = &survey.offsets.memory {
-        tracing::warn!(%error, "whose limit an OOM is about cannot be told on this kernel");
+        tracing::warn!(%error, "the scope of OOM kills is not reported on this kernel");
     }
     if let Ok(Sizes { events_bytes, tracked_max }) = plan::sizes(&survey.facts)
         && events_bytes < EVENTS_BYTES
@@ -65,7 +65,7 @@ fn load_kernel(root: &Path, off: Vec<ObjectId>) -> anyhow::Result<Kernel> {
             events_bytes,
             tracked_max,
             memlock_bytes = survey.facts.memlock_bytes,
-            "little locked memory: a storm of events is sooner lost, and counted; {}",
+            "little locked memory: small maps lose events sooner in a burst, and count them; {}",
             plan::MEMLOCK_REMEDY
         );
     }
@@ -79,7 +79,7 @@ fn load_kernel(root: &Path, off: Vec<ObjectId>) -> anyhow::Result<Kernel> {
             Err(why) => tracing::warn!(program, why, lost, "not attached"),
         }
     }
-    let rings = Rings::new(rings).context("the ring buffers cannot be waited for")?;
+    let rings = Rings::new(rings).context("cannot poll the ring buffers")?;
     let (covered, elements) = match &survey.snapshot {
         Ok(snapshot) => (parts(snapshot.layout.known.into()), elements(snapshot)),
         Err(_) => (Parts::NONE, Elements::none()),
@@ -87,7 +87,7 @@ fn load_kernel(root: &Path, off: Vec<ObjectId>) -> anyhow::Result<Kernel> {
     Ok(Kernel { programs, rings, covered, elements })
 }
 
-/// What the kernel's types tell of the arrays behind `memory.stat`.
+/// Elements of the arrays behind `memory.stat`, as far as the kernel's types describe them.
 fn elements(snapshot: &SnapshotOffsets) -> Elements {
     const WORD_BYTES: u32 = 8;
     let layout = &snapshot.layout;
@@ -100,20 +100,20 @@ fn elements(snapshot: &SnapshotOffsets) -> Elements {
 }
 
 impl Kernel {
-    /// Waits until a program asks for attention: an urgent record, or many that can wait.
+    /// Waits until a program wakes the agent: with an urgent record, or with many that can wait.
     pub async fn woken(&self) {
         self.rings.woken().await;
     }
 
-    /// How many of the subjects are observed.
+    /// Number of subjects that are observed.
     #[must_use]
     pub fn attached(&self) -> usize {
         self.programs.attached.iter().filter(|attached| attached.outcome.is_ok()).count()
     }
 
-    /// Whether cgroups come and go unseen: their tracepoints are not attached.
+    /// Whether creations and removals of cgroups go unreported: their tracepoints are not attached.
     #[must_use]
     pub fn is_blind(&self) -> bool {
-        !super::programs::cgroups_are_told(&self.programs.attached)
+        !super::programs::cgroups_are_reported(&self.programs.attached)
     }
 }

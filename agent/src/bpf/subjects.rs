@@ -1,34 +1,34 @@
-//! What is observed: each tracepoint and iterator, its programs, and what is lost without them.
+//! Subjects to observe: each tracepoint and iterator, its programs, and the loss without them.
 
 use super::object::ObjectId;
 
-/// One thing to observe: a tracepoint or an iterator of the kernel.
+/// Identity of a subject to observe: a tracepoint or an iterator of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SubjectId {
-    /// A cgroup is made.
+    /// A cgroup is created.
     CgroupMkdir,
     /// A cgroup is removed.
     CgroupRmdir,
-    /// The last process of a cgroup has gone.
+    /// The last process of a cgroup and of all below it has gone.
     CgroupNotifyPopulated,
     /// A process executes a program.
     SchedProcessExec,
-    /// The same, for those that the first program could not see.
+    /// A process executes a program, unseen by the first program.
     SchedProcessExecAgain,
-    /// A thread begins to exit.
+    /// A thread starts to exit.
     SchedProcessExit,
     /// A signal is sent.
     SignalGenerate,
     /// The OOM killer has chosen a process.
     MarkVictim,
-    /// All processes, one after the other.
+    /// All processes, by the task iterator.
     RunningTasks,
-    /// The stats of all cgroups, one after the other.
+    /// Stats of all cgroups, by the cgroup iterator.
     CgroupStats,
 }
 
 impl SubjectId {
-    /// The value of the label `program`.
+    /// Value of the label `program`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,64 +46,64 @@ impl SubjectId {
     }
 }
 
-/// One of the programs of a subject. They tell the same, as far as the kernel lets each.
+/// Variant of a subject's program. All variants report the same, as far as the kernel lets each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
-    /// [`Subject::untyped`].
+    /// Variant that runs the program [`Subject::untyped`].
     Untyped,
-    /// [`Subject::typed`].
+    /// Variant that runs the program [`Subject::typed`].
     Typed,
-    /// [`Subject::fallback`].
+    /// Variant that runs the program of [`Subject::fallback`].
     Fallback,
 }
 
-/// How a program is attached.
+/// Hook that a program is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
-    /// A typed raw tracepoint of this name.
+    /// Typed raw tracepoint of this name.
     Tracepoint(&'static str),
-    /// The task iterator.
+    /// Iterator over the tasks (`bpf_iter_task`).
     TaskIterator,
-    /// The cgroup iterator.
+    /// Iterator over the cgroups (`bpf_iter_cgroup`).
     CgroupIterator,
 }
 
-/// The program of a kernel that does not give what the others need with its type. It tells the
-/// same, and reads untyped memory.
+/// Program for a kernel that does not provide the types that the others need. It reports the same,
+/// and reads untyped memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
-    /// Tried when the kernel refuses the others.
+    /// Program that is tried when the kernel refuses the others.
     IfRefused(&'static str),
-    /// Chosen where [`Subject::parameter`] is an integer.
+    /// Program that is chosen where [`Subject::parameter`] is an integer.
     IfInteger(&'static str),
 }
 
-/// One thing to observe, and the programs that can.
+/// Subject to observe, with the programs for it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// Which.
+    /// Identity of the subject.
     pub id: SubjectId,
-    /// The object that has its programs.
+    /// Object that has the subject's programs.
     pub object: ObjectId,
-    /// Where it is attached.
+    /// Hook that the programs are attached to.
     pub hook: Hook,
-    /// The program that also reads memory without a type, with `bpf_probe_read_kernel`; `None` if
-    /// there is no need for one.
+    /// Program that also reads untyped memory, with `bpf_probe_read_kernel`; `None` if none is
+    /// needed.
     pub untyped: Option<&'static str>,
-    /// The program that reads through types only.
+    /// Program that reads through typed pointers only.
     pub typed: &'static str,
-    /// The program for kernels that are not as the others need it.
+    /// Program for kernels that lack the types that the others need.
     pub fallback: Option<Fallback>,
-    /// A parameter that has to be a pointer to this struct.
+    /// Number of a tracepoint's parameter, and the struct that it has to point to.
     pub parameter: Option<(usize, &'static str)>,
-    /// What is missing when it is not loaded.
+    /// Loss when no program of the subject is loaded.
     pub lost: &'static str,
-    /// What the typed program cannot tell that the other can.
+    /// Loss when the typed program runs in place of the untyped one.
     pub lost_typed: &'static str,
 }
 
 impl Subject {
-    /// The name of one of its programs, which is that of the function in the object.
+    /// Name of a program variant, which is that of the function in the object.
     #[must_use]
     pub const fn program(&self, variant: Variant) -> &'static str {
         match (variant, self.untyped, self.fallback) {
@@ -117,15 +117,15 @@ impl Subject {
         }
     }
 
-    /// What is missing where this program of it runs; empty if nothing is.
+    /// Loss when this variant runs; empty if there is none.
     #[must_use]
     pub fn lost_with(&self, variant: Variant) -> &'static str {
         if self.untyped.is_some() && variant == Variant::Typed { self.lost_typed } else { "" }
     }
 }
 
-/// All subjects, in the order in which they are attached: cgroups are tracked before their
-/// processes are watched.
+/// List of all subjects, in the order in which they are attached: cgroups are tracked before their
+/// processes are observed.
 pub static SUBJECTS: [Subject; 10] = [
     Subject {
         id: SubjectId::CgroupMkdir,
@@ -135,7 +135,7 @@ pub static SUBJECTS: [Subject; 10] = [
         typed: "cgroup_mkdir_typed",
         fallback: None,
         parameter: Some((0, "cgroup")),
-        lost: "new containers are found by looking, every 10 s; their stop signals, ends and OOM \
+        lost: "new containers are found by a scan every 10 s; their stop signals, ends and OOM \
                kills before that are not seen",
         lost_typed: "a container that lives shorter than a few milliseconds may stay unnamed",
     },
@@ -147,7 +147,7 @@ pub static SUBJECTS: [Subject; 10] = [
         typed: "cgroup_rmdir",
         fallback: None,
         parameter: Some((0, "cgroup")),
-        lost: "removed containers are noticed by looking, every 10 s",
+        lost: "removed containers are noticed by a scan every 10 s",
         lost_typed: "",
     },
     Subject {
@@ -158,7 +158,7 @@ pub static SUBJECTS: [Subject; 10] = [
         typed: "cgroup_notify_populated",
         fallback: None,
         parameter: Some((0, "cgroup")),
-        lost: "no end for containers whose runtime ignores SIGCHLD, until they are removed",
+        lost: "the end of a container whose runtime ignores SIGCHLD is seen at its removal only",
         lost_typed: "",
     },
     Subject {
@@ -169,10 +169,10 @@ pub static SUBJECTS: [Subject; 10] = [
         typed: "sched_process_exec",
         fallback: None,
         parameter: Some((0, "task_struct")),
-        lost: "init is not known: no shutdown times, terminations and restarts of new containers",
+        lost: "init is not known: no shutdown times, terminations or restarts of new containers",
         lost_typed: "",
     },
-    // Attached after the first, it runs after it.
+    // This program is attached after the first, so it runs after it.
     Subject {
         id: SubjectId::SchedProcessExecAgain,
         object: ObjectId::Core,
@@ -181,7 +181,7 @@ pub static SUBJECTS: [Subject; 10] = [
         typed: "sched_process_exec_again",
         fallback: None,
         parameter: Some((0, "task_struct")),
-        lost: "where programs are preempted (Linux 7), some inits of a burst are not known",
+        lost: "where programs can be preempted (Linux 7), some inits in a burst are not known",
         lost_typed: "",
     },
     Subject {
@@ -192,7 +192,7 @@ pub static SUBJECTS: [Subject; 10] = [
         typed: "sched_process_exit",
         fallback: None,
         parameter: Some((0, "task_struct")),
-        lost: "no exit code where the runtime ignores SIGCHLD, and later last stats",
+        lost: "no exit code where the runtime ignores SIGCHLD; the last stats are read later",
         lost_typed: "",
     },
     Subject {
@@ -203,7 +203,7 @@ pub static SUBJECTS: [Subject; 10] = [
         typed: "signal_generate",
         fallback: Some(Fallback::IfRefused("signal_generate_untyped")),
         parameter: Some((2, "task_struct")),
-        lost: "no stop signals, no shutdown times, no exact ends",
+        lost: "no stop signals, no shutdown times, no exact time of the end",
         lost_typed: "",
     },
     Subject {
@@ -214,8 +214,8 @@ pub static SUBJECTS: [Subject; 10] = [
         typed: "mark_victim_typed",
         fallback: Some(Fallback::IfInteger("mark_victim_by_id")),
         parameter: Some((0, "task_struct")),
-        lost: "OOM kills are seen as SIGKILL; only the totals of memory.events remain",
-        lost_typed: "whose limit an OOM was about (container, Pod or node)",
+        lost: "OOM kills are reported as SIGKILL; only the totals of memory.events remain",
+        lost_typed: "the scope of an OOM kill (container, Pod or node)",
     },
     Subject {
         id: SubjectId::RunningTasks,
@@ -226,8 +226,8 @@ pub static SUBJECTS: [Subject; 10] = [
         fallback: None,
         parameter: None,
         lost: "the inits of containers older than the agent are not known, and offsets are not \
-               checked against the kernel's own answers",
-        lost_typed: "in a Pod without hostPID, the inits of containers older than the agent",
+               checked against the kernel's helper functions",
+        lost_typed: "in a Pod without hostPID: the inits of containers older than the agent",
     },
     Subject {
         id: SubjectId::CgroupStats,

@@ -1,4 +1,4 @@
-//! What is known of the running kernel before anything is loaded.
+//! Survey of the running kernel, before anything is loaded.
 
 use std::path::Path;
 
@@ -14,28 +14,28 @@ use crate::kernel::{
     snapshot_offsets::{self, SnapshotOffsets},
 };
 
-/// All that is known of the running kernel.
+/// Facts about the running kernel, its offsets and the types to attach by.
 pub struct Survey {
-    /// How many types the kernel's BTF has.
+    /// Number of types in the kernel's BTF.
     pub types: usize,
-    /// Those of them that programs are attached by, under the same ids, for the loader.
+    /// Reduced BTF for the loader: the types that programs are attached by, under the same ids.
     pub(super) attach_types: Vec<u8>,
-    /// What each subject's tracepoint gives, in the order of [`SUBJECTS`].
+    /// Type of each subject's parameter, in the order of [`SUBJECTS`].
     pub(super) parameters: Vec<Option<Parameter>>,
-    /// Where its fields are.
+    /// Offsets of the kernel's fields.
     pub offsets: Offsets,
-    /// Where the stats of cgroups are, or why that is not known.
+    /// Offsets of the cgroups' stats, or the reason why they are not known.
     pub snapshot: Result<SnapshotOffsets, BtfError>,
-    /// What the plan decides from.
+    /// Facts from which the plan decides.
     pub facts: Facts,
 }
 
 impl Survey {
-    /// Looks at the running kernel. Its types are read once, here, and freed before anything is
-    /// loaded.
+    /// Surveys the running kernel. The kernel's types are read once, here, and freed before
+    /// anything is loaded.
     ///
     /// # Errors
-    /// If it has no BTF, or lacks a field that every program needs.
+    /// If the kernel has no BTF, or lacks a field that every program needs.
     pub fn read(capabilities: Capabilities) -> Result<Self, BtfError> {
         let types = Btf::from_file(Path::new(btf::VMLINUX))?;
         let offsets = offsets::resolve(&types)?;
@@ -58,7 +58,7 @@ impl Survey {
         Ok(Self { types: types.len(), attach_types, parameters, offsets, snapshot, facts })
     }
 
-    /// The same, with the capabilities of this process.
+    /// Surveys the running kernel with the capabilities of this process.
     ///
     /// # Errors
     /// As [`Self::read`]; and if the capabilities do not suffice to load anything.
@@ -72,7 +72,7 @@ impl Survey {
     }
 }
 
-/// The type whose id the kernel wants with a program (aya's `BtfTracePoint::load`, `Iter::load`).
+/// Type whose id the kernel requires with a program (aya's `BtfTracePoint::load`, `Iter::load`).
 fn attach_type(hook: Hook) -> Wanted {
     match hook {
         Hook::Tracepoint(name) => Wanted::Typedef(format!("btf_trace_{name}")),

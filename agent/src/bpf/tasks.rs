@@ -1,8 +1,8 @@
-//! Running the task iterator: the processes that are in tracked cgroups already.
+//! Task iterator runs: the processes that are in tracked cgroups already.
 //!
-//! The kernel's list of processes is walked in stretches, since a program may only run for so
-//! long. Should the process at the end of a stretch be gone when the next begins, the walk begins
-//! anew.
+//! The kernel's list of processes is walked in stretches, since the length of a program's run is
+//! limited. If the process at the end of a stretch has gone before the next stretch, the walk
+//! starts again.
 
 use std::io::Read as _;
 
@@ -17,12 +17,13 @@ use aya::programs::Iter;
 use super::decode::{self, IteratedTask};
 use super::plain::Plain;
 
-/// Where the kernel side keeps how far the walk has come.
+/// Map in which the kernel side keeps the position of the walk.
 pub(super) type State = Array<MapData, Plain<TaskWalk>>;
 
-/// How often the walk begins anew.
+/// Limit of walks: one that lost its position is started again.
 const ATTEMPTS: u32 = 8;
-/// As many stretches as there can be processes (`PID_MAX_LIMIT`, include/linux/threads.h).
+/// Limit of stretches, enough for all possible processes (`PID_MAX_LIMIT`,
+/// include/linux/threads.h).
 const STRETCHES_MAX: u32 = (4 << 20) / WALK_STRETCH;
 
 /// Runs `running_tasks` until it has seen all processes of the node.
@@ -32,17 +33,17 @@ const STRETCHES_MAX: u32 = (4 << 20) / WALK_STRETCH;
 pub(super) fn walk(program: &mut Iter, state: &mut State) -> anyhow::Result<Vec<IteratedTask>> {
     stretches(|first| {
         if first {
-            state.set(0, Plain(TaskWalk::default()), 0).context("beginning the walk")?;
+            state.set(0, Plain(TaskWalk::default()), 0).context("starting the walk")?;
         }
         let tasks = run(program)?;
-        Ok((state.get(&0, 0).context("asking how the walk went")?.0.outcome, tasks))
+        Ok((state.get(&0, 0).context("reading the outcome of the walk")?.0.outcome, tasks))
     })
 }
 
-/// Runs an iterator's program once, and reads what it writes.
+/// Runs an iterator's program once, and reads its records.
 ///
 /// # Errors
-/// If it is not loaded or cannot be read.
+/// If the program is not loaded or cannot be read.
 pub(super) fn run(program: &mut Iter) -> anyhow::Result<Vec<IteratedTask>> {
     let link = program.attach().context("attaching the task iterator")?;
     let mut bytes = Vec::new();
@@ -51,8 +52,8 @@ pub(super) fn run(program: &mut Iter) -> anyhow::Result<Vec<IteratedTask>> {
     records.map(|record| decode::task(record).map_err(Into::into)).collect()
 }
 
-/// Puts the stretches together; `stretch` is told whether it is the first. One process may be there
-/// twice.
+/// Processes of all stretches together. `stretch` is called with `true` for the first of a walk.
+/// One process may be listed twice.
 fn stretches<T>(
     mut stretch: impl FnMut(bool) -> anyhow::Result<(u32, Vec<T>)>,
 ) -> anyhow::Result<Vec<T>> {
@@ -67,24 +68,24 @@ fn stretches<T>(
                 WALK_LOST => continue 'attempts,
                 WALK_NONE => bail!("the task iterator did not come to this process"),
                 WALK_NO_BEGIN => bail!("the kernel's list of processes was not found"),
-                other => bail!("the task iterator says {other}, which means nothing"),
+                other => bail!("the task iterator reported an unknown outcome {other}"),
             }
         }
         bail!("the kernel's list of processes has no end");
     }
-    bail!("processes come and go too fast: {ATTEMPTS} walks over them lost their way")
+    bail!("processes come and go too fast: {ATTEMPTS} walks over them lost their position")
 }
 
-/// Compares what was read at the resolved offsets with what the kernel's helper functions say, for
-/// this very process.
+/// Self-check of the resolved offsets: compares the values read at them with those of the kernel's
+/// helper functions and of `/proc`, for this process.
 ///
 /// # Errors
-/// If they differ: no figure of the programs can be trusted then.
+/// If they differ: no value of the programs can be trusted then.
 pub fn self_check(tasks: &[IteratedTask]) -> anyhow::Result<()> {
     let own = tasks
         .iter()
         .find(|task| task.is_reader)
-        .context("self-check: the task iterator did not show this process")?;
+        .context("self-check: the task iterator did not report this process")?;
     let task = own.running.task;
     if task.key.tgid != own.helper_tgid {
         bail!("self-check: tgid {} read, {} expected", task.key.tgid, own.helper_tgid);
@@ -96,7 +97,7 @@ pub fn self_check(tasks: &[IteratedTask]) -> anyhow::Result<()> {
     if !comm.is_empty() && task.comm.bytes() != comm.trim_end_matches('\n').as_bytes() {
         bail!("self-check: comm {:?} read, {:?} expected", task.comm, comm.trim_end());
     }
-    // /proc tells the start in ticks of a hundredth of a second, rounded down.
+    // /proc has the start time in ticks of a hundredth of a second, rounded down.
     let stat = procfs::process::Process::myself()?.stat()?;
     let ticks = procfs::ticks_per_second();
     let read = task.key.start_boot_ns / (1_000_000_000 / ticks.max(1));
@@ -110,8 +111,8 @@ pub fn self_check(tasks: &[IteratedTask]) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    /// A kernel side that says these outcomes one after the other, and each time has seen a process
-    /// of that number.
+    /// Walk of a fake kernel side that reports these outcomes one after the other, each with a
+    /// process of that number.
     fn walked(outcomes: &[u32]) -> (anyhow::Result<Vec<usize>>, Vec<bool>) {
         let mut begun = Vec::new();
         let found = stretches(|first| {
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_that_lost_its_way_begins_anew() {
+    fn a_walk_that_lost_its_position_starts_again() {
         let (found, begun) = walked(&[WALK_MORE, WALK_LOST, WALK_MORE, WALK_DONE]);
         assert_eq!(found.unwrap(), [2, 3]);
         assert_eq!(begun, [true, false, true, false]);
@@ -141,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_is_said() {
-        for (outcome, word) in [(WALK_NONE, "come"), (WALK_NO_BEGIN, "found"), (9, "nothing")] {
+    fn failures_are_reported() {
+        for (outcome, word) in [(WALK_NONE, "come"), (WALK_NO_BEGIN, "found"), (9, "unknown")] {
             let error = walked(&[outcome]).0.unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }

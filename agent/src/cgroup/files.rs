@@ -1,21 +1,20 @@
-//! The files of a cgroup that are read, and their parsers (Documentation/admin-guide/cgroup-v2.rst).
+//! Files of a cgroup that are read, and their parsers (Documentation/admin-guide/cgroup-v2.rst).
 //! Pure: bytes in, values out, no allocation unless a file is malformed.
 //!
-//! Keys that are not known are passed over unread, and keys that are not there are `None`: both
-//! differ from kernel to kernel. A known key with a value that is no number is an error for its
-//! whole file.
+//! Unknown keys are skipped unread, and missing keys are `None`: both differ from kernel to kernel.
+//! A known key whose value is not a number is an error for its whole file.
 
 use super::sample::{Cpu, MemoryEvents, MemoryStat, Pressure, Sample};
 
 /// Error of a file that could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// Something else where a number should be.
+    /// A value that is not a number.
     #[error("`{key}` is not a number: {text:?}")]
     NotANumber {
         /// The key, or the meaning of the field.
         key: &'static str,
-        /// The text that is there, cut to 32 characters.
+        /// The text in its place, cut to 32 characters.
         text: String,
     },
     /// A number that does not fit in 64 bits.
@@ -26,25 +25,25 @@ pub enum ParseError {
     },
 }
 
-/// Parts of a sample: each is the content of some files that another source can have as well.
+/// Parts of a sample: each is the content of some files, which another source may provide as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
-    /// `cpu.max` and `cpu.stat`.
+    /// Files `cpu.max` and `cpu.stat`.
     pub cpu: bool,
-    /// `memory.current`, `.max`, `.peak`, `.swap.current`, `.swap.max` and `.events`.
+    /// Files `memory.current`, `.max`, `.peak`, `.swap.current`, `.swap.max` and `.events`.
     pub memory: bool,
-    /// `memory.stat`.
+    /// File `memory.stat`.
     pub memory_stat: bool,
-    /// `pids.current` and `pids.max`.
+    /// Files `pids.current` and `pids.max`.
     pub pids: bool,
-    /// `cpu.pressure`, `memory.pressure` and `io.pressure`.
+    /// Files `cpu.pressure`, `memory.pressure` and `io.pressure`.
     pub pressure: bool,
-    /// Files that no other source covers: a new file begins here.
+    /// Files that no other source covers: a new file starts here.
     pub other: bool,
 }
 
 impl Parts {
-    /// No part.
+    /// Set without any part.
     pub const NONE: Self = Self {
         cpu: false,
         memory: false,
@@ -53,19 +52,19 @@ impl Parts {
         pressure: false,
         other: false,
     };
-    /// All parts, whether there are files of them or not.
+    /// Set of all parts, whether they have files or not.
     pub const ALL: Self = Self::NONE.complement();
-    /// The part `cpu` alone.
+    /// Set of the part `cpu` alone.
     pub const CPU: Self = Self { cpu: true, ..Self::NONE };
-    /// The part `memory` alone.
+    /// Set of the part `memory` alone.
     pub const MEMORY: Self = Self { memory: true, ..Self::NONE };
-    /// The part `memory_stat` alone.
+    /// Set of the part `memory_stat` alone.
     pub const MEMORY_STAT: Self = Self { memory_stat: true, ..Self::NONE };
-    /// The part `pids` alone.
+    /// Set of the part `pids` alone.
     pub const PIDS: Self = Self { pids: true, ..Self::NONE };
-    /// The part `pressure` alone.
+    /// Set of the part `pressure` alone.
     pub const PRESSURE: Self = Self { pressure: true, ..Self::NONE };
-    /// The part `other` alone.
+    /// Set of the part `other` alone.
     pub const OTHER: Self = Self { other: true, ..Self::NONE };
 
     /// The parts of either set.
@@ -109,13 +108,13 @@ impl Parts {
 /// A file of a cgroup that is read for a [`Sample`].
 #[derive(Debug)]
 pub struct File {
-    /// The name in the cgroup's directory.
+    /// Name of the file in the cgroup's directory.
     pub name: &'static str,
-    /// The part of a sample that the file is.
+    /// Part of a sample that the file belongs to.
     pub part: Parts,
-    /// Whether the file is read for a Pod's cgroup too.
+    /// Flag: the file is read for a Pod's cgroup too.
     pub of_pod: bool,
-    /// Parser, which fills the sample.
+    /// Parser of the file, which fills the sample.
     pub parse: fn(&[u8], &mut Sample) -> Result<(), ParseError>,
 }
 
@@ -129,7 +128,7 @@ const fn of_pod(name: &'static str, part: Parts, parse: Parse) -> File {
 
 type Parse = fn(&[u8], &mut Sample) -> Result<(), ParseError>;
 
-/// The files that are read, in this order.
+/// List of the files that are read, in this order.
 pub const FILES: &[File] = &[
     of_pod("cpu.max", Parts::CPU, cpu_max),
     file("cpu.stat", Parts::CPU, cpu_stat),
@@ -176,7 +175,7 @@ pub const FILES: &[File] = &[
     }),
 ];
 
-/// Parses `cpu.stat`. Without the cpu controller only the usage is there.
+/// Parses `cpu.stat`. Without the cpu controller it has the usage only.
 fn cpu_stat(bytes: &[u8], sample: &mut Sample) -> Result<(), ParseError> {
     let mut stat = Cpu::default();
     for (key, value) in pairs(bytes) {
@@ -218,7 +217,7 @@ fn number_or_none(
     Ok(())
 }
 
-/// Parses `memory.stat`, some 60 lines: one pass, in which only the wanted values are read.
+/// Parses `memory.stat`, some 60 lines, in one pass; only the values that are used are parsed.
 ///
 /// # Errors
 /// A known key without a number.
@@ -257,7 +256,7 @@ pub fn memory_events(bytes: &[u8]) -> Result<MemoryEvents, ParseError> {
     Ok(events)
 }
 
-/// Parses a pressure file: the totals; averages are left to whoever draws the graph.
+/// Parses the totals of a pressure file; averages are left to PromQL.
 ///
 /// # Errors
 /// A total that is not a number.
@@ -276,7 +275,7 @@ pub fn pressure(bytes: &[u8]) -> Result<Pressure, ParseError> {
     Ok(pressure)
 }
 
-/// The lines, each cut at its first space.
+/// Lines of a file, each split at its first space.
 fn pairs(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     lines(bytes).map(|line| {
         let end = line.iter().position(|&b| b == b' ').unwrap_or(line.len());

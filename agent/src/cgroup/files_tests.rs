@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// A sample of that file alone.
+/// Sample of one file alone.
 fn parsed(name: &str, bytes: &[u8]) -> Result<Sample, ParseError> {
     let file = FILES.iter().find(|file| file.name == name).unwrap();
     let mut sample = Sample::default();
@@ -17,7 +17,7 @@ fn memory_max(bytes: &[u8]) -> Result<Option<u64>, ParseError> {
     parsed("memory.max", bytes).map(|sample| sample.memory.limit_bytes)
 }
 
-/// Of a container on Linux 6.12.
+/// File `memory.stat` of a container on Linux 6.12.
 const MEMORY_STAT: &str = "\
 anon 2195456
 file 18534400
@@ -197,7 +197,7 @@ fn overflow_is_an_error() {
     assert_eq!(single("99999999999999999999999"), Err(ParseError::Overflow { key: "memory.max" }));
 }
 
-/// A line for each value that is there, among unknown lines.
+/// Lines for the values that are given, among unknown lines.
 fn render(values: &[(&str, Option<u64>)]) -> String {
     let mut text = String::from("unknown_first 1\n");
     for (key, value) in values {

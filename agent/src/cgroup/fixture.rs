@@ -1,4 +1,4 @@
-//! The files of a container's cgroup with all controllers, and the sample that they make.
+//! Fixture: the files of a container's cgroup with all controllers, and their sample.
 
 use super::files::{self, File};
 use super::sample::Sample;
@@ -25,12 +25,12 @@ pub const FILES: &[(&str, &str)] = &[
     ("pids.max", "4096\n"),
 ];
 
-/// The sample of all files.
+/// Sample of all files.
 pub fn sample() -> Sample {
     sample_of(|_| true)
 }
 
-/// The sample of some files.
+/// Sample of some files.
 pub fn sample_of(is_read: impl Fn(&File) -> bool) -> Sample {
     let mut sample = Sample::default();
     for file in files::FILES.iter().filter(|file| is_read(file)) {

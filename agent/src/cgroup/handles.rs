@@ -1,10 +1,10 @@
-//! The files of one cgroup, kept open: read again at offset 0 instead of opened again.
+//! Handles of one cgroup's files, kept open: read again at offset 0 instead of opened again.
 //!
-//! An open file belongs to its cgroup, not to its path: when the cgroup goes, a read gives
-//! ENODEV, even if another cgroup has the same path by then. A read also gives ENODEV when only
-//! the file went, because its controller was disabled or pressure was turned off
-//! (kernel/cgroup/cgroup.c, `cgroup_addrm_files`, `cgroup_file_show`), so the directory has the
-//! last word.
+//! An open file belongs to its cgroup, not to its path: after the cgroup is removed, a read fails
+//! with ENODEV, even if another cgroup has the same path by then. A read also fails with ENODEV
+//! when only the file was removed, because its controller was disabled or pressure was turned off
+//! (kernel/cgroup/cgroup.c, `cgroup_addrm_files`, `cgroup_file_show`). So the directory decides
+//! whether the cgroup is gone.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,14 +20,14 @@ use super::CgroupId;
 use super::files::{self, FILES};
 use super::sample::Sample;
 
-/// A file that was not there is tried again after this many samples: controllers can be enabled
-/// at any time.
+/// Number of samples after which a missing file is tried again: controllers can be enabled at any
+/// time.
 const RETRY_SAMPLES: u32 = 60;
 
-/// `memory.stat` has 2 to 4 KiB.
+/// Initial size of the buffer in bytes; `memory.stat` has 2 to 4 KiB.
 const FIRST_BUFFER: usize = 8 << 10;
 
-/// No file of a cgroup is near this.
+/// Maximum size of the buffer in bytes; all files of a cgroup are far smaller.
 const MAX_BUFFER: usize = 1 << 20;
 
 /// Failed reads, in total.
@@ -49,21 +49,21 @@ pub enum ReadError {
     /// The cgroup is gone, or another has its path.
     #[error("the cgroup {} is gone", path.display())]
     Vanished {
-        /// Its directory.
+        /// Directory of the cgroup.
         path: PathBuf,
     },
-    /// Its directory may not be opened.
+    /// The cgroup's directory may not be opened.
     #[error("no permission to open {}", path.display())]
     Permission {
-        /// Its directory.
+        /// Directory of the cgroup.
         path: PathBuf,
     },
-    /// Its directory cannot be opened.
+    /// The cgroup's directory cannot be opened.
     #[error("cannot open {}", path.display())]
     Other {
-        /// Its directory.
+        /// Directory of the cgroup.
         path: PathBuf,
-        /// The error.
+        /// Error of the system call.
         source: Errno,
     },
 }
@@ -77,7 +77,7 @@ enum Slot {
 enum Keeping {
     Undecided,
     Kept,
-    /// Opened, read and closed each time.
+    /// Files are opened, read and closed each time.
     Transient {
         again_at: u32,
     },
@@ -99,7 +99,7 @@ impl Handles {
         }
     }
 
-    /// Closes all files; returns how many.
+    /// Closes all files; returns their number.
     pub(super) fn close(&mut self) -> usize {
         let mut closed = 0;
         for slot in &mut self.slots {
@@ -125,7 +125,7 @@ impl Handles {
     }
 
     fn is_due(&self, again_at: u32) -> bool {
-        // Also after the counter has wrapped.
+        // This holds after the counter has wrapped, too.
         self.samples.wrapping_sub(again_at) < u32::MAX / 2
     }
 
@@ -143,7 +143,7 @@ pub(super) struct Shared {
     pub(super) reads: u64,
     pub(super) evictions: u64,
     pub(super) errors: ReadErrors,
-    /// One bit for each file that a warning was given for.
+    /// Bits of the files that were warned about.
     warned: u32,
 }
 
@@ -162,7 +162,7 @@ impl Shared {
                 file = FILES.get(file).map(|file| file.name),
                 dir = %dir.display(),
                 error,
-                "a cgroup file cannot be read: its values are left out; logged once for each file"
+                "a cgroup file cannot be read: its values are missing; logged once per file name"
             );
         }
     }
@@ -174,15 +174,15 @@ pub(super) struct Run<'a> {
     path: &'a Path,
     handles: &'a mut Handles,
     shared: &'a mut Shared,
-    /// Opened when it is first needed.
+    /// Directory of the cgroup, opened when it is first needed.
     dir: Option<OwnedFd>,
     read_any: bool,
-    /// A file was not there: it may be that the cgroup is not.
+    /// Flag: a file was missing, so the cgroup may be gone.
     in_doubt: bool,
 }
 
 impl<'a> Run<'a> {
-    /// Begins a sample that reads `files` files.
+    /// Starts a sample that reads `files` files.
     pub(super) fn new(
         id: CgroupId,
         path: &'a Path,
@@ -206,8 +206,8 @@ impl<'a> Run<'a> {
         Self { id, path, handles, shared, dir: None, read_any: false, in_doubt: false }
     }
 
-    /// Reads file number `at` and parses it into the sample, which it leaves as it is if the file
-    /// is not there or malformed.
+    /// Reads file number `at` and parses it into the sample. A missing or malformed file leaves the
+    /// sample as it is.
     pub(super) fn file(
         &mut self,
         at: usize,
@@ -224,14 +224,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Ends the sample. A cgroup that went in the middle of it has vanished, and the files not
-    /// found until then say nothing about the next time: the caller forgets the handles.
+    /// Ends the sample. A cgroup that was removed in the middle of it has vanished; the files
+    /// missed until then mean nothing for the next sample, so the caller forgets the handles.
     pub(super) fn finish(self) -> Result<(), ReadError> {
         let sure = self.read_any && !self.in_doubt;
         if sure || self.is_there() { Ok(()) } else { Err(self.vanished()) }
     }
 
-    /// Reads a file into the buffer; returns how many bytes.
+    /// Reads a file into the buffer; returns the number of bytes, `None` if it cannot be read.
     fn read(&mut self, file: usize, name: &str) -> Result<Option<usize>, ReadError> {
         let read = match self.handles.slot(file) {
             Slot::Open(open) => read_whole(open, &mut self.shared.buffer),
@@ -296,8 +296,8 @@ impl<'a> Run<'a> {
         Ok(open)
     }
 
-    /// Opens the directory, and makes sure that it is this cgroup's: a service that is started
-    /// again has a new cgroup with the old path.
+    /// Opens the directory, and checks that it is this cgroup's: a restarted service has a new
+    /// cgroup with the old path.
     fn open_dir(&mut self) -> Result<OwnedFd, ReadError> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut dir = open(self.path, flags, Mode::empty());
@@ -317,7 +317,7 @@ impl<'a> Run<'a> {
     fn failed(&mut self, file: usize, errno: Errno) {
         match errno {
             Errno::ENOENT | Errno::ENODEV => self.in_doubt = true,
-            // The kernel was told to keep no pressure.
+            // Pressure (PSI) is disabled on this kernel.
             Errno::EOPNOTSUPP => {}
             Errno::EACCES | Errno::EPERM => {
                 self.shared.errors.permission += 1;
@@ -335,7 +335,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The process has no more file descriptors: gives up this cgroup's, for a while.
+    /// Closes this cgroup's files for a while: the process has no file descriptors left.
     fn fall_back(&mut self) {
         if matches!(self.handles.keeping, Keeping::Kept) {
             self.shared.evictions += 1;
@@ -354,8 +354,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// One `pread`: these files are made whole at offset 0 (fs/seq_file.c), so a short read is all of
-/// it, and a full buffer means that the buffer is too small.
+/// Reads a file with one `pread`: the kernel generates it as a whole at offset 0 (fs/seq_file.c),
+/// so a short read is complete, and a full buffer means that the buffer is too small.
 fn read_whole(file: &File, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
     loop {
         match file.read_at(buffer, 0) {

@@ -1,4 +1,4 @@
-//! Control groups: the tree, the names, and the samples of their resource usage.
+//! Control groups (cgroups): their tree, their names, and samples of their resource usage.
 
 pub mod files;
 #[cfg(test)]
@@ -12,7 +12,7 @@ pub mod statistics;
 pub mod tree;
 pub mod walk;
 
-/// A cgroup of the v2 hierarchy: the inode number of its directory.
+/// Id of a cgroup in the v2 hierarchy: the inode number of its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CgroupId(pub u64);
 

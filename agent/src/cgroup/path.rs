@@ -1,28 +1,28 @@
-//! What the name of a cgroup's directory says: a Pod, a container, or neither.
+//! Names of cgroup directories: a Pod, a container, or neither.
 //!
-//! Names come from two writers. The kubelet makes the Pod's directory
+//! Names come from two writers. The kubelet creates the Pod's directory
 //! (`pkg/kubelet/cm/pod_container_manager_linux.go`, `cgroup_manager_linux.go`): with the systemd
-//! driver the names of all parents are in it and `-` in the UID becomes `_`; with the cgroupfs
-//! driver it is `pod<uid>`, and the class of service is only in the parent's name. The runtime
-//! makes the container's directory below it.
+//! driver its name has the names of all parents, and `-` in the UID becomes `_`; with the cgroupfs
+//! driver its name is `pod<uid>`, and the QoS class is only in the parent's name. The runtime
+//! creates the container's directory below it.
 //!
-//! One form is not read: `kubepods-….slice:cri-containerd:<id>`, a single directory outside of
-//! kubepods, which containerd makes when its driver is not the kubelet's. Kubernetes calls that
-//! set-up broken, since no limit of the Pod holds there.
+//! One form is not parsed: `kubepods-….slice:cri-containerd:<id>`, a single directory outside of
+//! kubepods, which containerd creates when its driver is not the kubelet's. Kubernetes calls that
+//! set-up broken, since no limit of the Pod applies there.
 
-/// A Pod's class of service, as its place in the hierarchy says.
+/// QoS class of a Pod, from its place in the hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Qos {
-    /// Directly below kubepods.
+    /// Class of a Pod directly below kubepods.
     Guaranteed,
-    /// Below `burstable`.
+    /// Class of a Pod below `burstable`.
     Burstable,
-    /// Below `besteffort`.
+    /// Class of a Pod below `besteffort`.
     BestEffort,
 }
 
 impl Qos {
-    /// The label's value: `guaranteed`, `burstable`, `besteffort`.
+    /// Value of the label: `guaranteed`, `burstable`, `besteffort`.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -33,23 +33,23 @@ impl Qos {
     }
 }
 
-/// The runtime that made a container's cgroup.
+/// Runtime that created a container's cgroup, from the form of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runtime {
-    /// `cri-containerd-<id>.scope`, `nerdctl-<id>.scope`.
+    /// Names `cri-containerd-<id>.scope`, `nerdctl-<id>.scope`.
     Containerd,
-    /// `crio-<id>.scope`, `crio-<id>`.
+    /// Names `crio-<id>.scope`, `crio-<id>`.
     CriO,
-    /// `docker-<id>.scope`.
+    /// Name `docker-<id>.scope`, of Docker.
     Docker,
-    /// `libpod-<id>.scope`, `libpod-<id>`.
+    /// Names `libpod-<id>.scope`, `libpod-<id>`.
     Podman,
-    /// A bare id: containerd's and Docker's name with the cgroupfs driver.
+    /// Name that is a bare id: of containerd and of Docker with the cgroupfs driver.
     Unknown,
 }
 
 impl Runtime {
-    /// The label's value: `containerd`, `cri-o`, `docker`, `podman`, `unknown`.
+    /// Value of the label: `containerd`, `cri-o`, `docker`, `podman`, `unknown`.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -62,26 +62,26 @@ impl Runtime {
     }
 }
 
-/// A Pod, as its cgroup names it.
+/// Identity of a Pod, from the name of its cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PodName {
-    /// The UID with its dashes; the config hash (32 hexadecimal digits) of most static Pods.
+    /// UID of the Pod with its dashes; the config hash (32 hexadecimal digits) of most static Pods.
     pub uid: String,
-    /// Class of service.
+    /// QoS class of the Pod.
     pub qos: Qos,
 }
 
-/// The origin of a container: what its cgroup's path tells.
+/// Origin of a container, from the path of its cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A Pod's container.
+    /// Container of a Pod: the names of both.
     Pod(PodName, ContainerName),
-    /// A unit of a plain machine: the path below the root, and the directory's name.
+    /// Unit of a plain machine: the path below the root, and the directory's name.
     Unit(String, String),
 }
 
 impl Origin {
-    /// The names of a Pod's container.
+    /// Names of the Pod and of the container; `None` for a unit.
     #[must_use]
     pub const fn pod(&self) -> Option<(&PodName, &ContainerName)> {
         match self {
@@ -91,32 +91,32 @@ impl Origin {
     }
 }
 
-/// A container, as its cgroup names it.
+/// Identity of a container, from the name of its cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ContainerName {
-    /// 64 hexadecimal digits.
+    /// Container id: 64 hexadecimal digits.
     pub id: String,
-    /// Who made it.
+    /// Runtime that created the container.
     pub runtime: Runtime,
 }
 
-/// What one directory name is.
+/// Meaning of one directory name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Component {
-    /// The root of all Pods' cgroups.
+    /// Root of all Pods' cgroups.
     Kubepods,
-    /// A Pod.
+    /// Directory of a Pod.
     Pod(PodName),
-    /// A container, or a sandbox: the name does not tell them apart.
+    /// Directory of a container or of a sandbox: their names do not differ.
     Container(ContainerName),
-    /// The runtime's own monitor process beside the container: never shown.
+    /// Directory of the runtime's monitor process beside the container; never shown.
     Monitor,
-    /// Anything else.
+    /// Directory of any other kind.
     Other,
 }
 
-/// Says what the directory `name` in the directory `parent` is. Any bytes may be given; `parent`
-/// is a name too, not a path, and matters for the cgroupfs driver only.
+/// Meaning of the directory `name` in the directory `parent`. Any bytes may be given; `parent` is a
+/// name too, not a path, and matters for the cgroupfs driver only.
 #[must_use]
 pub fn component(name: &[u8], parent: &[u8]) -> Component {
     if is_kubepods(name) {
@@ -141,7 +141,7 @@ pub fn is_kubepods(name: &[u8]) -> bool {
 
 /// The Pod that the directory `name` in the directory `parent` belongs to.
 ///
-/// The UID need not be a UUID: that of a static Pod is a hash, or whatever its manifest says.
+/// The UID need not be a UUID: that of a static Pod is a hash, or the value in its manifest.
 #[must_use]
 pub fn pod(name: &[u8], parent: &[u8]) -> Option<PodName> {
     pod_systemd(name).or_else(|| pod_cgroupfs(name, parent))
@@ -150,7 +150,7 @@ pub fn pod(name: &[u8], parent: &[u8]) -> Option<PodName> {
 fn pod_systemd(name: &[u8]) -> Option<PodName> {
     const ROOT: &[u8] = b"kubepods-";
     let stem = name.strip_suffix(b".slice")?;
-    // The last one: the kubelet's own cgroup root may be called anything, a UID holds no dash here.
+    // The last one: the kubelet's cgroup root may have any name, and a UID has no dash here.
     let at = stem.windows(ROOT.len()).rposition(|window| window == ROOT)?;
     let (above, rest) = stem.split_at(at);
     if !(above.is_empty() || above.ends_with(b"-")) {
@@ -186,7 +186,7 @@ fn uid_from(bytes: &[u8], dash: u8) -> Option<String> {
     Some(bytes.iter().map(|&b| if b == dash { '-' } else { char::from(b) }).collect())
 }
 
-/// The container that a directory of this name belongs to, whichever runtime and driver.
+/// Container that a directory of this name belongs to, for all runtimes and drivers.
 #[must_use]
 pub fn container(name: &[u8]) -> Option<ContainerName> {
     const PREFIXES: [(&[u8], Runtime); 6] = [
@@ -207,7 +207,7 @@ pub fn container(name: &[u8]) -> Option<ContainerName> {
         .or_else(|| Some(ContainerName { id: container_id(name)?, runtime: Runtime::Unknown }))
 }
 
-/// The container id that these bytes are: 64 lower-case hexadecimal digits.
+/// Container id that these bytes spell: 64 lower-case hexadecimal digits.
 #[must_use]
 pub fn container_id(bytes: &[u8]) -> Option<String> {
     if bytes.len() != 64 || !bytes.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
@@ -223,18 +223,18 @@ pub fn is_monitor(name: &[u8]) -> bool {
     name.starts_with(b"crio-conmon-") || name.starts_with(b"libpod-conmon-")
 }
 
-/// What a whole path says.
+/// Pod and container of a whole cgroup path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodPath {
-    /// The outermost Pod in the path.
+    /// Outermost Pod in the path.
     pub pod: PodName,
-    /// The first container below that Pod; none for the Pod's own cgroup and for a monitor's.
+    /// First container below that Pod; `None` for the Pod's own cgroup and for a monitor's.
     pub container: Option<ContainerName>,
-    /// Whether the path goes on below the container, or below the Pod if there is none.
+    /// Flag: the path goes on below the container, or below the Pod if there is no container.
     pub deeper: bool,
 }
 
-/// Reads a whole path, absolute or not, as in `/proc/<pid>/cgroup`. `None`: it is in no Pod.
+/// Parses a whole path, absolute or not, as in `/proc/<pid>/cgroup`. `None` outside of all Pods.
 #[must_use]
 pub fn parse(path: &[u8]) -> Option<PodPath> {
     let mut parts = path.split(|&b| b == b'/').filter(|part| !part.is_empty());

@@ -184,7 +184,7 @@ fn ids_are_64_lower_case_digits() {
     assert!(container(&ID.as_bytes()[1..]).is_none());
     assert!(container(ID.to_uppercase().as_bytes()).is_none());
     assert!(container(format!("{ID}0").as_bytes()).is_none());
-    assert!(container(format!("{ID}.scope").as_bytes()).is_none(), "nobody writes this");
+    assert!(container(format!("{ID}.scope").as_bytes()).is_none(), "no runtime uses this form");
     assert_eq!(component(format!("crio-conmon-{ID}").as_bytes(), b"burstable"), Component::Monitor);
     assert_eq!(
         component(format!("libpod-conmon-{ID}.scope").as_bytes(), b"machine.slice"),

@@ -14,14 +14,14 @@ pub use super::handles::{ReadError, ReadErrors};
 /// Extent of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// All files.
+    /// Sample of all files, for a container.
     Container,
-    /// Limits, memory and its events.
+    /// Sample of limits, memory and its events, for a Pod.
     Pod,
 }
 
 impl Detail {
-    /// The number of files, and so of file descriptors, that a cgroup has at most.
+    /// Maximum number of files, and so of file descriptors, of one cgroup.
     #[must_use]
     pub fn files(self) -> usize {
         FILES.iter().filter(|file| self.has(file)).count()
@@ -38,36 +38,36 @@ impl Detail {
 /// Counts of the reader's work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReaderStats {
-    /// Files that are kept open now.
+    /// Number of files that are kept open now.
     pub open_fds: usize,
     /// Files read for samples, in total.
     pub reads: u64,
     /// Failed reads, in total.
     pub read_errors: ReadErrors,
-    /// Times that a cgroup was left without kept files, for want of file descriptors.
+    /// Times that a cgroup was left without open files, for lack of file descriptors.
     pub evictions: u64,
 }
 
 /// Reader of samples, which keeps the files open in between.
 ///
-/// The values of a file that does not exist are `None`, and it is looked for again every 60th
-/// sample. A file that cannot be parsed is `None` too, counted, and logged once for each name.
+/// The values of a file that does not exist are `None`, and it is tried again every 60th sample. A
+/// file that cannot be parsed is `None` too, counted, and logged once for each name.
 pub struct Reader {
     cgroups: HashMap<CgroupId, Handles>,
     shared: Shared,
-    /// Files of other parts are not read.
+    /// Parts whose files are read.
     wanted: Parts,
 }
 
 impl Reader {
-    /// A reader that keeps at most `max_fds` files open. Cgroups beyond that are read by opening
+    /// Reader that keeps at most `max_fds` files open. Cgroups beyond that are read by opening
     /// and closing their files each time, which takes two file descriptors for a moment.
     #[must_use]
     pub fn new(max_fds: usize) -> Self {
         Self { cgroups: HashMap::new(), shared: Shared::new(max_fds), wanted: Parts::ALL }
     }
 
-    /// The reader without the files of all but these parts, which nobody wants.
+    /// Reader limited to the files of these parts.
     #[must_use]
     pub fn wanting(self, wanted: Parts) -> Self {
         Self { wanted, ..self }
@@ -82,7 +82,7 @@ impl Reader {
     /// Reads the cgroup whose directory is `dir`.
     ///
     /// # Errors
-    /// The cgroup is gone (it is then forgotten), or its directory cannot be opened. A single
+    /// If the cgroup is gone (it is then forgotten), or its directory cannot be opened. A single
     /// file is never an error.
     pub fn sample(&mut self, id: CgroupId, dir: &Path, what: Detail) -> Result<Sample, ReadError> {
         self.sample_rest(id, dir, what, Parts::NONE)
@@ -120,11 +120,11 @@ impl Reader {
         result
     }
 
-    /// Reads the last sample of a container that ended. The kept files work until the directory is
-    /// removed, so this should not wait.
+    /// Reads the last sample of a container that ended. The open files work until the directory is
+    /// removed, so call this at once.
     ///
     /// # Errors
-    /// As [`Self::sample`]: too late is [`ReadError::Vanished`].
+    /// As [`Self::sample`]; [`ReadError::Vanished`] if it is too late.
     pub fn read_last(&mut self, id: CgroupId, dir: &Path) -> Result<Sample, ReadError> {
         self.sample(id, dir, Detail::Container)
     }
@@ -144,14 +144,14 @@ impl Reader {
         files::memory_events(&bytes).ok()
     }
 
-    /// Closes what is kept of a cgroup.
+    /// Closes a cgroup's open files and forgets it.
     pub fn forget(&mut self, id: CgroupId) {
         if let Some(mut handles) = self.cgroups.remove(&id) {
             self.shared.open_fds = self.shared.open_fds.saturating_sub(handles.close());
         }
     }
 
-    /// Looks for a cgroup's missing files at its next sample already: a controller was enabled.
+    /// Retries a cgroup's missing files at its next sample already: a controller was enabled.
     pub fn retry_absent(&mut self, id: CgroupId) {
         if let Some(handles) = self.cgroups.get_mut(&id) {
             handles.retry_absent();
@@ -170,7 +170,7 @@ impl Reader {
     }
 }
 
-/// Reads the files that are in question.
+/// Reads the selected files into a sample.
 fn read(mut run: Run<'_>, is_read: impl Fn(&files::File) -> bool) -> Result<Sample, ReadError> {
     let mut sample = Sample::default();
     let mut any = false;

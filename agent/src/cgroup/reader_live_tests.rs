@@ -1,4 +1,5 @@
-//! Against the kernel, in cgroups of our own. Skipped where no cgroup v2 tree can be written to.
+//! Tests of the reader against the kernel, in cgroups of their own. They are skipped where no
+//! cgroup v2 tree is writable.
 
 use super::*;
 use crate::cgroup::sample::Pressure;
@@ -112,7 +113,10 @@ fn pressure_can_be_turned_off_and_on() {
     fs::write(&switch, "0").unwrap();
     let off = sample(&mut reader, &cgroup);
     assert_eq!((off.cpu_pressure, off.io_pressure), (Pressure::default(), Pressure::default()));
-    assert!(off.cpu.usage_us.is_some(), "the kept file of pressure says ENODEV, the cgroup lives");
+    assert!(
+        off.cpu.usage_us.is_some(),
+        "the open file of pressure fails with ENODEV, the cgroup lives"
+    );
     assert_eq!(reader.stats().open_fds, open - 3);
     assert_eq!(reader.stats().read_errors, ReadErrors::default());
     fs::write(&switch, "1").unwrap();

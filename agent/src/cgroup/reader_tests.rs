@@ -1,4 +1,5 @@
-//! Over directories that look like cgroups. What only a kernel does is in the live tests.
+//! Tests of the reader over directories that look like cgroups. The kernel's own behaviour is in
+//! the live tests.
 
 use super::*;
 use crate::cgroup::fixture;
@@ -67,7 +68,7 @@ fn a_pod_is_read_for_limits_and_memory() {
 }
 
 #[test]
-fn parts_that_nobody_wants_are_not_read() {
+fn parts_that_are_not_wanted_are_not_read() {
     let fake = Fake::new(fixture::FILES);
     let mut reader = Reader::new(100).wanting(Parts::CPU.or(Parts::PIDS));
     let wanted = Parts::CPU.or(Parts::PIDS);
@@ -183,7 +184,7 @@ fn an_empty_cgroup_is_no_error() {
     let (id, path) = (fake.id(), fake.path().to_owned());
     drop(fake);
     let gone = reader.sample(id, &path, Detail::Container);
-    assert!(matches!(gone, Err(ReadError::Vanished { .. })), "no kept file could tell");
+    assert!(matches!(gone, Err(ReadError::Vanished { .. })), "no open file shows it");
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn over_budget_is_slower_not_wrong() {
     assert_eq!(none.stats().open_fds, 0);
 }
 
-/// In a process of its own, since the limit is the process's.
+/// Test in a process of its own, since the limit is per process.
 #[test]
 fn without_file_descriptors() {
     const CHILD: &str = "PODVITALS_TEST_FEW_FDS";

@@ -1,80 +1,81 @@
 //! Samples: the resource usage of one cgroup at one moment.
 
-/// Resource usage of one cgroup. `None` means that the kernel does not say: the file or the key does
-/// not exist, the controller is not enabled there, or the value is "no limit". It never means 0.
+/// Resource usage of one cgroup. `None` means that the kernel has no value: the file or the key
+/// does not exist, the controller is not enabled there, or the value is "no limit". It never means
+/// 0.
 ///
-/// Counters are totals since the cgroup was made.
+/// Counters are totals since the cgroup was created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// `cpu.stat`, `cpu.max`.
+    /// CPU time, throttling and limit: `cpu.stat` and `cpu.max`.
     pub cpu: Cpu,
-    /// `memory.*`.
+    /// Memory usage, limits and events: `memory.*`.
     pub memory: Memory,
-    /// `cpu.pressure`.
+    /// Stall times for CPU: `cpu.pressure`.
     pub cpu_pressure: Pressure,
-    /// `memory.pressure`.
+    /// Stall times for memory: `memory.pressure`.
     pub memory_pressure: Pressure,
-    /// `io.pressure`.
+    /// Stall times for I/O: `io.pressure`.
     pub io_pressure: Pressure,
-    /// `pids.current`: tasks, that is threads, now.
+    /// Number of tasks, that is threads: `pids.current`.
     pub tasks: Option<u64>,
-    /// `pids.max`.
+    /// Limit of tasks: `pids.max`.
     pub tasks_limit: Option<u64>,
 }
 
-/// CPU time and throttling.
+/// CPU time, throttling and limit of one cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cpu {
-    /// `cpu.stat` `usage_usec`.
+    /// CPU time in microseconds: `cpu.stat` `usage_usec`.
     pub usage_us: Option<u64>,
-    /// `cpu.stat` `nr_periods`.
+    /// Periods of the CPU limit: `cpu.stat` `nr_periods`.
     pub periods: Option<u64>,
-    /// `cpu.stat` `nr_throttled`.
+    /// Periods with throttling: `cpu.stat` `nr_throttled`.
     pub throttled_periods: Option<u64>,
-    /// `cpu.stat` `throttled_usec`.
+    /// Throttled time in microseconds: `cpu.stat` `throttled_usec`.
     pub throttled_us: Option<u64>,
-    /// First word of `cpu.max`: microseconds of CPU in each period.
+    /// Quota, the first word of `cpu.max`: microseconds of CPU time in each period.
     pub quota_us: Option<u64>,
-    /// Second word of `cpu.max`. Given only together with `quota_us`.
+    /// Period in microseconds, the second word of `cpu.max`; only together with `quota_us`.
     pub period_us: Option<u64>,
 }
 
-/// Memory, in bytes.
+/// Memory usage, limits and events of one cgroup, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// `memory.current`.
+    /// Memory usage: `memory.current`.
     pub usage_bytes: Option<u64>,
-    /// `memory.current` less `memory.stat` `inactive_file`, not below 0: what the kubelet and
-    /// cAdvisor call the working set.
+    /// Working set as in the kubelet and cAdvisor: `memory.current` less `memory.stat`
+    /// `inactive_file`, not below 0.
     pub working_set_bytes: Option<u64>,
-    /// `memory.stat` `inactive_file`: what can be given up most easily.
+    /// Inactive page cache, which is reclaimed most easily: `memory.stat` `inactive_file`.
     pub inactive_file_bytes: Option<u64>,
-    /// `memory.stat` `anon`.
+    /// Anonymous memory: `memory.stat` `anon`.
     pub anon_bytes: Option<u64>,
-    /// `memory.stat` `file`.
+    /// Page cache: `memory.stat` `file`.
     pub file_bytes: Option<u64>,
-    /// `memory.stat` `shmem`.
+    /// Shared memory and tmpfs: `memory.stat` `shmem`.
     pub shmem_bytes: Option<u64>,
-    /// `memory.stat` `kernel`, from Linux 5.18.
+    /// Kernel memory: `memory.stat` `kernel`, from Linux 5.18.
     pub kernel_bytes: Option<u64>,
-    /// `memory.swap.current`.
+    /// Swap usage: `memory.swap.current`.
     pub swap_bytes: Option<u64>,
-    /// `memory.peak`, from Linux 5.19.
+    /// Peak of the usage: `memory.peak`, from Linux 5.19.
     pub peak_bytes: Option<u64>,
-    /// `memory.max`.
+    /// Memory limit: `memory.max`.
     pub limit_bytes: Option<u64>,
-    /// `memory.swap.max`.
+    /// Swap limit: `memory.swap.max`.
     pub swap_limit_bytes: Option<u64>,
-    /// `memory.stat` `pgfault` less `pgmajfault`.
+    /// Minor page faults: `memory.stat` `pgfault` less `pgmajfault`.
     pub minor_faults: Option<u64>,
-    /// `memory.stat` `pgmajfault`.
+    /// Major page faults: `memory.stat` `pgmajfault`.
     pub major_faults: Option<u64>,
-    /// `memory.events`: with all cgroups below.
+    /// Memory events, with those of all cgroups below: `memory.events`.
     pub events: Option<MemoryEvents>,
 }
 
 impl Memory {
-    /// Takes over `memory.stat`.
+    /// Takes over the values of `memory.stat`.
     pub fn set_stat(&mut self, stat: &MemoryStat) {
         self.inactive_file_bytes = stat.inactive_file_bytes;
         self.anon_bytes = stat.anon_bytes;
@@ -86,33 +87,33 @@ impl Memory {
         self.major_faults = stat.major_faults;
     }
 
-    /// Computes the working set, once usage and inactive file pages are there.
+    /// Computes the working set, if usage and inactive file pages are known.
     pub fn set_working_set(&mut self) {
         let both = self.usage_bytes.zip(self.inactive_file_bytes);
         self.working_set_bytes = both.map(|(usage, file)| usage.saturating_sub(file));
     }
 }
 
-/// The lines of `memory.stat` that are used, in bytes and in faults.
+/// Lines of `memory.stat` that are used, in bytes or in page faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryStat {
-    /// `anon`.
+    /// Line `anon`: anonymous memory.
     pub anon_bytes: Option<u64>,
-    /// `file`.
+    /// Line `file`: page cache, with `shmem`.
     pub file_bytes: Option<u64>,
-    /// `kernel`, from Linux 5.18.
+    /// Line `kernel`: kernel memory, from Linux 5.18.
     pub kernel_bytes: Option<u64>,
-    /// `shmem`.
+    /// Line `shmem`: shared memory and tmpfs.
     pub shmem_bytes: Option<u64>,
-    /// `inactive_file`.
+    /// Line `inactive_file`: inactive page cache.
     pub inactive_file_bytes: Option<u64>,
-    /// `pgfault`: minor and major.
+    /// Line `pgfault`: minor and major page faults.
     pub faults: Option<u64>,
-    /// `pgmajfault`.
+    /// Line `pgmajfault`: major page faults.
     pub major_faults: Option<u64>,
 }
 
-/// `memory.events` or `memory.events.local`.
+/// Counters of the file `memory.events` or `memory.events.local`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryEvents {
     /// Times the usage went over `memory.high`.
@@ -125,12 +126,12 @@ pub struct MemoryEvents {
     pub oom_kill: Option<u64>,
 }
 
-/// One pressure file: total stall times.
+/// Total stall times of one pressure file, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
-    /// `some … total`: at least one task waited.
+    /// Total of `some`: the time in which at least one task waited.
     pub some_us: Option<u64>,
-    /// `full … total`: all non-idle tasks waited at once. Not given for the CPU, where it has no
-    /// meaning for a cgroup (Documentation/accounting/psi.rst).
+    /// Total of `full`: the time in which all non-idle tasks waited at once. `None` for the CPU,
+    /// where it has no meaning for a cgroup (Documentation/accounting/psi.rst).
     pub full_us: Option<u64>,
 }

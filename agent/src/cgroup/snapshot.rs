@@ -1,8 +1,8 @@
-//! Snapshots of cgroups, as a run of the kernel's cgroup iterator gives them, to samples.
+//! Conversion of cgroup stats from an iterator run into samples.
 //!
-//! Pure. A value is taken from here only if it was shown equal to the kernel's file. Stall times are
-//! behind the file by 2 s at most: the kernel adds them up that often, or when the file is read
-//! (kernel/sched/psi.c, `PSI_FREQ`).
+//! Pure. A value is taken from here only if it was shown to equal that of the kernel's file. Stall
+//! times are at most 2 s behind the file: the kernel sums them up every 2 s, or when the file is
+//! read (kernel/sched/psi.c, `PSI_FREQ`).
 
 use agent_common::snapshot::{
     CgroupStats, HAS_BANDWIDTH, HAS_MEMORY, HAS_PIDS, HAS_PRESSURE, HAS_STATISTICS,
@@ -11,8 +11,8 @@ use agent_common::snapshot::{
 use super::files::Parts;
 use super::sample::{MemoryEvents, MemoryStat, Pressure, Sample};
 
-/// The parts of a sample that an iterator run provides, if it knows the offsets of these
-/// controllers (`HAS_*` bits).
+/// Parts of a sample that an iterator run provides, from the controllers whose offsets are known
+/// (`HAS_*` bits).
 #[must_use]
 pub const fn parts(known: u64) -> Parts {
     Parts {
@@ -25,15 +25,15 @@ pub const fn parts(known: u64) -> Parts {
     }
 }
 
-/// The parts that it provides for one cgroup, of which `memory.stat` is known or not. Without a
-/// memory controller there is no such file.
+/// Parts of a sample that an iterator run provides for one cgroup; `memory_stat` is whether its
+/// `memory.stat` is known. Without a memory controller there is no such file.
 #[must_use]
 pub const fn parts_of(known: Parts, stats: &CgroupStats, memory_stat: bool) -> Parts {
     let memory_stat = known.memory_stat && (memory_stat || stats.has & HAS_MEMORY == 0);
     Parts { memory_stat, ..known }
 }
 
-/// Each part in words, and whether it is in the set; else its files are read.
+/// Description of each part, with a flag: in the set, or read from the files.
 #[must_use]
 pub const fn describe(parts: Parts) -> [(&'static str, bool); 5] {
     [
@@ -45,17 +45,19 @@ pub const fn describe(parts: Parts) -> [(&'static str, bool); 5] {
     ]
 }
 
-/// The kernel's word for "no limit" of a bandwidth quota: `RUNTIME_INF` (kernel/sched/sched.h).
+/// Value of a bandwidth quota for "no limit": `RUNTIME_INF` (kernel/sched/sched.h).
 const NO_QUOTA: u64 = u64::MAX;
-/// `PAGE_COUNTER_MAX` (include/linux/page_counter.h): `LONG_MAX / PAGE_SIZE`.
+/// Value of a page counter's maximum for "no limit": `PAGE_COUNTER_MAX`, which is `LONG_MAX /
+/// PAGE_SIZE` (include/linux/page_counter.h).
 const fn no_page_limit(page_bytes: u64) -> u64 {
     i64::MAX.cast_unsigned() / page_bytes
 }
-/// `PIDS_MAX` (kernel/cgroup/pids.c) is one more than any pid: at most 4194304 + 1.
+/// Value of a task limit for "no limit": `PIDS_MAX` (kernel/cgroup/pids.c), one more than any pid,
+/// at most 4194304 + 1.
 const NO_TASK_LIMIT: u64 = 4_194_305;
 
 /// Fills in the parts of a sample that the iterator run provides, whose files were not read;
-/// `memory_stat` is its `memory.stat`.
+/// `memory_stat` has the values of the cgroup's `memory.stat`.
 pub fn fill(
     sample: &mut Sample,
     stats: &CgroupStats,

@@ -1,14 +1,16 @@
-//! Which elements of the kernel's own arrays `memory.stat` is made from.
+//! Elements of the kernel's own arrays from which `memory.stat` is computed.
 //!
-//! The kernel keeps a memory cgroup's statistics in two compact arrays, and finds an item in them
-//! through tables that no type describes: `mem_cgroup_events_index` on all kernels with a cgroup
-//! iterator, `mem_cgroup_stats_index` since they were made compact as well (mm/memcontrol.c; not in
-//! 6.1, in 6.12). The tables' addresses are told to CAP_SYSLOG only. So the elements are learned:
-//! a cgroup's arrays are compared with its `memory.stat`, and an element that differs is out.
+//! The kernel keeps the values of a memory cgroup's `memory.stat` in two compact arrays, and finds
+//! an item in them through tables that no type describes: `mem_cgroup_events_index` on all kernels
+//! with a cgroup iterator, `mem_cgroup_stats_index` since that array became compact as well
+//! (mm/memcontrol.c; not in 6.1, in 6.12). The tables' addresses are visible with CAP_SYSLOG only.
+//! So the elements are learned: a cgroup's arrays are compared with its `memory.stat`, and an
+//! element that differs is ruled out.
 //!
-//! This never guesses. As long as several elements are left for a line, a cgroup in which they all
-//! have the same value still has an answer, whichever is the right one; where they differ, its file
-//! is read. Comparing goes on for as long as the agent runs, one cgroup at each look.
+//! A value is never guessed. As long as several elements are left for a line, a cgroup in which
+//! they all have the same value still has an answer, whichever is the right one; where they differ,
+//! its file is read. The comparison goes on as long as the agent runs, with one cgroup at each
+//! collection.
 //!
 //! Pure.
 
@@ -18,49 +20,48 @@ use agent_common::snapshot::{CgroupStats, HAS_STATISTICS, STATE_MAX, VM_EVENTS_M
 
 use super::sample::MemoryStat;
 
-/// The lines of `memory.stat` that are wanted, in the order of [`values`].
+/// Number of the lines of `memory.stat` that are used, in the order of [`values`].
 const LINES: usize = 7;
-/// Those of them that are in `state`, in pages; the others are in `events`.
+/// Number of those lines that are in `state`, in pages; the others are in `events`.
 const STATE_LINES: usize = 5;
-/// After as many lines that no element fitted, the arrays are not what they are taken for.
+/// Limit of lines that no element fitted; after it, the arrays are not used at all.
 const CONTRADICTIONS_MAX: u32 = 3;
 
-/// As many cgroups' doubts are kept.
+/// Number of cgroups whose doubts are kept.
 const DOUBTS_MAX: usize = 64;
 
-/// One line's elements that have not been refuted.
+/// Elements of one line that are not ruled out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Line {
-    /// One bit for each.
+    /// Bits of the elements that are left.
     left: u64,
-    /// All of them differed the last time, in whichever cgroup.
+    /// Flag: all of them differed in the last comparison, in any cgroup.
     none_fitted: bool,
 }
 
-/// The elements of each line, one bit for each, that differed when a cgroup was last compared.
+/// Elements of each line, one bit for each, that differed in the last comparison of a cgroup.
 ///
-/// A value may have changed twice between two readings of the file that are equal, so once is not
-/// enough. The second time has to be in the same cgroup: others, in which all elements are 0, have
-/// nothing to say.
+/// A value may have changed twice between two equal readings of the file, so one comparison is not
+/// enough. The second has to be in the same cgroup: one in which all elements are 0 proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Doubt {
     cgroup_id: u64,
     lines: [u64; LINES],
 }
 
-/// What is known of the arrays.
+/// Knowledge of the arrays: the elements that are left for each line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elements {
     lines: [Line; LINES],
     begin: [u64; LINES],
-    /// The newest is the last.
+    /// Doubts of the cgroups compared lately; the newest is the last.
     doubts: VecDeque<Doubt>,
     contradictions: u32,
 }
 
 impl Elements {
-    /// For arrays with so many elements. `state` are the elements of `anon`, `file`, `kernel`,
-    /// `shmem` and `inactive_file` where the kernel's types tell them.
+    /// Elements of arrays of these lengths. `state` has the elements of `anon`, `file`, `kernel`,
+    /// `shmem` and `inactive_file` where the kernel's types have them.
     #[must_use]
     pub fn new(state_length: u32, events_length: u32, state: Option<[u32; STATE_LINES]>) -> Self {
         let all = |length: u32, room: usize| match length {
@@ -78,13 +79,13 @@ impl Elements {
         Self { lines: begin.map(Line::all), begin, doubts: VecDeque::new(), contradictions }
     }
 
-    /// Nothing is known, and nothing will be.
+    /// Elements of unknown arrays, which are never used.
     #[must_use]
     pub fn none() -> Self {
         Self::new(0, 0, None)
     }
 
-    /// Whether the arrays may serve at all: else the files have to.
+    /// Whether the arrays may be used at all; otherwise the files are read.
     #[must_use]
     pub const fn usable(&self) -> bool {
         self.contradictions < CONTRADICTIONS_MAX
@@ -96,8 +97,8 @@ impl Elements {
         self.usable() && self.lines.iter().all(|line| line.left.is_power_of_two())
     }
 
-    /// Compares a cgroup's arrays with its file, which said `before` before they were read and
-    /// `after` afterwards. A line that changed meanwhile proves nothing.
+    /// Compares a cgroup's arrays with its file, which had the values `before` before they were
+    /// read and `after` afterwards. A line that changed meanwhile proves nothing.
     pub fn learn(
         &mut self,
         stats: &CgroupStats,
@@ -137,7 +138,7 @@ impl Elements {
         }
     }
 
-    /// What `memory.stat` would say; `None` if its file has to be read.
+    /// Values of the cgroup's `memory.stat`; `None` if its file has to be read.
     #[must_use]
     pub fn read(&self, stats: &CgroupStats, page_bytes: u64) -> Option<MemoryStat> {
         if !self.usable() || stats.has & HAS_STATISTICS == 0 {
@@ -179,7 +180,7 @@ const fn values(stat: &MemoryStat) -> [Option<u64>; LINES] {
     ]
 }
 
-/// An element as the file would show it. Sums over CPUs may be below 0 for a moment: 0 then
+/// Value of an element as in the file. A sum over CPUs may be below 0 for a moment, and is 0 then
 /// (mm/memcontrol.c, `memcg_page_state`).
 fn value(stats: &CgroupStats, line: usize, element: u32, page_bytes: u64) -> Option<u64> {
     if line < STATE_LINES {

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 const PAGE: u64 = 4096;
-/// Where a made-up kernel keeps what: the five of `state`, then the two of `events`.
+/// Elements of the lines in a made-up kernel: the five of `state`, then the two of `events`.
 const TRUTH: [u32; LINES] = [5, 9, 1, 12, 3, 0, 7];
 const STATES: u32 = 20;
 const EVENTS: u32 = 10;
@@ -16,7 +16,7 @@ fn arrays(state: &[i64], events: &[u64]) -> CgroupStats {
     stats
 }
 
-/// What the made-up kernel's file says.
+/// File `memory.stat` of the made-up kernel.
 fn file(stats: &CgroupStats) -> MemoryStat {
     let at = |line: usize| value(stats, line, TRUTH[line], PAGE);
     MemoryStat {
@@ -64,10 +64,10 @@ fn where_all_that_is_left_agrees_there_is_an_answer() {
     learn(&mut elements, &plain);
     assert!(!elements.settled());
     assert_eq!(elements.read(&plain, PAGE), Some(file(&plain)));
-    // Then one uses some of the things that were 0.
+    // Then a cgroup uses some of what was 0.
     let mut other = distinct();
     other.state[13] = 0;
-    assert_eq!(elements.read(&other, PAGE), None, "its file tells");
+    assert_eq!(elements.read(&other, PAGE), None, "its file is read");
     learn(&mut elements, &other);
     learn(&mut elements, &other);
     assert!(elements.settled());
@@ -167,7 +167,7 @@ fn a_cgroup_without_memory_has_no_answer() {
 }
 
 proptest! {
-    /// Whatever the cgroups hold: an answer is the truth, as soon as there is one.
+    /// Property: for any values of the cgroups, an answer is true as soon as there is one.
     #[test]
     fn an_answer_is_the_truth(
         cgroups in prop::collection::vec(

@@ -1,5 +1,5 @@
-//! Which cgroups there are, what each is, and where. Pure: told by a walk or by the kernel's
-//! mkdir and rmdir events.
+//! Tree of the known cgroups, with their roles and paths. Pure: updated by a walk or by the
+//! kernel's mkdir and rmdir events.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -9,60 +9,61 @@ use std::path::PathBuf;
 use super::CgroupId;
 use super::path::{self, Component, ContainerName, PodName};
 
-/// What the node is watched as.
+/// Mode in which the node is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Only what is below kubepods: Pods and their containers.
+    /// Kubernetes node: only what is below kubepods, Pods and their containers.
     Kubernetes,
-    /// A plain machine: systemd's units and containers of any runtime.
+    /// Plain machine: systemd's units and containers of any runtime.
     Host,
 }
 
-/// What a cgroup is.
+/// Role of a cgroup in the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Only holds others.
+    /// Inner cgroup, which only holds others.
     Inner,
-    /// A Pod's own. In Kubernetes mode only.
+    /// Cgroup of a Pod; in Kubernetes mode only.
     Pod(PodName),
-    /// A container's, or a sandbox's. In Kubernetes mode only.
+    /// Cgroup of a container or of a sandbox; in Kubernetes mode only.
     Container(ContainerName),
-    /// What is shown in host mode: a systemd service or scope, or a container.
+    /// Cgroup of a systemd service or scope, or of a container; in host mode only.
     Unit,
-    /// Made by a container or a unit within its own.
+    /// Cgroup that a container or a unit created within its own.
     Nested {
-        /// That container or unit.
+        /// Cgroup of that container or unit.
         container: CgroupId,
     },
-    /// Never shown, nor what is below it: a runtime's monitor, a mount or a socket unit.
+    /// Cgroup of a runtime's monitor, of a mount or of a socket unit; never shown, nor any below
+    /// it.
     Skipped,
 }
 
-/// A known cgroup.
+/// Entry of the tree: a known cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// `None` for a root.
+    /// Parent of the cgroup; `None` for a root.
     pub parent: Option<CgroupId>,
-    /// Name of its directory.
+    /// Name of the cgroup's directory.
     pub name: Vec<u8>,
-    /// What it is.
+    /// Role of the cgroup.
     pub role: Role,
     children: usize,
 }
 
-/// What became of an insert.
+/// Result of an insert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inserted {
-    /// What the cgroup is.
+    /// Role of the inserted cgroup.
     pub role: Role,
-    /// False if it was known before.
+    /// Flag: false if the cgroup was known before.
     pub new: bool,
 }
 
-/// The known cgroups below one or several roots.
+/// Known cgroups below one or several roots.
 ///
-/// Every entry but a root has its parent in the tree: what is below a removed cgroup is removed
-/// with it.
+/// Every entry except a root has its parent in the tree: all cgroups below a removed one are
+/// removed with it.
 #[derive(Debug)]
 pub struct Tree {
     mode: Mode,
@@ -71,21 +72,21 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A tree without a root.
+    /// Tree without a root.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
         Self { mode, entries: HashMap::new(), roots: HashMap::new() }
     }
 
-    /// What it was made for.
+    /// Mode of the tree.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
     /// Adds a root: the kubepods directory, or in host mode the root of the hierarchy. `path` is
-    /// absolute. A root that is known stays as it is; one that was known as another's child, or
-    /// under another path, is made anew, without what was below it.
+    /// absolute. A known root stays as it is; one that was known as another's child, or under
+    /// another path, is re-created without the cgroups below it.
     pub fn insert_root(&mut self, id: CgroupId, path: PathBuf) {
         if self.roots.get(&id) == Some(&path) {
             return;
@@ -99,8 +100,8 @@ impl Tree {
     /// Adds the directory `name` in `parent`. `None` if the parent is not known, and nothing
     /// changes. `has_children` matters in host mode only, and only for a cgroup that is new.
     ///
-    /// A second insert of the same changes nothing; one with the same id but another place
-    /// replaces the cgroup and all that was below it.
+    /// A second insert of the same cgroup changes nothing; one with the same id but another place
+    /// replaces the cgroup and all below it.
     pub fn insert(
         &mut self,
         id: CgroupId,
@@ -129,15 +130,15 @@ impl Tree {
         Some(Inserted { role, new: true })
     }
 
-    /// Removes a cgroup and all that is below it; the cgroup's own entry is returned.
+    /// Removes a cgroup and all below it; returns the cgroup's own entry.
     pub fn remove(&mut self, id: CgroupId) -> Option<Entry> {
         self.remove_subtree(id).pop().map(|(_, entry)| entry)
     }
 
-    /// Removes a cgroup and all that is below it, and returns them, the cgroup itself last.
+    /// Removes a cgroup and all below it; returns their entries, that of the cgroup itself last.
     ///
     /// The kernel removes children first, so there is more than one only where events were lost
-    /// or came in another order.
+    /// or arrived in another order.
     pub fn remove_subtree(&mut self, id: CgroupId) -> Vec<(CgroupId, Entry)> {
         let Some(entry) = self.entries.remove(&id) else { return Vec::new() };
         self.roots.remove(&id);
@@ -157,13 +158,13 @@ impl Tree {
         removed
     }
 
-    /// What is known of a cgroup.
+    /// Entry of a cgroup; `None` if it is unknown.
     #[must_use]
     pub fn get(&self, id: CgroupId) -> Option<&Entry> {
         self.entries.get(&id)
     }
 
-    /// The absolute path of its directory.
+    /// Absolute path of the cgroup's directory.
     #[must_use]
     pub fn path(&self, id: CgroupId) -> Option<PathBuf> {
         let (root, names) = self.names(id)?;
@@ -172,14 +173,14 @@ impl Tree {
         Some(path)
     }
 
-    /// The path of its directory as seen from its root; empty for the root itself.
+    /// Path of the cgroup's directory below its root; empty for the root itself.
     #[must_use]
     pub fn path_below_root(&self, id: CgroupId) -> Option<PathBuf> {
         let (_, names) = self.names(id)?;
         Some(names.into_iter().rev().map(OsStr::from_bytes).collect())
     }
 
-    /// The root it is below, and the names from it upwards, without the root's.
+    /// Root above a cgroup, and the names from the cgroup upwards, without the root's.
     fn names(&self, id: CgroupId) -> Option<(CgroupId, Vec<&[u8]>)> {
         let mut names = Vec::new();
         for (id, entry) in self.self_and_ancestors(id) {
@@ -191,7 +192,7 @@ impl Tree {
         None
     }
 
-    /// The container, in host mode the unit, that this cgroup is or is nested in.
+    /// Container, in host mode unit, that this cgroup is or is nested in.
     #[must_use]
     pub fn container_of(&self, id: CgroupId) -> Option<CgroupId> {
         match self.entries.get(&id)?.role {
@@ -201,7 +202,7 @@ impl Tree {
         }
     }
 
-    /// The Pod that this cgroup is or is in.
+    /// Pod that this cgroup is or is in.
     #[must_use]
     pub fn pod_of(&self, id: CgroupId) -> Option<CgroupId> {
         self.self_and_ancestors(id)
@@ -209,7 +210,7 @@ impl Tree {
             .map(|(id, _)| id)
     }
 
-    /// The cgroups above, the nearest first.
+    /// Cgroups above this one, the nearest first.
     pub fn ancestors(&self, id: CgroupId) -> impl Iterator<Item = (CgroupId, &Entry)> {
         self.self_and_ancestors(id).skip(1)
     }
@@ -222,18 +223,18 @@ impl Tree {
         })
     }
 
-    /// Every known cgroup, in no order.
+    /// Iterator over all known cgroups, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (CgroupId, &Entry)> {
         self.entries.iter().map(|(id, entry)| (*id, entry))
     }
 
-    /// How many are known, roots included.
+    /// Number of known cgroups, with the roots.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether none is known.
+    /// Whether no cgroup is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -263,9 +264,9 @@ fn in_pod(name: &[u8]) -> Role {
 }
 
 fn in_host(name: &[u8], parent: &[u8], has_children: bool) -> Role {
-    // Units that have a cgroup but no life that anyone asks for (systemd.unit(5)).
+    // Units that have a cgroup but no lifecycle of interest (systemd.unit(5)).
     const DULL: [&[u8]; 4] = [b".mount", b".automount", b".swap", b".socket"];
-    // Directories that runtimes and kubelets with the cgroupfs driver make to hold containers.
+    // Directories that runtimes and kubelets with the cgroupfs driver create to hold containers.
     // They may be empty when first seen.
     const HOLDERS: [&[u8]; 4] = [b"docker", b"libpod_parent", b"burstable", b"besteffort"];
     match path::component(name, parent) {

@@ -193,7 +193,7 @@ fn names_need_not_be_text() {
 }
 
 proptest! {
-    /// Whatever comes in whatever order: no entry without its parent, no cycle, counts right.
+    /// Property: any history leaves no entry without its parent, no cycle, and right counts.
     #[test]
     fn any_history_leaves_a_tree(
         on_host in any::<bool>(),

@@ -1,4 +1,5 @@
-//! Finding cgroups on disk: the directories below a root, and the root that holds the Pods.
+//! Walk over the cgroup file system: the directories below a root, and the root that holds the
+//! Pods.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,41 +11,41 @@ use std::path::{Path, PathBuf};
 use super::CgroupId;
 use super::path::{self, Component};
 
-/// Deeper than this is not walked.
+/// Limit of the levels below the root of a walk; deeper directories are not entered.
 pub const MAX_DEPTH: usize = 64;
 
-/// How far below the hierarchy's root kubepods is looked for:
-/// `kubelet.slice/kubelet-kubepods.slice` is 2.
+/// Limit of the levels below the hierarchy's root at which kubepods may lie;
+/// `kubelet.slice/kubelet-kubepods.slice` lies at 2.
 const KUBEPODS_DEPTH: usize = 3;
 
-/// A directory met on a walk.
+/// Directory found by a walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its inode number.
+    /// Id of the cgroup: the directory's inode number.
     pub id: CgroupId,
-    /// `None` for the root of the walk.
+    /// Id of the parent; `None` for the root of the walk.
     pub parent: Option<CgroupId>,
-    /// Its name; for the root of the walk the last part of the path.
+    /// Name of the directory; for the root of the walk the last part of the path.
     pub name: Vec<u8>,
-    /// Whether it holds directories.
+    /// Flag: the directory has subdirectories.
     pub has_children: bool,
 }
 
-/// A directory that could not be read. The walk goes on without what is below it.
+/// Error of a directory that was not read. The walk goes on without the directories below it.
 #[derive(Debug, thiserror::Error)]
 pub enum WalkError {
-    /// The kernel said no.
+    /// The kernel refused to read the directory.
     #[error("cannot read the directory {}", path.display())]
     Io {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
-        /// Why.
+        /// Error of the system call.
         source: io::Error,
     },
-    /// More than [`MAX_DEPTH`] levels.
+    /// A directory more than [`MAX_DEPTH`] levels below the root.
     #[error("{} lies more than {MAX_DEPTH} levels deep", path.display())]
     TooDeep {
-        /// The directory that was not entered.
+        /// Path of the directory that was not entered.
         path: PathBuf,
     },
 }
@@ -59,8 +60,8 @@ struct Pending {
 
 /// Lists the root and every directory below it, parents before their children.
 ///
-/// Directories that vanish meanwhile are left out without an error, and so is a root that is not
-/// there. Symbolic links are not followed.
+/// Directories that vanish meanwhile are left out without an error, and so is a missing root.
+/// Symbolic links are not followed.
 #[must_use]
 pub fn walk(root: &Path) -> (Vec<Found>, Vec<WalkError>) {
     let mut found = Vec::new();
@@ -108,14 +109,14 @@ fn note(errors: &mut Vec<WalkError>, path: &Path, source: io::Error) {
     }
 }
 
-/// ENOENT for a path that is gone, ENODEV for a directory that went while it was open.
+/// Whether the error means a vanished directory: ENOENT for its path, ENODEV while it was open.
 fn vanished(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32)
 }
 
-/// The directories in a directory. kernfs gives type and inode number with each name
-/// (fs/kernfs/dir.c, `kernfs_fop_readdir`), so no file is looked at.
+/// Subdirectories of a directory. kernfs returns type and inode number with each name
+/// (fs/kernfs/dir.c, `kernfs_fop_readdir`), so no `stat` is needed.
 fn children(dir: &Path) -> io::Result<Vec<(OsString, CgroupId)>> {
     let mut children = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -129,16 +130,16 @@ fn children(dir: &Path) -> io::Result<Vec<(OsString, CgroupId)>> {
 
 /// Finds the directory that holds all Pods' cgroups, at most three levels below `cgroup_root`.
 ///
-/// Where there are several (a node whose kubelet changed its driver keeps the old one until it
-/// reboots) one that holds Pods is preferred, then the one nearest to the root.
+/// Where there are several (a node whose kubelet changed its driver keeps the old one until a
+/// reboot), one that holds Pods is preferred, then the one nearest to the root.
 #[must_use]
 pub fn find_kubepods(cgroup_root: &Path) -> Option<PathBuf> {
     let roots = kubepods_roots(cgroup_root);
     roots.iter().find(|root| holds_pods(root)).or(roots.first()).cloned()
 }
 
-/// Every directory that [`find_kubepods`] chooses from, those nearest to the root first.
-/// Unreadable directories are passed over.
+/// Candidates of [`find_kubepods`], those nearest to the root first. Unreadable directories are
+/// skipped.
 #[must_use]
 pub fn kubepods_roots(cgroup_root: &Path) -> Vec<PathBuf> {
     let mut roots = Vec::new();
