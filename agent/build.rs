@@ -6,7 +6,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-/// One for each collector: `bpf::object` names them too.
+/// The objects; `bpf::object` names them too.
 const OBJECTS: [&str; 2] = ["core", "snapshot"];
 
 fn main() {

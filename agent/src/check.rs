@@ -123,7 +123,7 @@ fn check_host(root: Option<&Path>) -> Vec<Finding> {
 const CONTROLLERS: [(&str, &str); 4] = [
     ("cpu", "CPU limits and throttling (CPU time itself needs no controller)"),
     ("memory", "all memory metrics, and OOM kills of containers at their limits"),
-    ("io", "nothing yet; I/O pressure needs no controller"),
+    ("io", ""),
     ("pids", "the number of tasks and its limit"),
 ];
 
@@ -163,9 +163,11 @@ fn check_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
         } else {
             "missing"
         };
-        // No metric needs io yet.
-        let verdict = if name == "io" { Verdict::Ok } else { Verdict::Degraded };
-        findings.push(Finding::bad(&what, verdict, found, lost));
+        findings.push(if lost.is_empty() {
+            Finding::ok(&what, "not offered, and not needed")
+        } else {
+            Finding::bad(&what, Verdict::Degraded, found, lost)
+        });
     }
 }
 
@@ -214,12 +216,17 @@ fn check_sources(survey: &Survey, findings: &mut Vec<Finding>) {
     let snapshot = match &survey.snapshot {
         Ok(snapshot) => snapshot,
         Err(error) => {
-            findings.push(Finding::bad("snapshot", Verdict::Degraded, error.to_string(), FILES));
+            findings.push(Finding::bad(
+                "cgroup iterator",
+                Verdict::Degraded,
+                error.to_string(),
+                FILES,
+            ));
             return;
         }
     };
     for (controller, error) in &snapshot.missing {
-        let what = format!("snapshot of {controller}");
+        let what = format!("cgroup iterator: {controller}");
         findings.push(Finding::bad(&what, Verdict::Degraded, error.to_string(), FILES));
     }
     for (values, by_run) in snapshot::describe(snapshot::parts(snapshot.layout.known.into())) {

@@ -65,7 +65,7 @@ pub async fn agent(
     let root = settings::cgroup_root(args.cgroup_root.as_deref())?;
     let mode = settings::mode(args.mode, &root);
     object::check()?;
-    let kernel = start::start(&root, settings::objects_off(args.cgroup_source));
+    let kernel = start::start(&root, settings::objects_off(args));
     heap::trim();
     let address = listener.local_addr()?;
     let pods = source::choose(args.pods.source, args.pods.surroundings())?;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::bpf::object::ObjectId;
-use crate::cgroup::{tree, walk};
+use crate::cgroup::{files::Parts, tree, walk};
 use crate::cli::{AgentArgs, Mode};
 use crate::kernel::cgroup_mount;
 use crate::kube::event::LastContact;
@@ -42,10 +42,11 @@ pub(crate) fn options(
 }
 
 /// The BPF objects that the flags make superfluous.
-pub(crate) fn objects_off(source: Source) -> Vec<ObjectId> {
-    match source {
-        Source::Auto => Vec::new(),
-        Source::Files => vec![ObjectId::Snapshot],
+pub(crate) fn objects_off(args: &AgentArgs) -> Vec<ObjectId> {
+    let reads_cgroups = args.collectors.0.parts() != Parts::NONE;
+    match args.cgroup_source {
+        Source::Auto if reads_cgroups => Vec::new(),
+        Source::Auto | Source::Files => vec![ObjectId::Snapshot],
     }
 }
 

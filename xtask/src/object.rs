@@ -1,4 +1,4 @@
-//! The BPF objects, one for each collector: which toolchain makes them here, and their making.
+//! The BPF objects: which toolchain makes them here, and their making.
 
 mod strip;
 

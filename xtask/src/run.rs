@@ -79,6 +79,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         .as_ref()
         .map_or("this machine".to_owned(), |demo| demo.cgroup_root().display().to_string());
     println!("\npodvitals was ready after {:.2} s and watches {what}", took.as_secs_f64());
+    println!("  binary   {}", agent.display());
     println!("  page     http://{address}/");
     println!("  metrics  curl -s http://{address}/metrics | grep ^podvitals_");
     match args.seconds {

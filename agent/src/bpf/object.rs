@@ -1,4 +1,4 @@
-//! Embedded BPF objects: one for each collector, loaded one by one.
+//! Embedded BPF objects, loaded one by one.
 //!
 //! Objects share no map. aya creates every map of an object when it loads it, and could use the map
 //! of another only through a pin in a BPF file system, which would outlive the agent. So a map that

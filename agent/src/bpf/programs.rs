@@ -244,7 +244,7 @@ impl Programs {
     /// # Errors
     /// If the iterator is not loaded, or the kernel refuses the mapping or the link.
     pub fn snapshot(&mut self, root: &Path) -> anyhow::Result<Snapshot> {
-        let program = self.running(SubjectId::CgroupStats)?;
+        let program = self.running(SubjectId::CgroupIter)?;
         let object = self.objects.snapshot.as_ref().context("the snapshot object is not loaded")?;
         let Map::Array(stats) = &object.stats else {
             bail!("the object's map {} is not an array", raw::SNAPSHOT)
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn only_the_tracepoints_of_cgroups_report_cgroups() {
         assert!(cgroups_are_reported(&without(&[])));
-        assert!(cgroups_are_reported(&without(&[SubjectId::CgroupStats])));
+        assert!(cgroups_are_reported(&without(&[SubjectId::CgroupIter])));
         assert!(cgroups_are_reported(&without(&[SubjectId::CgroupNotifyPopulated])));
         assert!(cgroups_are_reported(&without(&[SubjectId::RunningTasks, SubjectId::MarkVictim])));
         assert!(!cgroups_are_reported(&without(&[SubjectId::CgroupMkdir])));

@@ -24,7 +24,7 @@ pub enum SubjectId {
     /// All processes, by the task iterator.
     RunningTasks,
     /// Stats of all cgroups, by the cgroup iterator.
-    CgroupStats,
+    CgroupIter,
 }
 
 impl SubjectId {
@@ -41,7 +41,7 @@ impl SubjectId {
             Self::SignalGenerate => "signal_generate",
             Self::MarkVictim => "mark_victim",
             Self::RunningTasks => "running_tasks",
-            Self::CgroupStats => "cgroup_iter",
+            Self::CgroupIter => "cgroup_iter",
         }
     }
 }
@@ -230,7 +230,7 @@ pub static SUBJECTS: [Subject; 10] = [
         lost_typed: "in a Pod without hostPID: the inits of containers older than the agent",
     },
     Subject {
-        id: SubjectId::CgroupStats,
+        id: SubjectId::CgroupIter,
         object: ObjectId::Snapshot,
         hook: Hook::CgroupIterator,
         untyped: None,

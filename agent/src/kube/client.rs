@@ -110,8 +110,13 @@ fn tls_without_servers() -> ClientConfig {
 
 fn roots(file: &Path) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(file)
-        .with_context(|| format!("the authority's certificates: {}", file.display()))?;
+    let certificates = CertificateDer::pem_file_iter(file).with_context(|| {
+        format!(
+            "CA certificates in {}: name them with --api.ca-file or --kubelet.ca-file, or skip \
+                 the kubelet's with --kubelet.insecure-skip-verify",
+            file.display()
+        )
+    })?;
     for certificate in certificates {
         let certificate = certificate.with_context(|| format!("{}", file.display()))?;
         // A certificate that cannot be read is not trusted; another may suffice.

@@ -26,8 +26,8 @@ pub struct AgentStats {
     pub events_unseen: Vec<(&'static str, u64)>,
     /// Last run of each collector.
     pub collectors: Vec<CollectorStats>,
-    /// Cgroups whose events are watched; `None` if it could not be read.
-    pub cgroups_tracked: Option<u64>,
+    /// Cgroups in the agent's tree.
+    pub cgroups_tracked: u64,
     /// Containers that wait for their name or are shown without one.
     pub cgroups_unresolved: u64,
     /// Reader of cgroup files.
@@ -91,8 +91,8 @@ pub static PROGRAM_ATTACHED: StateFamily<Agent> = StateFamily {
     family: Family::gauge(
         "program_attached",
         Scope::Node,
-        "Whether the BPF program is attached (1), or was refused by this kernel or its \
-         configuration (0).",
+        "Whether the BPF program is attached (1) or not (0): refused by this kernel, switched off, \
+         or for want of capabilities.",
     )
     .labels(&["program"], 16),
     write: |_, agent, to| {
@@ -204,11 +204,9 @@ pub static COLLECTOR_SUCCESS: StateFamily<Agent> = StateFamily {
 
 /// Tracked cgroups.
 pub static CGROUPS_TRACKED: StateFamily<Agent> = StateFamily {
-    family: Family::gauge("cgroups_tracked", Scope::Node, "Cgroups whose events are watched."),
+    family: Family::gauge("cgroups_tracked", Scope::Node, "Cgroups in the agent's tree."),
     write: |_, agent, to| {
-        if let Some(tracked) = agent.stats.cgroups_tracked {
-            count(tracked, to);
-        }
+        count(agent.stats.cgroups_tracked, to);
     },
 };
 

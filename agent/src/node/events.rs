@@ -30,9 +30,13 @@ impl Node {
                 }
             }
             EventKind::CgroupRemoved(id) => {
-                self.apply(Input::Event(event));
+                if !self.tracking.is_no_container(*id) {
+                    self.apply(Input::Event(event));
+                }
                 self.cgroup_removed(*id);
             }
+            // The lifecycle would keep it for a container that may yet come.
+            EventKind::CgroupEmpty(id) if self.tracking.is_no_container(*id) => {}
             _ => self.apply(Input::Event(event)),
         }
     }

@@ -43,6 +43,8 @@ struct Compared {
 /// The sampler: the cgroup iterator and the files, and what was learned of both.
 pub(super) struct Sampler {
     reader: Reader,
+    /// The parts of a sample that a collector exports.
+    wanted: Parts,
     /// The cgroup iterator, where there is one and once there is a root to begin at.
     snapshot: Option<Snapshot>,
     /// The parts of a sample that an iterator run has, so that their files need not be read.
@@ -65,6 +67,7 @@ impl Sampler {
         let elements = if wanted.memory_stat { elements } else { Elements::none() };
         Self {
             reader: Reader::new(max_fds).wanting(wanted),
+            wanted,
             snapshot: None,
             covered,
             elements,
@@ -78,6 +81,11 @@ impl Sampler {
     /// Takes the iterator, bound to the root that is watched; `None` takes it away.
     pub(super) fn set_snapshot(&mut self, snapshot: Option<Snapshot>) {
         self.snapshot = snapshot;
+    }
+
+    /// The parts of a sample that a collector exports.
+    pub(super) fn wanted(&self) -> Parts {
+        self.wanted
     }
 
     pub(super) fn has_snapshot(&self) -> bool {
@@ -120,6 +128,9 @@ impl Sampler {
         subjects: impl Iterator<Item = &'a Subject>,
         mut sampled: impl FnMut(&Subject, &Sample),
     ) {
+        if self.wanted == Parts::NONE {
+            return;
+        }
         let begin = boot_ns();
         let compared = self.begin_comparing(tree);
         self.flush(tree);
@@ -192,7 +203,12 @@ impl Sampler {
         });
         for (id, _) in tops {
             if let Some(path) = tree.path(id) {
-                for file in ["cpu.stat", "memory.stat"] {
+                let wanted = [self.wanted.cpu, self.wanted.memory_stat];
+                for (file, _) in ["cpu.stat", "memory.stat"]
+                    .into_iter()
+                    .zip(wanted)
+                    .filter(|(_, wanted)| *wanted)
+                {
                     // What is gone has nothing to add up, and not all have memory.
                     let _ = std::fs::read(path.join(file));
                 }

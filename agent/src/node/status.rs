@@ -1,7 +1,7 @@
 //! The state of the agent itself: for its own metrics, and for the landing page.
 
 use super::Node;
-use crate::bpf::subjects::SUBJECTS;
+use crate::bpf::subjects::{SUBJECTS, SubjectId};
 use crate::cgroup::snapshot;
 use crate::clock::Now;
 use crate::kernel::host;
@@ -24,8 +24,15 @@ impl Node {
             fact("containers", self.registry.shown_containers().to_string()),
             fact("without a name yet", self.registry.waiting().count().to_string()),
         ];
-        for (values, by_run) in snapshot::describe(self.sampler.covered()) {
-            let source = if by_run { "one run of the cgroup iterator" } else { "its files" };
+        let wanted = snapshot::describe(self.sampler.wanted());
+        for ((values, by_run), (_, is_wanted)) in
+            snapshot::describe(self.sampler.covered()).into_iter().zip(wanted)
+        {
+            let source = match (is_wanted, by_run) {
+                (false, _) => "not read: its collector is off",
+                (true, true) => "one run of the cgroup iterator",
+                (true, false) => "its files",
+            };
             facts.push(fact(values, source.into()));
         }
         match self.tracking.kernel() {
@@ -45,25 +52,28 @@ impl Node {
         facts
     }
 
+    /// Whether the cgroup iterator is not switched off: by `--cgroup.source files`, or with all
+    /// collectors that read cgroups.
+    fn iterator_is_wanted(&self) -> bool {
+        let attached = self.tracking.kernel().map(|kernel| &kernel.programs.attached);
+        attached.is_none_or(|attached| {
+            let iterator = attached.iter().find(|it| it.subject.id == SubjectId::CgroupIter);
+            iterator.is_none_or(|it| it.outcome.is_ok() || !it.lost.is_empty())
+        })
+    }
+
     pub(super) fn stats(&self) -> AgentStats {
         let runs = self.sampler.runs();
         let mut stats = AgentStats {
             version: env!("CARGO_PKG_VERSION"),
-            cgroups_tracked: Some(self.tracking.tree().len() as u64),
+            cgroups_tracked: self.tracking.tree().len() as u64,
             cgroups_unresolved: self.tracking.unresolved() + self.registry.waiting().count() as u64,
             cgroup_reader: self.sampler.reader_stats(),
-            collectors: vec![
-                CollectorStats {
-                    name: "cgroup_files",
-                    duration_ns: runs.files.map(|(duration, _)| duration),
-                    success: runs.files.is_none_or(|(_, success)| success),
-                },
-                CollectorStats {
-                    name: "cgroup_iterator",
-                    duration_ns: runs.snapshot,
-                    success: self.sampler.has_snapshot(),
-                },
-            ],
+            collectors: vec![CollectorStats {
+                name: "cgroup_files",
+                duration_ns: runs.files.map(|(duration, _)| duration),
+                success: runs.files.is_none_or(|(_, success)| success),
+            }],
             pod_metadata_age_ns: self.pod_metadata_age_ns(),
             pods_dropped: self.pods.dropped(),
             events_dropped: vec![
@@ -75,6 +85,13 @@ impl Node {
             process: ProcessStats::read(),
             ..AgentStats::default()
         };
+        if self.iterator_is_wanted() {
+            stats.collectors.push(CollectorStats {
+                name: "cgroup_iterator",
+                duration_ns: runs.snapshot,
+                success: self.sampler.has_snapshot(),
+            });
+        }
         if let Some((_, last_contact)) = &self.options.pods {
             let failing = self.pods.failing(last_contact.last_boot_ns());
             let success = self.pods.listed() && failing.is_none();

@@ -85,6 +85,12 @@ impl Tracking {
         self.kernel.as_ref()
     }
 
+    /// Whether a cgroup is known, and is neither a container's own nor below one.
+    pub(super) fn is_no_container(&self, id: CgroupId) -> bool {
+        let role = self.tree.get(id).map(|entry| &entry.role);
+        matches!(role, Some(Role::Inner | Role::Pod(_) | Role::Skipped))
+    }
+
     /// Whether there are programs that report events.
     pub(super) fn has_events(&self) -> bool {
         self.kernel.as_ref().is_some_and(|kernel| kernel.programs.has_events())
@@ -215,7 +221,7 @@ impl Tracking {
     /// The cgroup iterator, bound to a root, where the kernel has one.
     pub(super) fn snapshot(&mut self, root: &Path) -> Option<Snapshot> {
         let kernel = self.kernel.as_mut()?;
-        if !kernel.programs.is_attached(SubjectId::CgroupStats) {
+        if !kernel.programs.is_attached(SubjectId::CgroupIter) {
             return None;
         }
         match kernel.programs.snapshot(root) {

@@ -160,7 +160,7 @@ pub(super) fn agent_stats() -> AgentStats {
             CollectorStats { name: "cgroup", duration_ns: Some(1_234_000), success: true },
             CollectorStats { name: "programs", duration_ns: None, success: false },
         ],
-        cgroups_tracked: Some(42),
+        cgroups_tracked: 42,
         cgroups_unresolved: 0,
         cgroup_reader: ReaderStats {
             open_fds: 3,

@@ -63,6 +63,8 @@ fn a_death_is_one_stream_of_facts_with_times_and_the_pods_end_is_the_last() {
     assert_eq!(shown[0].identity.container, "web");
     let gone: Vec<CgroupId> = gone.iter().map(Subject::cgroup).collect();
     assert_eq!(gone, [CgroupId(1002), pod]);
+    // The Pod's own cgroup is no container's, and its removal no event that is lost.
+    assert_eq!(world.value("events_dropped_total", "reason=\"unmatched\""), Some(0.0));
 }
 
 #[test]
