@@ -1,9 +1,9 @@
 //! Kernel side of Podvitals: eBPF programs that observe how Pods start, run and end.
 //!
 //! This crate knows no kernel struct. It reads at the offsets of [`agent_common::layout::Layout`]
-//! and writes the records of [`agent_common::event`]. There is one file for each kernel subject and
-//! one binary, which is a BPF object, for each collector. An object has the maps that its own
-//! programs use and shares none with another, so that it is loaded, and fails, without the others.
+//! and writes the records of [`agent_common::event`]. There is one file for each kernel subject, and
+//! each binary is a BPF object. An object has the maps that its own programs use and shares none
+//! with another, so that it is loaded, and fails, without the others.
 //!
 //! The library has the code that objects share: reading at offsets. It has no maps, since each
 //! would be in every object, used or not; code that needs a map (`emit`) is a module of each object
