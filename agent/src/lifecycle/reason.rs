@@ -32,9 +32,12 @@ pub struct Evidence<'a> {
     pub now: Now,
 }
 
-/// Key of a container that stays the same over restarts: its name in its Pod. A Pod that is
-/// re-created under the same name, as a StatefulSet's, is another one. A unit in host mode has a
-/// path and no UID.
+/// Key of a container that stays the same over restarts: its name in its Pod.
+///
+/// The Pod is known by the UID of its cgroup, which stays the same where a static Pod's mirror gets
+/// another UID, or where the container was named before its mirror was there. A Pod that is
+/// re-created under the same name, as a StatefulSet's, is another one. A unit in host mode has its
+/// path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     pod: String,
@@ -43,9 +46,8 @@ struct Key {
 
 impl Key {
     fn of(who: &Who) -> Self {
-        let identity = &who.identity;
-        let pod = if identity.pod_uid.is_empty() { &identity.pod } else { &identity.pod_uid };
-        Self { pod: pod.clone(), container: identity.container.clone() }
+        let pod = who.origin.pod().map_or(&who.identity.pod, |(pod, _)| &pod.uid);
+        Self { pod: pod.clone(), container: who.identity.container.clone() }
     }
 }
 
@@ -205,7 +207,7 @@ fn restarted(who: &Arc<Who>, restart: Restart) -> Named {
 mod tests {
     use super::*;
     use crate::cgroup::CgroupId;
-    use crate::cgroup::path::Origin;
+    use crate::cgroup::path::{ContainerName, Origin, PodName, Qos, Runtime};
     use crate::event::TaskKey;
     use crate::kube::identity::Identity;
     use crate::lifecycle::fact::{Cause, EndSource, Outcome, Started, Termination};
@@ -239,9 +241,9 @@ mod tests {
         })
     }
 
-    /// Containers that wait for their names are told in any order.
+    /// Containers that wait for their names are reported in any order.
     #[test]
-    fn a_start_that_is_told_late_is_not_taken_for_a_later_restart() {
+    fn a_start_that_is_reported_late_is_not_taken_for_a_later_restart() {
         let (mut reasons, pods) = (Reasons::new(false), Pods::new());
         let evidence = Evidence {
             pods: &pods,
@@ -269,5 +271,48 @@ mod tests {
             })
             .collect();
         assert_eq!(restarts, [(2, None), (3, Some(40)), (4, Some(60))]);
+    }
+
+    /// A mirror Pod that is deleted comes again with another UID; the static Pod goes on.
+    #[test]
+    fn a_static_pods_restart_has_its_downtime_whatever_its_mirror_is_called() {
+        let of_pod = |number: u64, cgroup_uid: &str, pod_uid: &str| {
+            let pod = PodName { uid: cgroup_uid.into(), qos: Qos::Burstable };
+            let id = number.to_string();
+            let name = ContainerName { id, runtime: Runtime::Containerd };
+            let identity = Identity {
+                pod_uid: pod_uid.into(),
+                container: "web".into(),
+                ..Identity::fallback(&pod, &name)
+            };
+            let origin = Origin::Pod(pod, name);
+            let who = Arc::unwrap_or_clone(instance(number));
+            Arc::new(Who { origin, identity, ..who })
+        };
+        let restarts = |instances: [Arc<Who>; 2]| {
+            let (mut reasons, pods) = (Reasons::new(false), Pods::new());
+            let evidence = Evidence {
+                pods: &pods,
+                pre_stop_session: None,
+                sandbox_boot_ns: None,
+                now: Now::default(),
+            };
+            let mut out = Vec::new();
+            let [first, second] = &instances;
+            for (who, time_boot_ns, kind) in
+                [(first, 10, started(1)), (first, 30, ended(30)), (second, 75, started(2))]
+            {
+                reasons.take(who, Fact { time_boot_ns, kind }, &evidence, &mut out);
+            }
+            let downtime = |(_, fact): &Named| match &fact.kind {
+                FactKind::Restarted(restart) => restart.downtime_ns(),
+                _ => None,
+            };
+            out.iter().filter_map(downtime).collect::<Vec<_>>()
+        };
+        assert_eq!(restarts([of_pod(1, "hash", "mirror-1"), of_pod(2, "hash", "mirror-2")]), [45]);
+        assert_eq!(restarts([of_pod(1, "hash", "hash"), of_pod(2, "hash", "mirror-2")]), [45]);
+        // A StatefulSet's next Pod has a cgroup of its own.
+        assert!(restarts([of_pod(1, "uid-1", "uid-1"), of_pod(2, "uid-2", "uid-2")]).is_empty());
     }
 }

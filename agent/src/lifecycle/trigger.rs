@@ -1,17 +1,20 @@
-//! Triggers: why a container was stopped, as far as the Pod shows it. Pure. ! ! The kubelet reports
-//no reason for most of what it does. The decisions rely on these facts of ! Kubernetes 1.37: ! ! -
-//A deletion is in the Pod (`deletionTimestamp`) before the kubelet learns of it. A component !
-//that evicts, preempts or taints sets the condition `DisruptionTarget` before deleting !
-//(`pkg/registry/core/pod/storage/eviction.go`, `pkg/scheduler/framework/preemption/executor.go`, !
-//`pkg/controller/tainteviction/taint_eviction.go`). ! - The kubelet's own evictions and the node's
-//shutdown make the Pod `Failed` with a reason !   (`pkg/kubelet/eviction/helpers.go`,
-//`pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`, !   `pkg/kubelet/preemption/preemption.go`),
-//and phase, reason and condition are held back until !   no container runs
-//(`pkg/kubelet/status/status_manager.go`, `mergePodStatus`). ! - A failed liveness or startup probe
-//leaves no trace in the Pod: the container is stopped, the !   Pod goes on, and a new instance
-//follows (`pkg/kubelet/kuberuntime/kuberuntime_manager.go`, !   `computePodActions`). The startup
-//probe runs until `started`, the liveness probe from then on. ! - When the app containers have
-//ended for good, the sidecars are stopped.
+//! Triggers: why a container was stopped, as far as the Pod shows it. Pure.
+//!
+//! The kubelet reports no reason for most of what it does. The decisions rely on these facts of
+//! Kubernetes 1.37:
+//!
+//! - A deletion is in the Pod (`deletionTimestamp`) before the kubelet learns of it. A component
+//!   that evicts, preempts or taints sets the condition `DisruptionTarget` before deleting
+//!   (`pkg/registry/core/pod/storage/eviction.go`, `pkg/scheduler/framework/preemption/executor.go`,
+//!   `pkg/controller/tainteviction/taint_eviction.go`).
+//! - The kubelet's own evictions and the node's shutdown make the Pod `Failed` with a reason
+//!   (`pkg/kubelet/eviction/helpers.go`, `pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`,
+//!   `pkg/kubelet/preemption/preemption.go`), and phase, reason and condition are held back until
+//!   no container runs (`pkg/kubelet/status/status_manager.go`, `mergePodStatus`).
+//! - A failed liveness or startup probe leaves no trace in the Pod: the container is stopped, the
+//!   Pod goes on, and a new instance follows (`pkg/kubelet/kuberuntime/kuberuntime_manager.go`,
+//!   `computePodActions`). The startup probe runs until `started`, the liveness probe from then on.
+//! - When the app containers have ended for good, the sidecars are stopped.
 
 use crate::kube::pod::Role;
 

@@ -167,8 +167,7 @@ impl Node {
     /// Looks for the names of all containers that wait for one.
     pub(super) fn resolve_names(&mut self) {
         self.registry.refresh_links();
-        let waiting: Vec<_> = self.registry.waiting().collect();
-        for id in waiting {
+        for id in self.registry.waiting_by_age() {
             self.resolve_name(id);
         }
     }

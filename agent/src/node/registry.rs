@@ -338,7 +338,7 @@ impl Registry {
         })
     }
 
-    /// The containers of a Pod of the API, with their identity if they have it.
+    /// The containers of a Pod of the API, the oldest first, with their identity if they have it.
     pub(super) fn of_pod(&self, uid: &str, pods: &Pods) -> Vec<(CgroupId, Option<Arc<Who>>)> {
         let of_pod = |(id, entry): (&CgroupId, &Entry)| {
             let known = pods.of_cgroup(entry.origin.pod()?.0)?;
@@ -348,7 +348,9 @@ impl Registry {
             };
             (known.pod.uid == uid).then(|| (*id, who()))
         };
-        self.entries.iter().filter_map(of_pod).collect()
+        let mut of_pod: Vec<_> = self.entries.iter().filter_map(of_pod).collect();
+        of_pod.sort_by_key(|(id, _)| self.entries.get(id).map(|entry| entry.birth.since_boot_ns()));
+        of_pod
     }
 
     /// Birth of the sandbox of a container's Pod: the first cgroup of the Pod, if it is
@@ -374,6 +376,15 @@ impl Registry {
     pub(super) fn shown_containers(&self) -> usize {
         let shown = |entry: &&Entry| matches!(entry.naming, Naming::Shown(_));
         self.entries.values().filter(shown).count()
+    }
+
+    /// Containers that wait for their name, the oldest first: so the instances of one container get
+    /// their names in the order of their lives.
+    pub(super) fn waiting_by_age(&self) -> Vec<CgroupId> {
+        let age = |id: &CgroupId| self.entries.get(id).map(|entry| entry.birth.since_boot_ns());
+        let mut waiting: Vec<_> = self.waiting().collect();
+        waiting.sort_by_key(age);
+        waiting
     }
 
     /// Containers that wait for their name.
