@@ -38,6 +38,8 @@ const BOOT: Duration = Duration::from_secs(180);
 const READY: Duration = Duration::from_secs(300);
 /// How long a command on the node may take.
 const EXEC: Duration = Duration::from_secs(120);
+/// Status of an answer about something that is not there.
+const NOT_FOUND: u16 = 404;
 /// How long a server in the cluster may take to answer.
 const HTTP: Duration = Duration::from_secs(30);
 
@@ -170,11 +172,12 @@ impl Cluster {
 
     /// What the API has at `path`; `None` if there is nothing. Costs little: no process is started.
     pub(crate) fn read(&self, path: &str) -> Result<Option<Value>> {
-        match self.fetch(READER, path) {
-            Ok(text) => serde_json::from_str(&text).with_context(|| path.to_owned()).map(Some),
-            Err(error) if format!("{error:#}").contains(" 404 ") => Ok(None),
-            Err(error) => Err(error),
+        let answer = self.answer(READER, path)?;
+        if answer.status == NOT_FOUND {
+            return Ok(None);
         }
+        let text = answer.text().with_context(|| path.to_owned())?;
+        serde_json::from_str(&text).with_context(|| path.to_owned()).map(Some)
     }
 
     /// A Pod of the namespace `default`, if there is one.
@@ -230,10 +233,16 @@ impl Cluster {
 
     /// The body of a server's answer to a plain GET, if it is 200.
     pub(crate) fn fetch(&self, server: SocketAddr, path: &str) -> Result<String> {
+        let answer = self.answer(server, path)?;
+        answer.text().with_context(|| format!("GET http://{server}{path}"))
+    }
+
+    /// A server's answer to a plain GET, whatever its status.
+    fn answer(&self, server: SocketAddr, path: &str) -> Result<Answer> {
         let what = || format!("GET http://{server}{path}");
         let mut stream = self.connect(server).with_context(what)?;
         stream.set_read_timeout(Some(HTTP)).with_context(what)?;
-        http::exchange(&mut stream, server, path).and_then(Answer::text).with_context(what)
+        http::exchange(&mut stream, server, path).with_context(what)
     }
 
     /// Makes a server in the cluster reachable at `listen`, as long as the proxy lives.
