@@ -80,7 +80,7 @@ impl Finding {
 pub fn main(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let mut findings = check_host(args.cgroup_root.as_deref());
     findings.push(check_names(&args.pods, args.cgroup_root.as_deref()));
-    print!("{}", render(&findings));
+    crate::cli::print(&render(&findings))?;
     Ok(ExitCode::from(worst(&findings).exit_status()))
 }
 

@@ -2,10 +2,12 @@
 
 mod collectors;
 
+use std::io::{ErrorKind, Write as _};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use collectors::CollectorArgs;
 
@@ -230,6 +232,20 @@ pub struct AgentArgs {
         default_value = "text"
     )]
     pub log_format: Format,
+}
+
+/// Prints a command's result.
+///
+/// # Errors
+/// If it cannot be written, as to a full disk. A reader that has seen enough (`| head`) is no error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to the standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Settings from defaults and the environment alone.

@@ -13,8 +13,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => agent::demo::run(args).map(|()| ExitCode::SUCCESS),
         Command::DemoWork(args) => agent::demo::run_work(args).map(|()| ExitCode::SUCCESS),
         Command::Catalogue(args) => {
-            print!("{}", agent::catalogue::text(args.json));
-            Ok(ExitCode::SUCCESS)
+            agent::cli::print(&agent::catalogue::text(args.json)).map(|()| ExitCode::SUCCESS)
         }
     };
     result.unwrap_or_else(|error| {

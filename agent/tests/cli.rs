@@ -87,3 +87,21 @@ fn the_catalogue_is_printed() {
     let output = podvitals(&["catalogue", "--json"]);
     assert!(output.stdout.starts_with(b"[\n  {\n"));
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_an_error_and_no_panic() {
+    for command in ["catalogue", "check"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let child = testbed::child::command(env!("CARGO_BIN_EXE_podvitals"))
+            .arg(command)
+            .stdout(full)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{command}");
+        assert!(said.contains("cannot write to the standard output"), "{command}: {said}");
+        assert!(!said.contains("panicked"), "{command}: {said}");
+    }
+}

@@ -21,6 +21,8 @@ const ENTRIES_MAX: usize = 20_000;
 #[derive(Debug)]
 pub struct History<K> {
     entries: BTreeMap<K, Entry>,
+    /// Starts that wait for the previous end. They are few, and asked for at every wake-up.
+    waiting: BTreeMap<K, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +70,7 @@ impl Entry {
 
 impl<K: Ord> Default for History<K> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new() }
+        Self { entries: BTreeMap::new(), waiting: BTreeMap::new() }
     }
 }
 
@@ -76,7 +78,7 @@ impl<K: Ord + Clone> History<K> {
     /// Records a start. Returns the restarts that are complete now: this one, if the previous end
     /// is known, and the last one, if it still waits for its own.
     pub fn started(&mut self, key: K, boot_ns: u64) -> Vec<Restart> {
-        let entry = self.entries.entry(key).or_default();
+        let entry = self.entries.entry(key.clone()).or_default();
         let again = entry.started_boot_ns.is_some() || entry.ended_boot_ns.is_some();
         if entry.started_boot_ns > Some(boot_ns) {
             // Two starts that arrive out of order both count; the later one is the newest.
@@ -87,35 +89,49 @@ impl<K: Ord + Clone> History<K> {
         entry.previous_boot_ns = entry.started_boot_ns.replace(boot_ns);
         entry.waits = again;
         restarts.extend(entry.complete());
+        if entry.waits {
+            self.waiting.insert(key, boot_ns);
+        } else {
+            self.waiting.remove(&key);
+        }
         restarts
     }
 
     /// Records an end. Returns the restart that has waited for it.
     pub fn ended(&mut self, key: K, boot_ns: u64) -> Option<Restart> {
-        let entry = self.entries.entry(key).or_default();
+        let entry = self.entries.entry(key.clone()).or_default();
         entry.ended_boot_ns = entry.ended_boot_ns.max(Some(boot_ns));
-        entry.complete()
+        let restart = entry.complete();
+        if restart.is_some() {
+            self.waiting.remove(&key);
+        }
+        restart
     }
 
     /// Restarts that have waited in vain for the previous end.
     pub fn settle(&mut self, now_boot_ns: u64) -> Vec<(K, Restart)> {
         let before = now_boot_ns.saturating_sub(END_WAIT_NS);
-        let late = |(key, entry): (&K, &mut Entry)| Some((key.clone(), entry.give_up(before)?));
-        self.entries.iter_mut().filter_map(late).collect()
+        let late = |(_, at): &(&K, &u64)| **at <= before;
+        let keys: Vec<K> = self.waiting.iter().filter(late).map(|(key, _)| key.clone()).collect();
+        let mut restarts = Vec::new();
+        for key in keys {
+            self.waiting.remove(&key);
+            let restart = self.entries.get_mut(&key).and_then(|entry| entry.give_up(before));
+            restarts.extend(restart.map(|restart| (key, restart)));
+        }
+        restarts
     }
 
     /// Whether this start of a container waits for the previous end.
     #[must_use]
     pub fn waits(&self, key: &K, started_boot_ns: u64) -> bool {
-        let this = |entry: &Entry| entry.waits && entry.started_boot_ns == Some(started_boot_ns);
-        self.entries.get(key).is_some_and(this)
+        self.waiting.get(key) == Some(&started_boot_ns)
     }
 
     /// Deadline of the first restart that waits, `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        let waiting = self.entries.values().filter(|entry| entry.waits);
-        waiting.filter_map(|entry| Some(entry.started_boot_ns?.saturating_add(END_WAIT_NS))).min()
+        self.waiting.values().min().map(|at| at.saturating_add(END_WAIT_NS))
     }
 
     /// Forgets containers that ended an hour ago, and those over the limit.
@@ -128,6 +144,7 @@ impl<K: Ord + Clone> History<K> {
             let quiet = self.entries.iter().min_by_key(|(_, entry)| entry.last_boot_ns());
             let Some(key) = quiet.map(|(key, _)| key.clone()) else { return };
             self.entries.remove(&key);
+            self.waiting.remove(&key);
         }
     }
 

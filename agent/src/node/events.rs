@@ -210,6 +210,9 @@ impl Node {
             self.begin_tracking();
         } else if let Some(walk) = self.tracking.rescan_if_blind(self.now.boot_ns) {
             self.walked(walk);
+            if self.tracking.tree().is_empty() {
+                self.begin_tracking();
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! come before it wait here.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -105,6 +106,8 @@ pub(super) struct Registry {
     pods: HashMap<CgroupId, PodEntry>,
     links: LogNames,
     log_dir: PathBuf,
+    /// Whether the links could not be read for want of permission, the last time.
+    links_denied: bool,
     /// There is a Pod source.
     pods_may_come: bool,
     facts_dropped: u64,
@@ -117,6 +120,7 @@ impl Registry {
             pods: HashMap::new(),
             links: LogNames::new(log_dir.clone()),
             log_dir,
+            links_denied: false,
             pods_may_come,
             facts_dropped: 0,
         }
@@ -237,9 +241,23 @@ impl Registry {
 
     /// Reads the kubelet's log links.
     pub(super) fn refresh_links(&mut self) {
-        if let Err(error) = self.links.refresh() {
-            tracing::debug!(%error, dir = %self.log_dir.display(), "names not read");
+        let refreshed = self.links.refresh();
+        let denied =
+            matches!(&refreshed, Err(error) if error.kind() == ErrorKind::PermissionDenied);
+        match refreshed {
+            Ok(()) => {}
+            // Once: it is tried again several times a second.
+            Err(error) if denied && !self.links_denied => tracing::warn!(
+                %error,
+                dir = %self.log_dir.display(),
+                "no names from log links: give the agent's user access, or name another directory \
+                 with --pods.log-dir"
+            ),
+            Err(error) => {
+                tracing::debug!(%error, dir = %self.log_dir.display(), "no names from log links");
+            }
         }
+        self.links_denied = denied;
     }
 
     /// Decides about a container that waits for its name; `None` if it goes on waiting, or does

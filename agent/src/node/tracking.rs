@@ -151,8 +151,14 @@ impl Tracking {
         if !self.is_blind() {
             return None;
         }
-        let root = self.find_root()?;
-        let (found, _) = self.walk(&root);
+        let root = self.find_root();
+        let (found, _) = root.map(|root| self.walk(&root)).unwrap_or_default();
+        let is_root = |found: &&Found| found.parent.is_none() && self.tree.get(found.id).is_some();
+        if !found.iter().any(|found| is_root(&found)) {
+            // The root is gone, or another one is in its place: nothing that is known is there.
+            let gone = self.tree.iter().map(|(id, _)| id).collect();
+            return Some(Walk { gone, ..Walk::default() });
+        }
         self.track_all(&found);
         let there: HashSet<_> = found.iter().map(|found| found.id).collect();
         let gone = self.tree.iter().map(|(id, _)| id).filter(|id| !there.contains(id)).collect();

@@ -73,7 +73,7 @@ struct World {
     node: Node,
     pod_cgroup: CgroupId,
     pod: Value,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl World {
@@ -113,7 +113,7 @@ impl World {
             },
             "status": {"phase": "Pending"}
         });
-        Self { node, pod_cgroup, pod, _dir: dir }
+        Self { node, pod_cgroup, pod, dir }
     }
 
     /// Moments are before or after [`NOW`].
@@ -431,4 +431,26 @@ fn the_api_down_leaves_the_last_known_names() {
     let info = world.shown("container_info");
     assert_eq!(info.len(), 2);
     assert!(info.iter().any(|line| line.contains("container=\"ffffffffffff\"")), "{info:?}");
+}
+
+#[test]
+fn a_root_that_is_gone_or_replaced_is_noticed_by_a_blind_agent() {
+    let mut world = World::new(false);
+    let kubepods = world.dir.path().join("kubepods.slice");
+    let tracked = |world: &mut World| world.value("cgroups_tracked", "");
+    assert_eq!(tracked(&mut world), Some(3.0));
+    std::fs::remove_dir_all(&kubepods).unwrap();
+    world.node.tick(world.now(11_000));
+    assert_eq!(tracked(&mut world), Some(0.0));
+    std::fs::create_dir_all(kubepods.join("kubepods-burstable.slice")).unwrap();
+    world.node.tick(world.now(22_000));
+    assert_eq!(tracked(&mut world), Some(2.0));
+
+    // Another directory is in its place by the next walk: its inode tells.
+    let aside = world.dir.path().join("aside");
+    std::fs::rename(&kubepods, &aside).unwrap();
+    std::fs::create_dir_all(kubepods.join("kubepods-besteffort.slice/x")).unwrap();
+    world.node.tick(world.now(33_000));
+    assert_eq!(tracked(&mut world), Some(3.0));
+    assert_eq!(world.value("cgroups_unresolved", ""), Some(0.0));
 }
