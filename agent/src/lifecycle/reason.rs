@@ -104,7 +104,7 @@ impl Reasons {
                 );
             }
             FactKind::Ended(end) => {
-                if let Some(restart) = self.history.ended(Key::of(who), time_boot_ns) {
+                if let Some(restart) = self.history.ended(&Key::of(who), time_boot_ns) {
                     self.restarted(&Key::of(who), restart, out);
                 }
                 let explained = self.deaths.ended(who, end, evidence.pods, evidence.now);

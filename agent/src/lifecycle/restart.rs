@@ -98,12 +98,12 @@ impl<K: Ord + Clone> History<K> {
     }
 
     /// Records an end. Returns the restart that has waited for it.
-    pub fn ended(&mut self, key: K, boot_ns: u64) -> Option<Restart> {
+    pub fn ended(&mut self, key: &K, boot_ns: u64) -> Option<Restart> {
         let entry = self.entries.entry(key.clone()).or_default();
         entry.ended_boot_ns = entry.ended_boot_ns.max(Some(boot_ns));
         let restart = entry.complete();
         if restart.is_some() {
-            self.waiting.remove(&key);
+            self.waiting.remove(key);
         }
         restart
     }
@@ -185,9 +185,9 @@ mod tests {
     fn restart_has_the_end_before_it() {
         let mut history = History::default();
         history.started("web", 10);
-        assert_eq!(history.ended("web", 30), None);
+        assert_eq!(history.ended(&"web", 30), None);
         assert_eq!(history.started("web", 75), [complete(75, 30)]);
-        assert_eq!(history.ended("web", 80), None);
+        assert_eq!(history.ended(&"web", 80), None);
         assert_eq!(history.started("web", 100), [complete(100, 80)]);
         assert_eq!(complete(100, 80).downtime_ns(), Some(20));
     }
@@ -198,8 +198,8 @@ mod tests {
         history.started("web", 10);
         assert_eq!(history.started("web", 75), [], "the end may still come");
         assert_eq!(history.deadline(), Some(75 + END_WAIT_NS));
-        assert_eq!(history.ended("web", 30), Some(complete(75, 30)));
-        assert_eq!(history.ended("web", 30), None, "once");
+        assert_eq!(history.ended(&"web", 30), Some(complete(75, 30)));
+        assert_eq!(history.ended(&"web", 30), None, "once");
         assert_eq!(history.settle(u64::MAX), []);
         assert_eq!(history.deadline(), None);
     }
@@ -208,13 +208,13 @@ mod tests {
     fn lost_end_gives_a_restart_without_it() {
         let mut history = History::default();
         history.started("web", 10);
-        history.ended("web", 20);
+        history.ended(&"web", 20);
         history.started("web", 30);
         assert_eq!(history.started("web", 90), [], "the end at 20 belongs to another instance");
         assert_eq!(history.settle(89 + END_WAIT_NS), []);
         assert_eq!(history.settle(90 + END_WAIT_NS), [("web", without_end(90))]);
         assert_eq!(history.settle(u64::MAX), [], "once");
-        assert_eq!(history.ended("web", 95), None);
+        assert_eq!(history.ended(&"web", 95), None);
         assert_eq!(history.started("web", 99), [complete(99, 95)]);
         // The next start ends the wait as well.
         history.started("web", 200);
@@ -225,7 +225,7 @@ mod tests {
     fn starts_out_of_order_both_count() {
         let mut history = History::default();
         history.started("web", 10);
-        history.ended("web", 20);
+        history.ended(&"web", 20);
         assert_eq!(history.started("web", 50), [complete(50, 20)]);
         assert_eq!(history.started("web", 40), [without_end(40)]);
     }
@@ -233,14 +233,14 @@ mod tests {
     #[test]
     fn end_seen_without_its_start_makes_the_next_start_a_restart() {
         let mut history = History::default();
-        history.ended("web", 30);
+        history.ended(&"web", 30);
         assert_eq!(history.started("web", 31), [complete(31, 30)]);
     }
 
     #[test]
     fn containers_are_distinct_and_forgotten_after_their_end() {
         let mut history = History::default();
-        history.ended(("shop", "web"), 30);
+        history.ended(&("shop", "web"), 30);
         assert_eq!(history.started(("shop", "db"), 31), []);
         history.expire(29 + KEEP_NS);
         assert_eq!(history.len(), 2);
