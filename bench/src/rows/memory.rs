@@ -47,7 +47,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let deaths = first + second.unwrap_or_default();
     let wanted = if second.is_some() { 2 * count } else { count } as u64;
     lines.push(
-        Line::new(format!("{wanted} containers came and went: deaths told"), deaths.to_string())
+        Line::new(format!("{wanted} containers came and went: deaths counted"), deaths.to_string())
             .goal(wanted.to_string(), Verdict::count(deaths == wanted))
             .because("a death was not counted, or counted twice"),
     );

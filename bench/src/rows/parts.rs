@@ -15,7 +15,7 @@ use crate::server::{Headers, SCRAPER, Server, TEXT};
 use crate::stats::{Series, three};
 
 pub(super) const HOW: &str = "500 containers, the agent's CPU time for each GET. The parts of a \
-    scrape as text: the pass and the rest of the look are the agent's own collector_duration_seconds \
+    scrape as text: the pass and the rest of the collection are the agent's own collector_duration_seconds \
     (wall time of one thread), what is left is writing the text, HTTP and the socket. Formats and \
     codings are asked for in turn. The peer of gzip is Python's zlib, level 1, over the same body in \
     one go.";
@@ -24,7 +24,7 @@ const OPEN_METRICS: (&str, &str) = ("Accept", "application/openmetrics-text;vers
 const GZIP: (&str, &str) = ("Accept-Encoding", "gzip");
 
 /// What can be asked for.
-const EDITIONS: [(&str, Headers); 4] = [
+const VARIANTS: [(&str, Headers); 4] = [
     ("text", TEXT),
     ("OpenMetrics", &[OPEN_METRICS, SCRAPER]),
     ("text, gzip", &[("Accept", "text/plain;version=0.0.4"), GZIP, SCRAPER]),
@@ -39,10 +39,10 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
         server.scrape()?;
     }
     let (mut pass, mut rest) = (Series::default(), Series::default());
-    let mut editions = EDITIONS.map(|_| (Series::default(), 0));
+    let mut variants = VARIANTS.map(|_| (Series::default(), 0));
     let (mut answer, mut body) = (Vec::new(), String::new());
     for _ in 0..args.pick(100, 10) {
-        for ((_, headers), (cpu, bytes)) in EDITIONS.iter().zip(&mut editions) {
+        for ((_, headers), (cpu, bytes)) in VARIANTS.iter().zip(&mut variants) {
             let before = server.cpu()?;
             server.get_into(headers, &mut answer)?;
             // The answer is with us before the server has cleaned up.
@@ -61,7 +61,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     }
     server.stop()?;
 
-    let [(text, _), _, (gzip, _), _] = &editions;
+    let [(text, _), _, (gzip, _), _] = &variants;
     let part = |what: &str, seconds: f64| {
         let share = format!("{} % of a scrape", three(seconds / text.median() * 100.0));
         Line::new(what, format!("{} ms, {share}", three(seconds * 1e3)))
@@ -69,10 +69,10 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let written = text.median() - pass.median() - rest.median();
     let mut lines = vec![
         part("one pass of the cgroup iterator", pass.median()),
-        part("figures to the store", rest.median()),
+        part("stats to the store", rest.median()),
         part("text, HTTP and the socket", written),
     ];
-    for ((name, _), (cpu, bytes)) in EDITIONS.iter().zip(&editions) {
+    for ((name, _), (cpu, bytes)) in VARIANTS.iter().zip(&variants) {
         let line = Line::new(format!("{name}, {} KiB", bytes / 1024), cpu.ms());
         lines.push(if *name == "text" { line } else { line.ratio(cpu.median() / text.median()) });
     }
