@@ -22,7 +22,7 @@ use crate::lifecycle::fact::Fact;
 /// A container of a Pod, by name.
 #[derive(Debug)]
 pub struct Container {
-    /// Its cgroups.
+    /// Usage of the cgroups under this name.
     pub usage: Usage,
     /// The workload of the newest instance.
     pub workload: Option<Id>,
@@ -202,7 +202,7 @@ impl Workload {
 /// A Pod's own cgroup.
 #[derive(Debug)]
 pub struct Pod {
-    /// Its cgroups: a Pod of a StatefulSet comes again under the same name.
+    /// Usage of the cgroups under this name: a Pod of a StatefulSet comes again under the same name.
     pub usage: Usage,
 }
 

@@ -69,7 +69,7 @@ pub struct UsageFamilies {
 }
 
 impl UsageFamilies {
-    /// These families, in this order.
+    /// Usage of these families, in this order.
     pub fn new(families: impl IntoIterator<Item = &'static UsageFamily>) -> Arc<Self> {
         let mut counters = 0;
         let first = |family: &'static UsageFamily| {
@@ -141,7 +141,7 @@ pub struct Instance {
     sample: Option<Sample>,
     /// Start of its init, Unix time.
     pub start_unix_ns: Option<u64>,
-    /// Its shutdown, while that is under way.
+    /// Shutdown of the instance, while that is under way.
     pub terminating: Option<Terminating>,
 }
 
