@@ -1,0 +1,151 @@
+//! Triggers as data: a stop request and the Pod's evidence in, a trigger out.
+
+use super::*;
+
+const NOTHING: PodEvidence = PodEvidence {
+    deleted: false,
+    disruption: None,
+    terminal: None,
+    role: Role::App,
+    app_containers_done: false,
+    probe: None,
+    replaced: false,
+    reported_last: false,
+    others_stopped: false,
+};
+const DELETED: PodEvidence = PodEvidence { deleted: true, ..NOTHING };
+const LIVENESS: PodEvidence = PodEvidence { probe: Some(FailedProbe::Liveness), ..NOTHING };
+
+fn api(trigger: Trigger) -> Answer {
+    Answer::Is(trigger, Source::Api)
+}
+
+fn inferred(trigger: Trigger) -> Answer {
+    Answer::Is(trigger, Source::Inferred)
+}
+
+const NONE: Answer = Answer::Is(Trigger::None, Source::Kernel);
+const UNKNOWN: Answer = Answer::Is(Trigger::Unknown, Source::No);
+
+#[test]
+fn an_end_without_a_stop_request_is_explained_at_once() {
+    for evidence in [None, Some(&NOTHING), Some(&LIVENESS)] {
+        for request in [StopRequest::None, StopRequest::ByOther] {
+            assert_eq!(decide(request, evidence, true), NONE);
+        }
+    }
+    // It ended in its preStop hook, or before the signal came.
+    assert_eq!(decide(StopRequest::None, Some(&DELETED), true), api(Trigger::PodDeletion));
+    assert_eq!(decide(StopRequest::ByOther, Some(&DELETED), true), NONE);
+}
+
+#[test]
+fn a_deletion_decides_at_once() {
+    for (disruption, trigger) in [
+        (None, Trigger::PodDeletion),
+        (Some("EvictionByEvictionAPI"), Trigger::ApiEviction),
+        (Some("PreemptionByScheduler"), Trigger::Preemption),
+        (Some("DeletionByTaintManager"), Trigger::Taint),
+        (Some("DeletionByPodGC"), Trigger::PodDeletion),
+        (Some("something new"), Trigger::PodDeletion),
+    ] {
+        let disruption = disruption.map(|reason| Disruption::announced(reason, ""));
+        let evidence = PodEvidence { disruption, probe: Some(FailedProbe::Liveness), ..DELETED };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), api(trigger));
+    }
+    // A condition without a deletion has had no effect yet.
+    let evidence = PodEvidence { disruption: Some(Disruption::Eviction), ..NOTHING };
+    assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), Answer::Wait);
+}
+
+#[test]
+fn the_kubelets_reasons_arrive_last_and_decide() {
+    for (reason, answer) in [
+        ("Evicted", api(Trigger::NodePressure)),
+        ("Terminated", api(Trigger::NodeShutdown)),
+        ("Preempting", api(Trigger::Preemption)),
+        ("DeadlineExceeded", UNKNOWN),
+    ] {
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&LIVENESS), true), Answer::Wait);
+        let evidence =
+            PodEvidence { terminal: Some(TerminalReason::from_reason(reason)), ..LIVENESS };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), answer, "{reason}");
+    }
+}
+
+#[test]
+fn the_kubelets_message_decides_where_there_is_no_reason() {
+    // A Pod that exits with 0 is `Succeeded`, without a reason.
+    for (message, trigger) in [
+        ("Pod was terminated in response to imminent node shutdown.", Trigger::NodeShutdown),
+        ("The node was low on resource: memory. Threshold …", Trigger::NodePressure),
+        ("Pod was preempted by Kubelet to accommodate a critical pod.", Trigger::Preemption),
+    ] {
+        let disruption = Some(Disruption::announced("TerminationByKubelet", message));
+        let evidence =
+            PodEvidence { disruption, terminal: Some(TerminalReason::ByItself), ..LIVENESS };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), api(trigger));
+        assert_eq!(
+            decide(StopRequest::None, Some(&evidence), true),
+            Answer::Is(Trigger::None, Source::Kernel)
+        );
+    }
+    let other = Disruption::announced("TerminationByKubelet", "x");
+    assert_eq!(other, Disruption::Other);
+}
+
+#[test]
+fn a_probe_is_inferred_when_the_pod_goes_on() {
+    for (probe, trigger) in
+        [(FailedProbe::Startup, Trigger::Startup), (FailedProbe::Liveness, Trigger::Liveness)]
+    {
+        let evidence = PodEvidence { probe: Some(probe), ..NOTHING };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), Answer::Wait);
+        let again = PodEvidence { replaced: true, ..evidence };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&again), true), inferred(trigger));
+        // Its end was reported, and a reason of the kubelet would have come with it.
+        let reported = PodEvidence { reported_last: true, ..evidence };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&reported), true), inferred(trigger));
+        // Its Pod never restarts it.
+        let ended = PodEvidence { terminal: Some(TerminalReason::ByItself), ..evidence };
+        assert_eq!(decide(StopRequest::ByRuntime, Some(&ended), true), inferred(trigger));
+        // All containers were stopped: the sandbox was re-created.
+        let all = PodEvidence { others_stopped: true, ..again };
+        assert_eq!(
+            decide(StopRequest::ByRuntime, Some(&all), true),
+            inferred(Trigger::RestartOther)
+        );
+    }
+    let again = PodEvidence { replaced: true, ..NOTHING };
+    assert_eq!(decide(StopRequest::ByRuntime, Some(&again), true), inferred(Trigger::RestartOther));
+}
+
+#[test]
+fn a_sidecar_is_stopped_when_the_app_containers_are_done() {
+    let evidence = PodEvidence { role: Role::Sidecar, app_containers_done: true, ..LIVENESS };
+    assert_eq!(
+        decide(StopRequest::ByRuntime, Some(&evidence), true),
+        inferred(Trigger::PodCompletion)
+    );
+    // The app containers were stopped: that may be an eviction.
+    let stopped = PodEvidence { others_stopped: true, ..evidence };
+    assert_eq!(decide(StopRequest::ByRuntime, Some(&stopped), true), Answer::Wait);
+    let evicted = PodEvidence { terminal: Some(TerminalReason::Evicted), ..stopped };
+    assert_eq!(decide(StopRequest::ByRuntime, Some(&evicted), true), api(Trigger::NodePressure));
+    let app = PodEvidence { role: Role::App, ..evidence };
+    assert_eq!(decide(StopRequest::ByRuntime, Some(&app), true), Answer::Wait);
+}
+
+#[test]
+fn a_stop_without_a_known_reason_is_unknown_in_the_end() {
+    assert_eq!(decide(StopRequest::ByRuntime, None, true), Answer::Wait);
+    for evidence in [None, Some(&NOTHING), Some(&LIVENESS)] {
+        assert_eq!(decide(StopRequest::ByRuntime, evidence, false), UNKNOWN);
+    }
+}
+
+#[test]
+fn labels_are_distinct() {
+    let labels: std::collections::BTreeSet<_> = Trigger::ALL.map(Trigger::label).into();
+    assert_eq!(labels.len(), Trigger::ALL.len());
+}
