@@ -166,7 +166,7 @@ impl Reasons {
                 self.restarted(&key, restart, out);
             }
         }
-        // A start that is told late must not take the place of a later one that waits.
+        // A start that is reported late must not take the place of a later one that waits.
         if self.history.waits(&key, time_boot_ns) {
             self.starts.restarted(who.cgroup);
             self.restarting.push(Arc::clone(who));
@@ -241,9 +241,8 @@ mod tests {
         })
     }
 
-    /// Containers that wait for their names are reported in any order.
-    #[test]
-    fn a_start_that_is_reported_late_is_not_taken_for_a_later_restart() {
+    /// What is published of these facts, in their order, without a Pod source.
+    fn taken(facts: impl IntoIterator<Item = (Arc<Who>, u64, FactKind)>) -> Vec<Named> {
         let (mut reasons, pods) = (Reasons::new(false), Pods::new());
         let evidence = Evidence {
             pods: &pods,
@@ -252,17 +251,23 @@ mod tests {
             now: Now::default(),
         };
         let mut out = Vec::new();
-        for (number, time_boot_ns, kind) in [
-            (1, 10, started(1)),
-            (3, 50, started(3)),
-            (2, 30, started(2)),
-            (2, 40, ended(40)),
-            (4, 70, started(4)),
-            (3, 60, ended(60)),
-        ] {
-            let fact = Fact { time_boot_ns, kind };
-            reasons.take(&instance(number), fact, &evidence, &mut out);
+        for (who, time_boot_ns, kind) in facts {
+            reasons.take(&who, Fact { time_boot_ns, kind }, &evidence, &mut out);
         }
+        out
+    }
+
+    /// Containers that wait for their names are reported in any order.
+    #[test]
+    fn a_start_that_is_reported_late_is_not_taken_for_a_later_restart() {
+        let out = taken([
+            (instance(1), 10, started(1)),
+            (instance(3), 50, started(3)),
+            (instance(2), 30, started(2)),
+            (instance(2), 40, ended(40)),
+            (instance(4), 70, started(4)),
+            (instance(3), 60, ended(60)),
+        ]);
         let restarts: Vec<_> = out
             .iter()
             .filter_map(|(who, fact)| match &fact.kind {
@@ -289,21 +294,12 @@ mod tests {
             let who = Arc::unwrap_or_clone(instance(number));
             Arc::new(Who { origin, identity, ..who })
         };
-        let restarts = |instances: [Arc<Who>; 2]| {
-            let (mut reasons, pods) = (Reasons::new(false), Pods::new());
-            let evidence = Evidence {
-                pods: &pods,
-                pre_stop_session: None,
-                sandbox_boot_ns: None,
-                now: Now::default(),
-            };
-            let mut out = Vec::new();
-            let [first, second] = &instances;
-            for (who, time_boot_ns, kind) in
-                [(first, 10, started(1)), (first, 30, ended(30)), (second, 75, started(2))]
-            {
-                reasons.take(who, Fact { time_boot_ns, kind }, &evidence, &mut out);
-            }
+        let restarts = |[first, second]: [Arc<Who>; 2]| {
+            let out = taken([
+                (Arc::clone(&first), 10, started(1)),
+                (first, 30, ended(30)),
+                (second, 75, started(2)),
+            ]);
             let downtime = |(_, fact): &Named| match &fact.kind {
                 FactKind::Restarted(restart) => restart.downtime_ns(),
                 _ => None,

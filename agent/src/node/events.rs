@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Node;
-use super::registry::{Decided, EmptyPod, Route};
+use super::registry::{Decided, EmptyPod, Forgotten, Route};
 use super::tracking::{Met, Tasks, Walk};
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind};
@@ -146,16 +146,14 @@ impl Node {
 
     /// The lifecycle is done with a container whose cgroup is gone.
     fn forget(&mut self, id: CgroupId) {
-        let pod = self.registry.pod_of(id);
-        let Some(forgotten) = self.registry.forget(id) else { return };
-        if let Some(subject) = forgotten.subject {
+        let Some(Forgotten { subject, empty_pod }) = self.registry.forget(id) else { return };
+        if let Some(subject) = subject {
             if let Subject::Container(who) = &subject {
                 self.reasons.forget(who);
             }
             self.publish.gone(&subject, self.now.boot_ns);
         }
-        let Some(empty) = pod.and_then(|pod| self.registry.leave_pod(pod)) else { return };
-        let EmptyPod { subject, last_end_boot_ns, gone } = empty;
+        let Some(EmptyPod { subject, last_end_boot_ns, gone }) = empty_pod else { return };
         let kind = FactKind::PodEmpty { last_end_boot_ns };
         let fact = Fact { time_boot_ns: self.now.boot_ns, kind };
         self.publish.fact(&subject, &fact, self.now.wall);

@@ -17,7 +17,7 @@ use crate::metrics::store::{Store, StoreOptions};
 use crate::metrics::variant::{Generation, Variant};
 use crate::reader::{Reader, Reading};
 
-/// The list of readers, and the ways to tell them.
+/// The list of readers, and the ways to reach them.
 #[derive(Debug)]
 pub(super) struct Publish {
     lines: Lines,
@@ -36,13 +36,13 @@ impl Publish {
         }
     }
 
-    /// The explicit list: each reader is told the same, in this order.
+    /// The explicit list: each reader gets the same, in this order.
     #[cfg(test)]
     fn readers(&mut self) -> [&mut dyn Reader; 3] {
         [&mut self.lines, &mut self.store, &mut self.recorder]
     }
 
-    /// The explicit list: each reader is told the same, in this order.
+    /// The explicit list: each reader gets the same, in this order.
     #[cfg(not(test))]
     fn readers(&mut self) -> [&mut dyn Reader; 2] {
         [&mut self.lines, &mut self.store]

@@ -89,6 +89,8 @@ pub(super) struct Decided {
 pub(super) struct Forgotten {
     /// The container, if it was shown.
     pub(super) subject: Option<Subject>,
+    /// Its Pod, if that is shown and this was its last container.
+    pub(super) empty_pod: Option<EmptyPod>,
 }
 
 /// A Pod whose last container is forgotten.
@@ -201,15 +203,17 @@ impl Registry {
             waiting.gone = true;
             return None;
         }
-        let subject = match self.entries.remove(&id)?.naming {
+        let Entry { naming, pod_cgroup, .. } = self.entries.remove(&id)?;
+        let subject = match naming {
             Naming::Shown(subject) => Some(subject),
             Naming::Waiting(_) | Naming::Hidden => None,
         };
-        Some(Forgotten { subject })
+        let empty_pod = pod_cgroup.and_then(|pod| self.leave_pod(pod));
+        Some(Forgotten { subject, empty_pod })
     }
 
     /// A container of a Pod is forgotten. Returns the Pod if it is shown and this was the last.
-    pub(super) fn leave_pod(&mut self, pod: CgroupId) -> Option<EmptyPod> {
+    fn leave_pod(&mut self, pod: CgroupId) -> Option<EmptyPod> {
         let entry = self.pods.get_mut(&pod)?;
         entry.containers = entry.containers.saturating_sub(1);
         if entry.containers > 0 {
@@ -232,11 +236,6 @@ impl Registry {
             return None;
         }
         self.pods.remove(&pod)?.subject
-    }
-
-    /// The cgroup of a container's Pod.
-    pub(super) fn pod_of(&self, id: CgroupId) -> Option<CgroupId> {
-        self.entries.get(&id)?.pod_cgroup
     }
 
     /// Reads the kubelet's log links.
@@ -367,7 +366,7 @@ impl Registry {
             (known.pod.uid == uid).then(|| (*id, who()))
         };
         let mut of_pod: Vec<_> = self.entries.iter().filter_map(of_pod).collect();
-        of_pod.sort_by_key(|(id, _)| self.entries.get(id).map(|entry| entry.birth.since_boot_ns()));
+        of_pod.sort_by_key(|(id, _)| self.since_boot_ns(*id));
         of_pod
     }
 
@@ -399,10 +398,14 @@ impl Registry {
     /// Containers that wait for their name, the oldest first: so the instances of one container get
     /// their names in the order of their lives.
     pub(super) fn waiting_by_age(&self) -> Vec<CgroupId> {
-        let age = |id: &CgroupId| self.entries.get(id).map(|entry| entry.birth.since_boot_ns());
         let mut waiting: Vec<_> = self.waiting().collect();
-        waiting.sort_by_key(age);
+        waiting.sort_by_key(|id| self.since_boot_ns(*id));
         waiting
+    }
+
+    /// The moment since when a container is known.
+    fn since_boot_ns(&self, id: CgroupId) -> Option<u64> {
+        Some(self.entries.get(&id)?.birth.since_boot_ns())
     }
 
     /// Containers that wait for their name.

@@ -158,7 +158,7 @@ impl Sampler {
             );
             let mut sample = Sample::default();
             if reader.wants_more(covered) {
-                // A removed cgroup has no path any more; its last counters are told.
+                // A removed cgroup has no path any more; its last counters are published.
                 let Some(dir) = tree.path(id) else { continue };
                 if found.is_some() && !covered.memory_stat && unclear.len() < LEARN_MAX {
                     unclear.push(id);
@@ -201,17 +201,11 @@ impl Sampler {
             Mode::Kubernetes => is_root(entry),
             Mode::Host => entry.parent.and_then(|parent| tree.get(parent)).is_some_and(is_root),
         });
-        for (id, _) in tops {
-            if let Some(path) = tree.path(id) {
-                let wanted = [self.wanted.cpu, self.wanted.memory_stat];
-                for (file, _) in ["cpu.stat", "memory.stat"]
-                    .into_iter()
-                    .zip(wanted)
-                    .filter(|(_, wanted)| *wanted)
-                {
-                    // What is gone has nothing to add up, and not all have memory.
-                    let _ = std::fs::read(path.join(file));
-                }
+        let files = [("cpu.stat", self.wanted.cpu), ("memory.stat", self.wanted.memory_stat)];
+        for path in tops.filter_map(|(id, _)| tree.path(id)) {
+            for (file, _) in files.iter().filter(|(_, wanted)| *wanted) {
+                // What is gone has nothing to add up, and not all have memory.
+                let _ = std::fs::read(path.join(file));
             }
         }
     }

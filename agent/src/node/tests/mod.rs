@@ -33,7 +33,7 @@ const NOW: Now = Now {
 const HOST: CgroupId = CgroupId(1);
 const KILLED: ExitStatus = ExitStatus::Signal { signal: 9, core: false };
 
-/// A reader that keeps all it is told.
+/// A reader that keeps all it gets.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     shown: Vec<Arc<Who>>,
