@@ -7,6 +7,7 @@ mod handles;
 pub mod path;
 pub mod reader;
 pub mod sample;
+pub mod share;
 pub mod snapshot;
 pub mod statistics;
 pub mod tree;

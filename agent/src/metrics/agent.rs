@@ -145,12 +145,14 @@ pub static EVENTS_DROPPED: StateFamily<Agent> = StateFamily {
     family: Family::counter(
         "events_dropped_total",
         Scope::Node,
-        "Events received and then dropped. unmatched: of no known container; early_full: \
+        "Events dropped on purpose. unmatched: of no known container; early_full: \
          of a container whose init is not known yet; waiting_full: of a \
-         container that waits for its name and can keep no more; forgotten: of a container that is \
+         container that waits for its name and can keep no more; share_signal, share_cgroup: \
+         signals sent and cgroups made in a container that causes more events than its share; \
+         nested_full: cgroups made in a container that has 256; forgotten: of a container that is \
          no longer exported.",
     )
-    .labels(&["reason"], 4),
+    .labels(&["reason"], 7),
     write: |_, agent, to| {
         counts("reason", &agent.stats.events_dropped, to);
         counts("reason", &[("forgotten", agent.facts_forgotten)], to);

@@ -10,10 +10,12 @@ use crate::bpf::snapshot::Snapshot;
 use crate::bpf::start::Kernel;
 use crate::bpf::subjects::SubjectId;
 use crate::bpf::tasks::self_check;
+use crate::bpf::tracked::{NESTED_MAX, Place, TrackedMap};
 use crate::cgroup::{
     CgroupId,
     path::Origin,
     reader::Reader,
+    share::{self, Shared},
     tree::{Mode, Role, Tree},
     walk::{self, Found, WalkError},
 };
@@ -63,6 +65,8 @@ pub(super) struct Tracking {
     unresolved: u64,
     /// Processes that the OOM killer ended in containers before the agent came.
     unseen_oom_kills: u64,
+    /// Cgroups beyond their container's share that were there before the agent.
+    nested_refused: u64,
     losses_seen: u64,
     /// Number of walks over the cgroup tree.
     walks: u64,
@@ -76,6 +80,7 @@ impl Tracking {
             cgroup_root,
             unresolved: 0,
             unseen_oom_kills: 0,
+            nested_refused: 0,
             losses_seen: 0,
             walks: 0,
         }
@@ -137,12 +142,14 @@ impl Tracking {
         let Some(id) = self.track_root(root) else { return Walk::default() };
         self.tree.insert_root(id, root.to_owned());
         let (found, _) = self.walk(root);
-        self.track_all(&found);
-        let (found, errors) = self.walk(root);
+        self.track_all(root, &found);
+        let (mut found, errors) = self.walk(root);
         for error in errors {
             tracing::warn!(error = %error, "part of the cgroup tree is not seen");
         }
-        self.track_all(&found);
+        let refused = self.track_all(root, &found);
+        self.nested_refused += refused.len() as u64;
+        found.retain(|found| !refused.contains(&found.id));
         self.meet_all(&found, Vec::new(), now_boot_ns)
     }
 
@@ -151,17 +158,24 @@ impl Tracking {
         if !self.is_blind() {
             return None;
         }
-        let root = self.find_root();
-        let (found, _) = root.map(|root| self.walk(&root)).unwrap_or_default();
+        let tracked = self.tracked_ids();
+        let root = self.find_root().unwrap_or_default();
+        let (mut found, errors) = self.walk(&root);
         let is_root = |found: &&Found| found.parent.is_none() && self.tree.get(found.id).is_some();
         if !found.iter().any(|found| is_root(&found)) {
             // The root is gone, or another one is in its place: nothing that is known is there.
             let gone = self.tree.iter().map(|(id, _)| id).collect();
             return Some(Walk { gone, ..Walk::default() });
         }
-        self.track_all(&found);
+        let refused = self.track_all(&root, &found);
         let there: HashSet<_> = found.iter().map(|found| found.id).collect();
         let gone = self.tree.iter().map(|(id, _)| id).filter(|id| !there.contains(id)).collect();
+        if errors.is_empty()
+            && let Some(map) = self.tracked_map()
+        {
+            map.reconcile(&tracked, |id| there.contains(&id));
+        }
+        found.retain(|found| !refused.contains(&found.id));
         Some(self.meet_all(&found, gone, now_boot_ns))
     }
 
@@ -172,8 +186,7 @@ impl Tracking {
 
     fn is_blind(&mut self) -> bool {
         let Some(kernel) = &self.kernel else { return true };
-        let losses = kernel.programs.losses();
-        let lost = losses.ring_full + losses.tracked_full;
+        let lost = kernel.programs.losses().found_by_a_walk();
         let more = lost > self.losses_seen;
         self.losses_seen = lost;
         more || kernel.is_blind()
@@ -208,20 +221,52 @@ impl Tracking {
                 return None;
             }
         };
-        if let Some(kernel) = &mut self.kernel
-            && let Err(error) = kernel.programs.track_root(id)
+        if let Some(map) = self.tracked_map()
+            && let Err(error) = map.track(id, Place::Holder)
         {
             tracing::error!(error = format!("{error:#}"), "the root is not tracked: no events");
         }
         Some(id)
     }
 
-    fn track_all(&mut self, found: &[Found]) {
-        let Some(kernel) = &mut self.kernel else { return };
+    /// Tracks what a walk found, in its places. Returns those that are beyond their container's
+    /// share.
+    fn track_all(&mut self, root: &Path, found: &[Found]) -> HashSet<CgroupId> {
+        let mut roles = Tree::new(self.tree.mode());
+        for Found { id, parent, name, has_children } in found {
+            match parent {
+                None => roles.insert_root(*id, root.to_owned()),
+                Some(parent) => drop(roles.insert(*id, *parent, name, *has_children)),
+            }
+        }
+        let known = |id| self.tree.get(id).is_some();
+        let Shared { roles, refused } = share::share(&roles, found, known, NESTED_MAX);
         let below = found.iter().filter(|found| found.parent.is_some());
-        if let Err(error) = kernel.programs.track_all(below.map(|found| found.id)) {
+        let below: HashSet<CgroupId> = below.map(|found| found.id).collect();
+        let places = roles
+            .into_iter()
+            .filter(|(id, _)| below.contains(id))
+            .filter_map(|(id, role)| Some((id, place(&role)?)));
+        if let Some(map) = self.kernel.as_mut().and_then(|kernel| kernel.programs.tracked())
+            && let Err(error) = map.track_all(places)
+        {
             tracing::error!(error = format!("{error:#}"), "a cgroup is not tracked");
         }
+        refused
+    }
+
+    fn tracked_map(&mut self) -> Option<&mut TrackedMap> {
+        self.kernel.as_mut()?.programs.tracked()
+    }
+
+    /// The cgroups that the kernel side tracks.
+    pub(super) fn tracked_ids(&mut self) -> Vec<CgroupId> {
+        self.tracked_map().map(|map| map.ids()).unwrap_or_default()
+    }
+
+    /// Cgroups nested in containers that were there before the agent, and are beyond their share.
+    pub(super) fn nested_refused(&self) -> u64 {
+        self.nested_refused
     }
 
     /// The cgroup iterator, bound to a root, where the kernel has one.
@@ -299,14 +344,16 @@ impl Tracking {
         if !inserted.new {
             return None;
         }
-        match inserted.role {
-            Role::Inner | Role::Pod(_) => None,
-            Role::Skipped => {
-                if let Some(kernel) = &mut self.kernel {
-                    kernel.programs.untrack(id);
-                }
-                None
+        // The kernel side has tracked it from its first moment on, as what its parent was taken for.
+        if let Some(map) = self.tracked_map() {
+            match place(&inserted.role) {
+                None => map.untrack(id),
+                Some(Place::Unknown) => {}
+                Some(place) => map.place(id, place),
             }
+        }
+        match inserted.role {
+            Role::Inner | Role::Pod(_) | Role::Skipped => None,
             Role::Nested { container } => Some(Met::Nested { cgroup: id, container }),
             Role::Container(name) => {
                 let pod = self.tree.pod_of(id).and_then(|pod| self.tree.get(pod));
@@ -346,9 +393,10 @@ impl Tracking {
     /// A cgroup was removed, and with it all below it: the kernel side forgets them. Returns them.
     pub(super) fn removed(&mut self, id: CgroupId) -> Vec<CgroupId> {
         let removed: Vec<_> = self.tree.remove_subtree(id).into_iter().map(|(id, _)| id).collect();
-        if let Some(kernel) = &mut self.kernel {
-            for id in &removed {
-                kernel.programs.untrack(*id);
+        if let Some(map) = self.tracked_map() {
+            // It may be tracked without being in the tree: where its place there was not known.
+            for id in removed.iter().copied().chain((removed.is_empty()).then_some(id)) {
+                map.untrack(id);
             }
         }
         removed
@@ -356,11 +404,22 @@ impl Tracking {
 
     /// A container's init is known: the kernel side is told whose signals matter.
     pub(super) fn set_init(&mut self, container: CgroupId, tgid: u32) {
-        if let Some(kernel) = &mut self.kernel
-            && let Err(error) = kernel.programs.set_init(container, tgid)
+        if let Some(map) = self.tracked_map()
+            && let Err(error) = map.set_init(container, tgid)
         {
             // The container may be gone already.
             tracing::debug!(%container, error = format!("{error:#}"), "no init set");
         }
+    }
+}
+
+/// Place of a cgroup with this role on the kernel side; `None` if it is not to be tracked.
+fn place(role: &Role) -> Option<Place> {
+    match role {
+        Role::Inner | Role::Pod(_) => Some(Place::Unknown),
+        Role::Container(_) => Some(Place::Container),
+        Role::Unit => Some(Place::Unit),
+        Role::Nested { container } => Some(Place::Nested(*container)),
+        Role::Skipped => None,
     }
 }
