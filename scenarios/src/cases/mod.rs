@@ -10,6 +10,7 @@ mod oom;
 mod privileges;
 mod restart;
 mod session;
+mod share;
 mod shutdown;
 mod signal;
 mod snapshot;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<Case> {
         privileges::CASES,
         snapshot::CASES,
         kernel::CASES,
+        share::CASES,
         restart::LAST_CASES,
     ]
     .into_iter()
