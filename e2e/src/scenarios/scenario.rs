@@ -6,10 +6,45 @@ use super::{context::Context, figure::Figure};
 
 /// One scenario.
 pub(crate) struct Scenario {
-    /// Also the name of its Pods.
+    /// Also the name of its Pods, with the runtime's where that is not the default.
     pub(super) name: &'static str,
     pub(super) run: fn(&Context<'_>) -> Result<Vec<Figure>>,
     pub(super) when: When,
+    /// Whether the outcome may depend on the shape of a container's cgroup: then it runs with each
+    /// [`Runtime`], else with the first.
+    pub(super) each_runtime: bool,
+}
+
+/// The low-level runtime that makes a Pod's containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runtime {
+    /// The node's default. The container's processes are in the cgroup that has its name.
+    Runc,
+    /// With systemd's driver the processes are in a cgroup `container` below that one.
+    Crun,
+}
+
+impl Runtime {
+    /// All of them; the first is the node's default.
+    pub(super) const ALL: [Self; 2] = [Self::Runc, Self::Crun];
+
+    /// Name of the RuntimeClass; `None` is the node's default.
+    pub(super) const fn class(self) -> Option<&'static str> {
+        match self {
+            Self::Runc => None,
+            Self::Crun => Some("crun"),
+        }
+    }
+
+    /// Cgroup of the processes below the container's own, with this driver of the kubelet.
+    pub(super) fn below(self, cgroup_driver: &str) -> &'static str {
+        // src/libcrun/cgroup-systemd.c: the subgroup is `container` unless an annotation names it;
+        // cgroup-cgroupfs.c has none.
+        match (self, cgroup_driver) {
+            (Self::Crun, "systemd") => "container",
+            _ => "",
+        }
+    }
 }
 
 /// When a scenario may run.
@@ -28,13 +63,31 @@ impl Scenario {
         name: &'static str,
         run: fn(&Context<'_>) -> Result<Vec<Figure>>,
     ) -> Self {
-        Self { name, run, when: When::Together }
+        Self { name, run, when: When::Together, each_runtime: false }
     }
 
     pub(super) const fn alone(
         name: &'static str,
         run: fn(&Context<'_>) -> Result<Vec<Figure>>,
     ) -> Self {
-        Self { name, run, when: When::Alone }
+        Self { name, run, when: When::Alone, each_runtime: false }
+    }
+
+    /// The same, with each runtime.
+    pub(super) const fn with_each_runtime(self) -> Self {
+        Self { each_runtime: true, ..self }
+    }
+
+    /// The runtimes that it runs with.
+    pub(super) fn runtimes(&self) -> impl Iterator<Item = Runtime> {
+        Runtime::ALL.into_iter().filter(|it| self.each_runtime || it.class().is_none())
+    }
+
+    /// The name with a runtime, which is also that of its Pods.
+    pub(super) fn name_with(&self, runtime: Runtime) -> String {
+        match runtime.class() {
+            None => self.name.to_owned(),
+            Some(class) => format!("{}-{class}", self.name),
+        }
     }
 }
