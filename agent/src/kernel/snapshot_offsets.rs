@@ -116,12 +116,15 @@ fn pressure(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
 fn statistics(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
     layout.memory_vmstats = btf.field("mem_cgroup", "vmstats")?.offset_bytes;
     let array = |path: &str, room: usize| {
-        let (offset_bytes, length) = btf.array("memcg_vmstats", path)?;
-        if length as usize > room {
-            let what = format!("{path} with at most {room} elements, but with {length}");
+        let array = btf.array("memcg_vmstats", path)?;
+        if array.length as usize > room || array.element_bytes != WORD_BYTES {
+            let what = format!(
+                "{path} with at most {room} elements of {WORD_BYTES} bytes, but {} of {}",
+                array.length, array.element_bytes
+            );
             return Err(BtfError::NoMember("memcg_vmstats".into(), what));
         }
-        Ok((offset_bytes, length.saturating_mul(WORD_BYTES)))
+        Ok((array.offset_bytes, array.length.saturating_mul(WORD_BYTES)))
     };
     (layout.vmstats_state, layout.vmstats_state_bytes) = array("state", STATE_MAX)?;
     (layout.vmstats_events, layout.vmstats_events_bytes) = array("events", VM_EVENTS_MAX)?;
@@ -131,8 +134,8 @@ fn statistics(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
 /// Elements of `memcg_vmstats.state`; `None` where the array is shorter than the enums that would
 /// index it.
 fn state_elements(btf: &Btf) -> Result<Option<[u32; 5]>, BtfError> {
-    let (_, length) = btf.array("memcg_vmstats", "state")?;
-    if btf.enumerator("memcg_stat_item", "MEMCG_NR_STAT")? != length {
+    let state = btf.array("memcg_vmstats", "state")?;
+    if btf.enumerator("memcg_stat_item", "MEMCG_NR_STAT")? != state.length {
         return Ok(None);
     }
     let node = |name| btf.enumerator("node_stat_item", name);
