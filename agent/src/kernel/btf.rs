@@ -6,14 +6,12 @@
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod blob;
-mod lookup;
+pub mod lookup;
 pub mod reduced;
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-
-pub use lookup::{Array, Field, Parameter};
 
 /// File with the kernel's own types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::blob::Blob;
+use super::lookup::Array;
 use super::*;
 use proptest::prelude::*;
 

@@ -13,7 +13,7 @@ use testbed::{exposition::Wanted, scrape::Scrape};
 
 use xtask::{image::WORKLOAD, stop};
 
-use super::scenario::Runtime;
+use super::runtime::Runtime;
 use crate::{
     agent,
     cluster::{Cluster, text},

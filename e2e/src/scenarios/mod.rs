@@ -11,6 +11,7 @@ mod kills;
 mod lives;
 mod oom;
 mod outages;
+mod runtime;
 mod scenario;
 mod stops;
 
@@ -27,7 +28,8 @@ use xtask::stop;
 use self::{
     context::Context,
     figure::Figure,
-    scenario::{Runtime, Scenario, When},
+    runtime::Runtime,
+    scenario::{Scenario, When},
 };
 use super::{cluster::Cluster, node::Options, steps::Steps};
 
