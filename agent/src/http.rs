@@ -7,7 +7,7 @@
 
 mod body;
 mod listen;
-mod negotiate;
+pub(crate) mod negotiate;
 mod page;
 #[cfg(test)]
 mod tests;

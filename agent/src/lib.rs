@@ -10,6 +10,9 @@ pub mod cli;
 pub mod clock;
 pub mod demo;
 pub mod event;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod kernel;
 pub mod kube;
