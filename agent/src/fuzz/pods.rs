@@ -3,8 +3,10 @@
 use crate::kube::pod::Pod;
 use crate::kube::{convert, quantity, wire};
 
-/// Length limit of every text that is kept of a Pod, in bytes: that of an image.
-const TEXT_MAX: usize = 1024;
+/// Length limit of a name, in bytes.
+const NAME_MAX: usize = 253;
+/// Length limit of an image, in bytes.
+const IMAGE_MAX: usize = 1024;
 /// Limit of containers that are kept of a Pod.
 const CONTAINERS_MAX: usize = 256;
 
@@ -35,19 +37,20 @@ fn check(pod: &wire::Pod, input_bytes: usize) -> Pod {
     assert_eq!(ours, convert::pod(pod), "the same Pod, converted to another");
     assert!(ours.containers.len() <= CONTAINERS_MAX, "{} containers", ours.containers.len());
     let mut bytes = 0;
-    let mut text = |text: &str| {
-        assert!(text.len() <= TEXT_MAX, "{} bytes of text", text.len());
+    let mut kept = |text: &str, max: usize| {
+        assert!(text.len() <= max, "{} bytes of text", text.len());
         bytes += text.len();
     };
-    for it in [&ours.uid, &ours.namespace, &ours.name, &ours.reason, &ours.workload.name] {
-        text(it);
+    let names = [&ours.uid, &ours.namespace, &ours.name, &ours.reason, &ours.workload.name];
+    for name in names.into_iter().chain(&ours.config_hash) {
+        kept(name, NAME_MAX);
     }
-    ours.config_hash.as_deref().map(&mut text);
     for container in &ours.containers {
-        text(&container.name);
-        text(&container.image);
-        container.ids().for_each(&mut text);
-        container.stop_signal.as_deref().map(&mut text);
+        kept(&container.name, NAME_MAX);
+        kept(&container.image, IMAGE_MAX);
+        for text in container.ids().chain(container.stop_signal.as_deref()) {
+            kept(text, NAME_MAX);
+        }
     }
     // A text is kept once, and the Pod's name or an owner's once more as the workload's.
     assert!(bytes <= 2 * input_bytes, "{bytes} bytes kept of {input_bytes}");
@@ -63,7 +66,17 @@ fn check_quantity(text: &str) {
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
+    let long = "a\u{e4}".repeat(NAME_MAX);
+    let image = "i".repeat(IMAGE_MAX + 1);
+    let long = format!(
+        r#"{{"metadata":{{"uid":"{long}","name":"{long}"}},"spec":{{"containers":[
+           {{"name":"{long}","image":"{image}"}}]}}}}"#
+    );
+    let many = r#"{"name":"c"},"#.repeat(CONTAINERS_MAX);
+    let many = format!(r#"{{"spec":{{"initContainers":[{many}{{}}],"containers":[{{}}]}}}}"#);
     super::texts(&[
+        &long,
+        &many,
         include_str!("../kube/testdata/deployment.json"),
         include_str!("../kube/testdata/static.json"),
         include_str!("../kube/testdata/cronjob.json"),
