@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::seeds::texts;
 use crate::cgroup::files::{self, FILES};
 use crate::cgroup::sample::{MemoryEvents, MemoryStat, Pressure, Sample};
 
@@ -105,7 +106,7 @@ fn pressure_lines(pressure: &Pressure) -> String {
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    super::texts(&[
+    texts(&[
         "anon 4096\nfile 8192\nkernel 16384\nshmem 0\ninactive_file 4096\npgfault 12\npgmajfault 3\n",
         "low 0\nhigh 1\nmax 18446744073709551615\noom 2\noom_kill 1\noom_group_kill 0\n",
         "some avg10=0.00 avg60=0.12 avg300=0.05 total=15\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n",

@@ -2,6 +2,7 @@
 
 use testbed::exposition::{Exposition, Format};
 
+use super::seeds::texts;
 use crate::metrics::expose::{Block, write_label};
 
 /// The input as the value of a label: a reader of the exposition gets it back.
@@ -52,7 +53,7 @@ fn unescape(text: &str) -> Option<String> {
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    super::texts(&[
+    texts(&[
         "web-7d4b9c-x2x9k",
         "a\"} 1\nevil{x=\"",
         "C:\\new\\\"quoted\"\r\n\ttab",

@@ -15,6 +15,7 @@ mod mutate;
 mod negotiation;
 mod pods;
 mod records;
+mod seeds;
 #[cfg(test)]
 mod tests;
 
@@ -51,9 +52,4 @@ pub fn run(name: &str, input: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name);
     let understood = target.map(|target| (target.run)(input));
     assert!(understood.is_some(), "no fuzz target is called {name}");
-}
-
-/// Seeds that are texts.
-fn texts(all: &[&str]) -> Vec<Vec<u8>> {
-    all.iter().map(|text| text.as_bytes().to_vec()).collect()
 }

@@ -49,11 +49,15 @@ fn change(random: &mut Random, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
     match random.below(9) {
         0 => {
             let bit = 1 << random.below(8);
-            input.get_mut(at).map(|byte| *byte ^= bit);
+            if let Some(byte) = input.get_mut(at) {
+                *byte ^= bit;
+            }
         }
         1 => {
             let value = random.of(BYTES).unwrap_or_default();
-            input.get_mut(at).map(|byte| *byte = value);
+            if let Some(byte) = input.get_mut(at) {
+                *byte = value;
+            }
         }
         2 => input.insert(at, random.of(BYTES).unwrap_or_default()),
         3 => drop(input.drain(at..end)),
@@ -64,7 +68,9 @@ fn change(random: &mut Random, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
         }
         6 => {
             let word = random.of(&WORDS).unwrap_or_default().to_ne_bytes();
-            input.get_mut(aligned..aligned + 4).map(|to| to.copy_from_slice(&word));
+            if let Some(to) = input.get_mut(aligned..aligned + 4) {
+                to.copy_from_slice(&word);
+            }
         }
         7 => {
             let text = random.of(&TEXTS).unwrap_or_default();

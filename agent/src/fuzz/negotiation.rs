@@ -1,5 +1,6 @@
 //! Negotiation of an exposition's format and coding, from the headers of a request.
 
+use super::seeds::texts;
 use crate::http::negotiate::{self, Coding};
 use crate::metrics::variant::Format;
 
@@ -32,7 +33,7 @@ pub(super) fn run(input: &[u8]) -> bool {
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    super::texts(&[
+    texts(&[
         "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
          application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
         "text/plain;q=0.5\napplication/openmetrics-text; version=\"1.0.0\"; charset=utf-8",

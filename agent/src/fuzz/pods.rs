@@ -1,5 +1,6 @@
 //! Pods as JSON: what the API server or the kubelet sends, some of which a tenant has written.
 
+use super::seeds::texts;
 use crate::kube::pod::Pod;
 use crate::kube::{convert, quantity, wire};
 
@@ -74,7 +75,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     );
     let many = r#"{"name":"c"},"#.repeat(CONTAINERS_MAX);
     let many = format!(r#"{{"spec":{{"initContainers":[{many}{{}}],"containers":[{{}}]}}}}"#);
-    super::texts(&[
+    texts(&[
         &long,
         &many,
         include_str!("../kube/testdata/deployment.json"),
