@@ -151,8 +151,39 @@ fn state_elements(btf: &Btf) -> Result<Option<[u32; 5]>, BtfError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::btf::VMLINUX;
+    use crate::kernel::btf::blob::Blob;
+    use crate::kernel::btf::{KIND_ARRAY, KIND_ENUM, KIND_INT, KIND_STRUCT, VMLINUX};
     use std::path::Path;
+
+    /// `psi_group.total` of Linux 7.2, as it is described for a kernel of gcc 14 (`[12]`) and for
+    /// one of gcc 16 (`[2][6]`).
+    #[test]
+    fn pressure_resolves_whatever_the_compiler() {
+        let layout = |nested: bool| {
+            let mut blob = Blob::new();
+            blob.push("u64", KIND_INT, 0, 8, &[64]); // 1
+            let (rows, row_type) = if nested { (2, 3) } else { (12, 1) };
+            blob.push("", KIND_ARRAY, 0, 0, &[row_type, 1, rows]); // 2
+            blob.push("", KIND_ARRAY, 0, 0, &[1, 1, 6]); // 3
+            let [psi, enabled, total] = ["psi", "enabled", "total"].map(|name| blob.name(name));
+            blob.push("cgroup", KIND_STRUCT, 1, 2048, &[psi, 1, 1272 * 8]);
+            let members = [enabled, 1, 8 * 8, total, 2, 240 * 8];
+            blob.push("psi_group", KIND_STRUCT, 2, 704, &members);
+            let states = ["IO_SOME", "IO_FULL", "MEM_SOME", "MEM_FULL", "CPU_SOME", "CPU_FULL"];
+            let values: Vec<u32> = (0..)
+                .zip(states)
+                .flat_map(|(value, state)| [blob.name(&format!("PSI_{state}")), value])
+                .collect();
+            blob.push("psi_states", KIND_ENUM, 6, 4, &values);
+            let averages = blob.name("PSI_AVGS");
+            blob.push("psi_aggregators", KIND_ENUM, 1, 4, &[averages, 0]);
+            let mut layout = SnapshotLayout::default();
+            pressure(&Btf::parse(blob.bytes()).unwrap(), &mut layout).unwrap();
+            layout
+        };
+        assert_eq!(layout(true).psi_totals, [272, 256, 264, 240, 248]);
+        assert_eq!(layout(false), layout(true));
+    }
 
     #[test]
     fn the_running_kernel_resolves() {
