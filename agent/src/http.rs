@@ -13,6 +13,7 @@ mod page;
 mod tests;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,11 +46,20 @@ use negotiate::Coding;
 #[derive(Debug)]
 pub enum Request {
     /// The exposition, in chunks.
-    Scrape(Variant, oneshot::Sender<Vec<Bytes>>),
+    Scrape(Scrape, oneshot::Sender<Vec<Bytes>>),
     /// Readiness of the agent, else the reason why it is not ready.
     Ready(oneshot::Sender<Result<(), String>>),
     /// Contents of the landing page.
     Status(oneshot::Sender<Status>),
+}
+
+/// A scrape: what is wanted, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scrape {
+    /// The variant that is wanted.
+    pub variant: Variant,
+    /// Address of the client. IPv4 addresses are told as such, on whatever socket they came.
+    pub peer: IpAddr,
 }
 
 /// The server's side of the queue to the owner.
@@ -140,10 +150,11 @@ pub async fn serve_with(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 failing = false;
                 if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-                    connections.spawn(server.clone().connection(stream, slot));
+                    let peer = from.ip().to_canonical();
+                    connections.spawn(server.clone().connection(stream, peer, slot));
                 } else if let Ok(slot) = Arc::clone(&refusals).try_acquire_owned() {
                     connections.spawn(refuse(stream, slot));
                 }
@@ -197,13 +208,13 @@ struct Server {
 type Answer = Response<Body>;
 
 impl Server {
-    async fn connection(self, stream: TcpStream, _slot: OwnedSemaphorePermit) {
+    async fn connection(self, stream: TcpStream, peer: IpAddr, _slot: OwnedSemaphorePermit) {
         let limits = self.limits;
         let mut stopped = self.stopped.clone();
         let _without_it_only_slower = stream.set_nodelay(true);
         let service = service_fn(|request| {
             let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(&request).await) }
+            async move { Ok::<_, Infallible>(server.answer(&request, peer).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -222,7 +233,7 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: &hyper::Request<Incoming>) -> Answer {
+    async fn answer(&self, request: &hyper::Request<Incoming>, peer: IpAddr) -> Answer {
         let path = request.uri().path();
         if !matches!(path, "/" | "/metrics" | "/livez" | "/readyz") {
             return text(StatusCode::NOT_FOUND, "not found; see / for the endpoints\n");
@@ -237,7 +248,7 @@ impl Server {
         match path {
             // A scrape has effects: a series that was exposed counts as seen. HEAD exposes none.
             "/metrics" if head => exposition(&Wanted::of(request), Body::new(Vec::new())),
-            "/metrics" => self.metrics(Wanted::of(request)).await,
+            "/metrics" => self.metrics(Wanted::of(request), peer).await,
             "/livez" if self.handle.0.is_closed() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the agent's main task has ended\n")
             }
@@ -254,10 +265,10 @@ impl Server {
         }
     }
 
-    async fn metrics(&self, wanted: Wanted) -> Answer {
+    async fn metrics(&self, wanted: Wanted, peer: IpAddr) -> Answer {
         let place = timeout(self.limits.owner, Arc::clone(&self.scrapes).acquire_owned()).await;
         let Ok(Ok(permit)) = place else { return unanswered() };
-        let scrape = |reply| Request::Scrape(wanted.variant, reply);
+        let scrape = |reply| Request::Scrape(Scrape { variant: wanted.variant, peer }, reply);
         match self.handle.ask(scrape, self.limits.owner).await {
             Some(chunks) => exposition(&wanted, Body::new(chunks).holding(permit)),
             None => unanswered(),

@@ -123,8 +123,9 @@ async fn headers_choose_format_and_audience() {
         let address = running.address;
         let headers = headers.to_owned();
         let answer = tokio::spawn(async move { scrape(address, &headers).await });
-        let Some(Request::Scrape(variant, to)) = requests.recv().await else { panic!("none") };
-        assert_eq!(variant, Variant { audience, format });
+        let Some(Request::Scrape(scrape, to)) = requests.recv().await else { panic!("none") };
+        assert_eq!(scrape.variant, Variant { audience, format });
+        assert_eq!(scrape.peer, std::net::Ipv4Addr::LOCALHOST);
         to.send(chunks()).unwrap();
         let (head, body) = answer.await.unwrap();
         assert!(head.contains(&format!("content-type: {}\r\n", format.content_type())), "{head}");
