@@ -1,5 +1,6 @@
 //! The owner, given kernel records, Pods and a clock, and what it then shows.
 
+mod hostile;
 mod stream;
 
 use std::os::unix::fs::MetadataExt as _;
