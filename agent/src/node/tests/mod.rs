@@ -1,5 +1,6 @@
 //! The owner, given kernel records, Pods and a clock, and what it then shows.
 
+mod hostile;
 mod names;
 mod stream;
 
