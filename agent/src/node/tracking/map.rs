@@ -12,13 +12,14 @@ use crate::cgroup::{
     tree::{Role, Tree},
     walk::Found,
 };
+use crate::escape;
 
 impl Tracking {
     pub(super) fn track_root(&mut self, root: &Path) -> Option<CgroupId> {
         let id = match std::fs::metadata(root) {
             Ok(metadata) => CgroupId(metadata.ino()),
             Err(error) => {
-                tracing::error!(%error, root = %root.display(), "the cgroup root is not readable");
+                tracing::error!(%error, root = escape::path(root), "the cgroup root is not readable");
                 return None;
             }
         };
