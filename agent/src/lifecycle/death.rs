@@ -136,6 +136,19 @@ impl Deaths {
         out
     }
 
+    /// Takes over another name of a container, for its death if that waits.
+    pub fn rename(&mut self, who: &Arc<Who>) {
+        for waiting in self.waiting.iter_mut().filter(|it| it.who.cgroup == who.cgroup) {
+            waiting.who = Arc::clone(who);
+        }
+    }
+
+    /// Drops what is known of a container that turns out to be a sandbox: its end is no death.
+    pub fn retract(&mut self, container: CgroupId) {
+        self.waiting.retain(|waiting| waiting.who.cgroup != container);
+        self.stops.retain(|stop| stop.container != container);
+    }
+
     /// Explains the deaths that need to wait no longer.
     pub fn settle(&mut self, pods: &Pods, now: Now) -> Vec<Explained> {
         self.explain(pods, now.wall, |waiting| now.boot_ns < waiting.deadline_boot_ns())

@@ -1,5 +1,6 @@
 //! The owner, given kernel records, Pods and a clock, and what it then shows.
 
+mod names;
 mod stream;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -39,6 +40,7 @@ pub(super) struct Recorder {
     shown: Vec<Arc<Who>>,
     facts: Vec<(Subject, Fact)>,
     gone: Vec<Subject>,
+    retracted: Vec<Subject>,
 }
 
 impl Reader for Recorder {
@@ -52,6 +54,10 @@ impl Reader for Recorder {
 
     fn gone(&mut self, subject: &Subject, _: u64) {
         self.gone.push(subject.clone());
+    }
+
+    fn retracted(&mut self, subject: &Subject, _: u64) {
+        self.retracted.push(subject.clone());
     }
 }
 
