@@ -64,8 +64,9 @@ pub(crate) fn check(seconds: u32, only: &[String]) -> Result<Option<String>> {
         fs::create_dir_all(&corpus).with_context(|| format!("create {}", corpus.display()))?;
         println!("{name}, {seconds} s …");
         let mut fuzz = Command::new("rustup");
-        fuzz.current_dir(&folder).args(["run", "nightly", "cargo", "fuzz", "run", "--target-dir"]);
-        fuzz.arg(work.join("target")).arg(name).arg(&corpus).arg(seeds.join(name)).arg("--");
+        fuzz.current_dir(&folder).args(["run", "nightly", "cargo", "fuzz", "run"]);
+        fuzz.arg("--fuzz-dir").arg(&folder).arg("--target-dir").arg(work.join("target"));
+        fuzz.arg(name).arg(&corpus).arg(seeds.join(name)).arg("--");
         fuzz.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={INPUT_MAX}"));
         // The corpus says what came of it, and an input that fails is named.
         shell::run_quiet(&mut fuzz, &format!("fuzz-{name}"))?;
