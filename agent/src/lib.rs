@@ -9,6 +9,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod demo;
+pub mod escape;
 pub mod event;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
@@ -20,6 +21,7 @@ pub mod lifecycle;
 pub mod log;
 pub mod metrics;
 pub mod node;
+pub mod output;
 pub mod reader;
 pub mod run;
 mod settings;

@@ -43,7 +43,7 @@ fn check(pod: &wire::Pod, input_bytes: usize) -> Pod {
         bytes += text.len();
     };
     let names = [&ours.uid, &ours.namespace, &ours.name, &ours.reason, &ours.workload.name];
-    for name in names.into_iter().chain(&ours.config_hash) {
+    for name in names.into_iter().chain(ours.mirror.as_ref().map(|mirror| &mirror.hash)) {
         kept(name, NAME_MAX);
     }
     for container in &ours.containers {

@@ -120,7 +120,7 @@ pub struct Misreport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deletion {
     /// Time of the request, in whole seconds of the API server's clock; `None` if the Pod was gone
-    /// before its deletion was seen.
+    /// before its deletion was seen, or if that clock and this machine's do not agree.
     pub requested_unix_s: Option<i64>,
     /// Field `metadata.deletionGracePeriodSeconds`.
     pub grace_s: Option<u64>,
@@ -325,17 +325,21 @@ pub enum Cause {
     Error,
     /// Exit with code 0.
     Completed,
+    /// An end whose status nobody saw; or a SIGKILL after a time that nobody saw, in which a stop
+    /// signal may have come.
+    Unknown,
 }
 
 impl Cause {
     /// All values, in the order of the exposition.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Completed,
         Self::Error,
         Self::Signal,
         Self::Oom,
         Self::KilledAfterGrace,
         Self::KilledWithoutStopSignal,
+        Self::Unknown,
     ];
 
     /// The value of the label `cause`.
@@ -348,6 +352,7 @@ impl Cause {
             Self::Signal => "signal",
             Self::Error => "error",
             Self::Completed => "completed",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -78,9 +78,12 @@ const fn expected(cause: Cause) -> &'static str {
     match cause {
         Cause::Oom => "OOMKilled",
         Cause::Completed => "Completed",
-        Cause::Error | Cause::Signal | Cause::KilledAfterGrace | Cause::KilledWithoutStopSignal => {
-            "Error"
-        }
+        Cause::Error
+        | Cause::Signal
+        | Cause::KilledAfterGrace
+        | Cause::KilledWithoutStopSignal
+        // With a status it is a SIGKILL.
+        | Cause::Unknown => "Error",
     }
 }
 
@@ -113,6 +116,7 @@ mod tests {
             (Cause::Signal, "Error"),
             (Cause::KilledAfterGrace, "Error"),
             (Cause::KilledWithoutStopSignal, "Error"),
+            (Cause::Unknown, "Error"),
         ] {
             assert_eq!(differs(&end(cause, seen), reason), None, "{cause:?}");
             let other = differs(&end(cause, seen), "ContainerStatusUnknown").unwrap();

@@ -11,8 +11,9 @@ use super::phase::Start;
 use super::subject::Who;
 use crate::cgroup::CgroupId;
 use crate::clock::{SECOND_NS, WallOffset};
+use crate::kube::known_pod::{KnownPod, Via};
 use crate::kube::pod::{Pod, Role};
-use crate::kube::pods::{KnownPod, Pods, Via};
+use crate::kube::pods::Pods;
 
 /// State of the starts of all containers that are shown.
 #[derive(Debug, Default)]

@@ -112,7 +112,7 @@ impl Node {
         self.begin_tracking();
         if self.tracking.tree().is_empty() {
             tracing::warn!(
-                root = %self.options.cgroup_root.display(),
+                root = crate::escape::path(&self.options.cgroup_root),
                 "no kubepods cgroup yet: waiting for the kubelet to make one"
             );
         }

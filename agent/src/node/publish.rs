@@ -29,7 +29,7 @@ pub(super) struct Publish {
 impl Publish {
     pub(super) fn new(store: StoreOptions) -> Self {
         Self {
-            lines: Lines,
+            lines: Lines::default(),
             store: Store::new(store),
             #[cfg(test)]
             recorder: super::tests::Recorder::default(),

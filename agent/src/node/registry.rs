@@ -13,11 +13,13 @@ use self::pods::PodEntry;
 use crate::cgroup::CgroupId;
 use crate::cgroup::path::Origin;
 use crate::cgroup::sample::Sample;
+use crate::clock::WallOffset;
 use crate::kube::{
+    known_pod::{DeletionRequest, KnownPod},
     log_names::LogNames,
     naming::{self, NameSource},
     pod,
-    pods::{KnownPod, Pods},
+    pods::Pods,
 };
 use crate::lifecycle::fact::{Deletion, Fact, FactKind, Started};
 use crate::lifecycle::subject::{Birth, Subject, Who};
@@ -237,17 +239,22 @@ impl Registry {
     }
 
     /// The deletion of a container's Pod, if it is known and was not told yet.
-    pub(super) fn deletion(&mut self, id: CgroupId, pods: &Pods) -> Option<(Subject, Fact)> {
+    pub(super) fn deletion(
+        &mut self,
+        id: CgroupId,
+        pods: &Pods,
+        wall: WallOffset,
+    ) -> Option<(Subject, Fact)> {
         let entry = self.entries.get(&id)?;
         let known = pods.of_cgroup(entry.origin.pod()?.0)?;
-        let noticed = known.deletion.filter(|_| !known.pod.is_mirror())?;
+        let noticed = known.deletion_noticed()?;
         let pod = self.pods.get_mut(&entry.pod_cgroup?)?;
         let subject = pod.subject().filter(|_| !pod.deletion_told)?.clone();
         pod.deletion_told = true;
-        let deletion = Deletion {
-            requested_unix_s: known.pod.deletion.map(pod::Deletion::request_unix_s),
-            grace_s: known.pod.deletion.and_then(|deletion| deletion.grace_s),
-        };
+        let agreed = |request: &DeletionRequest| request.requested_boot_ns(wall).is_some();
+        let request = known.deletion.filter(agreed).map(|request| request.first.request_unix_s());
+        let grace_s = known.deletion_grace_s();
+        let deletion = Deletion { requested_unix_s: request, grace_s };
         let kind = FactKind::DeletionSeen(deletion);
         Some((subject, Fact { time_boot_ns: noticed.time_boot_ns, kind }))
     }

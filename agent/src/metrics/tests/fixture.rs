@@ -170,6 +170,9 @@ pub(super) fn agent_stats() -> AgentStats {
         },
         pod_metadata_age_ns: Some(1_500_000_000),
         pods_dropped: 0,
+        log_lines_dropped: vec![("queue_full", 0), ("rate", 4)],
+        http_closed: vec![("crowded", 1), ("slow_reader", 2)],
+        http_scrapes_refused: 0,
         process: ProcessStats {
             cpu_ns: Some(1_230_000_000),
             resident_bytes: Some(8 << 20),

@@ -25,12 +25,12 @@ impl Registry {
             // Once: it is tried again several times a second.
             Err(error) if denied && !self.links_denied => tracing::warn!(
                 %error,
-                dir = %self.log_dir.display(),
+                dir = crate::escape::path(&self.log_dir),
                 "no names from log links: give the agent's user access, or name another directory \
                  with --pods.log-dir"
             ),
             Err(error) => {
-                tracing::debug!(%error, dir = %self.log_dir.display(), "no names from log links");
+                tracing::debug!(%error, dir = crate::escape::path(&self.log_dir), "no names from log links");
             }
         }
         self.links_denied = denied;
