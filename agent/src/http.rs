@@ -13,7 +13,7 @@ mod guest;
 mod house;
 mod limits;
 mod listen;
-mod negotiate;
+pub(crate) mod negotiate;
 mod page;
 mod requests;
 mod server;

@@ -11,6 +11,9 @@ pub mod clock;
 pub mod demo;
 pub mod escape;
 pub mod event;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod kernel;
 pub mod kube;

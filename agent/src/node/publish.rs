@@ -54,6 +54,18 @@ impl Publish {
         }
     }
 
+    pub(super) fn renamed(&mut self, old: &Arc<Who>, who: &Arc<Who>, now_boot_ns: u64) {
+        for reader in self.readers() {
+            reader.renamed(old, who, now_boot_ns);
+        }
+    }
+
+    pub(super) fn retracted(&mut self, subject: &Subject, now_boot_ns: u64) {
+        for reader in self.readers() {
+            reader.retracted(subject, now_boot_ns);
+        }
+    }
+
     pub(super) fn pod(&mut self, pod: &Pod) {
         for reader in self.readers() {
             reader.pod(pod);
