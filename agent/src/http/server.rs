@@ -36,6 +36,10 @@ const REFUSALS: usize = 16;
 const COMPRESSORS: usize = 2;
 /// Pause before the next connection is accepted, where the kernel has no means for it.
 const WITHOUT_MEANS: Duration = Duration::from_millis(100);
+/// The same when a connection was closed for it.
+const MEANS_SOON: Duration = Duration::from_millis(1);
+/// Time after which it is told again that connections cannot be accepted.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
 
 /// Serves until `shutdown` completes. Then the server accepts no more connections, finishes the
 /// answers in progress, and returns after [`Limits::drain`] at the latest.
@@ -56,7 +60,7 @@ pub async fn serve_with(
     let compressors = Arc::new(Semaphore::new(COMPRESSORS));
     let server = Server { handle, limits, compressors, stopped };
     let mut connections = JoinSet::new();
-    let mut failing = false;
+    let mut warned: Option<Instant> = None;
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -66,7 +70,6 @@ pub async fn serve_with(
         };
         match accepted {
             Ok((stream, from)) => {
-                failing = false;
                 if let Some(guest) = door.enter(from.ip().to_canonical()) {
                     connections.spawn(server.clone().connection(stream, guest));
                 } else if let Ok(slot) = Arc::clone(&refusals).try_acquire_owned() {
@@ -76,12 +79,13 @@ pub async fn serve_with(
                 tokio::task::yield_now().await;
             }
             Err(error) if lacks_means(&error) => {
-                // The client waits in the backlog. A connection that does nothing gives way to it.
-                door.close_one();
-                if !std::mem::replace(&mut failing, true) {
+                let now = Instant::now();
+                if warned.is_none_or(|warned| now.duration_since(warned) >= WARN_AGAIN) {
                     tracing::warn!(%error, "cannot accept connections");
+                    warned = Some(now);
                 }
-                sleep(WITHOUT_MEANS).await;
+                // The client waits in the backlog. A connection that does nothing gives way to it.
+                sleep(if door.close_one() { MEANS_SOON } else { WITHOUT_MEANS }).await;
             }
             // An error of the connection, which was closed before it was accepted (accept(2)).
             Err(error) => {
@@ -306,5 +310,21 @@ fn audience(request: &hyper::Request<Incoming>) -> Audience {
 fn log_end(end: hyper::Result<()>) {
     if let Err(error) = end {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_one_connection_keeps_no_other_waiting() {
+        let of = |errno: Errno| lacks_means(&io::Error::from_raw_os_error(errno as i32));
+        for errno in [Errno::ECONNABORTED, Errno::EPROTO, Errno::EHOSTUNREACH, Errno::EPERM] {
+            assert!(!of(errno), "{errno}");
+        }
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM, Errno::EINVAL] {
+            assert!(of(errno), "{errno}: it would be asked in a loop");
+        }
     }
 }
