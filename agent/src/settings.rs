@@ -15,7 +15,7 @@ use crate::metrics::store::StoreOptions;
 use crate::node::{Options, Source};
 
 /// File descriptors that are reserved for everything but cgroup files.
-const FDS_RESERVED: u64 = 160;
+const FDS_RESERVED: u64 = 192;
 /// Retention of a workload's counters after its last container is gone.
 const WORKLOAD_RETENTION: Duration = Duration::from_secs(3600);
 

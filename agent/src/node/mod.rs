@@ -5,6 +5,7 @@
 
 mod collect;
 mod events;
+mod looks;
 mod options;
 pub mod owner;
 mod pods;
