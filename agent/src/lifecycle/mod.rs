@@ -18,10 +18,12 @@ pub mod phase;
 pub mod reason;
 pub mod report;
 pub mod restart;
+mod search;
 pub mod session;
 mod settle;
 mod shutdown;
 pub mod start;
+mod stop;
 pub mod subject;
 #[cfg(test)]
 mod tests;
@@ -36,7 +38,7 @@ use self::oom::Counters;
 pub use self::output::{OpenShutdown, Output};
 use self::session::ExecSession;
 pub use self::settle::SETTLE_NS;
-use self::subject::Birth;
+use self::stop::Deletion;
 use self::who::CgroupIndex;
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind, TaskKey};
@@ -90,10 +92,10 @@ impl Lifecycle {
     /// Takes in one input and appends what follows from it to `out`.
     pub fn apply(&mut self, input: Input<'_>, out: &mut Vec<Output>) {
         match input {
-            Input::ContainerMade { container, pod, birth, oom_seen } => {
+            Input::ContainerMade { container, pod, birth, is_unit, oom_seen } => {
                 self.latest_boot_ns = self.latest_boot_ns.max(birth.since_boot_ns());
                 self.counters.seed(oom_seen);
-                self.container_made(container, pod, birth, out);
+                self.container_made(Container::new(container, pod, birth, is_unit), out);
             }
             Input::NestedMade { cgroup, container } => self.nested_made(cgroup, container, out),
             Input::Running(running) => {
@@ -111,19 +113,29 @@ impl Lifecycle {
                     });
                 }
             }
+            Input::Looked { container, running, records_complete } => {
+                self.with(container, out, |it, index, out| {
+                    it.looked(running, records_complete, index, out);
+                });
+            }
             Input::Event(event) => {
                 self.latest_boot_ns = self.latest_boot_ns.max(event.time_boot_ns);
                 self.event(event, out);
             }
             Input::KnownStopSignal { container, signal } => {
+                self.with(container, out, |it, _, out| it.set_stop_signal(signal, out));
+            }
+            Input::GracePeriod { container, grace_ns } => {
                 if let Some(entry) = self.containers.get_mut(&container) {
-                    entry.container.set_stop_signal(signal);
+                    entry.container.set_grace_period(grace_ns);
                 }
             }
-            Input::KillBegins { container, since_boot_ns } => {
-                if let Some(entry) = self.containers.get_mut(&container) {
-                    entry.container.kill_begins(since_boot_ns);
-                }
+            Input::KillBegins { container, since_boot_ns, noticed_boot_ns } => {
+                let deletion = Some(Deletion { since_boot_ns, noticed_boot_ns });
+                self.with(container, out, |it, _, out| it.set_deletion(deletion, out));
+            }
+            Input::NoKill { container } => {
+                self.with(container, out, |it, _, out| it.set_deletion(None, out));
             }
             Input::Tick { now_boot_ns } => {
                 self.latest_boot_ns = self.latest_boot_ns.max(now_boot_ns);
@@ -197,13 +209,8 @@ impl Lifecycle {
         live.fold(self.early_dropped, u64::saturating_add)
     }
 
-    fn container_made(
-        &mut self,
-        id: CgroupId,
-        pod: Option<CgroupId>,
-        birth: Birth,
-        out: &mut Vec<Output>,
-    ) {
+    fn container_made(&mut self, container: Container, out: &mut Vec<Output>) {
+        let (id, pod, birth) = (container.id(), container.pod(), container.birth());
         if self.containers.contains_key(&id) {
             let had_pod = self.containers.get(&id).and_then(|entry| entry.container.pod());
             self.with(id, out, |container, index, out| {
@@ -215,7 +222,7 @@ impl Lifecycle {
             return;
         }
         let entry = Entry {
-            container: Container::new(id, pod, birth),
+            container,
             deadline: None,
             nested: BTreeSet::new(),
             nested_gone: VecDeque::new(),
@@ -225,6 +232,7 @@ impl Lifecycle {
         if let Some(pod) = pod {
             *self.pods.entry(pod).or_default() += 1;
         }
+        self.reschedule(id);
         self.replay_pending(id, out);
     }
 
@@ -249,7 +257,13 @@ impl Lifecycle {
             EventKind::CgroupMade(_) => return,
         };
         let by_init = process.and_then(|key| self.inits.get(&key).copied());
-        let Some(id) = by_init.or_else(|| self.index.container_of(cgroup)) else {
+        let by_cgroup = self.index.container_of(cgroup);
+        let id = match &event.kind {
+            // What executes after a move is the other container's.
+            EventKind::Exec(_) => by_cgroup.or(by_init),
+            _ => by_init.or(by_cgroup),
+        };
+        let Some(id) = id else {
             return self.keep_pending(event);
         };
         if let EventKind::Oom(oom) = &event.kind {
@@ -291,10 +305,22 @@ impl Lifecycle {
         let before = entry.container.init();
         act(&mut entry.container, &self.index, out);
         let after = entry.container.init();
-        if let (None, Some(init)) = (before, after) {
-            self.inits.insert(init, id);
+        if before != after {
+            self.forget_init(before, id);
+            if let Some(init) = after {
+                self.inits.insert(init, id);
+            }
         }
         self.reschedule(id);
+    }
+
+    /// Forgets the init of a container, unless it has become that of another one.
+    fn forget_init(&mut self, init: Option<TaskKey>, container: CgroupId) {
+        if let Some(init) = init
+            && self.inits.get(&init) == Some(&container)
+        {
+            self.inits.remove(&init);
+        }
     }
 
     fn reschedule(&mut self, id: CgroupId) {
@@ -329,9 +355,7 @@ impl Lifecycle {
         if let Some(deadline) = entry.deadline {
             self.due.remove(&(deadline, id));
         }
-        if let Some(init) = entry.container.init() {
-            self.inits.remove(&init);
-        }
+        self.forget_init(entry.container.init(), id);
         for cgroup in entry.nested.iter().chain(&entry.nested_gone).chain([&id]) {
             self.index.remove(*cgroup);
             self.counters.forget(*cgroup);

@@ -265,6 +265,16 @@ impl Tracking {
         }
     }
 
+    /// Whether all signals and ends have been reported: their programs are attached, and no record
+    /// was lost.
+    pub(super) fn records_complete(&self) -> bool {
+        let Some(Kernel { programs, .. }) = &self.kernel else { return false };
+        let losses = programs.losses();
+        let attached = |subject: &SubjectId| programs.is_attached(*subject);
+        losses.ring_full + losses.tracked_full == 0
+            && [SubjectId::SchedProcessExit, SubjectId::SignalGenerate].iter().all(attached)
+    }
+
     /// A cgroup was made, as its own record says.
     pub(super) fn made(&mut self, made: &CgroupMade, boot_ns: u64) -> Option<Met> {
         let name = made.name.clone().or_else(|| self.name_on_disk(made.parent, made.cgroup));
