@@ -226,8 +226,8 @@ impl Container {
     fn follow(&mut self, next: Init, out: &mut Vec<Output>) {
         let Some(before) = self.init.replace(next) else { return };
         let failed = before.status() != Some(ExitStatus::Code(0));
-        let longer = |known: &Box<Init>| known.lived_ns() < before.lived_ns();
-        if failed && self.failed.as_ref().is_none_or(longer) {
+        let longest_ns = self.failed.as_ref().and_then(|known| known.lived_ns());
+        if failed && longest_ns < before.lived_ns() {
             self.failed = Some(Box::new(before));
         }
         self.announce_init(out);

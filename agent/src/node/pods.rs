@@ -4,6 +4,7 @@ use super::Node;
 use crate::cgroup::CgroupId;
 use crate::clock::{Now, SECOND_NS, WallOffset};
 use crate::kube::event::PodEvent;
+use crate::kube::pod::Deletion;
 use crate::kube::pods::{KnownPod, Noticed, Via};
 use crate::lifecycle::Input;
 use crate::signal;
@@ -19,7 +20,7 @@ const LIST_LAG_NS: u64 = 60_000_000_000;
 fn kubelet_knows_since(known: &KnownPod, noticed: Noticed, wall: WallOffset) -> u64 {
     let ahead_boot_ns = noticed.time_boot_ns.saturating_sub(KUBELET_AHEAD_NS);
     let listed = noticed.via == Via::List;
-    let request_s = known.pod.deletion.filter(|_| listed).map(|it| it.request_unix_s());
+    let request_s = known.pod.deletion.filter(|_| listed).map(Deletion::request_unix_s);
     let request_boot_ns = request_s
         .and_then(|seconds| u64::try_from(seconds).ok())
         .and_then(|seconds| wall.boot_ns(seconds.saturating_mul(SECOND_NS)));
