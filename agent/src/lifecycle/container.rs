@@ -12,9 +12,7 @@ use super::stop::{Deletion, Reported};
 use super::subject::Birth;
 use super::who::{self, CgroupIndex};
 use crate::cgroup::CgroupId;
-use crate::event::{
-    End, Event, EventKind, Exec, Exit, ExitStatus, Oom, RunningTask, Signal, TaskKey,
-};
+use crate::event::{End, Event, EventKind, Exec, Exit, Oom, RunningTask, Signal, TaskKey};
 
 /// State machine of one container instance, or in host mode of a unit.
 #[derive(Debug)]
@@ -26,8 +24,10 @@ pub(super) struct Container {
     is_unit: bool,
     search: Search,
     init: Option<Init>,
-    /// The longest-lived process that was taken for the main one, and failed.
-    failed: Option<Box<Init>>,
+    /// The longest-lived of the unit's former main processes that failed or were stopped.
+    before: Option<Box<Init>>,
+    /// Main process of a unit after which nobody was left.
+    alone: Option<TaskKey>,
     /// Whether a process, of the runtime or of the image, has been in the cgroup.
     inhabited: bool,
     sessions: ExecSessions,
@@ -59,7 +59,8 @@ impl Container {
             is_unit,
             search: Search::new(birth),
             init: None,
-            failed: None,
+            before: None,
+            alone: None,
             inhabited: false,
             sessions: ExecSessions::default(),
             reported: Reported::default(),
@@ -175,7 +176,7 @@ impl Container {
     /// Takes in the owner's answer to [`Output::Look`].
     pub(super) fn looked(
         &mut self,
-        running: &[RunningTask],
+        (running, tasks_read): (&[RunningTask], bool),
         records_complete: bool,
         index: &CgroupIndex,
         out: &mut Vec<Output>,
@@ -192,9 +193,9 @@ impl Container {
             Some(Question::Remaining(key)) if key == init.key && self.may_be_followed(u64::MAX) => {
                 let others =
                     here().filter(|task| task.key != init.key && !who::is_named_stage(&task.comm));
-                if let Some(task) = others.min_by_key(|task| search::age(&task.key)).copied() {
-                    let since_boot_ns = task.key.start_boot_ns;
-                    self.follow(Init::new(task.key, since_boot_ns), out);
+                match others.min_by_key(|task| search::age(&task.key)).map(|task| task.key) {
+                    Some(key) => self.follow(Init::new(key, key.start_boot_ns), out),
+                    None => self.alone = tasks_read.then_some(key),
                 }
             }
             Some(Question::Moved(empty)) if Some(empty) == self.empty_boot_ns => {
@@ -210,25 +211,20 @@ impl Container {
         }
     }
 
-    /// Whether another process may take the place of the main one, which has ended by then: in a
-    /// unit, unless it was stopped.
+    /// Whether another process may take the place of the main one, which has ended by then.
     fn may_be_followed(&self, time_boot_ns: u64) -> bool {
-        self.is_unit
-            && !self.terminated
-            && self.init.as_ref().is_some_and(|init| {
-                !init.signals.is_stopping()
-                    && init.left_boot_ns().is_some_and(|left| left <= time_boot_ns)
-            })
+        let left = self.init.as_ref().and_then(Init::left_boot_ns);
+        self.is_unit && !self.terminated && left.is_some_and(|left| left <= time_boot_ns)
     }
 
-    /// The main process of a unit is another one now. What failed before is kept: it may have been
-    /// the main one, and its follower an `ExecStopPost=`.
+    /// The main process of a unit is another one now. One before it that failed or was stopped is
+    /// kept: its follower may be an `ExecStopPost=`.
     fn follow(&mut self, next: Init, out: &mut Vec<Output>) {
-        let Some(before) = self.init.replace(next) else { return };
-        let failed = before.status() != Some(ExitStatus::Code(0));
-        let longest_ns = self.failed.as_ref().and_then(|known| known.lived_ns());
-        if failed && longest_ns < before.lived_ns() {
-            self.failed = Some(Box::new(before));
+        let Some(former) = self.init.replace(next) else { return };
+        let longest_ns = self.before.as_ref().and_then(|known| known.lived_ns());
+        let was_main = !former.succeeded() || former.signals.is_stopping();
+        if was_main && longest_ns < former.lived_ns() {
+            self.before = Some(Box::new(former));
         }
         self.announce_init(out);
     }

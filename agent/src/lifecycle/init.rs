@@ -90,6 +90,11 @@ impl Init {
         self.end.map(|end| end.last).or(self.exit).map(|left| left.status)
     }
 
+    /// Whether it exited with success.
+    pub(super) fn succeeded(&self) -> bool {
+        self.status() == Some(ExitStatus::Code(0))
+    }
+
     /// Time from its start to its end; `None` while it runs.
     pub(super) fn lived_ns(&self) -> Option<u64> {
         Some(self.left_boot_ns()?.saturating_sub(self.since_boot_ns))

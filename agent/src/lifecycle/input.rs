@@ -47,6 +47,8 @@ pub enum Input<'a> {
         /// All running processes of the node in tracked cgroups whose parents are outside their
         /// cgroups, as far as they can be read.
         running: &'a [RunningTask],
+        /// Whether the processes could be read. If not, their absence proves nothing.
+        tasks_read: bool,
         /// Whether all that has happened so far was reported: no record was lost.
         records_complete: bool,
     },

@@ -113,9 +113,9 @@ impl Lifecycle {
                     });
                 }
             }
-            Input::Looked { container, running, records_complete } => {
+            Input::Looked { container, running, tasks_read, records_complete } => {
                 self.with(container, out, |it, index, out| {
-                    it.looked(running, records_complete, index, out);
+                    it.looked((running, tasks_read), records_complete, index, out);
                 });
             }
             Input::Event(event) => {

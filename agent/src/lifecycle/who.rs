@@ -119,7 +119,9 @@ pub(super) fn is_start(exec: &Exec, birth: Birth) -> bool {
 /// Whether a process of this short name may be a stage of a runtime that has yet to execute the
 /// container's program.
 pub(super) fn may_be_stage(comm: &Comm) -> bool {
-    is_named_stage(comm) || is_stage_program(comm.bytes())
+    const PREFIXES: [&[u8]; 3] = [b"runc", b"crun", b"youki"];
+    let name = comm.bytes();
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || is_stage_program(name)
 }
 
 /// Whether this is the stage that becomes init, or that runs the program itself: WebAssembly in

@@ -89,11 +89,12 @@ impl Node {
 
     /// Looks which processes run, for the containers that need to know.
     fn look(&mut self, containers: &[CgroupId]) {
-        let running = self.running_tasks().running;
+        let Tasks { running, complete: tasks_read } = self.running_tasks();
         let records_complete = self.tracking.records_complete();
         for container in containers {
             let container = *container;
-            self.apply(Input::Looked { container, running: &running, records_complete });
+            let running = &running;
+            self.apply(Input::Looked { container, running, tasks_read, records_complete });
         }
     }
 

@@ -246,9 +246,12 @@ impl Tracking {
     /// trusted.
     pub(super) fn running_tasks(&mut self) -> Tasks {
         let Some(Kernel { programs, .. }) = &mut self.kernel else { return Tasks::default() };
+        if !programs.is_attached(SubjectId::RunningTasks) {
+            return Tasks::default();
+        }
         match programs.running_tasks() {
             Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "inits of older containers unknown");
+                tracing::warn!(error = format!("{error:#}"), "the running processes are not known");
                 Tasks::default()
             }
             Ok(RunningTasks { tasks, complete }) => {

@@ -3,25 +3,52 @@
 use std::cell::Cell;
 
 use super::{Container, Question};
-use crate::event::ExitStatus;
 use crate::lifecycle::fact::{EndSource, FactKind, OomVictim};
+use crate::lifecycle::init::Init;
 use crate::lifecycle::output::Output;
 use crate::lifecycle::settle::SETTLE_NS;
 use crate::lifecycle::who::CgroupIndex;
 
+/// Time that the service manager has to start a unit's next process after the last one, if it does
+/// not remove the cgroup, and nobody has asked it to stop the unit.
+const NEXT_NS: u64 = 2_000_000_000;
+/// Time that the service manager has to end what a unit's main process leaves behind
+/// (`DefaultTimeoutStopSec=`). With `KillMode=process` it stays.
+const LEFT_OVER_NS: u64 = 90_000_000_000;
+/// Longest life of a command that cleans up after a unit's main process (`ExecStopPost=`).
+const BRIEF_NS: u64 = 10_000_000_000;
+
+/// The end of a container, and when it is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Death {
+    time_boot_ns: u64,
+    source: EndSource,
+    due_boot_ns: u64,
+}
+
+impl Death {
+    const fn new((time_boot_ns, source): (u64, EndSource), due_boot_ns: u64) -> Self {
+        Self { time_boot_ns, source, due_boot_ns }
+    }
+
+    const fn settled(end: (u64, EndSource)) -> Self {
+        Self::new(end, end.0.saturating_add(SETTLE_NS))
+    }
+}
+
 impl Container {
     fn settle_ooms(&mut self, now_boot_ns: Option<u64>, out: &mut Vec<Output>) {
         let (init, sessions) = (self.init(), &self.sessions);
-        let failed = self.failed.as_ref().map(|it| it.key);
+        let before = self.before.as_ref().map(|it| it.key);
         // Before the start, the death of any process makes the start fail.
         let starting = init.is_none() && self.search.is_starting();
-        let (init_killed, failed_killed) = (Cell::new(false), Cell::new(false));
+        let (init_killed, before_killed) = (Cell::new(false), Cell::new(false));
         let settled = self.ooms.settle(now_boot_ns, |victim| {
             if init == Some(victim.key) {
                 init_killed.set(true);
                 OomVictim::Init
-            } else if failed == Some(victim.key) {
-                failed_killed.set(true);
+            } else if before == Some(victim.key) {
+                before_killed.set(true);
                 OomVictim::Init
             } else if starting {
                 OomVictim::Init
@@ -34,31 +61,41 @@ impl Container {
         if let Some(init) = &mut self.init {
             init.oom_killed |= init_killed.get();
         }
-        if let Some(failed) = &mut self.failed {
-            failed.oom_killed |= failed_killed.get();
+        if let Some(before) = &mut self.before {
+            before.oom_killed |= before_killed.get();
         }
         for oom in settled {
             self.fact(oom.time_boot_ns, FactKind::Oom(oom.fact), out);
         }
     }
 
-    /// Time of the end with the best record of it.
-    pub(super) fn death(&self) -> Option<(u64, EndSource)> {
+    /// The end with the best record of it.
+    pub(super) fn death(&self) -> Option<Death> {
         let init = self.init.as_ref()?;
         let empty = self.empty_boot_ns.filter(|time| *time >= init.since_boot_ns);
         let empty = empty.map(|time| (time, EndSource::CgroupEmpty));
         let removed = self.removed_boot_ns.map(|time| (time, EndSource::CgroupRemoved));
-        let Some(end) = init.end_boot_ns() else {
+        let Some(end_boot_ns) = init.end_boot_ns() else {
             let gone = self.presumed_gone || removed.is_some() || init.left_boot_ns().is_some();
-            return empty.filter(|_| gone).or(removed);
+            return empty.filter(|_| gone).or(removed).map(Death::settled);
         };
-        let by_init = Some((end, EndSource::ParentNotified));
+        let by_init = (end_boot_ns, EndSource::ParentNotified);
         if !self.is_unit {
-            return by_init;
+            return Some(Death::settled(by_init));
         }
-        // Other processes of a unit may remain.
-        let last = empty.or(removed)?;
-        if last.0 <= end.saturating_add(SETTLE_NS) { by_init } else { Some(last) }
+        // Other processes of a unit may remain, and others may follow.
+        let alone = (self.alone == Some(init.key)).then_some(by_init);
+        let Some(last) = alone.or(empty).or(removed) else {
+            let is_main = init.signals.is_stopping() || !init.succeeded();
+            return is_main.then(|| Death::new(by_init, end_boot_ns.saturating_add(LEFT_OVER_NS)));
+        };
+        let late = last.0 > end_boot_ns.saturating_add(SETTLE_NS);
+        let last = if late { last } else { by_init };
+        Some(match self.removed_boot_ns {
+            Some(removed) => Death::new(last, removed.max(last.0).saturating_add(SETTLE_NS)),
+            None if init.signals.is_stopping() => Death::settled(last),
+            None => Death::new(last, last.0.saturating_add(NEXT_NS)),
+        })
     }
 
     /// The question that the owner has to be asked, and when.
@@ -67,26 +104,23 @@ impl Container {
         if self.death().is_some() {
             return None;
         }
-        let (since, question) = match (init.end_boot_ns(), self.empty_boot_ns) {
-            // A daemon's parent leaves with success; what a failed process leaves is not the main.
+        let due = match (init.end_boot_ns(), self.empty_boot_ns) {
+            // A daemon is there before its parent leaves.
             (Some(end), _) => (end, Question::Remaining(init.key)),
-            (None, Some(empty)) if empty >= init.since_boot_ns => (empty, Question::Moved(empty)),
+            (None, Some(empty)) if empty >= init.since_boot_ns => {
+                (empty.saturating_add(SETTLE_NS), Question::Moved(empty))
+            }
             (None, _) => return None,
         };
-        let succeeded = init.status() == Some(ExitStatus::Code(0));
-        let asks = match question {
-            Question::Remaining(_) => succeeded && self.may_be_followed(u64::MAX),
-            Question::Moved(_) => true,
-        };
-        let due = (since.saturating_add(SETTLE_NS), question);
-        (asks && self.asked != Some(question)).then_some(due)
+        (self.asked != Some(due.1)).then_some(due)
     }
 
     /// Deadline at which something of this container settles.
     pub(in crate::lifecycle) fn deadline(&self) -> Option<u64> {
-        let death = self.death().filter(|_| !self.terminated).map(|(time, _)| time);
+        let death = self.death().filter(|_| !self.terminated).map(|death| death.due_boot_ns);
         let removed = self.removed_boot_ns.filter(|_| self.terminated || self.init.is_none());
-        let settles = death.into_iter().chain(removed).map(|time| time.saturating_add(SETTLE_NS));
+        let removed = removed.map(|time| time.saturating_add(SETTLE_NS));
+        let settles = death.into_iter().chain(removed);
         let question = self.question().map(|(due, _)| due);
         settles.chain(self.ooms.deadline()).chain(question).chain(self.search_deadline()).min()
     }
@@ -122,8 +156,8 @@ impl Container {
         if let Some(now_boot_ns) = now_boot_ns {
             self.ask(now_boot_ns, out);
         }
-        let due = |time: u64| now_boot_ns.is_none_or(|now| time.saturating_add(SETTLE_NS) <= now);
-        let removed = self.removed_boot_ns.is_some_and(due);
+        let due = |time: u64| now_boot_ns.is_none_or(|now| time <= now);
+        let removed = self.removed_boot_ns.is_some_and(|time| due(time.saturating_add(SETTLE_NS)));
         if removed
             && self.init.is_none()
             && let Some(found) = self.search.gone()
@@ -131,12 +165,12 @@ impl Container {
             self.set_init(found, index, out);
         }
         self.settle_ooms(now_boot_ns, out);
-        if let Some((time, source)) = self.death()
+        if let Some(death) = self.death()
             && !self.terminated
-            && due(time)
+            && due(death.due_boot_ns)
         {
             self.settle_ooms(None, out);
-            self.terminate(time, source, out);
+            self.terminate(death, out);
         }
         if !removed {
             return false;
@@ -151,21 +185,24 @@ impl Container {
         self.init.is_none() || self.terminated
     }
 
-    fn terminate(&mut self, time_boot_ns: u64, end_source: EndSource, out: &mut Vec<Output>) {
+    fn terminate(&mut self, death: Death, out: &mut Vec<Output>) {
+        let Death { time_boot_ns, source, .. } = death;
         let Some(mut main) = self.init.take() else { return };
-        // The longer-lived of two was the main one.
-        let other = self.failed.take().filter(|it| it.lived_ns() > main.lived_ns());
-        let mut failed = other.map(|it| *it);
-        let ended = failed.as_mut().unwrap_or(&mut main);
+        // The longer-lived of two was the main one, unless the other lived too long for a command
+        // that cleans up.
+        let is_brief = main.lived_ns().is_some_and(|lived_ns| lived_ns <= BRIEF_NS);
+        let outlived_by = |it: &Box<Init>| is_brief && it.lived_ns() > main.lived_ns();
+        let mut before = self.before.take().filter(outlived_by);
+        let ended = before.as_deref_mut().unwrap_or(&mut main);
         // What a daemon's parent left behind ended later, and unseen.
-        let outlived = ended.end_boot_ns().is_some_and(|end| {
+        let unseen = ended.end_boot_ns().is_some_and(|end| {
             end.saturating_add(SETTLE_NS) < time_boot_ns
-                && ended.status() == Some(ExitStatus::Code(0))
+                && ended.succeeded()
                 && !ended.signals.is_stopping()
         });
-        let status = ended.status().filter(|_| !outlived);
+        let status = ended.status().filter(|_| !unseen);
         let facts = ended.signals.ended(time_boot_ns, status, ended.oom_killed, &self.reported);
-        let termination = ended.termination(time_boot_ns, end_source, !outlived);
+        let termination = ended.termination(time_boot_ns, source, !unseen);
         self.init = Some(main);
         self.terminated = true;
         self.facts(facts, out);

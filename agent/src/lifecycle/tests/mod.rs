@@ -128,6 +128,7 @@ struct Node {
     out: Vec<Output>,
     /// The answer to each look.
     runs: Vec<RunningTask>,
+    tasks_read: bool,
     records_complete: bool,
     looks: usize,
 }
@@ -138,6 +139,7 @@ impl Node {
             lifecycle: Lifecycle::new(),
             out: Vec::new(),
             runs: Vec::new(),
+            tasks_read: true,
             records_complete: false,
             looks: 0,
         }
@@ -158,8 +160,9 @@ impl Node {
         for look in self.out.extract_if(.., is_look).collect::<Vec<_>>() {
             let Output::Look { container } = look else { continue };
             self.looks += 1;
-            let (running, records_complete) = (&*self.runs, self.records_complete);
-            let looked = Input::Looked { container, running, records_complete };
+            let running = &*self.runs;
+            let (tasks_read, records_complete) = (self.tasks_read, self.records_complete);
+            let looked = Input::Looked { container, running, tasks_read, records_complete };
             self.lifecycle.apply(looked, &mut self.out);
         }
     }

@@ -251,6 +251,7 @@ fn run(steps: &[Step]) -> Node {
             Step::Runs(tasks, complete) => {
                 node.runs(tasks);
                 node.records_complete = *complete;
+                node.tasks_read = tasks.len() != 1;
             }
             Step::StopSignal(signal) => {
                 node.apply(Input::KnownStopSignal { container: WEB, signal: *signal });

@@ -74,6 +74,7 @@ fn daemon_lives_on_when_its_parent_leaves() {
 #[test]
 fn daemon_that_cannot_be_found_ends_with_its_cgroup() {
     let mut node = unit();
+    node.tasks_read = false;
     let parent = process(100, SEC, "forkd");
     node.events(&[executes(parent), end(SEC + 50 * MS, parent, EXITED)]);
     node.run_to(30 * SEC);
@@ -104,6 +105,62 @@ fn unit_ends_with_its_last_process_and_the_status_of_the_main() {
         assert_eq!((time, death.status), (13 * SEC, Some(status)));
         assert_eq!(death.shutdown_ns(), stops.then_some(3 * SEC));
     }
+}
+
+#[test]
+fn what_stays_behind_for_good_does_not_keep_a_unit_alive() {
+    // KillMode=process: the shims of containerd.
+    let mut node = unit();
+    let main = process(100, SEC, "containerd");
+    node.events(&[executes(main), signal(10 * SEC, plain(TERM, systemd(), main))]);
+    node.events(&[exit(11 * SEC, main, EXITED), end(11 * SEC, main, EXITED)]);
+    node.run_to(100 * SEC);
+    assert_eq!((node.deaths(), node.lifecycle.open_shutdowns().count()), (vec![], 0));
+    node.run_to(102 * SEC);
+    let (time, death) = node.death();
+    assert_eq!((time, death.shutdown_ns()), (11 * SEC, Some(SEC)));
+}
+
+#[test]
+fn restart_beside_what_stays_behind_goes_on() {
+    let mut node = unit();
+    let (main, next) = (process(100, SEC, "containerd"), process(200, 12 * SEC, "containerd"));
+    node.events(&[executes(main), signal(10 * SEC, plain(TERM, systemd(), main))]);
+    node.events(&[exit(11 * SEC, main, EXITED), end(11 * SEC, main, EXITED), executes(next)]);
+    node.run_to(3600 * SEC);
+    assert_eq!((node.deaths(), node.lifecycle.init_of(WEB)), (vec![], Some(next.key)));
+    // Its end is its own, though it lived shorter than a command before the first.
+    node.events(&leaves(3600 * SEC + MS, next, FAILED));
+    node.event(&removed(3600 * SEC + 2 * MS, WEB));
+    node.run_to(3700 * SEC);
+    let (_, death) = node.death();
+    assert_eq!((death.status, death.stop_boot_ns), (Some(FAILED), None));
+}
+
+#[test]
+fn next_process_of_a_unit_may_come_late() {
+    let mut node = unit();
+    let (before, main) = (process(100, SEC, "mkdir"), process(101, 3 * SEC, "daemon"));
+    node.event(&executes(before));
+    node.events(&leaves(SEC + 10 * MS, before, EXITED));
+    node.run_to(3 * SEC);
+    node.event(&executes(main));
+    node.run_to(60 * SEC);
+    assert_eq!((node.deaths(), node.lifecycle.init_of(WEB)), (vec![], Some(main.key)));
+}
+
+#[test]
+fn unit_after_which_nobody_is_left_has_ended() {
+    // Its cgroup's emptiness is reported late, or not at all.
+    let mut node = unit();
+    let main = process(100, SEC, "job");
+    node.events(&[executes(main), exit(5 * SEC, main, EXITED), end(5 * SEC, main, EXITED)]);
+    node.run_to(5 * SEC + 500 * MS);
+    node.event(&empty(5 * SEC + 500 * MS, WEB));
+    node.run_to(60 * SEC);
+    let (time, death) = node.death();
+    assert_eq!((node.looks, death.end_source), (1, EndSource::ParentNotified));
+    assert_eq!((time, death.status), (5 * SEC, Some(EXITED)));
 }
 
 #[test]
