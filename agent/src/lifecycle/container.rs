@@ -6,9 +6,9 @@ use super::fact::{Fact, FactKind, OomScope, Started};
 use super::init::{Init, Left};
 use super::oom::{Counters, Ooms, Victim};
 use super::output::{OpenShutdown, Output};
+use super::request::{Deletion, Reported};
 use super::search::{self, Found, Search, Verdict};
 use super::session::{ExecSession, ExecSessions};
-use super::stop::{Deletion, Reported};
 use super::subject::Birth;
 use super::who::{self, CgroupIndex};
 use crate::cgroup::CgroupId;
@@ -194,7 +194,7 @@ impl Container {
                 let others =
                     here().filter(|task| task.key != init.key && !who::is_named_stage(&task.comm));
                 match others.min_by_key(|task| search::age(&task.key)).map(|task| task.key) {
-                    Some(key) => self.follow(Init::new(key, key.start_boot_ns), out),
+                    Some(key) => self.follow(Init::new(key, key.start_boot_ns, false), out),
                     None => self.alone = tasks_read.then_some(key),
                 }
             }
@@ -237,7 +237,7 @@ impl Container {
 
     fn set_init(&mut self, found: Found, index: &CgroupIndex, out: &mut Vec<Output>) {
         let Found { key, comm, since_boot_ns, before_agent } = found;
-        self.init = Some(Init::new(key, since_boot_ns));
+        self.init = Some(Init::new(key, since_boot_ns, before_agent));
         self.announce_init(out);
         let is_pause = comm.bytes() == b"pause";
         let started = Started { init: key, before_agent, is_pause };
@@ -283,7 +283,7 @@ impl Container {
         match self.init() {
             Some(init) if init == key => {}
             Some(_) if self.may_be_followed(time_boot_ns) => {
-                self.follow(Init::new(key, time_boot_ns), out);
+                self.follow(Init::new(key, time_boot_ns, false), out);
             }
             Some(_) => self.sessions.insert(key, time_boot_ns),
             None => match self.search.exec(event, exec) {

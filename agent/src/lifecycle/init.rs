@@ -37,11 +37,12 @@ struct Ends {
 }
 
 impl Init {
-    pub(super) fn new(key: TaskKey, since_boot_ns: u64) -> Self {
+    /// `before_agent`: init is older than the agent, so earlier signals to it were not seen.
+    pub(super) fn new(key: TaskKey, since_boot_ns: u64, before_agent: bool) -> Self {
         Self {
             key,
             since_boot_ns,
-            signals: Signals::default(),
+            signals: Signals::new(before_agent),
             exit: None,
             end: None,
             oom_killed: false,

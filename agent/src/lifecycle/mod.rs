@@ -12,11 +12,13 @@ pub mod fact;
 pub mod grace;
 mod init;
 mod input;
+mod kill;
 mod oom;
 mod output;
 pub mod phase;
 pub mod reason;
 pub mod report;
+mod request;
 pub mod restart;
 mod search;
 pub mod session;
@@ -28,6 +30,7 @@ pub mod subject;
 #[cfg(test)]
 mod tests;
 pub mod trigger;
+mod unseen;
 mod who;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -36,9 +39,9 @@ use self::container::Container;
 pub use self::input::Input;
 use self::oom::Counters;
 pub use self::output::{OpenShutdown, Output};
+use self::request::Deletion;
 use self::session::ExecSession;
 pub use self::settle::SETTLE_NS;
-use self::stop::Deletion;
 use self::who::CgroupIndex;
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind, TaskKey};
@@ -62,9 +65,8 @@ struct Entry {
 /// State machines of all containers on the node.
 ///
 /// For a container that is older than the agent, signals sent before the agent started are not
-/// known: if it is killed while the agent restarts in the middle of its shutdown, the cause is
-/// [`fact::Cause::KilledWithoutStopSignal`] and there is no stop signal.
-/// [`fact::Started::before_agent`] lets the owner take this into account.
+/// known: if it is killed and no stop signal was seen, there may have been one, and the cause is
+/// [`fact::Cause::Unknown`]. The Pod's half knows for how long a stop can take.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     containers: BTreeMap<CgroupId, Entry>,

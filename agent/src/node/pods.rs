@@ -4,29 +4,19 @@ use super::Node;
 use crate::cgroup::CgroupId;
 use crate::clock::{Now, SECOND_NS, WallOffset};
 use crate::kube::event::PodEvent;
-use crate::kube::pod::Deletion;
-use crate::kube::pods::{KnownPod, Noticed, Via};
+use crate::kube::known_pod::{KnownPod, Noticed, Via};
 use crate::lifecycle::Input;
 use crate::signal;
 
 /// The kubelet may hear of a deletion that much before the agent does.
 const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
 
-/// Longest time between two lists of a source without a watch, and so between a deletion and the
-/// moment at which the agent notices it.
-const LIST_LAG_NS: u64 = 60_000_000_000;
-
-/// Time since which the kubelet may know of a deletion, `CLOCK_BOOTTIME`.
+/// Time since which the kubelet may know of a deletion, `CLOCK_BOOTTIME`: a list reports late.
 fn kubelet_knows_since(known: &KnownPod, noticed: Noticed, wall: WallOffset) -> u64 {
     let ahead_boot_ns = noticed.time_boot_ns.saturating_sub(KUBELET_AHEAD_NS);
-    let listed = noticed.via == Via::List;
-    let request_s = known.pod.deletion.filter(|_| listed).map(Deletion::request_unix_s);
-    let request_boot_ns = request_s
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .and_then(|seconds| wall.boot_ns(seconds.saturating_mul(SECOND_NS)));
-    // The API server's clock may be another one.
-    let earliest_boot_ns = noticed.time_boot_ns.saturating_sub(LIST_LAG_NS);
-    request_boot_ns.map_or(ahead_boot_ns, |at| at.clamp(earliest_boot_ns, ahead_boot_ns))
+    let listed = known.deletion.filter(|_| noticed.via == Via::List);
+    let requested_boot_ns = listed.and_then(|deletion| deletion.requested_boot_ns(wall));
+    requested_boot_ns.map_or(ahead_boot_ns, |requested| requested.min(ahead_boot_ns))
 }
 
 impl Node {
@@ -67,7 +57,7 @@ impl Node {
     }
 
     fn tell_deletion(&mut self, id: CgroupId) {
-        if let Some((subject, fact)) = self.registry.deletion(id, &self.pods) {
+        if let Some((subject, fact)) = self.registry.deletion(id, &self.pods, self.now.wall) {
             self.publish.fact(&subject, &fact, self.now.wall);
         }
     }
@@ -77,13 +67,9 @@ impl Node {
     fn tell_lifecycle_of(&mut self, id: CgroupId) {
         let Some((known, container)) = self.registry.spec_of(id, &self.pods) else { return };
         let signal = container.stop_signal.as_deref().and_then(signal::number);
-        let graces = [
-            known.pod.grace_s,
-            container.startup.and_then(|probe| probe.grace_s),
-            container.liveness.and_then(|probe| probe.grace_s),
-        ];
-        let grace_s = graces.into_iter().flatten().max();
-        let kill = known.deletion.filter(|_| !known.pod.is_mirror()).map(|noticed| {
+        let probes = [container.startup, container.liveness].into_iter().flatten();
+        let grace_s = probes.filter_map(|probe| probe.grace_s).chain(known.pod.grace_s).max();
+        let kill = known.deletion_noticed().map(|noticed| {
             let since_boot_ns = kubelet_knows_since(known, noticed, self.now.wall);
             let noticed_boot_ns = noticed.time_boot_ns;
             Input::KillBegins { container: id, since_boot_ns, noticed_boot_ns }
@@ -107,14 +93,19 @@ impl Node {
     /// The source of names, for people.
     pub(super) fn names_source(&self) -> String {
         let Some((source, last_contact)) = &self.options.pods else {
-            return format!("links in {}", self.options.log_dir.display());
+            return format!("links in {}", crate::escape::path(&self.options.log_dir));
         };
         match (self.pods.failing(last_contact.last_boot_ns()), last_contact.last_boot_ns()) {
             (Some(why), _) => format!("{source}; unavailable: {why}"),
             (None, None) => format!("{source}; no contact yet"),
             (None, Some(last)) => {
                 let age_s = self.now.boot_ns.saturating_sub(last) / 1_000_000_000;
-                format!("{source}: {} Pods, last contact {age_s} s ago", self.pods.len())
+                let refused = match self.pods.refused() {
+                    0 => String::new(),
+                    refused => format!(" and {refused} without room"),
+                };
+                let pods = self.pods.len();
+                format!("{source}: {pods} Pods{refused}, last contact {age_s} s ago")
             }
         }
     }

@@ -83,6 +83,7 @@ fn daemon_that_cannot_be_found_ends_with_its_cgroup() {
     node.run_to(50 * SEC);
     let (time, death) = node.death();
     assert_eq!((time, death.status, death.end_source), (40 * SEC, None, EndSource::CgroupEmpty));
+    assert_eq!(death.cause, Cause::Unknown);
 }
 
 #[test]
