@@ -15,6 +15,7 @@ mod input;
 mod kill;
 mod oom;
 mod output;
+mod pending;
 pub mod phase;
 pub mod reason;
 pub mod report;
@@ -39,6 +40,7 @@ use self::container::Container;
 pub use self::input::Input;
 use self::oom::Counters;
 pub use self::output::{OpenShutdown, Output};
+use self::pending::Pending;
 use self::request::Deletion;
 use self::session::ExecSession;
 pub use self::settle::SETTLE_NS;
@@ -46,10 +48,6 @@ use self::who::CgroupIndex;
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind, TaskKey};
 
-/// Limit of events that are kept because their cgroup is not known yet.
-const PENDING_MAX: usize = 64;
-/// Time for which such events are kept.
-const PENDING_NS: u64 = 1_000_000_000;
 /// Limit of removed nested cgroups per container that stay known, for late records.
 const NESTED_GONE_MAX: usize = 64;
 
@@ -77,9 +75,8 @@ pub struct Lifecycle {
     /// Number of containers of each Pod.
     pods: BTreeMap<CgroupId, usize>,
     due: BTreeSet<(u64, CgroupId)>,
-    pending: VecDeque<Event>,
+    pending: Pending,
     latest_boot_ns: u64,
-    unmatched: u64,
     /// Early events that containers which are gone have dropped.
     early_dropped: u64,
 }
@@ -141,7 +138,7 @@ impl Lifecycle {
             }
             Input::Tick { now_boot_ns } => {
                 self.latest_boot_ns = self.latest_boot_ns.max(now_boot_ns);
-                self.expire_pending();
+                self.pending.expire(now_boot_ns.max(self.latest_boot_ns));
                 let last = (now_boot_ns, CgroupId(u64::MAX));
                 let due: Vec<CgroupId> = self.due.range(..=last).map(|(_, id)| *id).collect();
                 for id in due {
@@ -200,7 +197,7 @@ impl Lifecycle {
     /// known too late.
     #[must_use]
     pub const fn unmatched(&self) -> u64 {
-        self.unmatched
+        self.pending.unmatched()
     }
 
     /// Total of events that were dropped because their container's init was not known yet, and too
@@ -266,7 +263,7 @@ impl Lifecycle {
             _ => by_init.or(by_cgroup),
         };
         let Some(id) = id else {
-            return self.keep_pending(event);
+            return self.pending.keep(event, self.latest_boot_ns);
         };
         if let EventKind::Oom(oom) = &event.kind {
             if let Some(entry) = self.containers.get_mut(&id) {
@@ -373,37 +370,9 @@ impl Lifecycle {
         }
     }
 
-    fn keep_pending(&mut self, event: &Event) {
-        self.expire_pending();
-        if self.pending.len() >= PENDING_MAX {
-            self.pending.pop_front();
-            self.unmatched = self.unmatched.saturating_add(1);
-        }
-        self.pending.push_back(event.clone());
-    }
-
-    fn expire_pending(&mut self) {
-        let latest = self.latest_boot_ns;
-        let before = self.pending.len();
-        self.pending.retain(|event| event.time_boot_ns.saturating_add(PENDING_NS) > latest);
-        let expired = u64::try_from(before - self.pending.len()).unwrap_or(u64::MAX);
-        self.unmatched = self.unmatched.saturating_add(expired);
-    }
-
     /// Takes in the events that arrived before their cgroup was known.
     fn replay_pending(&mut self, cgroup: CgroupId, out: &mut Vec<Output>) {
-        let of_cgroup = |event: &Event| match &event.kind {
-            EventKind::Signal(signal) => signal.target.cgroup == cgroup,
-            EventKind::End(end) => end.task.cgroup == cgroup,
-            EventKind::Exec(exec) => exec.task.cgroup == cgroup,
-            EventKind::Exit(exit) => exit.task.cgroup == cgroup,
-            EventKind::Oom(oom) => oom.victim.cgroup == cgroup,
-            EventKind::CgroupRemoved(id) | EventKind::CgroupEmpty(id) => *id == cgroup,
-            EventKind::CgroupMade(_) => false,
-        };
-        let (replay, keep) = std::mem::take(&mut self.pending).into_iter().partition(of_cgroup);
-        self.pending = keep;
-        for event in replay {
+        for event in self.pending.take(cgroup) {
             self.event(&event, out);
         }
     }

@@ -4,7 +4,6 @@ use std::cell::Cell;
 
 use super::{Container, Question};
 use crate::lifecycle::fact::{EndSource, FactKind, OomVictim};
-use crate::lifecycle::init::Init;
 use crate::lifecycle::output::Output;
 use crate::lifecycle::settle::SETTLE_NS;
 use crate::lifecycle::who::CgroupIndex;
@@ -190,9 +189,9 @@ impl Container {
         let Some(mut main) = self.init.take() else { return };
         // The longer-lived of two was the main one, unless the other lived too long for a command
         // that cleans up.
-        let is_brief = main.lived_ns().is_some_and(|lived_ns| lived_ns <= BRIEF_NS);
-        let outlived_by = |it: &Box<Init>| is_brief && it.lived_ns() > main.lived_ns();
-        let mut before = self.before.take().filter(outlived_by);
+        let lived_ns = main.lived_ns();
+        let is_brief = lived_ns.is_some_and(|lived_ns| lived_ns <= BRIEF_NS);
+        let mut before = self.before.take().filter(|it| is_brief && it.lived_ns() > lived_ns);
         let ended = before.as_deref_mut().unwrap_or(&mut main);
         // What a daemon's parent left behind ended later, and unseen.
         let unseen = ended.end_boot_ns().is_some_and(|end| {
