@@ -89,6 +89,15 @@ impl Origin {
             Self::Unit(..) => None,
         }
     }
+
+    /// Whether it is a unit of the service manager, and no container of any runtime.
+    #[must_use]
+    pub fn is_unit(&self) -> bool {
+        match self {
+            Self::Pod(..) => false,
+            Self::Unit(_, name) => container(name.as_bytes()).is_none(),
+        }
+    }
 }
 
 /// Identity of a container, from the name of its cgroup.

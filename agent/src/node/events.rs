@@ -48,9 +48,10 @@ impl Node {
                 self.apply(Input::NestedMade { cgroup, container });
             }
             Met::Container { id, pod, origin, birth, oom_seen } => {
+                let is_unit = origin.is_unit();
                 self.registry.insert(id, pod, origin, birth);
-                let made = Input::ContainerMade { container: id, pod, birth, oom_seen: &oom_seen };
-                self.apply(made);
+                let oom_seen = &oom_seen;
+                self.apply(Input::ContainerMade { container: id, pod, birth, is_unit, oom_seen });
                 self.resolve_name(id);
             }
         }
@@ -71,13 +72,29 @@ impl Node {
     pub(super) fn apply(&mut self, input: Input<'_>) {
         let mut outputs = Vec::new();
         self.lifecycle.apply(input, &mut outputs);
+        let mut looks = Vec::new();
         for output in outputs {
             match output {
                 Output::Fact { container, fact } => self.fact(container, fact),
                 Output::SetInit { container, tgid } => self.tracking.set_init(container, tgid),
                 Output::ReadLast { container } => self.read_last(container),
+                Output::Look { container } => looks.push(container),
                 Output::Forget { container } => self.forget(container),
             }
+        }
+        if !looks.is_empty() {
+            self.look(&looks);
+        }
+    }
+
+    /// Looks which processes run, for the containers that need to know.
+    fn look(&mut self, containers: &[CgroupId]) {
+        let Tasks { running, complete: tasks_read } = self.running_tasks();
+        let records_complete = self.tracking.records_complete();
+        for container in containers {
+            let container = *container;
+            let running = &running;
+            self.apply(Input::Looked { container, running, tasks_read, records_complete });
         }
     }
 
@@ -252,14 +269,23 @@ impl Node {
         if !self.tracking.has_events() {
             return;
         }
-        let Tasks { running, complete } = self.tracking.running_tasks();
+        let Tasks { running, complete } = self.running_tasks();
         if self.tracking.kernel().is_none() {
-            self.sampler.set_snapshot(None);
             return;
         }
         for task in &running {
             self.apply(Input::Running(task));
         }
         self.apply(Input::WalkDone { tasks_read: complete });
+    }
+
+    /// The running processes. If they show that the kernel side cannot be trusted, it is gone.
+    fn running_tasks(&mut self) -> Tasks {
+        let had_kernel = self.tracking.kernel().is_some();
+        let tasks = self.tracking.running_tasks();
+        if had_kernel && self.tracking.kernel().is_none() {
+            self.sampler.set_snapshot(None);
+        }
+        tasks
     }
 }

@@ -247,9 +247,12 @@ impl Tracking {
     /// trusted.
     pub(super) fn running_tasks(&mut self) -> Tasks {
         let Some(Kernel { programs, .. }) = &mut self.kernel else { return Tasks::default() };
+        if !programs.is_attached(SubjectId::RunningTasks) {
+            return Tasks::default();
+        }
         match programs.running_tasks() {
             Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "inits of older containers unknown");
+                tracing::warn!(error = format!("{error:#}"), "the running processes are not known");
                 Tasks::default()
             }
             Ok(RunningTasks { tasks, complete }) => {
@@ -264,6 +267,16 @@ impl Tracking {
                 Tasks { running: tasks.into_iter().map(|task| task.running).collect(), complete }
             }
         }
+    }
+
+    /// Whether all signals and ends have been reported: their programs are attached, and no record
+    /// was lost.
+    pub(super) fn records_complete(&self) -> bool {
+        let Some(Kernel { programs, .. }) = &self.kernel else { return false };
+        let losses = programs.losses();
+        let attached = |subject: &SubjectId| programs.is_attached(*subject);
+        losses.ring_full + losses.tracked_full == 0
+            && [SubjectId::SchedProcessExit, SubjectId::SignalGenerate].iter().all(attached)
     }
 
     /// A cgroup was made, as its own record says.

@@ -3,6 +3,7 @@
 mod evidence;
 mod hostile;
 mod names;
+mod stops;
 mod stream;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -155,10 +156,14 @@ impl World {
     }
 
     fn terminate(&mut self, cgroup: u64, tgid: u32, sender: &str, ms: i64) {
+        self.signal(cgroup, tgid, sender, 15, ms);
+    }
+
+    fn signal(&mut self, cgroup: u64, tgid: u32, sender: &str, number: u32, ms: i64) {
         let signal = Signal {
             target: task(tgid, CgroupId(cgroup), "web"),
             sender: task(60, HOST, sender),
-            signal: 15,
+            signal: number,
             result: SignalResult::Delivered,
             origin: SignalOrigin::User,
             target_dying: false,
