@@ -52,4 +52,10 @@ pub trait Reader {
     fn gone(&mut self, subject: &Subject, now_boot_ns: u64) {
         let _ = (subject, now_boot_ns);
     }
+
+    /// Takes in that a container was shown by mistake: its cgroup has turned out to be none's.
+    /// Nothing about it comes any more, and nothing of it is retained.
+    fn withdrawn(&mut self, subject: &Subject) {
+        let _ = subject;
+    }
 }

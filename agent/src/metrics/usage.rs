@@ -224,6 +224,11 @@ impl Usage {
         }
     }
 
+    /// Drops all of a cgroup that should not have been here.
+    pub fn withdraw(&mut self, cgroup: CgroupId) {
+        self.instances.retain(|instance| instance.cgroup != cgroup);
+    }
+
     /// Adds the counters of the cgroups that were gone by then to the base, and drops the rest of
     /// them.
     pub fn forget_gone_before(&mut self, before_boot_ns: u64, mut each: impl FnMut(CgroupId)) {

@@ -78,6 +78,12 @@ impl Publish {
         }
     }
 
+    pub(super) fn withdrawn(&mut self, subject: &Subject) {
+        for reader in self.readers() {
+            reader.withdrawn(subject);
+        }
+    }
+
     /// Gives up what has been kept long enough.
     pub(super) fn expire(&mut self, now_boot_ns: u64) {
         self.store.expire(now_boot_ns);

@@ -6,9 +6,9 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cgroup::CgroupId;
 use crate::cgroup::path::{ContainerName, Origin, PodName};
 use crate::cgroup::sample::Sample;
+use crate::cgroup::{CgroupId, role};
 use crate::kube::{
     identity::Identity,
     log_names::LogNames,
@@ -32,6 +32,15 @@ struct Entry {
     running_boot_ns: Option<u64>,
     is_pause: Option<bool>,
     naming: Naming,
+}
+
+impl Entry {
+    /// Whether this is a directory of any name on a plain machine in which nothing runs yet: it may
+    /// be made to hold containers.
+    fn may_hold_others(&self) -> bool {
+        let Origin::Unit(_, name) = &self.origin else { return false };
+        self.is_pause.is_none() && role::is_plain(name.as_bytes())
+    }
 }
 
 #[derive(Debug)]
@@ -212,6 +221,18 @@ impl Registry {
         Some(Forgotten { subject, empty_pod })
     }
 
+    /// What was taken for a container is none. Returns it if it was shown.
+    pub(super) fn withdraw(&mut self, id: CgroupId) -> Option<Subject> {
+        let Entry { naming, pod_cgroup, .. } = self.entries.remove(&id)?;
+        if let Some(pod) = pod_cgroup {
+            self.leave_pod(pod);
+        }
+        match naming {
+            Naming::Shown(subject) => Some(subject),
+            Naming::Waiting(_) | Naming::Hidden => None,
+        }
+    }
+
     /// A container of a Pod is forgotten. Returns the Pod if it is shown and this was the last.
     fn leave_pod(&mut self, pod: CgroupId) -> Option<EmptyPod> {
         let entry = self.pods.get_mut(&pod)?;
@@ -271,6 +292,18 @@ impl Registry {
         let entry = self.entries.get_mut(&id)?;
         let Naming::Waiting(Waiting { gone, .. }) = entry.naming else { return None };
         let since_boot_ns = entry.birth.since_boot_ns();
+        let waited_ns = now_boot_ns.saturating_sub(since_boot_ns);
+        if init_may_come && entry.may_hold_others() {
+            if gone {
+                // Nothing ever ran in it.
+                let waited = std::mem::replace(&mut entry.naming, Naming::Hidden);
+                let Naming::Waiting(waited) = waited else { return None };
+                return Some(Decided { who: None, waited });
+            }
+            if waited_ns < naming::TIMEOUT_NS {
+                return None;
+            }
+        }
         let (named, listing) = match &entry.origin {
             Origin::Pod(pod, name) => {
                 (look_up(pods, &self.links, pod, name), listing(pods, pod, since_boot_ns))

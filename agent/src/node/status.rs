@@ -1,5 +1,8 @@
 //! The state of the agent itself: for its own metrics, and for the landing page.
 
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
 use super::Node;
 use crate::bpf::subjects::{SUBJECTS, SubjectId};
 use crate::cgroup::snapshot;
@@ -17,12 +20,14 @@ impl Node {
         let mut facts = vec![
             fact("kernel", host::release().unwrap_or_default()),
             fact("names", self.names_source()),
-            fact("mode", format!("{:?}", self.options.mode).to_lowercase()),
+            fact("mode", self.tracking.tree().mode().describe().to_owned()),
             fact("cgroup root", self.options.cgroup_root.display().to_string()),
             fact("cgroups", self.tracking.tree().len().to_string()),
             fact("walks over all cgroups", self.tracking.walks().to_string()),
             fact("containers", self.registry.shown_containers().to_string()),
             fact("without a name yet", self.registry.waiting().count().to_string()),
+            fact("cgroups in no known form", self.unclassified()),
+            fact("cgroups without a known place", self.tracking.unresolved().to_string()),
         ];
         let wanted = snapshot::describe(self.sampler.wanted());
         for ((values, by_run), (_, is_wanted)) in
@@ -52,6 +57,13 @@ impl Node {
         facts
     }
 
+    /// Cgroups that look like a container's and are in no known form, for people.
+    fn unclassified(&self) -> String {
+        let tree = self.tracking.tree();
+        let paths: Vec<_> = tree.unclassified().filter_map(|id| tree.path_below_root(id)).collect();
+        list(&paths)
+    }
+
     /// Whether the cgroup iterator is not switched off: by `--cgroup.source files`, or with all
     /// collectors that read cgroups.
     fn iterator_is_wanted(&self) -> bool {
@@ -67,7 +79,9 @@ impl Node {
         let mut stats = AgentStats {
             version: env!("CARGO_PKG_VERSION"),
             cgroups_tracked: self.tracking.tree().len() as u64,
-            cgroups_unresolved: self.tracking.unresolved() + self.registry.waiting().count() as u64,
+            cgroups_unresolved: self.tracking.unresolved()
+                + (self.registry.waiting().count() + self.tracking.tree().unclassified().len())
+                    as u64,
             cgroup_reader: self.sampler.reader_stats(),
             collectors: vec![CollectorStats {
                 name: "cgroup_files",
@@ -113,5 +127,44 @@ impl Node {
             stats.programs = SUBJECTS.iter().map(|subject| (subject.id.name(), false)).collect();
         }
         stats
+    }
+}
+
+/// The number of paths and the first of them, in printable ASCII: whoever may make a cgroup chooses
+/// its name.
+fn list(paths: &[PathBuf]) -> String {
+    const LISTED_MAX: usize = 8;
+    const PATH_MAX: usize = 200;
+    let listed = paths.iter().take(LISTED_MAX).map(|path| {
+        let path = path.as_os_str().as_bytes().escape_ascii().to_string();
+        // The end tells more than the beginning, which many have in common.
+        match path.len().checked_sub(PATH_MAX).and_then(|from| path.get(from..)) {
+            Some(end) => format!("…{end}"),
+            None => path,
+        }
+    });
+    let listed: Vec<_> = listed.collect();
+    match paths.len() {
+        0 => "none".into(),
+        count if count > LISTED_MAX => format!("{count}, among them {}", listed.join(", ")),
+        count => format!("{count}: {}", listed.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::path::Path;
+
+    #[test]
+    fn a_list_of_paths_is_bounded_and_printable() {
+        assert_eq!(list(&[]), "none");
+        let hostile = Path::new(OsStr::from_bytes(b"a/<b>\x1b[2J\xff\xe2\x80\xae"));
+        assert_eq!(list(&[hostile.into()]), r"1: a/<b>\x1b[2J\xff\xe2\x80\xae");
+        let long = PathBuf::from(format!("{}/end", "x".repeat(4000)));
+        let many = list(&vec![long; 1000]);
+        assert!(many.starts_with("1000, among them …x") && many.ends_with("/end"), "{many}");
+        assert!(many.len() < 2000, "{}", many.len());
     }
 }

@@ -114,6 +114,24 @@ impl Reader for Store {
             workload.gone_boot_ns = workload.gone_boot_ns.max(now_boot_ns);
         }
     }
+
+    /// The series end at once, but for what earlier containers of the same name have left.
+    fn withdrawn(&mut self, subject: &Subject) {
+        let cgroup = subject.cgroup();
+        self.refused.remove(&cgroup);
+        let Some(member) = self.members.get(&cgroup) else { return };
+        if let Some(entry) = self.containers.get_mut(member.container) {
+            entry.usage.withdraw(cgroup);
+        }
+        release(&mut self.members, &mut self.workloads, cgroup);
+        let Self { containers, workloads, .. } = self;
+        containers.retain(|container| container.usage.empty_since_boot_ns() != Some(0));
+        workloads.retain(|workload| workload.members > 0 || workload.gone_boot_ns > 0);
+        // Ids are used again: one whose workload is gone must not lead to another workload.
+        containers.each(|_, container| {
+            container.workload = container.workload.filter(|id| workloads.contains(*id));
+        });
+    }
 }
 
 impl Store {
