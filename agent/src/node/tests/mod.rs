@@ -1,5 +1,6 @@
 //! The owner, given kernel records, Pods and a clock, and what it then shows.
 
+mod roles;
 mod stream;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -40,6 +41,7 @@ pub(super) struct Recorder {
     shown: Vec<Arc<Who>>,
     facts: Vec<(Subject, Fact)>,
     gone: Vec<Subject>,
+    withdrawn: Vec<Subject>,
 }
 
 impl Reader for Recorder {
@@ -53,6 +55,10 @@ impl Reader for Recorder {
 
     fn gone(&mut self, subject: &Subject, _: u64) {
         self.gone.push(subject.clone());
+    }
+
+    fn withdrawn(&mut self, subject: &Subject) {
+        self.withdrawn.push(subject.clone());
     }
 }
 
@@ -79,15 +85,24 @@ struct World {
 
 impl World {
     fn new(with_source: bool) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let pod_dir = dir.path().join(format!(
+        let pod = format!(
             "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice",
             UID.replace('-', "_")
-        ));
-        std::fs::create_dir_all(&pod_dir).unwrap();
+        );
+        Self::with(Mode::Kubernetes, with_source, &[&pod])
+    }
+
+    /// With these cgroups; the last is taken for the Pod's.
+    fn with(mode: Mode, with_source: bool, dirs: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pod_dir = dir.path().to_owned();
+        for below in dirs {
+            pod_dir = dir.path().join(below);
+            std::fs::create_dir_all(&pod_dir).unwrap();
+        }
         let pod_cgroup = CgroupId(std::fs::metadata(&pod_dir).unwrap().ino());
         let options = Options {
-            mode: Mode::Kubernetes,
+            mode,
             cgroup_root: dir.path().to_owned(),
             log_dir: dir.path().join("logs"),
             pods: with_source.then(|| ("a test".to_owned(), LastContact::default())),
