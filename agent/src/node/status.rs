@@ -60,8 +60,8 @@ impl Node {
     /// Cgroups that look like a container's and are in no known form, for people.
     fn unclassified(&self) -> String {
         let tree = self.tracking.tree();
-        let paths: Vec<_> = tree.unclassified().filter_map(|id| tree.path_below_root(id)).collect();
-        list(&paths)
+        let cgroups = tree.unclassified();
+        list(cgroups.len(), cgroups.filter_map(|id| tree.path_below_root(id)))
     }
 
     /// Whether the cgroup iterator is not switched off: by `--cgroup.source files`, or with all
@@ -132,19 +132,21 @@ impl Node {
 
 /// The number of paths and the first of them, in printable ASCII: whoever may make a cgroup chooses
 /// its name.
-fn list(paths: &[PathBuf]) -> String {
+fn list(count: usize, paths: impl Iterator<Item = PathBuf>) -> String {
     const LISTED_MAX: usize = 8;
     const PATH_MAX: usize = 200;
-    let listed = paths.iter().take(LISTED_MAX).map(|path| {
-        let path = path.as_os_str().as_bytes().escape_ascii().to_string();
-        // The end tells more than the beginning, which many have in common.
-        match path.len().checked_sub(PATH_MAX).and_then(|from| path.get(from..)) {
-            Some(end) => format!("…{end}"),
-            None => path,
-        }
-    });
-    let listed: Vec<_> = listed.collect();
-    match paths.len() {
+    let listed: Vec<_> = paths
+        .take(LISTED_MAX)
+        .map(|path| {
+            let path = path.as_os_str().as_bytes().escape_ascii().to_string();
+            // The end tells more than the beginning, which many have in common.
+            match path.len().checked_sub(PATH_MAX).and_then(|from| path.get(from..)) {
+                Some(end) => format!("…{end}"),
+                None => path,
+            }
+        })
+        .collect();
+    match count {
         0 => "none".into(),
         count if count > LISTED_MAX => format!("{count}, among them {}", listed.join(", ")),
         count => format!("{count}: {}", listed.join(", ")),
@@ -159,11 +161,11 @@ mod tests {
 
     #[test]
     fn a_list_of_paths_is_bounded_and_printable() {
-        assert_eq!(list(&[]), "none");
+        assert_eq!(list(0, std::iter::empty()), "none");
         let hostile = Path::new(OsStr::from_bytes(b"a/<b>\x1b[2J\xff\xe2\x80\xae"));
-        assert_eq!(list(&[hostile.into()]), r"1: a/<b>\x1b[2J\xff\xe2\x80\xae");
+        assert_eq!(list(1, std::iter::once(hostile.into())), r"1: a/<b>\x1b[2J\xff\xe2\x80\xae");
         let long = PathBuf::from(format!("{}/end", "x".repeat(4000)));
-        let many = list(&vec![long; 1000]);
+        let many = list(1000, std::iter::repeat_n(long, 1000));
         assert!(many.starts_with("1000, among them …x") && many.ends_with("/end"), "{many}");
         assert!(many.len() < 2000, "{}", many.len());
     }
