@@ -1,6 +1,5 @@
 //! The state of the agent itself: for its own metrics, and for the landing page.
 
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::Node;
@@ -21,7 +20,7 @@ impl Node {
             fact("kernel", host::release().unwrap_or_default()),
             fact("names", self.names_source()),
             fact("mode", self.tracking.tree().mode().describe().to_owned()),
-            fact("cgroup root", self.options.cgroup_root.display().to_string()),
+            fact("cgroup root", crate::escape::path(&self.options.cgroup_root)),
             fact("cgroups", self.tracking.tree().len().to_string()),
             fact("walks over all cgroups", self.tracking.walks().to_string()),
             fact("containers", self.registry.shown_containers().to_string()),
@@ -96,6 +95,7 @@ impl Node {
                 ("waiting_full", self.registry.facts_dropped()),
             ],
             events_unseen: vec![("oom_kill", self.tracking.unseen_oom_kills())],
+            log_lines_dropped: crate::log::dropped().to_vec(),
             process: ProcessStats::read(),
             ..AgentStats::default()
         };
@@ -130,18 +130,17 @@ impl Node {
     }
 }
 
-/// The number of paths and the first of them, in printable ASCII: whoever may make a cgroup chooses
-/// its name.
+/// The number of paths and the first of them, as text: whoever may make a cgroup chooses its name.
 fn list(count: usize, paths: impl Iterator<Item = PathBuf>) -> String {
     const LISTED_MAX: usize = 8;
     const PATH_MAX: usize = 200;
     let listed: Vec<_> = paths
         .take(LISTED_MAX)
         .map(|path| {
-            let path = path.as_os_str().as_bytes().escape_ascii().to_string();
+            let path = crate::escape::path(&path);
             // The end tells more than the beginning, which many have in common.
-            match path.len().checked_sub(PATH_MAX).and_then(|from| path.get(from..)) {
-                Some(end) => format!("…{end}"),
+            match path.char_indices().rev().nth(PATH_MAX) {
+                Some((from, _)) => format!("…{}", path.get(from..).unwrap_or_default()),
                 None => path,
             }
         })
@@ -157,6 +156,7 @@ fn list(count: usize, paths: impl Iterator<Item = PathBuf>) -> String {
 mod tests {
     use super::*;
     use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
     use std::path::Path;
 
     #[test]

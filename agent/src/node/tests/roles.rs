@@ -54,8 +54,8 @@ fn a_folder_that_is_empty_when_it_is_made_is_no_container() {
     let ends = facts.iter().filter(|fact| matches!(fact.kind, FactKind::Ended(_)));
     assert_eq!(ends.count(), 1, "that of the container");
     assert!(!facts.iter().any(|fact| matches!(fact.kind, FactKind::StartFailed)));
-    let withdrawn: Vec<_> = world.node.publish.recorder.withdrawn.iter().collect();
-    assert_eq!(withdrawn, [&Subject::Container(Arc::clone(&world.node.publish.recorder.shown[0]))]);
+    let retracted: Vec<_> = world.node.publish.recorder.retracted.iter().collect();
+    assert_eq!(retracted, [&Subject::Container(Arc::clone(&world.node.publish.recorder.shown[0]))]);
 }
 
 #[test]
@@ -76,9 +76,10 @@ fn a_directory_of_any_name_is_shown_once_something_runs_in_it() {
     assert_eq!(decide(&mut registry, 1, 0), Some(true), "a unit is one");
     assert_eq!(decide(&mut registry, 2, 9), None);
     assert_eq!(decide(&mut registry, 2, 10), Some(true), "an agent that comes now shows it too");
-    assert!(registry.forget(CgroupId(3)).is_none());
+    assert!(registry.forget(CgroupId(3), NOW.boot_ns).is_none());
     assert_eq!(decide(&mut registry, 3, 1), Some(false), "nothing ever ran in it");
-    assert!(registry.forget(CgroupId(3)).is_some_and(|forgotten| forgotten.subject.is_none()));
+    let forgotten = registry.forget(CgroupId(3), NOW.boot_ns);
+    assert!(forgotten.is_some_and(|forgotten| forgotten.subject.is_none()));
 }
 
 #[test]

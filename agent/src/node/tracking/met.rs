@@ -2,6 +2,7 @@
 
 use super::{Tracking, holds_no_tasks};
 use crate::cgroup::{CgroupId, path::Origin, reader::Reader, role::Role, tree::Change};
+use crate::escape;
 use crate::event::OomLevel;
 use crate::lifecycle::subject::Birth;
 
@@ -51,6 +52,19 @@ impl Tracking {
         met
     }
 
+    /// A cgroup that a walk has found.
+    #[cfg(test)]
+    pub(in crate::node) fn found(
+        &mut self,
+        id: CgroupId,
+        parent: CgroupId,
+        name: &[u8],
+        found_boot_ns: u64,
+    ) -> Vec<Met> {
+        self.tree.insert(id, parent, name);
+        self.meet(|_| Birth::BeforeAgent { found_boot_ns }, found_boot_ns)
+    }
+
     /// Tells the kernel side what a cgroup is. It tracks each that is made as a container's.
     fn track(&mut self, id: CgroupId, before: Option<&Role>, role: &Role) {
         let Some(kernel) = &mut self.kernel else { return };
@@ -65,8 +79,7 @@ impl Tracking {
     fn unit(&self, id: CgroupId) -> Origin {
         let path = self.tree.path_below_root(id).unwrap_or_default();
         let name = self.tree.get(id).map(|entry| entry.name.as_slice()).unwrap_or_default();
-        let name = String::from_utf8_lossy(name).into_owned();
-        Origin::Unit(path.to_string_lossy().into_owned(), name)
+        Origin::Unit(escape::path(&path), escape::name(name))
     }
 
     fn met_container(&mut self, id: CgroupId, origin: Origin, birth: Birth) -> Met {
