@@ -8,7 +8,7 @@ use crate::lifecycle::subject::Birth;
 
 /// A change that matters.
 #[derive(Debug)]
-pub(in crate::node) enum Met {
+pub(crate) enum Met {
     /// A container's own cgroup is there.
     Container {
         id: CgroupId,
@@ -54,7 +54,7 @@ impl Tracking {
 
     /// A cgroup that a walk has found.
     #[cfg(test)]
-    pub(in crate::node) fn found(
+    pub(crate) fn found(
         &mut self,
         id: CgroupId,
         parent: CgroupId,
