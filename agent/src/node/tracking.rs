@@ -14,12 +14,30 @@ use crate::bpf::subjects::SubjectId;
 use crate::bpf::tasks::self_check;
 use crate::cgroup::{
     CgroupId,
+    path::Origin,
     tree::{Mode, Role, Tree},
     walk::{self, Found, WalkError},
 };
-use crate::event::{CgroupMade, Event, EventKind, RunningTask};
+use crate::event::{CgroupMade, Event, EventKind, OomLevel, RunningTask};
 use crate::lifecycle::subject::Birth;
-pub(super) use met::Met;
+
+/// A change that matters.
+#[derive(Debug)]
+pub(super) enum Met {
+    /// A container's own cgroup is there.
+    Container {
+        id: CgroupId,
+        pod: Option<CgroupId>,
+        origin: Origin,
+        birth: Birth,
+        /// The OOM counters of the cgroup and of those above, as its files have them now.
+        oom_seen: Vec<OomLevel>,
+    },
+    /// A cgroup below a container's own is there.
+    Nested { cgroup: CgroupId, container: CgroupId },
+    /// A cgroup that was taken for a container's own is none: it holds others.
+    NoContainer(CgroupId),
+}
 
 /// The result of a walk over the cgroup tree.
 #[derive(Debug, Default)]
@@ -234,6 +252,19 @@ impl Tracking {
     /// What the tree's last change means.
     fn changed(&mut self, boot_ns: u64) -> Vec<Met> {
         self.meet(|_| Birth::Seen { boot_ns }, boot_ns)
+    }
+
+    /// A cgroup that a walk has found.
+    #[cfg(test)]
+    pub(super) fn found(
+        &mut self,
+        id: CgroupId,
+        parent: CgroupId,
+        name: &[u8],
+        found_boot_ns: u64,
+    ) -> Vec<Met> {
+        self.tree.insert(id, parent, name);
+        self.meet(|_| Birth::BeforeAgent { found_boot_ns }, found_boot_ns)
     }
 
     /// The name of a cgroup's directory, found by its inode number.

@@ -158,3 +158,23 @@ fn what_runs_outside_of_pods_is_nobodys_event() {
     assert_eq!(world.value("events_dropped_total", "unmatched"), Some(0.0));
     assert_eq!(names(&mut world), [""; 0]);
 }
+
+#[test]
+fn a_blind_agent_goes_over_with_its_next_walk() {
+    let mut world = machine(Mode::Auto);
+    let make = |world: &World, path: &str| {
+        std::fs::create_dir_all(world.dir.path().join(path)).unwrap();
+    };
+    make(&world, "a.service");
+    make(&world, "ecs/task");
+    world.node.tick(world.now(11_000));
+    assert_eq!(names(&mut world), ["host: a.service", "host: ecs/task"]);
+    make(&world, &format!("ecs/task/{}", id('b')));
+    world.node.tick(world.now(22_000));
+    let container = format!("host: ecs/task/{}", id('b'));
+    assert_eq!(names(&mut world), ["host: a.service", &container]);
+    make(&world, &format!("k3s/kubepods/besteffort/pod{UID}/{}", id('a')));
+    world.node.tick(world.now(33_000));
+    world.node.tick(world.now(44_000));
+    assert_eq!(names(&mut world), [format!(": {UID}")]);
+}

@@ -1,28 +1,10 @@
 //! What changes in the tree mean: containers that are met, and those that turn out to be none.
 
-use super::{Tracking, holds_no_tasks};
+use super::{Met, Tracking, holds_no_tasks};
 use crate::cgroup::{CgroupId, path::Origin, reader::Reader, role::Role, tree::Change};
 use crate::escape;
 use crate::event::OomLevel;
 use crate::lifecycle::subject::Birth;
-
-/// A change that matters.
-#[derive(Debug)]
-pub(crate) enum Met {
-    /// A container's own cgroup is there.
-    Container {
-        id: CgroupId,
-        pod: Option<CgroupId>,
-        origin: Origin,
-        birth: Birth,
-        /// The OOM counters of the cgroup and of those above, as its files have them now.
-        oom_seen: Vec<OomLevel>,
-    },
-    /// A cgroup below a container's own is there.
-    Nested { cgroup: CgroupId, container: CgroupId },
-    /// A cgroup that was taken for a container's own is none: it holds others.
-    NoContainer(CgroupId),
-}
 
 impl Tracking {
     /// Takes the tree's changes; tells the kernel side, and returns what matters to others: what is
@@ -50,19 +32,6 @@ impl Tracking {
             });
         }
         met
-    }
-
-    /// A cgroup that a walk has found.
-    #[cfg(test)]
-    pub(crate) fn found(
-        &mut self,
-        id: CgroupId,
-        parent: CgroupId,
-        name: &[u8],
-        found_boot_ns: u64,
-    ) -> Vec<Met> {
-        self.tree.insert(id, parent, name);
-        self.meet(|_| Birth::BeforeAgent { found_boot_ns }, found_boot_ns)
     }
 
     /// Tells the kernel side what a cgroup is. It tracks each that is made as a container's.
