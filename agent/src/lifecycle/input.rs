@@ -23,6 +23,11 @@ pub enum Input<'a> {
         /// is missing is assumed to start at 0.
         oom_seen: &'a [OomLevel],
     },
+    /// A cgroup that was taken for a container's own is none. It is forgotten without an end.
+    NoContainer {
+        /// The cgroup.
+        container: CgroupId,
+    },
     /// A cgroup below a container's own exists.
     NestedMade {
         /// The nested cgroup.

@@ -96,6 +96,7 @@ impl Lifecycle {
                 self.counters.seed(oom_seen);
                 self.container_made(Container::new(container, pod, birth, is_unit), out);
             }
+            Input::NoContainer { container } => self.forget(container),
             Input::NestedMade { cgroup, container } => self.nested_made(cgroup, container, out),
             Input::Running(running) => {
                 if let Some(id) = self.index.container_of(running.task.cgroup)
@@ -184,6 +185,12 @@ impl Lifecycle {
     #[must_use]
     pub fn init_of(&self, container: CgroupId) -> Option<TaskKey> {
         self.containers.get(&container)?.container.init()
+    }
+
+    /// Whether a process is the init of a container.
+    #[must_use]
+    pub fn is_init(&self, task: TaskKey) -> bool {
+        self.inits.contains_key(&task)
     }
 
     /// Exec session of a container that is its preStop hook, if the container has an exec hook and
