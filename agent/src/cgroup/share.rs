@@ -60,14 +60,14 @@ pub fn share(
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::Path;
 
     use super::*;
     use crate::cgroup::tree::Mode;
 
     fn found(id: u64, parent: u64, name: &str) -> Found {
         let parent = Some(CgroupId(parent)).filter(|parent| parent.0 != 0);
-        Found { id: CgroupId(id), parent, name: name.into(), has_children: true }
+        Found { id: CgroupId(id), parent, name: name.into() }
     }
 
     /// Two containers, the first with so many cgroups, one of which has one of its own.
@@ -84,12 +84,7 @@ mod tests {
         all.extend((0..nested).map(|n| found(100 + n, 3, &format!("n{n}"))));
         all.push(found(10_000, 99 + nested, "deep"));
         let mut tree = Tree::new(Mode::Kubernetes);
-        tree.insert_root(CgroupId(1), PathBuf::from("/kubepods.slice"));
-        for Found { id, parent, name, has_children } in &all {
-            if let Some(parent) = parent {
-                tree.insert(*id, *parent, name, *has_children).unwrap();
-            }
-        }
+        assert_eq!(tree.insert_all(Path::new("/kubepods.slice"), &all), 0);
         (tree, all)
     }
 
