@@ -7,7 +7,7 @@ use crate::bpf::tracked::{NESTED_MAX, Place, TrackedMap};
 use crate::cgroup::{
     CgroupId,
     share::{self, Shared},
-    tree::Role,
+    tree::{Role, Tree},
     walk::Found,
 };
 
@@ -23,8 +23,9 @@ impl Tracking {
         for id in &refused {
             self.tree.remove(*id);
         }
-        let places = roles.into_iter().filter_map(|(id, role)| Some((id, place(&role)?)));
-        if let Some(map) = self.kernel.as_mut().and_then(|kernel| kernel.programs.tracked())
+        let Self { kernel, tree, .. } = self;
+        let places = roles.into_iter().filter_map(|(id, role)| Some((id, place(tree, id, &role)?)));
+        if let Some(map) = kernel.as_mut().and_then(|kernel| kernel.programs.tracked())
             && let Err(error) = map.track_all(places)
         {
             tracing::error!(error = format!("{error:#}"), "a cgroup is not tracked");
@@ -49,8 +50,9 @@ impl Tracking {
     /// Tells the kernel side what a cgroup is. It tracks each from its first moment on, as what its
     /// parent was taken for.
     pub(super) fn track(&mut self, id: CgroupId, role: &Role) {
+        let place = place(&self.tree, id, role);
         let Some(map) = self.tracked_map() else { return };
-        match place(role) {
+        match place {
             None => map.untrack(id),
             Some(place) => map.place(id, place),
         }
@@ -67,9 +69,11 @@ impl Tracking {
     }
 }
 
-/// Place of a cgroup with this role on the kernel side; `None` if it is not to be tracked.
-fn place(role: &Role) -> Option<Place> {
+/// Place of a cgroup on the kernel side; `None` if it is not to be tracked. Within a Pod all tasks are
+/// watched: a container's init may move there.
+fn place(tree: &Tree, id: CgroupId, role: &Role) -> Option<Place> {
     match role {
+        Role::Inner | Role::Pod(_) if tree.pod_of(id).is_some() => Some(Place::Unknown),
         Role::Inner | Role::Pod(_) => Some(Place::Holder),
         Role::Container(..) => Some(Place::Container),
         Role::Unit => Some(Place::Unit),
