@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use super::death::Deaths;
-use super::fact::{Fact, FactKind, Restart};
+use super::fact::{Fact, FactKind, Restart, Termination};
 use super::report::Reports;
-use super::restart::History;
+use super::restart::{self, History};
 use super::session::ExecSession;
 use super::start::Starts;
 use super::subject::Who;
@@ -104,9 +104,7 @@ impl Reasons {
                 );
             }
             FactKind::Ended(end) => {
-                if let Some(restart) = self.history.ended(&Key::of(who), time_boot_ns) {
-                    self.restarted(&Key::of(who), restart, out);
-                }
+                self.ended(who, &end, time_boot_ns, out);
                 let explained = self.deaths.ended(who, end, evidence.pods, evidence.now);
                 self.explained(explained, evidence.pods, evidence.now, out);
             }
@@ -156,12 +154,28 @@ impl Reasons {
         self.history.expire(now_boot_ns);
     }
 
+    fn ended(
+        &mut self,
+        who: &Arc<Who>,
+        end: &Termination,
+        time_boot_ns: u64,
+        out: &mut Vec<Named>,
+    ) {
+        let key = Key::of(who);
+        if restart::is_final(who, end) {
+            self.history.over(&key, time_boot_ns);
+            self.restarting.retain(|who| Key::of(who) != key);
+        } else if let Some(restart) = self.history.ended(&key, time_boot_ns) {
+            self.restarted(&key, restart, out);
+        }
+    }
+
     fn started(&mut self, who: &Arc<Who>, time_boot_ns: u64, out: &mut Vec<Named>) {
         let key = Key::of(who);
         for restart in self.history.started(key.clone(), time_boot_ns) {
             if restart.started_boot_ns == time_boot_ns {
                 self.starts.restarted(who.cgroup);
-                out.push(restarted(who, restart));
+                out.extend(restarted(who, restart));
             } else {
                 self.restarted(&key, restart, out);
             }
@@ -177,7 +191,7 @@ impl Reasons {
     fn restarted(&mut self, key: &Key, restart: Restart, out: &mut Vec<Named>) {
         let is = |who: &Arc<Who>| Key::of(who) == *key;
         if let Some(at) = self.restarting.iter().position(is) {
-            out.push(restarted(&self.restarting.remove(at), restart));
+            out.extend(restarted(&self.restarting.remove(at), restart));
         }
     }
 
@@ -198,9 +212,10 @@ impl Reasons {
     }
 }
 
-fn restarted(who: &Arc<Who>, restart: Restart) -> Named {
+fn restarted(who: &Arc<Who>, restart: Restart) -> Option<Named> {
     let kind = FactKind::Restarted(restart);
-    (Arc::clone(who), Fact { time_boot_ns: restart.started_boot_ns, kind })
+    let named = (Arc::clone(who), Fact { time_boot_ns: restart.started_boot_ns, kind });
+    restart::is_restart(who, restart).then_some(named)
 }
 
 #[cfg(test)]
@@ -210,17 +225,34 @@ mod tests {
     use crate::cgroup::path::{ContainerName, Origin, PodName, Qos, Runtime};
     use crate::event::TaskKey;
     use crate::kube::identity::Identity;
-    use crate::lifecycle::fact::{Cause, EndSource, Outcome, Started, Termination};
+    use crate::lifecycle::fact::{Cause, EndSource, Outcome, Started};
     use crate::lifecycle::subject::Birth;
 
-    fn instance(number: u64) -> Arc<Who> {
+    fn unit(number: u64, name: &str) -> Arc<Who> {
+        let path = format!("system.slice/{name}");
         Arc::new(Who {
             cgroup: CgroupId(number),
             pod_cgroup: None,
-            origin: Origin::Unit(String::new(), String::new()),
-            identity: Identity::host_unit("shop", "web"),
+            identity: Identity::host_unit(&path, name),
+            origin: Origin::Unit(path, name.to_owned()),
             birth: Birth::Seen { boot_ns: number },
         })
+    }
+
+    fn of_pod(number: u64, cgroup_uid: &str, pod_uid: &str) -> Arc<Who> {
+        let pod = PodName { uid: cgroup_uid.into(), qos: Qos::Burstable };
+        let name = ContainerName { id: number.to_string(), runtime: Runtime::Containerd };
+        let identity = Identity {
+            pod_uid: pod_uid.into(),
+            container: "web".into(),
+            ..Identity::fallback(&pod, &name)
+        };
+        let origin = Origin::Pod(pod, name);
+        Arc::new(Who { origin, identity, ..Arc::unwrap_or_clone(unit(number, "")) })
+    }
+
+    fn instance(number: u64) -> Arc<Who> {
+        of_pod(number, "uid", "uid")
     }
 
     fn started(init: u32) -> FactKind {
@@ -257,6 +289,57 @@ mod tests {
         out
     }
 
+    /// Downtimes of the restarts that are published of two instances, of which the first ends so.
+    fn downtimes(
+        [first, second]: [Arc<Who>; 2],
+        cause: Cause,
+        stop_boot_ns: Option<u64>,
+        again_boot_ns: u64,
+    ) -> Vec<Option<u64>> {
+        let FactKind::Ended(end) = ended(30) else { unreachable!("an end") };
+        let end = FactKind::Ended(Termination { cause, stop_boot_ns, ..end });
+        let events = [
+            (Arc::clone(&first), 10, started(1)),
+            (first, 30, end),
+            (second, again_boot_ns, started(2)),
+        ];
+        let [start, end, again] = &events;
+        let orders = [[start, end, again], [start, again, end]];
+        let [in_order, late] = orders.map(|order| {
+            let out = taken(order.map(Clone::clone));
+            let restarts = out.iter().filter_map(|(_, fact)| match &fact.kind {
+                FactKind::Restarted(restart) => Some(restart.downtime_ns()),
+                _ => None,
+            });
+            restarts.collect::<Vec<_>>()
+        });
+        assert_eq!(in_order, late, "the end may be reported after the next start");
+        in_order
+    }
+
+    #[test]
+    fn a_unit_that_a_timer_starts_again_is_no_restart() {
+        const SECOND: u64 = 1_000_000_000;
+        let soon = SECOND;
+        let units = |name| [unit(1, name), unit(2, name)];
+        let backup = |cause, stop, again| downtimes(units("backup.service"), cause, stop, again);
+        assert_eq!(backup(Cause::Completed, None, soon), [], "it had done its work");
+        assert_eq!(backup(Cause::Error, None, soon), [Some(soon - 30)], "Restart=on-failure");
+        assert_eq!(
+            backup(Cause::Completed, Some(20), soon),
+            [Some(soon - 30)],
+            "systemctl restart"
+        );
+        assert_eq!(backup(Cause::Error, None, 3600 * SECOND), [], "by a timer, or by hand");
+        assert_eq!(backup(Cause::Completed, Some(20), 3600 * SECOND), []);
+        // A container beside Kubernetes is one as long as it has its id.
+        let docker = format!("docker-{}.scope", "a".repeat(64));
+        let docker = |again| downtimes(units(&docker), Cause::Completed, None, again);
+        assert_eq!(docker(3600 * SECOND), [Some(3600 * SECOND - 30)]);
+        let of_pod = downtimes([instance(1), instance(2)], Cause::Completed, None, 3600 * SECOND);
+        assert_eq!(of_pod, [Some(3600 * SECOND - 30)]);
+    }
+
     /// Containers that wait for their names are reported in any order.
     #[test]
     fn a_start_that_is_reported_late_is_not_taken_for_a_later_restart() {
@@ -281,19 +364,6 @@ mod tests {
     /// A mirror Pod that is deleted comes again with another UID; the static Pod goes on.
     #[test]
     fn a_static_pods_restart_has_its_downtime_whatever_its_mirror_is_called() {
-        let of_pod = |number: u64, cgroup_uid: &str, pod_uid: &str| {
-            let pod = PodName { uid: cgroup_uid.into(), qos: Qos::Burstable };
-            let id = number.to_string();
-            let name = ContainerName { id, runtime: Runtime::Containerd };
-            let identity = Identity {
-                pod_uid: pod_uid.into(),
-                container: "web".into(),
-                ..Identity::fallback(&pod, &name)
-            };
-            let origin = Origin::Pod(pod, name);
-            let who = Arc::unwrap_or_clone(instance(number));
-            Arc::new(Who { origin, identity, ..who })
-        };
         let restarts = |[first, second]: [Arc<Who>; 2]| {
             let out = taken([
                 (Arc::clone(&first), 10, started(1)),
