@@ -7,7 +7,6 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-use crate::clock::WallOffset;
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Death, Fact, FactKind, OomFact, StopSignal};
 use crate::lifecycle::subject::{Subject, Who};
@@ -69,7 +68,7 @@ fn filter(level: &str) -> anyhow::Result<Targets> {
 pub struct Lines;
 
 impl Reader for Lines {
-    fn fact(&mut self, subject: &Subject, fact: &Fact, _: WallOffset) {
+    fn fact(&mut self, subject: &Subject, fact: &Fact) {
         let Subject::Container(who) = subject else {
             return tracing::debug!(pod = ?subject, ?fact, "fact");
         };

@@ -95,7 +95,7 @@ fn logged(format: Format, subject: &Subject, kinds: &[FactKind]) -> Vec<String> 
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
         for kind in kinds {
             let fact = Fact { time_boot_ns: 2, kind: kind.clone() };
-            Lines.fact(subject, &fact, WallOffset::default());
+            Lines.fact(subject, &fact);
         }
     });
     let bytes = sink.0.lock().unwrap().clone();

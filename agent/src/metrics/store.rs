@@ -227,7 +227,7 @@ impl Store {
         stats: &AgentStats,
         variant: Variant,
     ) -> Vec<Bytes> {
-        let mut to = Exposition::new(variant, generation);
+        let mut to = Exposition::new(variant, generation).at(stats.wall);
         let Self { families, containers, pods, workloads, node, .. } = self;
         for entry in &families.container {
             entry.write_all(containers, &mut to);

@@ -131,7 +131,7 @@ impl Node {
             if let FactKind::Ended(end) = &fact.kind {
                 self.registry.ended(&who, end.end_boot_ns);
             }
-            self.publish.fact(&Subject::Container(who), &fact, self.now.wall);
+            self.publish.fact(&Subject::Container(who), &fact);
         }
     }
 
@@ -156,7 +156,7 @@ impl Node {
         let Some(EmptyPod { subject, last_end_boot_ns, gone }) = empty_pod else { return };
         let kind = FactKind::PodEmpty { last_end_boot_ns };
         let fact = Fact { time_boot_ns: self.now.boot_ns, kind };
-        self.publish.fact(&subject, &fact, self.now.wall);
+        self.publish.fact(&subject, &fact);
         if gone {
             self.publish.gone(&subject, self.now.boot_ns);
         }

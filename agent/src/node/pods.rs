@@ -49,7 +49,7 @@ impl Node {
 
     fn tell_deletion(&mut self, id: CgroupId) {
         if let Some((subject, fact)) = self.registry.deletion(id, &self.pods, self.now.wall) {
-            self.publish.fact(&subject, &fact, self.now.wall);
+            self.publish.fact(&subject, &fact);
         }
     }
 

@@ -6,7 +6,6 @@ use super::super::entity::{Container, Pod, Workload};
 use super::super::table::Id;
 use super::{Member, Store, release};
 use crate::cgroup::sample::Sample;
-use crate::clock::WallOffset;
 use crate::kube::pod;
 use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{PodWho, Subject, Who};
@@ -68,7 +67,7 @@ impl Reader for Store {
     }
 
     /// A fact about a container that is not shown counts for the node only.
-    fn fact(&mut self, subject: &Subject, fact: &Fact, wall: WallOffset) {
+    fn fact(&mut self, subject: &Subject, fact: &Fact) {
         self.node.fact(fact);
         let Some(who) = subject.container() else { return };
         let Some(member) = self.members.get(&who.cgroup) else {
@@ -78,7 +77,7 @@ impl Reader for Store {
             return;
         };
         if let Some(container) = self.containers.get_mut(member.container) {
-            container.fact(who.cgroup, fact, wall);
+            container.fact(who.cgroup, fact);
         }
         if let Some(workload) = self.workloads.get_mut(member.workload) {
             workload.fact(fact);
