@@ -23,6 +23,7 @@ pub mod session;
 mod settle;
 mod shutdown;
 pub mod start;
+pub mod start_failure;
 mod stop;
 pub mod subject;
 #[cfg(test)]

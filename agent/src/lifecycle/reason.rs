@@ -12,8 +12,10 @@ use super::report::Reports;
 use super::restart::{self, History};
 use super::session::ExecSession;
 use super::start::Starts;
+use super::start_failure::{Planned, StartFailures};
 use super::subject::Who;
 use crate::clock::Now;
+use crate::kube::known_pod::KnownPod;
 use crate::kube::pods::Pods;
 
 /// A fact with the container that it is about.
@@ -62,6 +64,7 @@ pub struct Reasons {
     /// The newest instance of each container whose restart waits for the end before it.
     restarting: Vec<Arc<Who>>,
     reports: Reports,
+    failures: StartFailures,
 }
 
 impl Reasons {
@@ -75,6 +78,7 @@ impl Reasons {
             history: History::default(),
             restarting: Vec::new(),
             reports: Reports::default(),
+            failures: StartFailures::default(),
         }
     }
 
@@ -103,6 +107,7 @@ impl Reasons {
                     evidence.pods,
                 );
             }
+            FactKind::StartFailed => self.failures.recorded(who, time_boot_ns),
             FactKind::Ended(end) => {
                 self.ended(who, &end, time_boot_ns, out);
                 let explained = self.deaths.ended(who, end, evidence.pods, evidence.now);
@@ -117,6 +122,16 @@ impl Reasons {
         let Evidence { pods, sandbox_boot_ns, now, .. } = *evidence;
         let fact = self.starts.progress(who, sandbox_boot_ns, pods, now.wall);
         out.extend(fact.map(|fact| (Arc::clone(who), fact)));
+    }
+
+    /// Failed starts of containers without a cgroup that a Pod's change reports.
+    pub fn pod(&mut self, known: &KnownPod, now: Now) -> Vec<Planned> {
+        self.failures.pod(known, now.boot_ns)
+    }
+
+    /// Failed starts that were reported a while ago, and that the kernel has no record of.
+    pub fn start_failures(&mut self, now: Now) -> Vec<Planned> {
+        self.failures.settle(now.boot_ns)
     }
 
     /// Decides what waited for a change of Pods, or for time.
@@ -141,7 +156,8 @@ impl Reasons {
     /// Deadline at which [`Self::settle`] has something to decide, `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        self.deaths.deadline().into_iter().chain(self.history.deadline()).min()
+        let deadlines = [self.deaths.deadline(), self.history.deadline(), self.failures.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Forgets a container whose cgroup is gone.

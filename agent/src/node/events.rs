@@ -10,6 +10,7 @@ use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind};
 use crate::lifecycle::fact::{Fact, FactKind};
 use crate::lifecycle::reason::{Evidence, Named};
+use crate::lifecycle::start_failure::Planned;
 use crate::lifecycle::subject::{Subject, Who};
 use crate::lifecycle::{Input, Output};
 use crate::reader::Reading;
@@ -124,6 +125,14 @@ impl Node {
         let mut out = Vec::new();
         self.reasons.settle(&self.pods, self.now, &mut out);
         self.publish_all(out);
+        let failed = self.reasons.start_failures(self.now);
+        self.publish_planned(failed);
+    }
+
+    pub(super) fn publish_planned(&mut self, failed: Vec<Planned>) {
+        for (identity, fact) in failed {
+            self.publish.fact(&Subject::Planned(identity), &fact);
+        }
     }
 
     pub(super) fn publish_all(&mut self, facts: Vec<Named>) {

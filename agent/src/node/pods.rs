@@ -29,6 +29,8 @@ impl Node {
     fn pod_changed(&mut self, uid: &str) {
         let Some(known) = self.pods.get(uid) else { return };
         self.publish.pod(&known.pod);
+        let failed = self.reasons.pod(known, self.now);
+        self.publish_planned(failed);
         for (id, who) in self.registry.of_pod(uid, &self.pods) {
             self.resolve_name(id);
             if let Some(who) = who {

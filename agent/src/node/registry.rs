@@ -163,7 +163,7 @@ impl Registry {
         match &mut entry.naming {
             Naming::Hidden => Route::Nowhere,
             Naming::Shown(Subject::Container(who)) => Route::Named(Arc::clone(who), fact),
-            Naming::Shown(Subject::Pod(_)) => Route::Nowhere,
+            Naming::Shown(Subject::Pod(_) | Subject::Planned(_)) => Route::Nowhere,
             Naming::Waiting(waiting) => {
                 if waiting.facts.len() < WAITING_FACTS_MAX {
                     waiting.facts.push(fact);
