@@ -10,6 +10,7 @@ use super::pod::{
 };
 use super::{quantity, wire};
 use crate::cgroup::path::Qos;
+use crate::escape;
 
 /// Length limit of names in Kubernetes, in bytes.
 const NAME_MAX: usize = 253;
@@ -58,12 +59,13 @@ pub fn pod(from: &wire::Pod) -> Pod {
     }
 }
 
-/// The beginning of a text, cut at a character boundary.
+/// The beginning of a text, cut at a character boundary. The API takes any characters in some, such
+/// as an image's name.
 fn text(from: Option<&str>, max: usize) -> String {
     let from = from.unwrap_or_default();
     let fits = |end: &usize| from.is_char_boundary(*end);
     let end = (0..=max.min(from.len())).rev().find(fits).unwrap_or(0);
-    from.get(..end).unwrap_or_default().to_owned()
+    escape::name(from.get(..end).unwrap_or_default().as_bytes())
 }
 
 fn some_text(from: Option<&str>, max: usize) -> Option<String> {

@@ -13,6 +13,7 @@ use super::stop::{Said, Spec, Stop, Stops};
 use super::subject::Who;
 use super::trigger::{self, Absence, Answer, Disruption, PodEvidence, StopRequest, TerminalReason};
 use super::unseen;
+use crate::cgroup::CgroupId;
 use crate::clock::{Now, WallOffset};
 use crate::kube::known_pod::{KnownPod, Via};
 use crate::kube::pod::{Container, Pod, Role, State};
@@ -107,6 +108,19 @@ impl Deaths {
         }
         out.append(&mut self.settle(pods, now));
         out
+    }
+
+    /// Takes over another name of a container, for its death if that waits.
+    pub fn rename(&mut self, who: &Arc<Who>) {
+        for waiting in self.waiting.iter_mut().filter(|it| it.who.cgroup == who.cgroup) {
+            waiting.who = Arc::clone(who);
+        }
+    }
+
+    /// Drops what is known of a container that turns out to be a sandbox: its end is no death.
+    pub fn retract(&mut self, container: CgroupId) {
+        self.waiting.retain(|waiting| waiting.who.cgroup != container);
+        self.stops.forget(container);
     }
 
     /// Explains the deaths that need to wait no longer.

@@ -18,6 +18,28 @@ pub struct Fact {
     pub kind: FactKind,
 }
 
+impl Fact {
+    /// Whether this is an event to be counted. Other facts describe the state of their subject, or
+    /// lead to one that is.
+    #[must_use]
+    pub const fn is_counted(&self) -> bool {
+        match &self.kind {
+            FactKind::Started(_)
+            | FactKind::KilledAfterStopSignal
+            | FactKind::Ended(_)
+            | FactKind::DeletionSeen(_)
+            | FactKind::PodEmpty { .. } => false,
+            FactKind::Progressed(start) => start.just_ready,
+            FactKind::StopSignal(stop) => stop.ignored,
+            FactKind::Oom(_)
+            | FactKind::Explained(_)
+            | FactKind::Restarted(_)
+            | FactKind::StartFailed
+            | FactKind::Misreported(_) => true,
+        }
+    }
+}
+
 /// The kinds of [`Fact`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FactKind {

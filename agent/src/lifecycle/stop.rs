@@ -160,6 +160,11 @@ impl Stops {
         }
     }
 
+    /// Drops what is known of a container.
+    pub(super) fn forget(&mut self, container: CgroupId) {
+        self.0.retain(|stop| stop.container != container);
+    }
+
     /// The stop signal of a container.
     pub(super) fn of(&self, container: CgroupId) -> Option<&Stop> {
         self.0.iter().rev().find(|stop| stop.container == container)

@@ -79,7 +79,7 @@ impl Node {
     /// The source of names, for people.
     pub(super) fn names_source(&self) -> String {
         let Some((source, last_contact)) = &self.options.pods else {
-            return format!("links in {}", self.options.log_dir.display());
+            return format!("links in {}", crate::escape::path(&self.options.log_dir));
         };
         match (self.pods.failing(last_contact.last_boot_ns()), last_contact.last_boot_ns()) {
             (Some(why), _) => format!("{source}; unavailable: {why}"),

@@ -2,6 +2,8 @@
 
 mod clocks;
 mod evidence;
+mod hostile;
+mod names;
 mod stream;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -42,6 +44,7 @@ pub(super) struct Recorder {
     shown: Vec<Arc<Who>>,
     facts: Vec<(Subject, Fact)>,
     gone: Vec<Subject>,
+    retracted: Vec<Subject>,
 }
 
 impl Reader for Recorder {
@@ -55,6 +58,10 @@ impl Reader for Recorder {
 
     fn gone(&mut self, subject: &Subject, _: u64) {
         self.gone.push(subject.clone());
+    }
+
+    fn retracted(&mut self, subject: &Subject, _: u64) {
+        self.retracted.push(subject.clone());
     }
 }
 
