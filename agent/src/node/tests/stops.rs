@@ -77,9 +77,7 @@ fn a_kill_within_the_longest_grace_period_of_the_spec_proves_a_stop() {
 
 #[test]
 fn a_unit_is_not_over_with_the_process_that_prepares_it() {
-    let mut world = World::new(false);
-    world.node.tracking = Tracking::new(Mode::Host, world.dir.path().to_owned(), None);
-    world.node.start(NOW);
+    let mut world = World::with(Mode::Host, false, &[]);
     let root = CgroupId(std::fs::metadata(world.dir.path()).unwrap().ino());
     world.mkdir(1002, root, "app.service", -9000);
     world.exec(1002, 200, "prepare", -8900);
