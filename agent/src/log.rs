@@ -81,9 +81,12 @@ pub fn dropped() -> [(&'static str, u64); 3] {
     Queue::of_stderr().dropped.read()
 }
 
-/// Puts a panic into the log, where it waits for nobody.
+/// Puts a panic into the log, where no reader is waited for longer than a moment.
 pub fn catch_panics() {
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("{panic}");
+        finish();
+    }));
 }
 
 /// Says a program's last words on stderr.
