@@ -16,7 +16,7 @@ use crate::clock::Now;
 use crate::http;
 use crate::kernel::{heap, host};
 use crate::kube::{
-    client::client,
+    client::Client,
     event::{EVENTS_WAITING_MAX, LastContact, PodEvent},
     kubelet,
     source::{self, Chosen},
@@ -106,15 +106,19 @@ fn watch_pods(
     last_contact: &LastContact,
 ) -> anyhow::Result<mpsc::Receiver<PodEvent>> {
     let (events, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
-    let Some(endpoint) = args.endpoint(&chosen) else { return Ok(inbox) };
-    let client = client(&endpoint, last_contact)
+    let Some(endpoint) = args.endpoint(&chosen)? else { return Ok(inbox) };
+    if endpoint.token.is_none() {
+        tracing::warn!(url = %endpoint.url, "no token is sent to the Pod source: its URL has no TLS");
+    }
+    let client = Client::new(&endpoint, last_contact)
         .with_context(|| format!("cannot make a client for {}", endpoint.url))?;
     match chosen {
         Chosen::Api { node, .. } => {
             tokio::spawn(async move { pod_watch::run(client, &node, events).await });
         }
         Chosen::Kubelet => {
-            tokio::spawn(kubelet::run(client, events));
+            let node = args.node_name.clone();
+            tokio::spawn(async move { kubelet::run(client, node.as_deref(), events).await });
         }
         Chosen::None(_) => {}
     }

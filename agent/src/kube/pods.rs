@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::event::{PodEvent, PodEventKind};
 use super::pod::{Container, Pod};
+use super::rejected::Rejections;
 use crate::cgroup::path::{ContainerName, PodName};
 
 /// Time for which a Pod stays known after it is gone from the API: its last facts may come later.
@@ -119,6 +120,7 @@ pub struct Pods {
     /// Time and reason of the source's last failure, if it has not reported since.
     failed: Option<(u64, String)>,
     dropped: u64,
+    rejections: Rejections,
 }
 
 impl Pods {
@@ -138,8 +140,10 @@ impl Pods {
             PodEventKind::Listed(pods) => {
                 self.reported();
                 let there: HashSet<String> = pods.iter().map(|pod| pod.uid.clone()).collect();
+                let unread = self.rejections.of_list();
                 let missing = |(uid, known): (&String, &KnownPod)| {
-                    (known.gone_boot_ns.is_none() && !there.contains(uid)).then(|| uid.clone())
+                    let is_missing = !there.contains(uid) && !unread(uid);
+                    (known.gone_boot_ns.is_none() && is_missing).then(|| uid.clone())
                 };
                 let mut changed: Vec<String> = self.by_uid.iter().filter_map(missing).collect();
                 for uid in &changed {
@@ -165,6 +169,10 @@ impl Pods {
                 self.put(pod, watched);
                 self.gone(&uid, watched);
                 vec![uid]
+            }
+            PodEventKind::Rejected(rejected) => {
+                self.rejections.take_in(*rejected);
+                Vec::new()
             }
             PodEventKind::Failed(why) => {
                 if self.failed.as_ref().is_none_or(|(_, before)| *before != why) {
@@ -300,6 +308,12 @@ impl Pods {
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Items of the source that were not taken in.
+    #[must_use]
+    pub const fn rejections(&self) -> &Rejections {
+        &self.rejections
     }
 }
 

@@ -36,6 +36,8 @@ pub struct AgentStats {
     pub pod_metadata_age_ns: Option<u64>,
     /// Pods that found no room, or were forgotten early.
     pub pods_dropped: u64,
+    /// Items of the Pod source that were not taken in, by reason.
+    pub pod_items_dropped: Vec<(&'static str, u64)>,
     /// The agent's own process.
     pub process: ProcessStats,
 }
@@ -289,6 +291,20 @@ pub static PODS_DROPPED: StateFamily<Agent> = StateFamily {
          were gone.",
     ),
     write: |_, agent, to| count(agent.stats.pods_dropped, to),
+};
+
+/// Dropped items of the Pod source.
+pub static POD_ITEMS_DROPPED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "pod_items_dropped_total",
+        Scope::Node,
+        "Items of the Pod source that were not taken in. malformed: no Pod, or a field of the wrong \
+         type; too_large: over 4 MiB; no_uid: without a UID; other_node: of another node; \
+         over_limit: the Pods of one list take over 12 MiB; truncated: taken in without the \
+         containers over 64 KiB.",
+    )
+    .labels(&["reason"], 6),
+    write: |_, agent, to| counts("reason", &agent.stats.pod_items_dropped, to),
 };
 
 /// Dropped series.

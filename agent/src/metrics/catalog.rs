@@ -138,6 +138,7 @@ pub static NODE: &[&dyn Entry<Node>] = &[
     &entry(&agent::CGROUP_EVICTIONS, itself),
     &entry(&agent::POD_METADATA_AGE, itself),
     &entry(&agent::PODS_DROPPED, itself),
+    &entry(&agent::POD_ITEMS_DROPPED, itself),
     &entry(&process::CPU, its_process),
     &entry(&process::MEMORY, its_process),
     &entry(&process::OPEN_FDS, its_process),

@@ -170,6 +170,7 @@ pub(super) fn agent_stats() -> AgentStats {
         },
         pod_metadata_age_ns: Some(1_500_000_000),
         pods_dropped: 0,
+        pod_items_dropped: vec![("malformed", 0), ("other_node", 6)],
         process: ProcessStats {
             cpu_ns: Some(1_230_000_000),
             resident_bytes: Some(8 << 20),
