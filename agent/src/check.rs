@@ -251,8 +251,8 @@ fn drop_capabilities() -> Finding {
     match capabilities::drop_unneeded() {
         Ok(kept) => {
             let found = format!(
-                "while it serves: effective {}; permitted {}; dropped {}",
-                kept.sets.effective, kept.sets.permitted, kept.dropped
+                "while it serves: effective {}; permitted {}; bounding {}; dropped {}",
+                kept.sets.effective, kept.sets.permitted, kept.bounding, kept.dropped
             );
             Finding::ok(WHAT, found)
         }
