@@ -7,12 +7,13 @@
 
 mod body;
 mod listen;
-mod negotiate;
+pub(crate) mod negotiate;
 mod page;
 #[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +29,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-pub use listen::{BindError, bind};
+pub use listen::{BindError, ListenAddress, Listeners, bind};
 pub use page::Status;
 
 use crate::metrics::variant::{Audience, Variant};
@@ -45,11 +46,20 @@ use negotiate::Coding;
 #[derive(Debug)]
 pub enum Request {
     /// The exposition, in chunks.
-    Scrape(Variant, oneshot::Sender<Vec<Bytes>>),
+    Scrape(Scrape, oneshot::Sender<Vec<Bytes>>),
     /// Readiness of the agent, else the reason why it is not ready.
     Ready(oneshot::Sender<Result<(), String>>),
     /// Contents of the landing page.
     Status(oneshot::Sender<Status>),
+}
+
+/// A scrape: what is wanted, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scrape {
+    /// The variant that is wanted.
+    pub variant: Variant,
+    /// Address of the client. IPv4 addresses are told as such, on whatever socket they came.
+    pub peer: IpAddr,
 }
 
 /// The server's side of the queue to the owner.
@@ -114,13 +124,13 @@ impl Default for Limits {
 
 /// Serves until `shutdown` completes. Then the server accepts no more connections, finishes the
 /// answers in progress, and returns after [`Limits::drain`] at the latest.
-pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<Output = ()>) {
-    serve_with(listener, handle, Limits::default(), shutdown).await;
+pub async fn serve(listeners: Listeners, handle: Handle, shutdown: impl Future<Output = ()>) {
+    serve_with(listeners, handle, Limits::default(), shutdown).await;
 }
 
 /// Serves as [`serve`] does, with limits of the caller's.
 pub async fn serve_with(
-    listener: TcpListener,
+    listeners: Listeners,
     handle: Handle,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
@@ -137,13 +147,14 @@ pub async fn serve_with(
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = listeners.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 failing = false;
                 if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-                    connections.spawn(server.clone().connection(stream, slot));
+                    let peer = from.ip().to_canonical();
+                    connections.spawn(server.clone().connection(stream, peer, slot));
                 } else if let Ok(slot) = Arc::clone(&refusals).try_acquire_owned() {
                     connections.spawn(refuse(stream, slot));
                 }
@@ -157,7 +168,7 @@ pub async fn serve_with(
             }
         }
     }
-    drop(listener);
+    drop(listeners);
     stop.send_replace(true);
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout(limits.drain, all).await.is_err() {
@@ -197,13 +208,13 @@ struct Server {
 type Answer = Response<Body>;
 
 impl Server {
-    async fn connection(self, stream: TcpStream, _slot: OwnedSemaphorePermit) {
+    async fn connection(self, stream: TcpStream, peer: IpAddr, _slot: OwnedSemaphorePermit) {
         let limits = self.limits;
         let mut stopped = self.stopped.clone();
         let _without_it_only_slower = stream.set_nodelay(true);
         let service = service_fn(|request| {
             let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(&request).await) }
+            async move { Ok::<_, Infallible>(server.answer(&request, peer).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -222,7 +233,7 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: &hyper::Request<Incoming>) -> Answer {
+    async fn answer(&self, request: &hyper::Request<Incoming>, peer: IpAddr) -> Answer {
         let path = request.uri().path();
         if !matches!(path, "/" | "/metrics" | "/livez" | "/readyz") {
             return text(StatusCode::NOT_FOUND, "not found; see / for the endpoints\n");
@@ -237,7 +248,7 @@ impl Server {
         match path {
             // A scrape has effects: a series that was exposed counts as seen. HEAD exposes none.
             "/metrics" if head => exposition(&Wanted::of(request), Body::new(Vec::new())),
-            "/metrics" => self.metrics(Wanted::of(request)).await,
+            "/metrics" => self.metrics(Wanted::of(request), peer).await,
             "/livez" if self.handle.0.is_closed() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the agent's main task has ended\n")
             }
@@ -254,10 +265,10 @@ impl Server {
         }
     }
 
-    async fn metrics(&self, wanted: Wanted) -> Answer {
+    async fn metrics(&self, wanted: Wanted, peer: IpAddr) -> Answer {
         let place = timeout(self.limits.owner, Arc::clone(&self.scrapes).acquire_owned()).await;
         let Ok(Ok(permit)) = place else { return unanswered() };
-        let scrape = |reply| Request::Scrape(wanted.variant, reply);
+        let scrape = |reply| Request::Scrape(Scrape { variant: wanted.variant, peer }, reply);
         match self.handle.ask(scrape, self.limits.owner).await {
             Some(chunks) => exposition(&wanted, Body::new(chunks).holding(permit)),
             None => unanswered(),

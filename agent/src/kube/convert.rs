@@ -3,11 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::pod::{
-    Announcement, Container, Deletion, Phase, Pod, PreStop, Probe, Resources, RestartPolicy, Role,
-    State, Terminated, Times, Workload,
+    Announcement, Container, Deletion, Mirror, Phase, Pod, PreStop, Probe, Resources,
+    RestartPolicy, Role, State, Terminated, Times, Workload,
 };
 use super::{quantity, wire, workload};
 use crate::cgroup::path::Qos;
+use crate::escape;
 
 /// Length limit of names in Kubernetes, in bytes.
 const NAME_MAX: usize = 253;
@@ -35,7 +36,7 @@ pub fn pod(from: &wire::Pod) -> Pod {
         uid: text(metadata.uid.as_deref(), NAME_MAX),
         namespace: text(metadata.namespace.as_deref(), NAME_MAX),
         name: text(metadata.name.as_deref(), NAME_MAX),
-        config_hash: config_hash(metadata),
+        mirror: mirror(metadata),
         phase: phase(status.phase.as_deref()),
         reason: text(status.reason.as_deref(), REASON_MAX),
         qos: qos(status.qos_class.as_deref()),
@@ -52,12 +53,13 @@ pub fn pod(from: &wire::Pod) -> Pod {
     }
 }
 
-/// The beginning of a text, cut at a character boundary.
+/// The beginning of a text, cut at a character boundary. The API takes any characters in some, such
+/// as an image's name.
 fn text(from: Option<&str>, max: usize) -> String {
     let from = from.unwrap_or_default();
     let fits = |end: &usize| from.is_char_boundary(*end);
     let end = (0..=max.min(from.len())).rev().find(fits).unwrap_or(0);
-    from.get(..end).unwrap_or_default().to_owned()
+    escape::name(from.get(..end).unwrap_or_default().as_bytes())
 }
 
 fn some_text(from: Option<&str>, max: usize) -> Option<String> {
@@ -100,9 +102,19 @@ fn restart_policy(from: Option<&str>) -> RestartPolicy {
     }
 }
 
-fn config_hash(metadata: &wire::Metadata) -> Option<String> {
-    let hash = metadata.annotations.as_ref()?.config_hash.as_deref();
-    some_text(hash, NAME_MAX)
+/// The marks of a static Pod's mirror.
+///
+/// Annotations are copied with manifests: a hash alone makes no mirror, nor do both annotations of a
+/// Pod that a controller owns.
+fn mirror(metadata: &wire::Metadata) -> Option<Mirror> {
+    let annotations = metadata.annotations.as_ref()?;
+    let hash = annotations.config_hash.as_ref()?;
+    let owners = metadata.owner_references.as_ref();
+    let marked = annotations.config_mirror.as_ref() == Some(hash)
+        && metadata.uid.as_ref() != Some(hash)
+        && owners.into_iter().flatten().all(|owner| owner.kind == "Node");
+    let hash = some_text(Some(hash), NAME_MAX).filter(|_| marked)?;
+    Some(Mirror { hash, owned_by_node: owners.is_some_and(|owners| !owners.is_empty()) })
 }
 
 /// The condition of this name, if it is true.

@@ -132,6 +132,15 @@ impl List {
     }
 }
 
+/// Pods of a whole answer; `None` if it is no list.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn pods_in(answer: &[u8]) -> Option<Vec<Pod>> {
+    let (mut list, mut items) = (List::default(), Items::new(ITEM_MAX));
+    items.take(answer, &mut |part| list.part(part, None)).ok()?;
+    items.finish().ok()?;
+    Some(list.pods)
+}
+
 fn over_limit(pod: &Pod, rejected: &mut Rejected) {
     rejected.add(Reason::OverLimit, Some(&pod.uid), || {
         format!(

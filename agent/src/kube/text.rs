@@ -1,19 +1,15 @@
 //! Texts that a server sends, for logs and the landing page.
 
-/// The beginning of a text, `max` characters at most, in one line without control characters.
+use crate::escape;
+
+/// The beginning of a text, `max` characters at most, in one line without hostile characters.
 pub(super) fn one_line(text: &str, max: usize) -> String {
-    let mut line = String::new();
-    for (index, character) in text.trim().chars().enumerate() {
-        if index == max {
-            line.push('…');
-            break;
-        }
-        // What is plain is shown as it is; `escape_debug` would escape quotes as well.
-        if matches!(character, ' '..='~') {
-            line.push(character);
-        } else {
-            line.extend(character.escape_debug());
-        }
+    let text = text.trim();
+    let end = text.char_indices().nth(max).map(|(end, _)| end);
+    let beginning = end.and_then(|end| text.get(..end));
+    let mut line = escape::line(beginning.unwrap_or(text)).into_owned();
+    if beginning.is_some() {
+        line.push('…');
     }
     line
 }

@@ -65,6 +65,8 @@ pub struct Metadata {
 pub struct Annotations {
     #[serde(rename = "kubernetes.io/config.hash")]
     pub config_hash: Option<String>,
+    #[serde(rename = "kubernetes.io/config.mirror")]
+    pub config_mirror: Option<String>,
     #[serde(rename = "openshift.io/deployment-config.name")]
     pub deployment_config: Option<String>,
 }

@@ -124,6 +124,8 @@ pub struct Workload {
     pub(super) oom: Option<oom::OfWorkload>,
     pub(super) restart: Option<restart::OfWorkload>,
     pub(super) startup: Option<startup::OfWorkload>,
+    /// Whether anything was counted.
+    pub counted: bool,
     /// Cgroups that facts may still be about.
     pub members: usize,
     /// The moment at which the last of them went.
@@ -155,6 +157,7 @@ impl Workload {
             oom: collectors.state(Collector::Oom, Default::default),
             restart: collectors.state(Collector::Restart, Default::default),
             startup: collectors.state(Collector::Startup, Default::default),
+            counted: false,
             members: 0,
             gone_boot_ns: 0,
         }
@@ -169,6 +172,7 @@ impl Workload {
 
     /// Takes in a fact about one of its containers.
     pub fn fact(&mut self, fact: &Fact) {
+        self.counted |= fact.is_counted();
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.fact(fact);
         }

@@ -61,6 +61,15 @@ impl<T> Table<T> {
         Id(at)
     }
 
+    /// Removes an entity; its id may be used again.
+    pub fn remove(&mut self, id: Id) -> Option<T> {
+        let (block, entity) = self.slots.get_mut(id.0)?.take()?;
+        self.by_block.remove(&block);
+        self.free.push(id.0);
+        self.order.clear();
+        Some(entity)
+    }
+
     /// Removes the entities that `keep` rejects; their ids may be used again.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         for (at, slot) in self.slots.iter_mut().enumerate() {

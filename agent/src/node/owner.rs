@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Node;
 use crate::clock::{Now, boot_ns};
-use crate::http::{Request, Status};
+use crate::http::{Request, Scrape, Status};
 use crate::kernel::heap;
 use crate::kube::event::PodEvent;
 use crate::metrics::variant::Variant;
@@ -63,7 +63,7 @@ fn answer(node: &mut Node, first: Request, inbox: &mut mpsc::Receiver<Request>, 
         // Who asked may have gone; that is no one's fault.
         match request {
             Request::Scrape(_, reply) if reply.is_closed() => {}
-            Request::Scrape(variant, reply) => {
+            Request::Scrape(Scrape { variant, .. }, reply) => {
                 let collection = collection.get_or_insert_with(|| node.collect(Now::read()));
                 let chunks =
                     variants.entry(variant).or_insert_with(|| node.expose(collection, variant));
@@ -111,7 +111,9 @@ mod tests {
         let (questions, mut inbox) = mpsc::channel(8);
         let ask = |audience, format| {
             let (to, answer) = oneshot::channel();
-            questions.try_send(Request::Scrape(Variant { audience, format }, to)).unwrap();
+            let peer = std::net::Ipv4Addr::LOCALHOST.into();
+            let scrape = Scrape { variant: Variant { audience, format }, peer };
+            questions.try_send(Request::Scrape(scrape, to)).unwrap();
             answer
         };
         let mut answers = [

@@ -54,6 +54,38 @@ impl Reader for Store {
         self.members.insert(who.cgroup, Member { container: key, workload });
     }
 
+    /// Under the same namespace, Pod and container its series go on, whatever workload it is found to
+    /// be of.
+    fn renamed(&mut self, old: &Arc<Who>, who: &Arc<Who>, now_boot_ns: u64) {
+        let identity = &who.identity;
+        let block = Container::block(&identity.namespace, &identity.pod, &identity.container);
+        let member = self.members.get(&who.cgroup).copied();
+        match member.filter(|member| self.containers.find(block.bytes()) == Some(member.container))
+        {
+            Some(member) => self.identified(who, member, now_boot_ns),
+            None => {
+                self.retracted(&Subject::Container(Arc::clone(old)), now_boot_ns);
+                self.shown(who);
+            }
+        }
+    }
+
+    /// Its series end, but for those of a workload for which something was counted.
+    fn retracted(&mut self, subject: &Subject, now_boot_ns: u64) {
+        let cgroup = subject.cgroup();
+        self.refused.remove(&cgroup);
+        if let Some(id) = self.pod_members.remove(&cgroup)
+            && self.pods.get_mut(id).is_some_and(|pod| pod.usage.retract(cgroup))
+        {
+            self.pods.remove(id);
+        }
+        let Some(member) = self.members.remove(&cgroup) else { return };
+        if self.containers.get_mut(member.container).is_some_and(|it| it.usage.retract(cgroup)) {
+            self.containers.remove(member.container);
+        }
+        self.leave_workload(member.workload, now_boot_ns);
+    }
+
     /// Containers of the Pod that are not shown are passed over.
     fn pod(&mut self, pod: &pod::Pod) {
         for container in &pod.containers {
@@ -117,6 +149,46 @@ impl Reader for Store {
 }
 
 impl Store {
+    /// A container is under the right key, and its identity is known better.
+    fn identified(&mut self, who: &Who, member: Member, now_boot_ns: u64) {
+        let block = Workload::block(&who.identity);
+        let known = self.workloads.find(block.bytes());
+        let [_, cost, _] = self.costs;
+        if !self.has_room(who.cgroup, if known.is_none() { cost } else { 0 }) {
+            return;
+        }
+        let collectors = self.options.collectors;
+        let workload = known
+            .unwrap_or_else(|| self.workloads.insert(block.bytes(), Workload::new(collectors)));
+        if let Some(entry) = self.containers.get_mut(member.container) {
+            if entry.usage.is_newest(who.cgroup) {
+                entry.identify(&who.identity);
+            }
+            entry.workload = Some(workload);
+        }
+        self.members.insert(who.cgroup, Member { workload, ..member });
+        if workload != member.workload {
+            if let Some(workload) = self.workloads.get_mut(workload) {
+                workload.members += 1;
+            }
+            self.leave_workload(member.workload, now_boot_ns);
+        }
+    }
+
+    /// A container was counted to a workload that it is not of.
+    fn leave_workload(&mut self, id: Id, now_boot_ns: u64) {
+        let Some(workload) = self.workloads.get_mut(id) else { return };
+        workload.members = workload.members.saturating_sub(1);
+        workload.gone_boot_ns = workload.gone_boot_ns.max(now_boot_ns);
+        if workload.members == 0 && !workload.counted {
+            self.workloads.remove(id);
+            // Ids are used again.
+            self.containers.each(|_, container| {
+                container.workload = container.workload.filter(|known| *known != id);
+            });
+        }
+    }
+
     fn pod_sample(&mut self, who: &PodWho, sample: &Sample) {
         let id = match self.pod_members.get(&who.cgroup) {
             Some(id) => *id,

@@ -101,7 +101,7 @@ pub(super) trait Tell {
     }
 }
 
-fn who(cgroup: CgroupId, identity: Identity, since_boot_ns: u64) -> Arc<Who> {
+pub(super) fn who(cgroup: CgroupId, identity: Identity, since_boot_ns: u64) -> Arc<Who> {
     let birth = Birth::Seen { boot_ns: since_boot_ns };
     let origin = Origin::Unit(String::new(), String::new());
     Arc::new(Who { cgroup, pod_cgroup: None, origin, identity, birth })
@@ -112,7 +112,7 @@ fn subject(cgroup: CgroupId) -> Subject {
     Subject::Container(who(cgroup, identity("", ""), 0))
 }
 
-fn pod_subject(cgroup: CgroupId, namespace: &str, pod: &str) -> Subject {
+pub(super) fn pod_subject(cgroup: CgroupId, namespace: &str, pod: &str) -> Subject {
     let (namespace, pod) = (namespace.into(), pod.into());
     Subject::Pod(Arc::new(PodWho { cgroup, namespace, pod, uid: "uid".into() }))
 }
@@ -171,6 +171,9 @@ pub(super) fn agent_stats() -> AgentStats {
         pod_metadata_age_ns: Some(1_500_000_000),
         pods_dropped: 0,
         pod_items_dropped: vec![("malformed", 0), ("other_node", 6)],
+        log_lines_dropped: vec![("queue_full", 0), ("rate", 4)],
+        http_closed: vec![("crowded", 1), ("slow_reader", 2)],
+        http_scrapes_refused: 0,
         process: ProcessStats {
             cpu_ns: Some(1_230_000_000),
             resident_bytes: Some(8 << 20),

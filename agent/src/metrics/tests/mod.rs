@@ -3,4 +3,5 @@
 mod fixture;
 mod format;
 mod golden;
+mod renamed;
 mod store;

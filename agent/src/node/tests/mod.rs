@@ -1,5 +1,8 @@
 //! The owner, given kernel records, Pods and a clock, and what it then shows.
 
+mod evidence;
+mod hostile;
+mod names;
 mod stream;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -16,6 +19,7 @@ use crate::event::{Task, TaskKey};
 use crate::kube::convert;
 use crate::kube::event::LastContact;
 use crate::kube::event::{PodEvent, PodEventKind};
+use crate::kube::pod::Pod;
 use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{Birth, Subject, Who};
 use crate::metrics::store::StoreOptions;
@@ -39,6 +43,7 @@ pub(super) struct Recorder {
     shown: Vec<Arc<Who>>,
     facts: Vec<(Subject, Fact)>,
     gone: Vec<Subject>,
+    retracted: Vec<Subject>,
 }
 
 impl Reader for Recorder {
@@ -52,6 +57,10 @@ impl Reader for Recorder {
 
     fn gone(&mut self, subject: &Subject, _: u64) {
         self.gone.push(subject.clone());
+    }
+
+    fn retracted(&mut self, subject: &Subject, _: u64) {
+        self.retracted.push(subject.clone());
     }
 }
 
@@ -217,8 +226,16 @@ impl World {
     }
 
     fn reported(&mut self, ms: i64) {
-        let pod = convert::pod(&serde_json::from_value(self.pod.clone()).unwrap());
-        let kind = PodEventKind::Applied(Box::new(pod));
+        let kind = PodEventKind::Applied(Box::new(self.told()));
+        self.source(kind, ms);
+    }
+
+    /// The Pod as the source reports it.
+    fn told(&self) -> Pod {
+        convert::pod(&serde_json::from_value(self.pod.clone()).unwrap())
+    }
+
+    fn source(&mut self, kind: PodEventKind, ms: i64) {
         let now = self.now(ms);
         self.node.pod_event(PodEvent { time_boot_ns: now.boot_ns, kind }, now);
     }
