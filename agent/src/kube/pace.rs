@@ -10,7 +10,7 @@ const REST_MIN: Duration = Duration::from_millis(250);
 /// Longest rest while the server does not answer, or refuses. client-go goes up to 30 s; then most
 /// of what an API server missed while it was down would be missed here as well.
 const REST_MAX_REFUSED: Duration = Duration::from_secs(8);
-/// Longest rest while the server answers, and each watch ends at once: every round costs it a list.
+/// Longest rest while the server answers and no watch lasts: every round may cost it a list.
 const REST_MAX_ANSWERED: Duration = Duration::from_secs(30);
 /// Life of a watch that takes one doubling back.
 const LIFE: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ const DOUBLINGS_MAX: u32 = 10;
 pub(super) struct Round {
     /// Time for which the watch was open; 0 if none was.
     pub lived: Duration,
-    /// Whether the server answered as it should until then.
+    /// Whether the server answered: a watch was open, or the next round has to begin with a list.
     pub answered: bool,
     /// Rest that the server asked for.
     pub retry_after: Option<Duration>,

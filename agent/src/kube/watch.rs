@@ -153,8 +153,7 @@ impl Reflector<'_> {
             }
             End::Stale(failure) => {
                 self.next = Next::List(version);
-                let answered = failure.status.is_none_or(|status| status == GONE);
-                (Some(failure), answered)
+                (Some(failure), true)
             }
             End::Failed(failure) => {
                 self.next = Next::Watch(version);
