@@ -14,7 +14,7 @@ use crate::cli::{AgentArgs, PodsArgs};
 use crate::clock::Now;
 use crate::escape;
 use crate::http::{self, Listeners};
-use crate::kernel::{heap, host};
+use crate::kernel::{capabilities, heap, host};
 use crate::kube::{
     client::Client,
     event::{EVENTS_WAITING_MAX, LastContact, PodEvent},
@@ -40,6 +40,10 @@ pub fn main(args: &AgentArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(THREADS_MAX)
+        // What they do has nothing to do with the kernel side.
+        .on_thread_start(|| {
+            let _ = capabilities::drop_all();
+        })
         .build()?;
     let result = runtime.block_on(async {
         let listeners = http::bind(&args.listen_address).await?;
@@ -74,7 +78,7 @@ pub async fn agent(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let root = settings::cgroup_root(args.cgroup_root.as_deref())?;
-    let mode = settings::mode(args.mode, &root);
+    let mode = settings::mode(args.mode);
     object::check()?;
     let kernel = start::start(&root, settings::objects_off(args));
     heap::trim();
@@ -83,7 +87,7 @@ pub async fn agent(
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         kernel = host::release().unwrap_or_default(),
-        mode = ?mode,
+        mode = ?args.mode,
         root = escape::path(&root),
         names = pods.describe(),
         programs = kernel.as_ref().map_or(0, Kernel::attached),

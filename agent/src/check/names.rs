@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::finding::{Finding, Verdict};
-use crate::cgroup::walk;
+use crate::cgroup::{role::Mode, tree::Tree, walk};
 use crate::cli::PodsArgs;
 use crate::kernel::cgroup_mount;
 use crate::kube::client::{Endpoint, Trust};
@@ -20,7 +20,7 @@ pub(super) fn check(args: &PodsArgs, root: Option<&Path>) -> Vec<Finding> {
     let unified = || cgroup_mount::find().ok()?.unified;
     let root = root.map(Path::to_owned).or_else(unified);
     // A host without Pods lacks nothing.
-    let has_pods = root.is_some_and(|root| walk::find_kubepods(&root).is_some());
+    let has_pods = root.is_some_and(|root| has_pods(&root));
     let mut findings = Vec::new();
     let endpoint = source::choose(args.source, args.surroundings())
         .and_then(|chosen| Ok((args.endpoint(&chosen)?, chosen)));
@@ -40,6 +40,13 @@ pub(super) fn check(args: &PodsArgs, root: Option<&Path>) -> Vec<Finding> {
     }
     findings.push(check_log_dir(&args.log_dir, has_pods));
     findings
+}
+
+/// Whether Pods have cgroups here.
+fn has_pods(root: &Path) -> bool {
+    let mut tree = Tree::new(Mode::Auto);
+    tree.insert_all(root, &walk::walk(root).0);
+    tree.has_kubepods()
 }
 
 fn check_endpoint(endpoint: &Endpoint) -> Vec<Finding> {

@@ -260,6 +260,16 @@ pub fn drop_unneeded() -> io::Result<Kept> {
     Ok(Kept { sets, dropped, bounding: bounding_set() })
 }
 
+/// Drops, for good, all capabilities of this thread: for threads that do nothing with the kernel
+/// side. A thread starts with those of its creator, which drops only its own.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn drop_all() -> io::Result<()> {
+    let none = Set::default();
+    Sets { effective: none, permitted: none, inheritable: none }.apply()
+}
+
 /// Numbers of capabilities that the kernel can know; it refuses those after its last.
 const NUMBERS: std::ops::Range<libc::c_ulong> = 0..64;
 
@@ -344,6 +354,17 @@ mod tests {
             assert_eq!(effective(), Set::default(), "lowered after a panic as well");
         });
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_thread_without_need_has_none() {
+        let sets = std::thread::spawn(|| {
+            drop_all().unwrap();
+            raised(|| Sets::read().unwrap())
+        });
+        let none = Set::default();
+        let none = Sets { effective: none, permitted: none, inheritable: none };
+        assert_eq!(sets.join().unwrap(), none);
     }
 
     #[test]

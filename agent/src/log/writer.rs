@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::Format;
-use super::line;
+use crate::kernel::capabilities;
 
+/// Name of the writer's thread, which opens no file.
+pub(super) const THREAD: &str = "log";
 /// Bytes of lines that wait to be written.
 const QUEUE_BYTES: usize = 512 << 10;
 /// Pause before another attempt, where stderr is a pipe that does not block its writers.
@@ -74,13 +75,17 @@ impl Queue {
         mut to: impl Write + Send + 'static,
     ) -> io::Result<()> {
         let queue = Arc::clone(self);
-        let write = move || loop {
-            let line = queue.next();
-            if write_line(&mut to, &line).is_err() {
-                queue.dropped.write_error.fetch_add(1, Ordering::Relaxed);
+        let write = move || {
+            // As a user other than root there may be none; a refusal has nowhere to be told.
+            let _ = capabilities::drop_all();
+            loop {
+                let line = queue.next();
+                if write_line(&mut to, &line).is_err() {
+                    queue.dropped.write_error.fetch_add(1, Ordering::Relaxed);
+                }
             }
         };
-        std::thread::Builder::new().name("log".into()).spawn(write).map(drop)
+        std::thread::Builder::new().name(THREAD.into()).spawn(write).map(drop)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -157,7 +162,8 @@ fn write_line(to: &mut impl Write, mut line: &[u8]) -> io::Result<()> {
 #[derive(Clone, Debug)]
 pub(super) struct Output {
     pub(super) queue: Arc<Queue>,
-    pub(super) format: Format,
+    /// Function that makes a line harmless.
+    pub(super) harmless: fn(&str) -> Vec<u8>,
 }
 
 impl<'a> MakeWriter<'a> for Output {
@@ -171,11 +177,7 @@ impl<'a> MakeWriter<'a> for Output {
 impl Write for &Output {
     /// Takes one whole line, as the formatter gives it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        self.queue.push(match self.format {
-            Format::Text => line::text(&text),
-            Format::Json => line::json(&text),
-        });
+        self.queue.push((self.harmless)(&String::from_utf8_lossy(bytes)));
         Ok(bytes.len())
     }
 

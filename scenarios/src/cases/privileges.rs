@@ -134,6 +134,14 @@ fn check_sets(user: u32, agent: &Agent) -> Result<()> {
     };
     ensure!(set("CapEff")? == 0, "effective: {:x}", set("CapEff")?);
     ensure!(set("CapPrm")? == KEPT, "permitted: {:x}", set("CapPrm")?);
+    let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid()?)).context("threads")?;
+    for task in tasks {
+        let path = task.context("a thread")?.path().join("status");
+        let status = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        let none = |name: &str| status.contains(&format!("{name}:\t0000000000000000"));
+        ensure!(none("CapEff"), "effective in a thread:\n{status}");
+        ensure!(none("CapPrm") || path.ends_with(format!("{}/status", agent.pid()?)), "{status}");
+    }
     ensure!(set("NoNewPrivs")? == 1, "privileges could be gained by executing a program");
     // Only who has CAP_SETPCAP can empty it, and root does.
     ensure!(user != 0 || set("CapBnd")? == 0, "bounding: {:x}", set("CapBnd")?);

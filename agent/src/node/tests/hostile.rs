@@ -19,7 +19,7 @@ fn units_that_differ_in_bytes_that_are_no_text_stay_two() {
         std::fs::create_dir(dir.path().join(OsStr::from_bytes(name))).unwrap();
     }
     let options = Options {
-        mode: tree::Mode::Host,
+        mode: Mode::Host,
         cgroup_root: dir.path().to_owned(),
         log_dir: dir.path().join("logs"),
         pods: None,

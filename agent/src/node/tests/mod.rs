@@ -3,6 +3,8 @@
 mod evidence;
 mod hostile;
 mod names;
+mod roles;
+mod stops;
 mod stream;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -12,16 +14,17 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cgroup::CgroupId;
-use crate::cgroup::tree;
 use crate::clock::WallOffset;
-use crate::event::{End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult};
+use crate::event::{
+    CgroupMade, End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult,
+};
 use crate::event::{Task, TaskKey};
 use crate::kube::convert;
 use crate::kube::event::LastContact;
 use crate::kube::event::{PodEvent, PodEventKind};
 use crate::kube::pod::Pod;
 use crate::lifecycle::fact::Fact;
-use crate::lifecycle::subject::{Birth, Subject, Who};
+use crate::lifecycle::subject::{Subject, Who};
 use crate::metrics::store::StoreOptions;
 use crate::metrics::variant::{Audience, Format, Variant};
 use crate::reader::Reader;
@@ -87,15 +90,24 @@ struct World {
 
 impl World {
     fn new(with_source: bool) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let pod_dir = dir.path().join(format!(
+        let pod = format!(
             "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice",
             UID.replace('-', "_")
-        ));
-        std::fs::create_dir_all(&pod_dir).unwrap();
+        );
+        Self::with(Mode::Kubernetes, with_source, &[&pod])
+    }
+
+    /// With these cgroups; the last is taken for the Pod's.
+    fn with(mode: Mode, with_source: bool, dirs: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pod_dir = dir.path().to_owned();
+        for below in dirs {
+            pod_dir = dir.path().join(below);
+            std::fs::create_dir_all(&pod_dir).unwrap();
+        }
         let pod_cgroup = CgroupId(std::fs::metadata(&pod_dir).unwrap().ino());
         let options = Options {
-            mode: tree::Mode::Kubernetes,
+            mode,
             cgroup_root: dir.path().to_owned(),
             log_dir: dir.path().join("logs"),
             pods: with_source.then(|| ("a test".to_owned(), LastContact::default())),
@@ -136,11 +148,17 @@ impl World {
 
     fn made(&mut self, cgroup: u64, digit: char, ms: i64) {
         let name = format!("cri-containerd-{}.scope", id(digit));
-        let birth = Birth::Seen { boot_ns: self.at(ms) };
-        let node = &mut self.node;
-        let parent = self.pod_cgroup;
-        let met = node.tracking.meet(CgroupId(cgroup), parent, name.as_bytes(), false, birth);
-        node.met(met.unwrap());
+        self.mkdir(cgroup, self.pod_cgroup, &name, ms);
+    }
+
+    fn mkdir(&mut self, cgroup: u64, parent: CgroupId, name: &str, ms: i64) {
+        let made = CgroupMade {
+            cgroup: CgroupId(cgroup),
+            parent,
+            name: Some(name.as_bytes().to_vec()),
+            untracked: false,
+        };
+        self.event(ms, EventKind::CgroupMade(made));
     }
 
     fn event(&mut self, ms: i64, kind: EventKind) {
@@ -155,10 +173,14 @@ impl World {
     }
 
     fn terminate(&mut self, cgroup: u64, tgid: u32, sender: &str, ms: i64) {
+        self.signal(cgroup, tgid, sender, 15, ms);
+    }
+
+    fn signal(&mut self, cgroup: u64, tgid: u32, sender: &str, number: u32, ms: i64) {
         let signal = Signal {
             target: task(tgid, CgroupId(cgroup), "web"),
             sender: task(60, HOST, sender),
-            signal: 15,
+            signal: number,
             result: SignalResult::Delivered,
             origin: SignalOrigin::User,
             target_dying: false,
@@ -455,19 +477,19 @@ fn a_root_that_is_gone_or_replaced_is_noticed_by_a_blind_agent() {
     let mut world = World::new(false);
     let kubepods = world.dir.path().join("kubepods.slice");
     let tracked = |world: &mut World| world.value("cgroups_tracked", "");
-    assert_eq!(tracked(&mut world), Some(3.0));
+    assert_eq!(tracked(&mut world), Some(4.0));
     std::fs::remove_dir_all(&kubepods).unwrap();
     world.node.tick(world.now(11_000));
-    assert_eq!(tracked(&mut world), Some(0.0));
+    assert_eq!(tracked(&mut world), Some(1.0), "the root");
     std::fs::create_dir_all(kubepods.join("kubepods-burstable.slice")).unwrap();
     world.node.tick(world.now(22_000));
-    assert_eq!(tracked(&mut world), Some(2.0));
+    assert_eq!(tracked(&mut world), Some(3.0));
 
     // Another directory is in its place by the next walk: its inode tells.
     let aside = world.dir.path().join("aside");
     std::fs::rename(&kubepods, &aside).unwrap();
     std::fs::create_dir_all(kubepods.join("kubepods-besteffort.slice/x")).unwrap();
     world.node.tick(world.now(33_000));
-    assert_eq!(tracked(&mut world), Some(3.0));
+    assert_eq!(tracked(&mut world), Some(6.0));
     assert_eq!(world.value("cgroups_unresolved", ""), Some(0.0));
 }
