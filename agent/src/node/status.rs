@@ -96,6 +96,7 @@ impl Node {
             pod_metadata_age_ns: self.pod_metadata_age_ns(),
             wall: self.shown_wall.offset(),
             pods_dropped: self.pods.dropped(),
+            pod_items_dropped: self.pods.rejections().counts().collect(),
             events_dropped: vec![
                 ("unmatched", self.lifecycle.unmatched()),
                 ("early_full", self.lifecycle.early_dropped()),
