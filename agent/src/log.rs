@@ -21,7 +21,6 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::clock::WallOffset;
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Death, Fact, FactKind, OomFact, StopSignal};
 use crate::lifecycle::subject::{Subject, Who};
@@ -39,9 +38,6 @@ pub enum Format {
     /// A JSON object per line.
     Json,
 }
-
-/// Targets that log every attempt; the agent itself logs the changes, once.
-const QUIET: [&str; 2] = ["kube_client", "kube_runtime"];
 
 /// Rate of each kind of message: a node that is drained ends hundreds of containers at once.
 const MESSAGES: Rate = Rate { burst: 1000, every_ns: 50_000_000 };
@@ -85,9 +81,12 @@ pub fn dropped() -> [(&'static str, u64); 3] {
 /// Name of the log's own thread, which opens no file and has no capability.
 pub const THREAD: &str = writer::THREAD;
 
-/// Puts a panic into the log, where it waits for nobody.
+/// Puts a panic into the log, where no reader is waited for longer than a moment.
 pub fn catch_panics() {
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("{panic}");
+        finish();
+    }));
 }
 
 /// Says a program's last words on stderr.
@@ -157,13 +156,7 @@ fn filter(level: &str) -> anyhow::Result<Targets> {
     for level in level.split(',').filter(|item| !item.contains('=')) {
         level.trim().parse::<LevelFilter>().with_context(expected)?;
     }
-    let mut filter: Targets = level.parse().with_context(expected)?;
-    if !level.contains("kube") {
-        for quiet in QUIET {
-            filter = filter.with_target(quiet, LevelFilter::OFF);
-        }
-    }
-    Ok(filter)
+    level.parse().with_context(expected)
 }
 
 /// Reader that logs deaths, ignored stop signals and OOMs.
@@ -195,7 +188,7 @@ impl Lines {
 }
 
 impl Reader for Lines {
-    fn fact(&mut self, subject: &Subject, fact: &Fact, _: WallOffset) {
+    fn fact(&mut self, subject: &Subject, fact: &Fact) {
         let Subject::Container(who) = subject else {
             return tracing::debug!(pod = ?subject, ?fact, "fact");
         };

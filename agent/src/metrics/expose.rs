@@ -17,6 +17,7 @@ use super::counter::Counter;
 use super::family::Family;
 use super::histogram::Histogram;
 use super::variant::{Audience, Format, Generation, Variant};
+use crate::clock::WallOffset;
 
 /// A family that is written from the state of its group.
 #[derive(Debug)]
@@ -36,16 +37,19 @@ pub enum Value {
     Micros(u64),
     /// Nanoseconds, written as seconds.
     Nanos(u64),
+    /// A moment in nanoseconds of `CLOCK_BOOTTIME`, written in Unix time, as seconds.
+    Moment(u64),
     /// A ratio: the first number divided by the second, which is not 0.
     Ratio(u64, u64),
 }
 
 impl Value {
-    fn write(self, out: &mut Vec<u8>) {
+    fn write(self, out: &mut Vec<u8>, wall: WallOffset) {
         match self {
             Self::Count(value) => write_integer(out, value),
             Self::Micros(value) => write_decimal::<6>(out, value),
             Self::Nanos(value) => write_decimal::<9>(out, value),
+            Self::Moment(boot_ns) => write_decimal::<9>(out, wall.unix_ns(boot_ns)),
             Self::Ratio(_, 0) => out.extend_from_slice(b"NaN"),
             Self::Ratio(value, by) if value % by == 0 => write_integer(out, value / by),
             Self::Ratio(value, by) => {
@@ -157,6 +161,7 @@ pub struct Exposition {
     chunks: Chunks,
     variant: Variant,
     generation: Generation,
+    wall: WallOffset,
     /// The name of the current family, with its prefix.
     name: Vec<u8>,
     /// Scratch space for what the lines of a histogram have in common.
@@ -174,12 +179,19 @@ impl Exposition {
             chunks: Chunks::new(),
             variant,
             generation,
+            wall: WallOffset::default(),
             name: Vec::with_capacity(64),
             line: Vec::new(),
             family: None,
             header_due: false,
             series: 0,
         }
+    }
+
+    /// The same, with times shown under this offset to Unix time.
+    #[must_use]
+    pub fn at(self, wall: WallOffset) -> Self {
+        Self { wall, ..self }
     }
 
     /// The whole text, in chunks.
@@ -269,7 +281,7 @@ impl Exposition {
     fn end(&mut self, value: Value) {
         let out = self.chunks.open();
         out.push(b' ');
-        value.write(out);
+        value.write(out, self.wall);
         out.push(b'\n');
         self.chunks.end_line();
         self.series += 1;

@@ -144,13 +144,18 @@ impl Store {
         }
     }
 
-    /// Whether there is room for `cost` more series; if not, they are counted as dropped.
-    fn has_room(&mut self, cgroup: CgroupId, cost: usize) -> bool {
+    /// Whether there is room for `cost` more series.
+    fn fits(&self, cost: usize) -> bool {
         let [container, workload, pod] = self.costs;
         let taken = self.containers.count() * container
             + self.workloads.count() * workload
             + self.pods.count() * pod;
-        let room = cost == 0 || taken + cost <= self.options.max_series;
+        cost == 0 || taken + cost <= self.options.max_series
+    }
+
+    /// Whether there is room for `cost` more series; if not, they are counted as dropped.
+    fn has_room(&mut self, cgroup: CgroupId, cost: usize) -> bool {
+        let room = self.fits(cost);
         if room {
             self.refused.remove(&cgroup);
         } else if self.refused.len() < REFUSED_MAX && self.refused.insert(cgroup) {
@@ -227,7 +232,7 @@ impl Store {
         stats: &AgentStats,
         variant: Variant,
     ) -> Vec<Bytes> {
-        let mut to = Exposition::new(variant, generation);
+        let mut to = Exposition::new(variant, generation).at(stats.wall);
         let Self { families, containers, pods, workloads, node, .. } = self;
         for entry in &families.container {
             entry.write_all(containers, &mut to);

@@ -88,6 +88,7 @@ impl Node {
                 success: runs.files.is_none_or(|(_, success)| success),
             }],
             pod_metadata_age_ns: self.pod_metadata_age_ns(),
+            wall: self.shown_wall.offset(),
             pods_dropped: self.pods.dropped(),
             pod_items_dropped: self.pods.rejections().counts().collect(),
             events_dropped: vec![
