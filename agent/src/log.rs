@@ -39,9 +39,6 @@ pub enum Format {
     Json,
 }
 
-/// Targets that log every attempt; the agent itself logs the changes, once.
-const QUIET: [&str; 2] = ["kube_client", "kube_runtime"];
-
 /// Rate of each kind of message: a node that is drained ends hundreds of containers at once.
 const MESSAGES: Rate = Rate { burst: 1000, every_ns: 50_000_000 };
 /// Rate of the lines about one container.
@@ -159,13 +156,7 @@ fn filter(level: &str) -> anyhow::Result<Targets> {
     for level in level.split(',').filter(|item| !item.contains('=')) {
         level.trim().parse::<LevelFilter>().with_context(expected)?;
     }
-    let mut filter: Targets = level.parse().with_context(expected)?;
-    if !level.contains("kube") {
-        for quiet in QUIET {
-            filter = filter.with_target(quiet, LevelFilter::OFF);
-        }
-    }
-    Ok(filter)
+    level.parse().with_context(expected)
 }
 
 /// Reader that logs deaths, ignored stop signals and OOMs.
