@@ -13,6 +13,7 @@ mod page;
 mod tests;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,8 @@ use tokio::time::{sleep, timeout};
 pub use listen::{BindError, bind};
 pub use page::Status;
 
-use crate::metrics::variant::{Audience, Variant};
+use crate::metrics::scrapers::Connection;
+use crate::metrics::variant::Format;
 use body::Body;
 use negotiate::Coding;
 
@@ -45,11 +47,21 @@ use negotiate::Coding;
 #[derive(Debug)]
 pub enum Request {
     /// The exposition, in chunks.
-    Scrape(Variant, oneshot::Sender<Vec<Bytes>>),
+    Scrape(Scrape, oneshot::Sender<Vec<Bytes>>),
     /// Readiness of the agent, else the reason why it is not ready.
     Ready(oneshot::Sender<Result<(), String>>),
     /// Contents of the landing page.
     Status(oneshot::Sender<Status>),
+}
+
+/// A scrape: what is wanted, and by whom.
+#[derive(Clone, Debug)]
+pub struct Scrape {
+    /// The format that is wanted.
+    pub format: Format,
+    /// The connection of a scraper, which compares samples over time and must see what is new at 0
+    /// once; `None` for a human, who looks once and sees the values as they are.
+    pub scraper: Option<Connection>,
 }
 
 /// The server's side of the queue to the owner.
@@ -140,10 +152,11 @@ pub async fn serve_with(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 failing = false;
                 if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-                    connections.spawn(server.clone().connection(stream, slot));
+                    let peer = from.ip().to_canonical();
+                    connections.spawn(server.clone().connection(stream, peer, slot));
                 } else if let Ok(slot) = Arc::clone(&refusals).try_acquire_owned() {
                     connections.spawn(refuse(stream, slot));
                 }
@@ -197,13 +210,14 @@ struct Server {
 type Answer = Response<Body>;
 
 impl Server {
-    async fn connection(self, stream: TcpStream, _slot: OwnedSemaphorePermit) {
+    async fn connection(self, stream: TcpStream, peer: IpAddr, _slot: OwnedSemaphorePermit) {
         let limits = self.limits;
+        let from = Connection::new(peer);
         let mut stopped = self.stopped.clone();
         let _without_it_only_slower = stream.set_nodelay(true);
         let service = service_fn(|request| {
-            let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(&request).await) }
+            let (server, from) = (self.clone(), from.clone());
+            async move { Ok::<_, Infallible>(server.answer(&request, from).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -222,7 +236,7 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: &hyper::Request<Incoming>) -> Answer {
+    async fn answer(&self, request: &hyper::Request<Incoming>, from: Connection) -> Answer {
         let path = request.uri().path();
         if !matches!(path, "/" | "/metrics" | "/livez" | "/readyz") {
             return text(StatusCode::NOT_FOUND, "not found; see / for the endpoints\n");
@@ -237,7 +251,10 @@ impl Server {
         match path {
             // A scrape has effects: a series that was exposed counts as seen. HEAD exposes none.
             "/metrics" if head => exposition(&Wanted::of(request), Body::new(Vec::new())),
-            "/metrics" => self.metrics(Wanted::of(request)).await,
+            "/metrics" => {
+                let scraper = Some(from).filter(|_| is_scraper(request));
+                self.metrics(Wanted::of(request), scraper).await
+            }
             "/livez" if self.handle.0.is_closed() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the agent's main task has ended\n")
             }
@@ -254,10 +271,11 @@ impl Server {
         }
     }
 
-    async fn metrics(&self, wanted: Wanted) -> Answer {
+    async fn metrics(&self, wanted: Wanted, scraper: Option<Connection>) -> Answer {
         let place = timeout(self.limits.owner, Arc::clone(&self.scrapes).acquire_owned()).await;
         let Ok(Ok(permit)) = place else { return unanswered() };
-        let scrape = |reply| Request::Scrape(wanted.variant, reply);
+        let scrape = Scrape { format: wanted.format, scraper };
+        let scrape = |reply| Request::Scrape(scrape, reply);
         match self.handle.ask(scrape, self.limits.owner).await {
             Some(chunks) => exposition(&wanted, Body::new(chunks).holding(permit)),
             None => unanswered(),
@@ -265,9 +283,9 @@ impl Server {
     }
 }
 
-/// The variant and coding that a request to `/metrics` gets.
+/// The format and coding that a request to `/metrics` gets.
 struct Wanted {
-    variant: Variant,
+    format: Format,
     coding: Coding,
 }
 
@@ -278,23 +296,20 @@ impl Wanted {
         };
         let format = negotiate::format(lines(ACCEPT));
         let coding = negotiate::coding(lines(ACCEPT_ENCODING));
-        Self { variant: Variant { audience: audience(request), format }, coding }
+        Self { format, coding }
     }
 }
 
-/// Audience of a request. Prometheus, and what is built from its scraper, sends its timeout with
-/// each scrape (prometheus, `scrape/scrape.go`); vmagent does the same. Everyone else counts as a
-/// human.
-fn audience(request: &hyper::Request<Incoming>) -> Audience {
-    if request.headers().contains_key("x-prometheus-scrape-timeout-seconds") {
-        Audience::Scraper
-    } else {
-        Audience::Human
-    }
+/// Whether a request is a scraper's. Prometheus, and what is built from its scraper, sends its
+/// timeout with each scrape (prometheus, `scrape/scrape.go`); vmagent does the same. Everyone else
+/// counts as a human. A header can be forged: it changes what its own connection is shown, and
+/// nobody else.
+fn is_scraper(request: &hyper::Request<Incoming>) -> bool {
+    request.headers().contains_key("x-prometheus-scrape-timeout-seconds")
 }
 
 fn exposition(wanted: &Wanted, chunks: Body) -> Answer {
-    let content_type = wanted.variant.format.content_type();
+    let content_type = wanted.format.content_type();
     let mut answer = match wanted.coding {
         Coding::Identity => body(StatusCode::OK, content_type, chunks),
         Coding::Gzip => {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::event::{PodEvent, PodEventKind};
-use super::pod::{Container, Pod};
+use super::pod::{Container, Pod, State};
 use crate::cgroup::path::{ContainerName, PodName};
 
 /// Time for which a Pod stays known after it is gone from the API: its last facts may come later.
@@ -252,11 +252,15 @@ impl Pods {
     /// The Pod that a Pod-level cgroup belongs to.
     #[must_use]
     pub fn of_cgroup(&self, name: &PodName) -> Option<&KnownPod> {
+        self.of_cgroup_uid(&name.uid)
+    }
+
+    fn of_cgroup_uid(&self, uid: &str) -> Option<&KnownPod> {
         // A static Pod's cgroup is named after its manifest's hash, or after the UID that the
         // manifest gives it; the annotation has the same value (pkg/kubelet/config/common.go,
         // `applyDefaults`, Kubernetes 1.37).
-        let mirror = || self.by_uid.get(self.by_hash.get(&name.uid)?);
-        self.by_uid.get(&name.uid).or_else(mirror)
+        let mirror = || self.by_uid.get(self.by_hash.get(uid)?);
+        self.by_uid.get(uid).or_else(mirror)
     }
 
     /// The container that a container's cgroup belongs to, with its Pod.
@@ -268,6 +272,18 @@ impl Pods {
     ) -> Option<(&KnownPod, &Container)> {
         let known = self.of_cgroup(pod)?;
         Some((known, known.container(&container.id)?))
+    }
+
+    /// Whether the API knows a container as waiting to run, be it in a back-off of any length. The
+    /// Pod is known by the UID in its cgroup's name.
+    #[must_use]
+    pub fn waits(&self, cgroup_uid: &str, container: &str) -> bool {
+        self.of_cgroup_uid(cgroup_uid).is_some_and(|known| {
+            let container = known.pod.container(container);
+            known.gone_boot_ns.is_none()
+                && !known.pod.is_terminal()
+                && container.is_some_and(|c| matches!(c.state, State::Waiting { .. }))
+        })
     }
 
     /// Number of Pods in the API.

@@ -12,7 +12,7 @@ use super::report::Reports;
 use super::restart::History;
 use super::session::ExecSession;
 use super::start::Starts;
-use super::subject::Who;
+use super::subject::{PodWho, Who};
 use crate::clock::Now;
 use crate::kube::pods::Pods;
 
@@ -151,9 +151,20 @@ impl Reasons {
         self.starts.forget(who.cgroup);
     }
 
+    /// Forgets a Pod whose cgroup is gone, with its last container: none of them comes again.
+    pub fn forget_pod(&mut self, pod: &PodWho) {
+        self.history.forget(|key| key.pod == pod.cgroup_uid);
+    }
+
     /// Forgets what no fact can follow from any more. A call every few seconds suffices.
-    pub fn expire(&mut self, now_boot_ns: u64) {
-        self.history.expire(now_boot_ns);
+    pub fn expire(&mut self, now_boot_ns: u64, pods: &Pods) {
+        self.history.expire(now_boot_ns, |key| pods.waits(&key.pod, &key.container));
+    }
+
+    /// Evidence that was forgotten early for want of room, by kind.
+    #[must_use]
+    pub const fn dropped(&self) -> [(&'static str, u64); 2] {
+        [("report", self.reports.dropped()), ("restart", self.history.dropped())]
     }
 
     fn started(&mut self, who: &Arc<Who>, time_boot_ns: u64, out: &mut Vec<Named>) {

@@ -22,6 +22,8 @@ pub struct AgentStats {
     pub events_rejected: Vec<(&'static str, u64)>,
     /// Events and facts that were received and dropped, by reason.
     pub events_dropped: Vec<(&'static str, u64)>,
+    /// Evidence that was forgotten early, by kind.
+    pub evidence_dropped: Vec<(&'static str, u64)>,
     /// Events that happened while the agent was away, by kind.
     pub events_unseen: Vec<(&'static str, u64)>,
     /// Last run of each collector.
@@ -60,6 +62,16 @@ pub struct Agent {
     pub series_dropped: u64,
     /// Facts about containers that are no longer exported.
     pub facts_forgotten: u64,
+    /// Facts about containers that are hidden.
+    pub facts_hidden: u64,
+    /// Containers that are not shown because there is no room for their series.
+    pub containers_hidden: u64,
+    /// Entities that were dropped before the end of their retention.
+    pub retention_evictions: u64,
+    /// Label sets that found no room in their family.
+    pub label_sets_folded: u64,
+    /// Scrapers that found no place among those that are known, or lost it.
+    pub scrapers_forgotten: u64,
 }
 
 fn count(count: u64, to: &mut Exposition) {
@@ -148,13 +160,26 @@ pub static EVENTS_DROPPED: StateFamily<Agent> = StateFamily {
         "Events received and then dropped. unmatched: of no known container; early_full: \
          of a container whose init is not known yet; waiting_full: of a \
          container that waits for its name and can keep no more; forgotten: of a container that is \
-         no longer exported.",
+         no longer exported; hidden: of a container that is not exported for want of room.",
     )
-    .labels(&["reason"], 4),
+    .labels(&["reason"], 5),
     write: |_, agent, to| {
         counts("reason", &agent.stats.events_dropped, to);
-        counts("reason", &[("forgotten", agent.facts_forgotten)], to);
+        let of_store = [("forgotten", agent.facts_forgotten), ("hidden", agent.facts_hidden)];
+        counts("reason", &of_store, to);
     },
+};
+
+/// Dropped evidence.
+pub static EVIDENCE_DROPPED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "evidence_dropped_total",
+        Scope::Node,
+        "Evidence forgotten early for want of room. report: a death that is not compared with the \
+         runtime's report; restart: the end of a container that may run again.",
+    )
+    .labels(&["kind"], 5),
+    write: |_, agent, to| counts("kind", &agent.stats.evidence_dropped, to),
 };
 
 /// Unseen events.
@@ -291,13 +316,56 @@ pub static PODS_DROPPED: StateFamily<Agent> = StateFamily {
     write: |_, agent, to| count(agent.stats.pods_dropped, to),
 };
 
+/// Label sets without room.
+pub static LABEL_SETS_DROPPED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "label_sets_dropped_total",
+        Scope::Node,
+        "Events counted without a label set of their own, or label sets dropped, because their \
+         workload has too many.",
+    ),
+    write: |_, agent, to| count(agent.label_sets_folded, to),
+};
+
+/// Scrapers that are not known.
+pub static SCRAPERS_DROPPED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "scrapers_dropped_total",
+        Scope::Node,
+        "Scrapers that found no place among those that the agent knows, or lost it. They see the \
+         first events of a new counter up to 5 minutes late.",
+    ),
+    write: |_, agent, to| count(agent.scrapers_forgotten, to),
+};
+
+/// Evictions from retention.
+pub static RETENTION_EVICTIONS: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "retention_evictions_total",
+        Scope::Node,
+        "Containers, Pods and workloads that are gone and were dropped before the end of their \
+         retention, to make room for series.",
+    ),
+    write: |_, agent, to| count(agent.retention_evictions, to),
+};
+
+/// Containers without room.
+pub static CONTAINERS_HIDDEN: StateFamily<Agent> = StateFamily {
+    family: Family::gauge(
+        "containers_hidden",
+        Scope::Node,
+        "Containers that are not exported, because of --metrics.max-series.",
+    ),
+    write: |_, agent, to| count(agent.containers_hidden, to),
+};
+
 /// Dropped series.
 pub static SERIES_DROPPED: StateFamily<Agent> = StateFamily {
     family: Family::counter(
         "series_dropped_total",
         Scope::Node,
-        "Series dropped because of --metrics.max-series: those that a refused container \
-         or Pod could have had.",
+        "Series dropped because of --metrics.max-series: those that a hidden container \
+         or Pod is expected to have, and those that one that is shown has beyond the limit.",
     ),
     write: |_, agent, to| count(agent.series_dropped, to),
 };

@@ -25,10 +25,14 @@ pub trait Entry<E>: Sync {
     /// Writes the samples of one entity, given its labels.
     fn write(&self, block: &[u8], entity: &mut E, to: &mut Exposition);
 
-    /// Writes the samples of all entities.
+    /// Writes the samples of all entities, and counts their series.
     fn write_all(&self, entities: &mut Table<E>, to: &mut Exposition) {
         to.family(self.family());
-        entities.each(|block, entity| self.write(block, entity, to));
+        entities.each_counted(|block, entity| {
+            let before = to.entity();
+            self.write(block, entity, to);
+            to.wanted() - before
+        });
     }
 }
 
@@ -128,6 +132,7 @@ pub static NODE: &[&dyn Entry<Node>] = &[
     &entry(&agent::EVENTS_LOST, itself),
     &entry(&agent::EVENTS_REJECTED, itself),
     &entry(&agent::EVENTS_DROPPED, itself),
+    &entry(&agent::EVIDENCE_DROPPED, itself),
     &entry(&agent::EVENTS_UNSEEN, itself),
     &entry(&agent::COLLECTOR_DURATION, itself),
     &entry(&agent::COLLECTOR_SUCCESS, itself),
@@ -144,6 +149,10 @@ pub static NODE: &[&dyn Entry<Node>] = &[
     &entry(&process::MAX_FDS, its_process),
     &entry(&process::START_TIME, its_process),
     &entry(&process::THREADS, its_process),
+    &entry(&agent::LABEL_SETS_DROPPED, itself),
+    &entry(&agent::SCRAPERS_DROPPED, itself),
+    &entry(&agent::RETENTION_EVICTIONS, itself),
+    &entry(&agent::CONTAINERS_HIDDEN, itself),
     &entry(&agent::SERIES_DROPPED, itself),
     &entry(&agent::SERIES, itself),
 ];

@@ -62,7 +62,7 @@ impl Node {
         for id in self.tracking.removed(id) {
             self.sampler.forget(id);
             if let Some(pod) = self.registry.pod_removed(id) {
-                self.publish.gone(&pod, self.now.boot_ns);
+                self.pod_gone(&pod);
             }
         }
     }
@@ -158,8 +158,16 @@ impl Node {
         let fact = Fact { time_boot_ns: self.now.boot_ns, kind };
         self.publish.fact(&subject, &fact, self.now.wall);
         if gone {
-            self.publish.gone(&subject, self.now.boot_ns);
+            self.pod_gone(&subject);
         }
+    }
+
+    /// The cgroup of a Pod is removed, and its last container is forgotten.
+    fn pod_gone(&mut self, subject: &Subject) {
+        if let Subject::Pod(pod) = subject {
+            self.reasons.forget_pod(pod);
+        }
+        self.publish.gone(subject, self.now.boot_ns);
     }
 
     /// Looks for the names of all containers that wait for one.

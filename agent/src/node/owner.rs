@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::future::Future;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::Node;
 use crate::clock::{Now, boot_ns};
-use crate::http::{Request, Status};
+use crate::http::{Request, Scrape, Status};
 use crate::kernel::heap;
 use crate::kube::event::PodEvent;
-use crate::metrics::variant::Variant;
+use crate::metrics::text::Text;
+use crate::metrics::variant::{Format, Seen};
 
 /// Runs the owner until the server is gone. After `stop` it answers until the server has closed its
 /// last connection.
@@ -54,20 +54,20 @@ pub async fn own(
 }
 
 /// Answers a request, and with it all scrapes that wait behind it: one collection serves them all,
-/// and each variant is written once.
+/// and each format is written once.
 fn answer(node: &mut Node, first: Request, inbox: &mut mpsc::Receiver<Request>, stopping: bool) {
     let mut collection = None;
-    let mut variants = HashMap::<Variant, Vec<Bytes>>::new();
+    let mut texts = HashMap::<Format, Text>::new();
     let mut next = Some(first);
     while let Some(request) = next {
         // Who asked may have gone; that is no one's fault.
         match request {
             Request::Scrape(_, reply) if reply.is_closed() => {}
-            Request::Scrape(variant, reply) => {
+            Request::Scrape(Scrape { format, scraper }, reply) => {
                 let collection = collection.get_or_insert_with(|| node.collect(Now::read()));
-                let chunks =
-                    variants.entry(variant).or_insert_with(|| node.expose(collection, variant));
-                let _ = reply.send(chunks.clone());
+                let text = texts.entry(format).or_insert_with(|| node.expose(collection, format));
+                let seen = scraper.map_or(Seen::ALL, |from| node.seen(collection, &from));
+                let _ = reply.send(text.for_reader(seen));
             }
             Request::Ready(reply) => {
                 let _ = reply.send(readiness(stopping));
@@ -88,12 +88,15 @@ fn readiness(stopping: bool) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use bytes::Bytes;
     use tokio::sync::oneshot;
 
     use super::*;
     use crate::cgroup::tree;
+    use crate::metrics::scrapers::Connection;
     use crate::metrics::store::StoreOptions;
-    use crate::metrics::variant::{Audience, Format};
     use crate::node::Options;
 
     #[test]
@@ -109,18 +112,20 @@ mod tests {
         };
         let mut node = Node::new(options, None);
         let (questions, mut inbox) = mpsc::channel(8);
-        let ask = |audience, format| {
+        let prometheus = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let ask = |scraper: Option<IpAddr>, format| {
             let (to, answer) = oneshot::channel();
-            questions.try_send(Request::Scrape(Variant { audience, format }, to)).unwrap();
+            let scrape = Scrape { format, scraper: scraper.map(Connection::new) };
+            questions.try_send(Request::Scrape(scrape, to)).unwrap();
             answer
         };
         let mut answers = [
-            ask(Audience::Scraper, Format::Text),
-            ask(Audience::Scraper, Format::OpenMetrics),
-            ask(Audience::Human, Format::Text),
-            ask(Audience::Scraper, Format::Text),
+            ask(prometheus, Format::Text),
+            ask(prometheus, Format::OpenMetrics),
+            ask(None, Format::Text),
+            ask(prometheus, Format::Text),
         ];
-        drop(ask(Audience::Human, Format::OpenMetrics));
+        drop(ask(None, Format::OpenMetrics));
         let first = inbox.try_recv().unwrap();
         answer(&mut node, first, &mut inbox, false);
         let bodies = answers.each_mut().map(|answer| answer.try_recv().unwrap());
@@ -134,7 +139,7 @@ mod tests {
         assert_eq!(samples(text), samples(open_metrics));
         assert_eq!(samples(text), samples(human));
         assert!(samples(text).iter().any(|line| line.contains("collector_duration_seconds")));
-        assert_eq!(text[0].as_ptr(), again[0].as_ptr(), "the same variant is written once");
+        assert_eq!(text[0].as_ptr(), again[0].as_ptr(), "the same format is written once");
         assert!(open_metrics.concat().ends_with(b"# EOF\n"));
     }
 }

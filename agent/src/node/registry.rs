@@ -321,7 +321,9 @@ impl Registry {
         let Some(pod) = self.pods.get_mut(&cgroup) else { return };
         pod.subject.get_or_insert_with(|| {
             let Identity { namespace, pod, pod_uid, .. } = who.identity.clone();
-            Subject::Pod(Arc::new(PodWho { cgroup, namespace, pod, uid: pod_uid }))
+            let in_name = who.origin.pod().map(|(pod, _)| pod.uid.clone());
+            let cgroup_uid = in_name.unwrap_or_default();
+            Subject::Pod(Arc::new(PodWho { cgroup, namespace, pod, uid: pod_uid, cgroup_uid }))
         });
     }
 

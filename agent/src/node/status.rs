@@ -24,6 +24,13 @@ impl Node {
             fact("containers", self.registry.shown_containers().to_string()),
             fact("without a name yet", self.registry.waiting().count().to_string()),
         ];
+        let (series, hidden) = self.publish.room();
+        facts.push(fact("series", series));
+        if hidden > 0 {
+            let hidden =
+                format!("{hidden} for want of room for their series: raise --metrics.max-series");
+            facts.push(fact("containers hidden", hidden));
+        }
         let wanted = snapshot::describe(self.sampler.wanted());
         for ((values, by_run), (_, is_wanted)) in
             snapshot::describe(self.sampler.covered()).into_iter().zip(wanted)
@@ -81,6 +88,7 @@ impl Node {
                 ("early_full", self.lifecycle.early_dropped()),
                 ("waiting_full", self.registry.facts_dropped()),
             ],
+            evidence_dropped: self.reasons.dropped().to_vec(),
             events_unseen: vec![("oom_kill", self.tracking.unseen_oom_kills())],
             process: ProcessStats::read(),
             ..AgentStats::default()

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::entity::{Container, Pod, Workload};
+use super::super::entity::{Container, Pod};
 use super::super::table::Id;
-use super::{Member, Store, release};
+use super::Store;
 use crate::cgroup::sample::Sample;
 use crate::clock::WallOffset;
 use crate::kube::pod;
@@ -18,40 +18,7 @@ impl Reader for Store {
         if self.members.contains_key(&who.cgroup) {
             return;
         }
-        let identity = &who.identity;
-        let block = Container::block(&identity.namespace, &identity.pod, &identity.container);
-        let workload_block = Workload::block(identity);
-        let (key, workload) =
-            (self.containers.find(block.bytes()), self.workloads.find(workload_block.bytes()));
-        let [container_cost, workload_cost, _] = self.costs;
-        let cost = if key.is_none() { container_cost } else { 0 }
-            + if workload.is_none() { workload_cost } else { 0 };
-        if !self.has_room(who.cgroup, cost) {
-            return;
-        }
-        let collectors = self.options.collectors;
-        let key = key.unwrap_or_else(|| {
-            let new = Container::new(collectors, &self.families.container_usage);
-            self.containers.insert(block.bytes(), new)
-        });
-        let workload = workload.unwrap_or_else(|| {
-            self.workloads.insert(workload_block.bytes(), Workload::new(collectors))
-        });
-        if let Some(entry) = self.containers.get_mut(key) {
-            // Of two with the same key, the one that was made later is the newest.
-            let (newest, forgotten) = entry.usage.appear(who.cgroup, who.birth.since_boot_ns());
-            if newest {
-                entry.identify(identity);
-            }
-            entry.workload = Some(workload);
-            if let Some(forgotten) = forgotten {
-                release(&mut self.members, &mut self.workloads, forgotten);
-            }
-        }
-        if let Some(workload) = self.workloads.get_mut(workload) {
-            workload.members += 1;
-        }
-        self.members.insert(who.cgroup, Member { container: key, workload });
+        self.show(who);
     }
 
     /// Containers of the Pod that are not shown are passed over.
@@ -62,7 +29,7 @@ impl Reader for Store {
             let Some(entry) = self.containers.get_mut(id) else { continue };
             entry.pod(pod, container);
             if let Some(workload) = entry.workload.and_then(|id| self.workloads.get_mut(id)) {
-                workload.pod(container);
+                self.node.agent.label_sets_folded += workload.pod(container);
             }
         }
     }
@@ -71,17 +38,20 @@ impl Reader for Store {
     fn fact(&mut self, subject: &Subject, fact: &Fact, wall: WallOffset) {
         self.node.fact(fact);
         let Some(who) = subject.container() else { return };
+        let agent = &mut self.node.agent;
         let Some(member) = self.members.get(&who.cgroup) else {
-            if !self.refused.contains(&who.cgroup) {
-                self.node.agent.facts_forgotten += 1;
+            match self.refused.fact(who.cgroup, fact, wall) {
+                Some(kept) => agent.facts_hidden += u64::from(!kept),
+                None => agent.facts_forgotten += 1,
             }
             return;
         };
         if let Some(container) = self.containers.get_mut(member.container) {
             container.fact(who.cgroup, fact, wall);
         }
-        if let Some(workload) = self.workloads.get_mut(member.workload) {
-            workload.fact(fact);
+        match self.workloads.get_mut(member.workload) {
+            Some(workload) => agent.label_sets_folded += workload.fact(fact),
+            None => agent.facts_forgotten += 1,
         }
     }
 
@@ -100,17 +70,17 @@ impl Reader for Store {
 
     fn gone(&mut self, subject: &Subject, now_boot_ns: u64) {
         let cgroup = subject.cgroup();
-        self.refused.remove(&cgroup);
+        self.refused.remove(cgroup);
         if let Some(id) = self.pod_members.get(&cgroup)
             && let Some(entry) = self.pods.get_mut(*id)
         {
             entry.usage.gone(cgroup, now_boot_ns);
         }
         let Some(member) = self.members.get(&cgroup).copied() else { return };
-        if let Some(key) = self.containers.get_mut(member.container) {
-            key.gone(cgroup, now_boot_ns);
-        }
-        if let Some(workload) = self.workloads.get_mut(member.workload) {
+        let key = self.containers.get_mut(member.container);
+        let news = key.is_some_and(|key| key.gone(cgroup, now_boot_ns));
+        if news && let Some(workload) = self.workloads.get_mut(member.workload) {
+            workload.live = workload.live.saturating_sub(1);
             workload.gone_boot_ns = workload.gone_boot_ns.max(now_boot_ns);
         }
     }
@@ -133,12 +103,13 @@ impl Store {
     fn pod_appears(&mut self, who: &PodWho) -> Option<Id> {
         let block = Pod::block(&who.namespace, &who.pod);
         let known = self.pods.find(block.bytes());
-        let [.., cost] = self.costs;
-        if !self.has_room(who.cgroup, if known.is_none() { cost } else { 0 }) {
+        let series = if known.is_none() { self.expected.pod } else { 0 };
+        if !self.admits_pod(who.cgroup, series) {
             return None;
         }
-        let id = known
-            .unwrap_or_else(|| self.pods.insert(block.bytes(), Pod::new(&self.families.pod_usage)));
+        let id = known.unwrap_or_else(|| {
+            self.pods.insert(block.bytes(), Pod::new(&self.families.pod_usage), series)
+        });
         if let Some(entry) = self.pods.get_mut(id) {
             // The order of appearance is the order of age here: a Pod's name is taken until it is
             // gone from the API.

@@ -3,4 +3,6 @@
 mod fixture;
 mod format;
 mod golden;
+mod readers;
+mod room;
 mod store;

@@ -19,7 +19,7 @@ use crate::kube::event::{PodEvent, PodEventKind};
 use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{Birth, Subject, Who};
 use crate::metrics::store::StoreOptions;
-use crate::metrics::variant::{Audience, Format, Variant};
+use crate::metrics::variant::{Format, Seen};
 use crate::reader::Reader;
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -226,8 +226,7 @@ impl World {
     /// The lines of a family, without its prefix.
     fn shown(&mut self, family: &str) -> Vec<String> {
         let collection = self.node.collect(NOW);
-        let variant = Variant { audience: Audience::Human, format: Format::Text };
-        let chunks = self.node.expose(&collection, variant);
+        let chunks = self.node.expose(&collection, Format::Text).for_reader(Seen::ALL);
         let text = String::from_utf8(chunks.concat()).unwrap();
         let name = format!("podvitals_{family}");
         let of_family = |line: &&str| line.split(['{', ' ']).next() == Some(&name);
