@@ -25,8 +25,9 @@ use crate::lifecycle::subject::Who;
 pub struct Container {
     /// Usage of the cgroups under this name.
     pub usage: Usage,
-    /// The newest instance.
-    pub newest: Arc<Who>,
+    /// The UID in the name of the Pod's cgroup and the container's name, by which the API knows it;
+    /// `None` for a unit.
+    pub in_api: Option<(Box<str>, Box<str>)>,
     /// The workload of the newest instance.
     pub workload: Option<Id>,
     /// The last time at which the API knew it as waiting to run again, `CLOCK_BOOTTIME`.
@@ -51,12 +52,12 @@ impl Container {
         ])
     }
 
-    /// A container without a cgroup yet; `newest` is to appear.
+    /// A container without a cgroup yet.
     #[must_use]
-    pub fn new(collectors: Collectors, families: &Arc<UsageFamilies>, newest: Arc<Who>) -> Self {
+    pub fn new(collectors: Collectors, families: &Arc<UsageFamilies>) -> Self {
         Self {
             usage: Usage::new(families),
-            newest,
+            in_api: None,
             workload: None,
             waited_boot_ns: 0,
             info: collectors.state(Collector::Info, Default::default),
@@ -70,8 +71,9 @@ impl Container {
     }
 
     /// Takes over the identity of the newest instance.
-    pub fn identify(&mut self, newest: &Arc<Who>) {
-        self.newest = Arc::clone(newest);
+    pub fn identify(&mut self, newest: &Who) {
+        let container = || newest.identity.container.as_str().into();
+        self.in_api = newest.origin.pod().map(|(pod, _)| (pod.uid.as_str().into(), container()));
         if let Some(info) = &mut self.info {
             info.identify(&info::cut(&newest.identity));
         }

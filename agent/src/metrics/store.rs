@@ -152,11 +152,11 @@ impl Store {
         now_boot_ns: u64,
         open: impl IntoIterator<Item = (CgroupId, OpenShutdown)>,
     ) {
-        self.containers.each(|_, container| {
+        for container in self.containers.iter_mut() {
             for instance in container.usage.live_mut() {
                 instance.terminating = None;
             }
-        });
+        }
         for (cgroup, shutdown) in open {
             if let Some(container) = self.container_mut(cgroup)
                 && let Some(instance) = container.usage.instance_mut(cgroup)

@@ -114,6 +114,11 @@ impl<T> Table<T> {
         })
     }
 
+    /// The entities, in no order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().flatten().map(|slot| &mut slot.entity)
+    }
+
     fn sort(&mut self) {
         if self.order.len() == self.count() {
             return;

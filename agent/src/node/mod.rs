@@ -22,7 +22,7 @@ use crate::bpf::start::Kernel;
 use crate::cgroup::{files::Parts, statistics::Elements};
 use crate::clock::Now;
 use crate::kube::pods::Pods;
-use crate::lifecycle::{Input, Lifecycle, reason::Reasons, subject::Who};
+use crate::lifecycle::{Input, Lifecycle, reason::Reasons};
 use crate::metrics::agent::AgentStats;
 use crate::metrics::scrapers::Connection;
 use crate::metrics::text::Text;
@@ -146,10 +146,7 @@ impl Node {
     /// Gives up what has been kept long enough, and shows what finds room instead.
     fn expire(&mut self) {
         let Self { pods, publish, reasons, now, .. } = self;
-        let waits = |who: &Who| {
-            who.origin.pod().is_some_and(|(pod, _)| pods.waits(&pod.uid, &who.identity.container))
-        };
-        let shown = publish.expire(now.boot_ns, waits);
+        let shown = publish.expire(now.boot_ns, |pod, container| pods.waits(pod, container));
         reasons.expire(now.boot_ns, pods);
         for id in shown {
             self.spec_known(id);

@@ -83,7 +83,7 @@ impl Publish {
     pub(super) fn expire(
         &mut self,
         now_boot_ns: u64,
-        waits: impl Fn(&Who) -> bool,
+        waits: impl Fn(&str, &str) -> bool,
     ) -> Vec<CgroupId> {
         self.store.expire(now_boot_ns, waits)
     }

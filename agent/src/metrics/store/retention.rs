@@ -5,35 +5,41 @@ use std::time::Duration;
 use super::super::variant::Format;
 use super::Store;
 use crate::cgroup::CgroupId;
-use crate::lifecycle::subject::Who;
 
 /// Time after the removal of a cgroup in which facts about it are still taken in.
 const HOLD_NS: u64 = 60_000_000_000;
 
 impl Store {
-    /// Drops what has been retained long enough. `waits`: the API knows the container as waiting to
-    /// run again, so it is kept. Returns the containers that found room now and are shown. Cheap;
+    /// Drops what has been retained long enough. `waits`: the API knows the container, given with
+    /// the UID in the name of its Pod's cgroup, as waiting to run again, so it is kept. Returns the containers that found room now and are shown. Cheap;
     /// once in a few seconds is enough.
-    pub fn expire(&mut self, now_boot_ns: u64, waits: impl Fn(&Who) -> bool) -> Vec<CgroupId> {
+    pub fn expire(
+        &mut self,
+        now_boot_ns: u64,
+        waits: impl Fn(&str, &str) -> bool,
+    ) -> Vec<CgroupId> {
         self.now_boot_ns = now_boot_ns;
         let before = now_boot_ns.saturating_sub(HOLD_NS);
         let Self { containers, pods, workloads, members, pod_members, options, .. } = self;
-        containers.each(|_, container| {
+        for container in containers.iter_mut() {
             container.usage.forget_gone_before(before, |cgroup| {
                 members.remove(&cgroup);
             });
-            if container.usage.gone_since_boot_ns().is_some() && waits(&container.newest) {
+            let in_api = container.in_api.as_ref();
+            if container.usage.gone_since_boot_ns().is_some()
+                && in_api.is_some_and(|(pod, container)| waits(pod, container))
+            {
                 container.waited_boot_ns = now_boot_ns;
                 if let Some(workload) = container.workload.and_then(|id| workloads.get_mut(id)) {
                     workload.gone_boot_ns = now_boot_ns;
                 }
             }
-        });
-        pods.each(|_, pod| {
+        }
+        for pod in pods.iter_mut() {
             pod.usage.forget_gone_before(before, |cgroup| {
                 pod_members.remove(&cgroup);
             });
-        });
+        }
         let passed = |since_boot_ns: Option<u64>, retention: Duration| {
             since_boot_ns.is_some_and(|since| {
                 u128::from(now_boot_ns.saturating_sub(since)) >= retention.as_nanos()

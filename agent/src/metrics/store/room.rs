@@ -295,8 +295,7 @@ impl Store {
         // What lingered under this name may have given way to it.
         let collectors = self.options.collectors;
         let key = self.containers.find(block.bytes()).unwrap_or_else(|| {
-            let usage = &self.families.container_usage;
-            let new = Container::new(collectors, usage, Arc::clone(who));
+            let new = Container::new(collectors, &self.families.container_usage);
             self.containers.insert(block.bytes(), new, self.expected.container)
         });
         let workload = self.workloads.find(workload_block.bytes()).unwrap_or_else(|| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use testbed::exposition::{self, Exposition, Family};
 
-use crate::cgroup::path::Origin;
+use crate::cgroup::path::{ContainerName, Origin, PodName, Qos, Runtime};
 use crate::cgroup::reader::{ReadErrors, ReaderStats};
 use crate::cgroup::sample::{Cpu, Sample};
 use crate::cgroup::{self, CgroupId};
@@ -106,7 +106,9 @@ pub(super) trait Tell {
 
 fn who(cgroup: CgroupId, identity: Identity, since_boot_ns: u64) -> Arc<Who> {
     let birth = Birth::Seen { boot_ns: since_boot_ns };
-    let origin = Origin::Unit(String::new(), String::new());
+    let pod = PodName { uid: identity.pod_uid.clone(), qos: Qos::Burstable };
+    let id = identity.container_id.clone();
+    let origin = Origin::Pod(pod, ContainerName { id, runtime: Runtime::Containerd });
     Arc::new(Who { cgroup, pod_cgroup: None, origin, identity, birth })
 }
 

@@ -114,14 +114,14 @@ fn what_is_old_is_not_new_because_nobody_has_scraped() {
     crash(&mut store);
     let oom = OomFact { scope: None, victim: OomVictim::Init, killed: 1 };
     store.tell(CgroupId(1), 5 * SECOND, FactKind::Oom(oom));
-    store.expire(LATER, |_| false);
+    store.expire(LATER, |_, _| false);
     assert_eq!(crashes(&mut store, A, LATER + NEWS_NS + SECOND), [1.0]);
-    store.expire(LATER + NEWS_NS + 5 * SECOND, |_| false);
+    store.expire(LATER + NEWS_NS + 5 * SECOND, |_, _| false);
     crash(&mut store);
     assert_eq!(crashes(&mut store, A, LATER + NEWS_NS + 30 * SECOND), [2.0]);
     // An agent that has just started is news as a whole.
     let mut store = one();
-    store.expire(LATER, |_| false);
+    store.expire(LATER, |_, _| false);
     crash(&mut store);
     assert_eq!(crashes(&mut store, A, LATER + 30 * SECOND), [0.0]);
     assert_eq!(crashes(&mut store, A, LATER + 60 * SECOND), [1.0]);

@@ -15,7 +15,12 @@ const NOTHING: [f64; 0] = [];
 /// Pods without an owner: each is a workload of its own.
 fn bare(number: u64) -> Identity {
     let name = format!("runner-{number:05}");
-    Identity { workload_kind: "Pod".into(), workload: name.clone(), ..identity(&name, "build") }
+    Identity {
+        pod_uid: format!("uid-{number}"),
+        workload_kind: "Pod".into(),
+        workload: name.clone(),
+        ..identity(&name, "build")
+    }
 }
 
 fn limited(max_series: usize) -> Store {
@@ -50,7 +55,7 @@ fn the_dead_do_not_keep_the_places_of_the_living() {
     for number in 0..1300 {
         live_and_die(&mut store, number, now);
         now += 2769 * SECOND / 1000;
-        store.expire(now, |_| false);
+        store.expire(now, |_, _| false);
         if number % 108 == 0 {
             encode(&mut store);
             assert!(store.series() <= max_series as u64 + of_node());
@@ -138,16 +143,16 @@ fn what_was_refused_is_shown_when_there_is_room() {
     assert!(dropped[0] > 0.0);
     assert_eq!(shown.get("events_dropped_total", &[("reason", "hidden")]), [2.0]);
     // They have fewer series than expected: there is room for the oldest who waits, with its start.
-    assert_eq!(store.expire(20 * SECOND, |_| false), [CgroupId(3)]);
+    assert_eq!(store.expire(20 * SECOND, |_, _| false), [CgroupId(3)]);
     let shown = scrape(&mut store);
     let start = shown.get("container_start_time_seconds", &[("pod", "runner-00003")]);
     assert_eq!(start, [1_700_000_009.0]);
     assert_eq!(shown.get("containers_hidden", &[]), [1.0]);
-    assert!(store.expire(25 * SECOND, |_| false).is_empty());
+    assert!(store.expire(25 * SECOND, |_, _| false).is_empty());
     assert_eq!(scrape(&mut store).get("series_dropped_total", &[]), dropped, "counted once");
     // One goes: its place is taken.
     store.remove(CgroupId(0), 30 * SECOND);
-    assert_eq!(store.expire(31 * SECOND, |_| false), [CgroupId(4)]);
+    assert_eq!(store.expire(31 * SECOND, |_, _| false), [CgroupId(4)]);
     let shown = scrape(&mut store);
     assert_eq!(shown.get("container_info", &[("pod", "runner-00000")]), NOTHING);
     assert_eq!(shown.get("containers_hidden", &[]), [0.0]);
@@ -209,7 +214,7 @@ fn series_that_grow_beyond_the_limit_are_left_out_and_counted() {
 #[test]
 fn what_the_api_knows_as_waiting_is_kept_and_gives_way_last() {
     let mut store = limited(1400);
-    let waits = |who: &crate::lifecycle::subject::Who| who.identity.pod == "runner-00000";
+    let waits = |pod: &str, container: &str| (pod, container) == ("uid-0", "build");
     for number in 0..3 {
         live_and_die(&mut store, number, (1 + number) * SECOND);
     }
@@ -238,8 +243,8 @@ fn what_the_api_knows_as_waiting_is_kept_and_gives_way_last() {
     }
     assert_eq!(pods(&mut store), [0], "the others gave way before");
     // It does not wait any more, and was last known to at 4,002 s.
-    store.expire(4600 * SECOND, |_| false);
+    store.expire(4600 * SECOND, |_, _| false);
     assert_eq!(pods(&mut store), [0]);
-    store.expire(4603 * SECOND, |_| false);
+    store.expire(4603 * SECOND, |_, _| false);
     assert!(pods(&mut store).is_empty());
 }

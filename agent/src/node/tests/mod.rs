@@ -1,5 +1,6 @@
 //! The owner, given kernel records, Pods and a clock, and what it then shows.
 
+mod kept;
 mod stream;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -78,6 +79,10 @@ struct World {
 
 impl World {
     fn new(with_source: bool) -> Self {
+        Self::with(with_source, StoreOptions::default())
+    }
+
+    fn with(with_source: bool, store: StoreOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pod_dir = dir.path().join(format!(
             "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice",
@@ -90,7 +95,7 @@ impl World {
             cgroup_root: dir.path().to_owned(),
             log_dir: dir.path().join("logs"),
             pods: with_source.then(|| ("a test".to_owned(), LastContact::default())),
-            store: StoreOptions::default(),
+            store,
             max_fds: 10,
         };
         let mut node = Node::new(options, None);
