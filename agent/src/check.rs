@@ -13,6 +13,7 @@ use crate::bpf::{
 };
 use crate::cgroup::{snapshot, walk};
 use crate::cli::{CheckArgs, PodsArgs};
+use crate::escape;
 use crate::kernel::{
     btf,
     capabilities::{self, Capabilities},
@@ -80,7 +81,7 @@ impl Finding {
 pub fn main(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let mut findings = check_host(args.cgroup_root.as_deref());
     findings.push(check_names(&args.pods, args.cgroup_root.as_deref()));
-    crate::cli::print(&render(&findings))?;
+    crate::output::print(&render(&findings))?;
     Ok(ExitCode::from(worst(&findings).exit_status()))
 }
 
@@ -93,6 +94,7 @@ fn render(findings: &[Finding]) -> String {
     let mut out = String::new();
     for finding in findings {
         let Finding { what, verdict, found, lost } = finding;
+        let found = escape::line(found);
         let _ = writeln!(out, "{what:width$}  {:10}  {found}", verdict.word());
         if !lost.is_empty() {
             let _ = writeln!(out, "{:width$}  {:10}  lost: {lost}", "", "");
@@ -145,13 +147,13 @@ fn check_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
     let offered = match cgroup_mount::controllers(&directory) {
         Ok(offered) => offered,
         Err(error) => {
-            let found = format!("{}: {error}", directory.display());
+            let found = format!("{}: {error}", escape::path(&directory));
             let lost = "all; the directory has to be in a cgroup v2 hierarchy";
             findings.push(Finding::bad("cgroup v2", Verdict::Fatal, found, lost));
             return;
         }
     };
-    findings.push(Finding::ok("cgroup v2", directory.display().to_string()));
+    findings.push(Finding::ok("cgroup v2", escape::path(&directory)));
     for (name, lost) in CONTROLLERS {
         let what = format!("controller {name}");
         if offered.iter().any(|c| c == name) {
@@ -354,6 +356,13 @@ mod tests {
     fn losses_are_printed() {
         let text = render(&[Finding::bad("b", Verdict::Degraded, "found", "this")]);
         assert!(text.contains("DEGRADED") && text.contains("lost: this"), "{text}");
+    }
+
+    #[test]
+    fn a_finding_stays_one_line_and_steers_no_terminal() {
+        let text = render(&[Finding::ok("cgroup v2", "/a\nforged ok\u{1b}[2J\u{202e}")]);
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(!text.replace('\n', "").contains(escape::is_hostile), "{text:?}");
     }
 
     #[test]

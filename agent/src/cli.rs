@@ -2,16 +2,15 @@
 
 mod collectors;
 
-use std::io::{ErrorKind, Write as _};
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use collectors::CollectorArgs;
 
 use crate::demo::{DemoArgs, DemoWorkArgs};
+use crate::http::ListenAddress;
 use crate::kube::client::{Endpoint, Trust};
 use crate::kube::source::{Chosen, PodsSource, Surroundings, parse_kubelet_address};
 use crate::log::Format;
@@ -182,15 +181,14 @@ pub struct AgentArgs {
         default_value = "/var/log/containers"
     )]
     pub pods_log_dir: PathBuf,
-    /// Address to serve on: `host:port`, or `:port` for all addresses.
+    /// Address to serve on: `host:port`, or `:port` for all addresses, IPv4 and IPv6.
     #[arg(
         long = "web.listen-address",
         env = "PODVITALS_WEB_LISTEN_ADDRESS",
         value_name = "ADDRESS",
-        default_value = ":9550",
-        value_parser = parse_address
+        default_value = ":9550"
     )]
-    pub listen_address: SocketAddr,
+    pub listen_address: ListenAddress,
     /// Retention of a container's counters after it is gone, in seconds. The default outlives the
     /// kubelet's longest back-off; a container that the API knows as waiting is kept anyway.
     #[arg(
@@ -207,7 +205,8 @@ pub struct AgentArgs {
         long = "metrics.max-series",
         env = "PODVITALS_METRICS_MAX_SERIES",
         value_name = "N",
-        default_value = "400000"
+        default_value = "400000",
+        value_parser = parse_count
     )]
     pub max_series: usize,
     /// The collectors.
@@ -234,20 +233,6 @@ pub struct AgentArgs {
     pub log_format: Format,
 }
 
-/// Prints a command's result.
-///
-/// # Errors
-/// If it cannot be written, as to a full disk. A reader that has seen enough (`| head`) is no error.
-pub fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to the standard output")
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Settings from defaults and the environment alone.
 #[must_use]
 pub fn default_agent_args() -> AgentArgs {
@@ -260,21 +245,14 @@ pub fn default_agent_args() -> AgentArgs {
     Alone::parse_from(["podvitals"]).args
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    if let Some(port) = text.strip_prefix(':') {
-        let port = port.parse().map_err(|_| format!("{port:?} is no port number"))?;
-        // The unspecified IPv6 address takes IPv4 connections as well.
-        return Ok(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
-    }
-    text.parse().map_err(|_| {
-        format!("{text:?} is no address: give an IP address and a port, such as 127.0.0.1:9550")
-    })
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected a whole number".to_owned())
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     text.parse::<u64>()
         .map(Duration::from_secs)
-        .map_err(|_| format!("{text:?} is no whole number of seconds"))
+        .map_err(|_| "expected a whole number of seconds".to_owned())
 }
 
 #[cfg(test)]
@@ -285,14 +263,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn addresses_come_in_the_exporters_style() {
-        assert_eq!(parse_address(":9550").unwrap(), "[::]:9550".parse().unwrap());
-        assert_eq!(parse_address("127.0.0.1:1").unwrap(), "127.0.0.1:1".parse().unwrap());
-        for wrong in ["", ":", ":99999", "localhost", "1.2.3.4"] {
-            assert!(parse_address(wrong).is_err(), "{wrong}");
-        }
     }
 }

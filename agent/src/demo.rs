@@ -7,7 +7,6 @@ mod actors;
 mod tree;
 mod work;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +120,6 @@ fn announce(line: &str, tree: &Tree) -> Result<()> {
         tree.root().display(),
         tree.log_dir().display()
     ));
-    let mut out = std::io::stdout();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing to stdout")
+    // Who reads the first line alone has seen enough: the demo goes on.
+    crate::output::print(&text)
 }

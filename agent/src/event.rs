@@ -99,7 +99,7 @@ impl From<&str> for Comm {
 
 impl std::fmt::Debug for Comm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", String::from_utf8_lossy(self.bytes()))
+        write!(f, "\"{}\"", crate::escape::name(self.bytes()))
     }
 }
 

@@ -7,7 +7,7 @@
 
 mod body;
 mod listen;
-mod negotiate;
+pub(crate) mod negotiate;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -29,12 +29,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-pub use listen::{BindError, bind};
+pub use listen::{BindError, ListenAddress, Listeners, bind};
 pub use page::Status;
 
 use crate::metrics::scrapers::Connection;
@@ -126,13 +126,13 @@ impl Default for Limits {
 
 /// Serves until `shutdown` completes. Then the server accepts no more connections, finishes the
 /// answers in progress, and returns after [`Limits::drain`] at the latest.
-pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<Output = ()>) {
-    serve_with(listener, handle, Limits::default(), shutdown).await;
+pub async fn serve(listeners: Listeners, handle: Handle, shutdown: impl Future<Output = ()>) {
+    serve_with(listeners, handle, Limits::default(), shutdown).await;
 }
 
 /// Serves as [`serve`] does, with limits of the caller's.
 pub async fn serve_with(
-    listener: TcpListener,
+    listeners: Listeners,
     handle: Handle,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
@@ -149,7 +149,7 @@ pub async fn serve_with(
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = listeners.accept() => accepted,
         };
         match accepted {
             Ok((stream, from)) => {
@@ -170,7 +170,7 @@ pub async fn serve_with(
             }
         }
     }
-    drop(listener);
+    drop(listeners);
     stop.send_replace(true);
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout(limits.drain, all).await.is_err() {

@@ -9,7 +9,11 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod demo;
+pub mod escape;
 pub mod event;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod kernel;
 pub mod kube;
@@ -17,6 +21,7 @@ pub mod lifecycle;
 pub mod log;
 pub mod metrics;
 pub mod node;
+pub mod output;
 pub mod reader;
 pub mod run;
 mod settings;

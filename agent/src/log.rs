@@ -1,11 +1,25 @@
 //! Log: its level and format, and a line for each death, ignored stop signal and OOM.
+//!
+//! A line is dropped and counted rather than waited for; see [`dropped`].
+
+mod line;
+mod rate;
+mod writer;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use tracing::callsite::Identifier;
 use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt};
 
 use crate::clock::WallOffset;
 use crate::event::ExitStatus;
@@ -13,6 +27,8 @@ use crate::lifecycle::fact::{Death, Fact, FactKind, OomFact, StopSignal};
 use crate::lifecycle::subject::{Subject, Who};
 use crate::reader::Reader;
 use crate::signal;
+use rate::{Buckets, Rate};
+use writer::{Output, Queue};
 
 /// Format of the log's lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -27,21 +43,100 @@ pub enum Format {
 /// Targets that log every attempt; the agent itself logs the changes, once.
 const QUIET: [&str; 2] = ["kube_client", "kube_runtime"];
 
+/// Rate of each kind of message: a node that is drained ends hundreds of containers at once.
+const MESSAGES: Rate = Rate { burst: 1000, every_ns: 50_000_000 };
+/// Rate of the lines about one container.
+const CONTAINER: Rate = Rate { burst: 20, every_ns: 6_000_000_000 };
+/// Time for the last lines to be written, at the end of the process.
+const LAST: Duration = Duration::from_millis(300);
+
 /// Starts the log on stderr.
 ///
 /// # Errors
 /// `level` is neither a level (`error`, `warn`, `info`, `debug`, `trace`) nor a list of
 /// `target=level`.
 pub fn start(level: &str, format: Format) -> anyhow::Result<()> {
-    let filter = filter(level)?;
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let lines = match format {
-        Format::Text => lines.with_filter(filter).boxed(),
-        Format::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
-    };
+    let output = Output { queue: Arc::clone(Queue::of_stderr()), format };
     // A second start in one process, as in tests, keeps the first log.
-    let _ = tracing_subscriber::registry().with(lines).try_init();
+    let _ = subscriber(output, Limited::new(filter(level)?)).try_init();
     Ok(())
+}
+
+fn subscriber(output: Output, limited: Limited) -> impl Subscriber + Send + Sync {
+    let format = output.format;
+    let lines = fmt::layer().with_writer(output).with_ansi(false);
+    let lines = match format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(lines).with(limited)
+}
+
+/// Lines that were dropped since the start, by reason.
+#[must_use]
+pub fn dropped() -> [(&'static str, u64); 3] {
+    Queue::of_stderr().dropped.read()
+}
+
+/// Puts a panic into the log, where it waits for nobody.
+pub fn catch_panics() {
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+}
+
+/// Says a program's last words on stderr.
+pub fn say(words: &str) {
+    Queue::of_stderr().push(line::text(words));
+}
+
+/// Waits for the last lines to be written, if they are within a moment.
+pub fn finish() {
+    Queue::of_stderr().flush(LAST);
+}
+
+/// Filter by level and target, and of each kind of message by its rate. What is asked for in order
+/// to debug is not limited.
+struct Limited {
+    targets: Targets,
+    start: Instant,
+    messages: Mutex<Buckets<Identifier>>,
+}
+
+impl Limited {
+    fn new(targets: Targets) -> Self {
+        Self { targets, start: Instant::now(), messages: Mutex::new(Buckets::new(MESSAGES)) }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Limited {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        Layer::<S>::register_callsite(&self.targets, metadata)
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
+        Layer::enabled(&self.targets, metadata, context)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Layer::<S>::max_level_hint(&self.targets)
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        if *metadata.level() > Level::INFO {
+            return true;
+        }
+        let now_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let passes = messages.take(metadata.callsite(), now_ns);
+        if !passes {
+            count_limited();
+        }
+        passes
+    }
+}
+
+fn count_limited() {
+    Queue::of_stderr().dropped.rate.fetch_add(1, Ordering::Relaxed);
 }
 
 fn filter(level: &str) -> anyhow::Result<Targets> {
@@ -66,20 +161,44 @@ fn filter(level: &str) -> anyhow::Result<Targets> {
 
 /// Reader that logs deaths, ignored stop signals and OOMs.
 #[derive(Debug)]
-pub struct Lines;
+pub struct Lines {
+    /// A Pod's container that goes down again and again, or is out of memory all the time, leaves
+    /// the log to the others. The keys are hashes of names.
+    containers: Buckets<u64>,
+    hasher: RandomState,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { containers: Buckets::new(CONTAINER), hasher: RandomState::new() }
+    }
+}
+
+impl Lines {
+    /// Whether one line more about the container is within its rate, at the time of a fact.
+    fn admit(&mut self, who: &Who, time_boot_ns: u64) -> bool {
+        let identity = &who.identity;
+        let names = (&identity.namespace, &identity.pod, &identity.container);
+        let passes = self.containers.take(self.hasher.hash_one(names), time_boot_ns);
+        if !passes {
+            count_limited();
+        }
+        passes
+    }
+}
 
 impl Reader for Lines {
     fn fact(&mut self, subject: &Subject, fact: &Fact, _: WallOffset) {
         let Subject::Container(who) = subject else {
             return tracing::debug!(pod = ?subject, ?fact, "fact");
         };
-        match &fact.kind {
-            FactKind::Explained(death) => ended(who, death),
-            FactKind::StopSignal(stop) if stop.ignored => ignored(who, stop),
-            FactKind::Oom(oom) => oom_kill(who, oom),
+        let line = match &fact.kind {
+            FactKind::Explained(death) => Line::Ended(death),
+            FactKind::StopSignal(stop) if stop.ignored => Line::Ignored(stop),
+            FactKind::Oom(oom) => Line::Oom(oom),
             kind => {
                 let identity = &who.identity;
-                tracing::debug!(
+                return tracing::debug!(
                     namespace = identity.namespace,
                     pod = identity.pod,
                     container = identity.container,
@@ -87,12 +206,27 @@ impl Reader for Lines {
                     "fact"
                 );
             }
+        };
+        if !self.admit(who, fact.time_boot_ns) {
+            return;
+        }
+        match line {
+            Line::Ended(death) => ended(who, death),
+            Line::Ignored(stop) => ignored(who, stop),
+            Line::Oom(oom) => oom_kill(who, oom),
         }
     }
 }
 
-// Names of Pods and directories may hold anything. As string fields they are escaped by both
-// formats: quoted as in Rust in the text, as JSON in JSON.
+/// What a line is about.
+enum Line<'a> {
+    Ended(&'a Death),
+    Ignored(&'a StopSignal),
+    Oom(&'a OomFact),
+}
+
+// Names of Pods and directories may hold anything. As string fields they are quoted by both formats,
+// and whatever that leaves is escaped on the way to the writer.
 
 fn ended(who: &Who, death: &Death) {
     let identity = &who.identity;

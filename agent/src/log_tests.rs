@@ -1,10 +1,5 @@
 //! Log lines, as an operator or a log pipeline receives them.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
-use tracing_subscriber::fmt::MakeWriter;
-
 use super::*;
 use crate::cgroup::CgroupId;
 use crate::cgroup::path::Origin;
@@ -14,28 +9,6 @@ use crate::lifecycle::fact::{
 };
 use crate::lifecycle::subject::Birth;
 use crate::lifecycle::trigger::{Source, Trigger};
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Sink {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 fn subject(pod: &str) -> Subject {
     let identity = Identity {
@@ -83,23 +56,30 @@ fn facts() -> [FactKind; 3] {
     ]
 }
 
-/// Lines that the log has of the facts, without the times.
-fn logged(format: Format, subject: &Subject, kinds: &[FactKind]) -> Vec<String> {
-    let sink = Sink::default();
-    let lines = fmt::layer().with_writer(sink.clone()).with_ansi(false).without_time();
-    let filter = filter("info").unwrap();
-    let lines = match format {
-        Format::Text => lines.with_filter(filter).boxed(),
-        Format::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+/// Lines that the log has of what is told in it.
+fn log_of(format: Format, tell: impl FnOnce()) -> Vec<String> {
+    let queue = Arc::new(Queue::default());
+    let output = Output { queue: Arc::clone(&queue), format };
+    let limited = Limited::new(filter("info").unwrap());
+    tracing::subscriber::with_default(subscriber(output, limited), tell);
+    let lines = queue.lines();
+    let one_line = |line: String| {
+        let line = line.strip_suffix('\n').unwrap().to_owned();
+        assert!(!line.contains(crate::escape::is_hostile), "{line:?}");
+        line
     };
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+    lines.into_iter().map(one_line).collect()
+}
+
+/// Lines that the log has of the facts.
+fn logged(format: Format, subject: &Subject, kinds: &[FactKind]) -> Vec<String> {
+    log_of(format, || {
+        let mut lines = Lines::default();
         for kind in kinds {
             let fact = Fact { time_boot_ns: 2, kind: kind.clone() };
-            Lines.fact(subject, &fact, WallOffset::default());
+            lines.fact(subject, &fact, WallOffset::default());
         }
-    });
-    let bytes = sink.0.lock().unwrap().clone();
-    String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    })
 }
 
 #[test]
@@ -140,29 +120,69 @@ fn json_lines_are_objects() {
 }
 
 #[test]
-fn hostile_names_stay_in_their_line() {
-    let hostile = subject("a\n\u{1b}[31m\"} INFO forged\r");
+fn hostile_text_stays_in_its_line() {
+    const HOSTILE: &str = "a\n\u{1b}[31m\"} INFO forged\r\u{9b}31m\u{202e}\u{2028}\u{7f}";
     for format in [Format::Text, Format::Json] {
-        let lines = logged(format, &hostile, &facts());
+        let lines = logged(format, &subject(HOSTILE), &facts());
         assert_eq!(lines.len(), 3, "{lines:#?}");
-        assert!(!lines.concat().contains(['\u{1b}', '\r']), "{lines:#?}");
+        // What servers answer and paths are told as they are displayed.
+        let lines = log_of(format, || {
+            tracing::warn!(error = %HOSTILE, value = HOSTILE, debug = ?HOSTILE, "{HOSTILE}");
+            tracing::warn!(error = %HOSTILE.repeat(5000), "long");
+        });
+        assert_eq!(lines.len(), 2, "{lines:#?}");
+        assert!(lines[1].len() < 20_000 && lines[1].contains("(cut)"), "{}", lines[1].len());
     }
+}
+
+#[test]
+fn one_container_does_not_flood_the_log() {
+    let oom = || facts()[1].clone();
+    let told = log_of(Format::Text, || {
+        let mut lines = Lines::default();
+        for _ in 0..10_000 {
+            let fact = Fact { time_boot_ns: 1_000_000_000, kind: oom() };
+            lines.fact(&subject("noisy"), &fact, WallOffset::default());
+        }
+        let fact = Fact { time_boot_ns: 1_000_000_000, kind: oom() };
+        lines.fact(&subject("quiet"), &fact, WallOffset::default());
+        let later = Fact { time_boot_ns: 7_000_000_000, kind: oom() };
+        lines.fact(&subject("noisy"), &later, WallOffset::default());
+    });
+    let of = |pod: &str| told.iter().filter(|line| line.contains(pod)).count();
+    assert_eq!((of("noisy"), of("quiet")), (21, 1));
+}
+
+#[test]
+fn no_kind_of_message_floods_the_log() {
+    let before = dropped()[2].1;
+    let told = log_of(Format::Text, || {
+        for _ in 0..10_000 {
+            tracing::warn!("again");
+        }
+        tracing::warn!("another");
+    });
+    let of = |message: &str| told.iter().filter(|line| line.contains(message)).count();
+    // A slow machine lets some through by time.
+    assert!((1000..2000).contains(&of("again")), "{}", of("again"));
+    assert_eq!(of("another"), 1);
+    assert!(dropped()[2].1 - before >= 8000);
 }
 
 #[test]
 fn other_facts_are_logged_at_debug_level_only() {
     let kinds = [FactKind::StartFailed, FactKind::KilledAfterStopSignal];
-    assert_eq!(logged(Format::Text, &subject("web-0"), &kinds), [""; 0]);
+    assert!(logged(Format::Text, &subject("web-0"), &kinds).is_empty());
 }
 
 #[test]
 fn filter_is_a_level_or_a_list() {
     assert!(filter("warn").is_ok());
     let some = filter("info,agent::kube=debug").unwrap();
-    assert!(some.would_enable("agent::kube::watch", &tracing::Level::DEBUG));
-    assert!(!some.would_enable("agent::node", &tracing::Level::DEBUG));
+    assert!(some.would_enable("agent::kube::watch", &Level::DEBUG));
+    assert!(!some.would_enable("agent::node", &Level::DEBUG));
     let quiet = filter("debug").unwrap();
-    assert!(!quiet.would_enable("kube_client::client", &tracing::Level::ERROR));
+    assert!(!quiet.would_enable("kube_client::client", &Level::ERROR));
     let wrong = format!("{:#}", filter("loud").unwrap_err());
     assert!(wrong.contains("--log.level \"loud\": expected error, warn"), "{wrong}");
 }

@@ -13,11 +13,13 @@ fn main() -> ExitCode {
         Command::Demo(args) => agent::demo::run(args).map(|()| ExitCode::SUCCESS),
         Command::DemoWork(args) => agent::demo::run_work(args).map(|()| ExitCode::SUCCESS),
         Command::Catalogue(args) => {
-            agent::cli::print(&agent::catalogue::text(args.json)).map(|()| ExitCode::SUCCESS)
+            agent::output::print(&agent::catalogue::text(args.json)).map(|()| ExitCode::SUCCESS)
         }
     };
-    result.unwrap_or_else(|error| {
-        eprintln!("podvitals: {error:#}");
+    let status = result.unwrap_or_else(|error| {
+        agent::log::say(&format!("podvitals: {error:#}"));
         ExitCode::FAILURE
-    })
+    });
+    agent::log::finish();
+    status
 }

@@ -30,6 +30,20 @@ pub trait Reader {
         let _ = who;
     }
 
+    /// Takes in another name of a container: it was shown as `old` before its name was known, and
+    /// goes on as `who`. What was counted stays where it was counted. Facts that describe a state,
+    /// such as its start, come again.
+    fn renamed(&mut self, old: &Arc<Who>, who: &Arc<Who>, now_boot_ns: u64) {
+        self.retracted(&Subject::Container(Arc::clone(old)), now_boot_ns);
+        self.shown(who);
+    }
+
+    /// Takes a subject back: a container that is a sandbox, or a Pod that has another name from now
+    /// on. It has not ended; what was counted stays.
+    fn retracted(&mut self, subject: &Subject, now_boot_ns: u64) {
+        let _ = (subject, now_boot_ns);
+    }
+
     /// Takes in the spec and status of a Pod: when they change, and again when a container of the
     /// Pod is shown.
     fn pod(&mut self, pod: &Pod) {

@@ -3,7 +3,6 @@
 use std::future::Future;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::bpf::{
@@ -13,7 +12,8 @@ use crate::bpf::{
 };
 use crate::cli::{AgentArgs, PodsArgs};
 use crate::clock::Now;
-use crate::http;
+use crate::escape;
+use crate::http::{self, Listeners};
 use crate::kernel::{heap, host};
 use crate::kube::{
     client::client,
@@ -26,6 +26,9 @@ use crate::log;
 use crate::node::{Node, owner};
 use crate::settings;
 
+/// Limit of threads beside the owner's: they look up names and compress.
+const THREADS_MAX: usize = 4;
+
 /// Runs the agent until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -33,11 +36,19 @@ use crate::settings;
 /// missing is reported in the log and in the metrics instead.
 pub fn main(args: &AgentArgs) -> anyhow::Result<()> {
     log::start(&args.log_level, args.log_format)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = http::bind(args.listen_address).await?;
-        agent(args, listener, stop_signal()?).await
-    })
+    log::catch_panics();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(THREADS_MAX)
+        .build()?;
+    let result = runtime.block_on(async {
+        let listeners = http::bind(&args.listen_address).await?;
+        agent(args, listeners, stop_signal()?).await
+    });
+    // A look-up of a name, or the compression of an answer that nobody wants any more, may take
+    // seconds.
+    runtime.shutdown_background();
+    result
 }
 
 /// A future that completes with the first SIGTERM or SIGINT.
@@ -59,7 +70,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 /// As [`main`].
 pub async fn agent(
     args: &AgentArgs,
-    listener: TcpListener,
+    listeners: Listeners,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let root = settings::cgroup_root(args.cgroup_root.as_deref())?;
@@ -67,18 +78,17 @@ pub async fn agent(
     object::check()?;
     let kernel = start::start(&root, settings::objects_off(args));
     heap::trim();
-    let address = listener.local_addr()?;
     let pods = source::choose(args.pods.source, args.pods.surroundings())?;
     let last_contact = LastContact::default();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         kernel = host::release().unwrap_or_default(),
         mode = ?mode,
-        root = %root.display(),
+        root = escape::path(&root),
         names = pods.describe(),
         programs = kernel.as_ref().map_or(0, Kernel::attached),
         of = SUBJECTS.len(),
-        %address,
+        addresses = ?listeners.addresses(),
         "starting podvitals"
     );
     let source =
@@ -88,7 +98,7 @@ pub async fn agent(
 
     let (handle, inbox) = http::channel();
     let (closing, closed) = watch::channel(false);
-    let server = tokio::spawn(http::serve(listener, handle, async move {
+    let server = tokio::spawn(http::serve(listeners, handle, async move {
         let mut closed = closed;
         let _ = closed.wait_for(|closing| *closing).await;
     }));

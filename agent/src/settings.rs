@@ -64,13 +64,16 @@ pub(crate) fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
         },
     };
     let offered = cgroup_mount::controllers(&root).with_context(|| {
-        format!("{} is not a readable cgroup v2 directory (--cgroup.root)", root.display())
+        format!(
+            "{} is not a readable cgroup v2 directory (--cgroup.root)",
+            crate::escape::path(&root)
+        )
     })?;
     for controller in ["cpu", "memory", "pids"] {
         if !offered.iter().any(|offered| offered == controller) {
             tracing::warn!(
                 controller,
-                root = %root.display(),
+                root = crate::escape::path(&root),
                 "the cgroup v2 hierarchy lacks a controller: its metrics are missing; it may be \
                  bound to a cgroup v1 hierarchy"
             );

@@ -54,10 +54,16 @@ them, preStop hooks, startup phases that the API ends, and mismatches: the kerne
 them. `trigger` is then `none` without a stop signal, else `unknown`; `role` is `unknown` and `image`
 empty.
 
+Causes. `killed_after_grace`: SIGKILL after a stop signal. `killed_without_stop_signal`: SIGKILL, and
+no stop signal was sent. `unknown`: nobody saw the status of the end; or a SIGKILL of a container that
+is older than the agent, which may have had its stop signal before.
+
 Triggers. `none`: no stop was requested. `pod_deletion`, `api_eviction`, `preemption`, `taint`: the
-Pod was deleted before the stop signal, and its condition `DisruptionTarget` reports by whom.
-`node_pressure`, `node_shutdown`: the reason that the kubelet writes into the Pod's status once
-nothing of it runs. `liveness`, `startup`, `restart_other`: the kubelet stopped the container and
+Pod was deleted before the stop signal, and its condition `DisruptionTarget` reports by whom; or the
+Pod is gone from the API, and nothing else explains the stop. What the Pod says after the stop signal
+changes neither the trigger nor the grace period. `node_pressure`, `node_shutdown`, `deadline`
+(`activeDeadlineSeconds`): the reason that the kubelet writes into the Pod's status once nothing of it
+runs. `liveness`, `startup`, `restart_other`: the kubelet stopped the container and
 started it again; that a probe was the cause is inferred from the Pod having one, since the API does
 not report it. `pod_completion`: a sidecar whose Pod's app containers were done, inferred likewise.
 `unknown`: nothing was reported within 30 seconds.

@@ -1,6 +1,6 @@
 //! `cargo xtask e2e`: a real Kubernetes node, from nothing to Ready.
 //!
-//! The node (kubelet, containerd, runc, a bridge for Pods) is a virtual machine; the control plane
+//! The node (kubelet, containerd, runc and crun, a bridge for Pods) is a virtual machine; the control plane
 //! runs natively, in a network namespace with a tap to it. The network has only addresses that are
 //! for documentation (RFC 5737): 192.0.2.0/24 the host (.1) and the node (.2), 198.51.100.0/24 the
 //! Pods, 203.0.113.0/24 services, of which there is one, the API's.

@@ -133,11 +133,14 @@ fn drop_ins(options: &Options) -> Vec<File> {
          cgroupDriver: {}\nsingleProcessOOMKill: {}\n",
         options.cgroup_driver, options.single_process_oom_kill
     );
-    let containerd = format!(
-        "version = 4\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\n  \
-         SystemdCgroup = {}\n",
-        options.cgroup_driver == "systemd"
-    );
+    let mut containerd = "version = 4\n".to_owned();
+    for runtime in ["runc", "crun"] {
+        containerd.push_str(&format!(
+            "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{runtime}.options]\n  \
+             SystemdCgroup = {}\n",
+            options.cgroup_driver == "systemd"
+        ));
+    }
     vec![
         File::new("etc/kubernetes/kubelet.conf.d/10-run.conf", kubelet),
         File::new("etc/containerd/conf.d/run.toml", containerd),

@@ -16,8 +16,9 @@ use xtask::{apt, paths, shell};
 const SUITE: &str = "trixie";
 /// What it has beyond the essential packages. `initramfs-tools` makes the initrd that loads the
 /// disk's driver.
-const PACKAGES: [&str; 11] = [
+const PACKAGES: [&str; 12] = [
     "containernetworking-plugins",
+    "crun",
     "dbus",
     "initramfs-tools",
     "iproute2",

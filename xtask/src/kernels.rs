@@ -9,17 +9,41 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{apt, paths};
 
-/// What is tested when nothing is said: all of them.
+/// What is tested when nothing is said: the columns of the table in docs/KERNELS.md.
 pub(crate) const DEFAULT: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
 
-/// Every kernel that Podvitals is tested on, oldest first, with the suites that have it.
-const SUITES: [(&str, &[&str]); 5] = [
-    ("5.10", &["bullseye"]),
-    ("6.1", &["bookworm"]),
-    ("6.12", &["trixie", "bookworm-backports"]),
-    ("6.18", &["trixie-backports"]),
-    ("7.3", &["trixie-backports"]),
+/// A kernel that Podvitals is tested on.
+struct Known {
+    /// Name on the command line.
+    name: &'static str,
+    /// Begin of the release; empty is any.
+    version: &'static str,
+    /// End of the package's name.
+    flavour: &'static str,
+    /// The suites that have it.
+    suites: &'static [&'static str],
+}
+
+/// Every kernel that Podvitals is tested on by default, oldest first, and those that are only
+/// tested by name: a kernel with another scheduler, and the newest one by the newest compiler, which
+/// writes its types in its own way.
+const KNOWN: [Known; 7] = [
+    cloud("5.10", "5.10", &["bullseye"]),
+    cloud("6.1", "6.1", &["bookworm"]),
+    cloud("6.12", "6.12", &["trixie", "bookworm-backports"]),
+    cloud("6.18", "6.18", &["trixie-backports"]),
+    cloud("7.3", "7.3", &["trixie-backports"]),
+    Known { name: "6.12-rt", version: "6.12", flavour: "-rt-amd64", suites: &["trixie"] },
+    cloud("sid", "", &["sid"]),
 ];
+
+const fn cloud(
+    name: &'static str,
+    version: &'static str,
+    suites: &'static [&'static str],
+) -> Known {
+    Known { name, version, flavour: "-cloud-amd64", suites }
+}
 
 /// A kernel ready to boot.
 pub(crate) struct Kernel {
@@ -29,17 +53,12 @@ pub(crate) struct Kernel {
     pub(crate) vmlinuz: PathBuf,
 }
 
-/// All versions of the table.
-pub(crate) fn all() -> Vec<String> {
-    SUITES.iter().map(|&(version, _)| version.to_owned()).collect()
-}
-
-/// The kernel `version` ("6.1"), from the cache or Debian.
-pub(crate) fn fetch(version: &str) -> Result<Kernel> {
-    let Some((_, suites)) = SUITES.iter().find(|(known, _)| *known == version) else {
-        bail!("no kernel {version} in the table: it has {}", all().join(", "));
+/// The kernel of this name ("6.1"), from the cache or Debian.
+pub(crate) fn fetch(name: &str) -> Result<Kernel> {
+    let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
+        bail!("no kernel is called {name}: there are {}", KNOWN.map(|known| known.name).join(", "));
     };
-    let dir = paths::cache("kernels")?.join(version);
+    let dir = paths::cache("kernels")?.join(name);
     if let Some(kernel) = cached(&dir) {
         return Ok(kernel);
     }
@@ -50,15 +69,15 @@ pub(crate) fn fetch(version: &str) -> Result<Kernel> {
             dir.display()
         );
     }
-    println!("setup: downloading Linux {version} …");
+    println!("setup: downloading Linux {name} …");
     let mut errors = Vec::new();
-    for suite in *suites {
-        match download(version, suite, &dir) {
+    for suite in known.suites {
+        match download(known, suite, &dir) {
             Ok(()) => return cached(&dir).context("the kernel just unpacked is gone"),
             Err(error) => errors.push(format!("{suite}: {error:#}")),
         }
     }
-    bail!("no kernel {version}: {}", errors.join("; "))
+    bail!("no kernel {name}: {}", errors.join("; "))
 }
 
 fn cached(dir: &Path) -> Option<Kernel> {
@@ -67,11 +86,12 @@ fn cached(dir: &Path) -> Option<Kernel> {
     vmlinuz.is_file().then(|| Kernel { package: package.trim().to_owned(), vmlinuz })
 }
 
-fn download(version: &str, suite: &str, dir: &Path) -> Result<()> {
+fn download(known: &Known, suite: &str, dir: &Path) -> Result<()> {
+    let Known { name, version, flavour, .. } = known;
     let root = apt::Root::fetch(suite)?;
-    let package = newest(&root.packages("linux-")?, version)
-        .with_context(|| format!("no linux-image-{version}*-cloud-amd64"))?;
-    let unpacked = paths::work(&format!("kernel-{version}"))?;
+    let package = newest(&root.packages("linux-")?, version, flavour)
+        .with_context(|| format!("no linux-image-{version}*{flavour}"))?;
+    let unpacked = paths::work(&format!("kernel-{name}"))?;
     root.unpack(&package, &unpacked)?;
     let image = find_image(&unpacked).with_context(|| format!("no vmlinuz in {package}"))?;
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
@@ -99,26 +119,29 @@ fn find_image(unpacked: &Path) -> Option<PathBuf> {
     })
 }
 
-/// The newest package of `version` that holds an image: `linux-binary-` where there is one, since
-/// its `linux-image-` then has only the signature.
-fn newest(packages: &[String], version: &str) -> Option<String> {
+/// The newest package of `version` and `flavour` that holds an image: `linux-binary-` where there is
+/// one, since its `linux-image-` then has only the signature.
+fn newest(packages: &[String], version: &str, flavour: &str) -> Option<String> {
     let (_, release) = packages
         .iter()
         .filter_map(|package| {
-            let release = package.strip_prefix("linux-image-")?.strip_suffix("-cloud-amd64")?;
-            let rest = release.strip_prefix(version)?;
+            let release = package.strip_prefix("linux-image-")?.strip_suffix(flavour)?;
             // Debian's "6.1.0-47" and "6.18.15+deb13"; neither "6.18" for "6.1" nor a metapackage.
-            let mut numbers = rest.strip_prefix('.')?.split(|c: char| !c.is_ascii_digit());
-            let patch: u32 = numbers.next()?.parse().ok()?;
-            let abi: u32 = numbers.next().and_then(|abi| abi.parse().ok()).unwrap_or(0);
-            Some(((patch, abi), release))
+            let rest = release.strip_prefix(version)?;
+            if !version.is_empty() && !rest.starts_with('.') {
+                return None;
+            }
+            let mut numbers = release.split(['.', '-', '+']).map(str::parse::<u32>);
+            let [major, minor, patch] = [(); 3].map(|()| numbers.next()?.ok());
+            let abi = numbers.next().and_then(Result::ok).unwrap_or(0);
+            Some(((major?, minor?, patch?, abi), release))
         })
         .max()?;
-    let binary = format!("linux-binary-{release}-cloud-amd64");
+    let binary = format!("linux-binary-{release}{flavour}");
     if packages.contains(&binary) {
         return Some(binary);
     }
-    Some(format!("linux-image-{release}-cloud-amd64"))
+    Some(format!("linux-image-{release}{flavour}"))
 }
 
 #[cfg(test)]
@@ -138,14 +161,20 @@ mod tests {
             "linux-image-7.3.4+deb13-cloud-amd64",
             "linux-binary-7.3.4+deb13-cloud-amd64",
             "linux-image-6.18.20+deb13-amd64",
+            "linux-image-6.12.117+deb13-rt-amd64",
+            "linux-image-6.12.107+deb13-rt-amd64",
         ]
         .map(str::to_owned)
         .to_vec();
-        let newest = |version| newest(&packages, version);
+        let of = |version, flavour| newest(&packages, version, flavour);
+        let newest = |version| of(version, "-cloud-amd64");
         assert_eq!(newest("6.1").as_deref(), Some("linux-image-6.1.0-47-cloud-amd64"));
         assert_eq!(newest("6.12").as_deref(), Some("linux-image-6.12.107+deb13-cloud-amd64"));
         assert_eq!(newest("6.18").as_deref(), Some("linux-image-6.18.15+deb13-cloud-amd64"));
         assert_eq!(newest("7.3").as_deref(), Some("linux-binary-7.3.4+deb13-cloud-amd64"));
         assert_eq!(newest("5.10"), None);
+        assert_eq!(newest("").as_deref(), Some("linux-binary-7.3.4+deb13-cloud-amd64"));
+        let rt = of("6.12", "-rt-amd64");
+        assert_eq!(rt.as_deref(), Some("linux-image-6.12.117+deb13-rt-amd64"));
     }
 }

@@ -13,6 +13,7 @@ mod circles;
 mod demo;
 mod deploy;
 pub mod e2e;
+mod fuzz;
 mod groups;
 pub mod image;
 mod initramfs;
@@ -76,6 +77,8 @@ enum Command {
     Vm(vm::Args),
     /// Bring up a Kubernetes node in a virtual machine, and run the scenarios on it.
     E2e(e2e::Args),
+    /// Run the fuzz targets, each for a few seconds.
+    Fuzz(fuzz::Args),
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
     /// Measure, and print a table.
@@ -99,6 +102,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::Test(args) => test::command(&args),
         Command::Vm(args) => vm::command(&args),
         Command::E2e(args) => e2e::command(&args),
+        Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Circles => circles::check(),

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     bench,
     build::{self, Built},
-    cgroup, circles, deploy, e2e, image, kernels, licences, object, paths, prometheus, shell,
+    cgroup, circles, deploy, e2e, fuzz, image, kernels, licences, object, paths, prometheus, shell,
     steps::Steps,
     stop, vm,
 };
@@ -87,6 +87,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
 
 /// The steps that start real processes and machines.
 fn slow(steps: &mut Steps, shared: &mut Shared) {
+    steps.run("fuzz targets", COMPILE, || fuzz::check(fuzz::SECONDS, &[]));
     steps.run("static release", COMPILE, || {
         if shared.object.is_none() {
             return no("the eBPF object");

@@ -20,7 +20,7 @@ use super::plan::{self, Choice, Facts, Skip};
 use super::programs::{Attached, Objects, Programs};
 use super::subjects::{Hook, SUBJECTS, Subject};
 use super::survey::Survey;
-use crate::kernel::{btf::Parameter, capabilities::raised};
+use crate::kernel::{btf::lookup::Parameter, capabilities::raised};
 
 /// Loads and attaches the programs of the plan on a node that has `cgroups` cgroups now; returns
 /// them with the ring buffers of the loaded objects.

@@ -5,7 +5,7 @@ use agent_common::snapshot::SNAPSHOT_MAX;
 
 use super::object::ObjectId;
 use super::subjects::{Fallback, Hook, Subject, SubjectId, Variant};
-use crate::kernel::{btf::Parameter, capabilities::Capabilities, host::Lockdown};
+use crate::kernel::{btf::lookup::Parameter, capabilities::Capabilities, host::Lockdown};
 
 /// Facts about the host, collected before anything is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]

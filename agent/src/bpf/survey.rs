@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use super::plan::Facts;
 use super::subjects::{Hook, SUBJECTS, Subject};
 use crate::kernel::{
-    btf::{self, Btf, BtfError, Parameter, reduced::Wanted},
+    btf::{self, Btf, BtfError, lookup::Parameter, reduced::Wanted},
     capabilities::{self, Capabilities},
     host, memlock,
     offsets::{self, Offsets},

@@ -294,7 +294,7 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn number(key: &'static str, bytes: &[u8]) -> Result<u64, ParseError> {
     if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_digit) {
-        let text = String::from_utf8_lossy(bytes).chars().take(32).collect();
+        let text = crate::escape::name(bytes.get(..32).unwrap_or(bytes));
         return Err(ParseError::NotANumber { key, text });
     }
     bytes

@@ -47,19 +47,19 @@ pub struct ReadErrors {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The cgroup is gone, or another has its path.
-    #[error("the cgroup {} is gone", path.display())]
+    #[error("the cgroup {} is gone", crate::escape::path(path))]
     Vanished {
         /// Directory of the cgroup.
         path: PathBuf,
     },
     /// The cgroup's directory may not be opened.
-    #[error("no permission to open {}", path.display())]
+    #[error("no permission to open {}", crate::escape::path(path))]
     Permission {
         /// Directory of the cgroup.
         path: PathBuf,
     },
     /// The cgroup's directory cannot be opened.
-    #[error("cannot open {}", path.display())]
+    #[error("cannot open {}", crate::escape::path(path))]
     Other {
         /// Directory of the cgroup.
         path: PathBuf,
@@ -160,7 +160,7 @@ impl Shared {
             self.warned |= bit;
             tracing::warn!(
                 file = FILES.get(file).map(|file| file.name),
-                dir = %dir.display(),
+                dir = crate::escape::path(dir),
                 error,
                 "a cgroup file cannot be read: its values are missing; logged once per file name"
             );

@@ -35,7 +35,7 @@ pub struct Found {
 #[derive(Debug, thiserror::Error)]
 pub enum WalkError {
     /// The kernel refused to read the directory.
-    #[error("cannot read the directory {}", path.display())]
+    #[error("cannot read the directory {}", crate::escape::path(path))]
     Io {
         /// Path of the directory.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum WalkError {
         source: io::Error,
     },
     /// A directory more than [`MAX_DEPTH`] levels below the root.
-    #[error("{} lies more than {MAX_DEPTH} levels deep", path.display())]
+    #[error("{} lies more than {MAX_DEPTH} levels deep", crate::escape::path(path))]
     TooDeep {
         /// Path of the directory that was not entered.
         path: PathBuf,

@@ -9,7 +9,7 @@ use crate::metrics::variant::Format;
 
 /// Content coding of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     /// No coding.
     Identity,
     /// Compression with gzip (RFC 1952).
@@ -20,7 +20,7 @@ pub(super) enum Coding {
 ///
 /// The quality of a format is that of the most specific range that includes it. Between formats of
 /// the same quality the one that was named more exactly wins, then the one that was named first.
-pub(super) fn format<'a>(accept: impl Iterator<Item = &'a [u8]>) -> Format {
+pub(crate) fn format<'a>(accept: impl Iterator<Item = &'a [u8]>) -> Format {
     let items: Vec<_> = items(accept).collect();
     let mut best = (Format::Text, None);
     for format in [Format::Text, Format::OpenMetrics] {
@@ -40,7 +40,7 @@ pub(super) fn format<'a>(accept: impl Iterator<Item = &'a [u8]>) -> Format {
 /// The best coding for the lines of `Accept-Encoding`.
 ///
 /// gzip is only for clients that name it, or that refuse everything else.
-pub(super) fn coding<'a>(accept_encoding: impl Iterator<Item = &'a [u8]>) -> Coding {
+pub(crate) fn coding<'a>(accept_encoding: impl Iterator<Item = &'a [u8]>) -> Coding {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     for item in items(accept_encoding) {
         let is = |name: &str| item.name.eq_ignore_ascii_case(name);

@@ -52,15 +52,13 @@ pub(super) fn render(status: &Status) -> String {
 }
 
 fn escape(page: &mut String, text: &str) {
-    for c in text.chars() {
+    for c in crate::escape::lines(text).chars() {
         match c {
             '&' => page.push_str("&amp;"),
             '<' => page.push_str("&lt;"),
             '>' => page.push_str("&gt;"),
             '"' => page.push_str("&quot;"),
             '\'' => page.push_str("&#39;"),
-            // Control characters are not displayable, and HTML forbids most.
-            c if c.is_control() && c != '\n' => page.push('\u{fffd}'),
             c => page.push(c),
         }
     }
@@ -72,15 +70,15 @@ mod tests {
 
     #[test]
     fn hostile_text_is_escaped() {
-        let hostile = "</td><script>alert(\"1\")</script>&'\0".to_owned();
+        let hostile = "</td><script>alert(\"1\")</script>&'\0\u{202e}".to_owned();
         let page = render(&Status {
             version: hostile.clone(),
             not_ready: Some(hostile.clone()),
             facts: vec![(hostile.clone(), hostile)],
         });
-        assert!(!page.contains("<script") && !page.contains('\0'));
+        assert!(!page.contains("<script") && !page.contains(['\0', '\u{202e}']));
         let escaped =
-            "&lt;/td&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;\u{fffd}";
+            "&lt;/td&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;\\u{0}\\u{202e}";
         assert_eq!(page.matches(escaped).count(), 4);
     }
 }

@@ -1,52 +1,15 @@
+use std::time::{Duration, Instant};
+
+use super::blob::Blob;
+use super::lookup::Array;
 use super::*;
 use proptest::prelude::*;
-
-/// Builds small blobs: types as words, strings by name.
-#[derive(Default)]
-struct Blob {
-    types: Vec<u32>,
-    strings: Vec<u8>,
-}
-
-impl Blob {
-    fn new() -> Self {
-        Self { types: Vec::new(), strings: vec![0] }
-    }
-
-    fn name(&mut self, name: &str) -> u32 {
-        let at = self.strings.len();
-        self.strings.extend(name.bytes().chain([0]));
-        u32::try_from(at).unwrap()
-    }
-
-    fn push(&mut self, name: &str, kind: u32, vlen: u32, size_or_type: u32, rest: &[u32]) {
-        let name = if name.is_empty() { 0 } else { self.name(name) };
-        self.types.extend([name, kind << 24 | vlen, size_or_type]);
-        self.types.extend(rest);
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let type_len = u32::try_from(self.types.len() * 4).unwrap();
-        let str_len = u32::try_from(self.strings.len()).unwrap();
-        let mut out = Vec::new();
-        out.extend(MAGIC.to_ne_bytes());
-        out.extend([1, 0]);
-        for word in [24, 0, type_len, type_len, str_len] {
-            out.extend(word.to_ne_bytes());
-        }
-        for word in &self.types {
-            out.extend(word.to_ne_bytes());
-        }
-        out.extend(&self.strings);
-        out
-    }
-}
 
 fn sample() -> Blob {
     let mut blob = Blob::new();
     blob.push("int", 1, 0, 4, &[32]); // 1
     let (a, b) = (blob.name("a"), blob.name("b"));
-    blob.push("", KIND_STRUCT, 1, 4, &[b, 1, 32]); // 2: unnamed { b at 4 }
+    blob.push("", KIND_STRUCT, 1, 8, &[b, 1, 32]); // 2: unnamed { b at 4 }
     blob.push("outer", KIND_STRUCT, 2, 16, &[a, 1, 0, 0, 2, 64]); // 3
     blob.push("", KIND_ARRAY, 0, 0, &[1, 1, 3]); // 4: int[3]
     let list = blob.name("list");
@@ -71,6 +34,32 @@ fn finds_elements_within_the_array_only() {
     assert_eq!(btf.element("holder", "list", 2, 4).unwrap(), 24);
     assert!(matches!(btf.element("holder", "list", 3, 4), Err(BtfError::NoMember(..))));
     assert!(matches!(btf.element("outer", "a", 0, 4), Err(BtfError::NoMember(..))));
+    let other_size = btf.element("holder", "list", 0, 8);
+    assert!(matches!(other_size, Err(BtfError::NoMember(..))), "{other_size:?}");
+}
+
+/// `u64 total[2][6]`, as it is written for a kernel of gcc 14 and for one of gcc 16.
+#[test]
+fn an_array_of_arrays_is_the_same_nested_or_flat() {
+    let array = |nested: bool| {
+        let mut blob = Blob::new();
+        blob.push("u64", KIND_INT, 0, 8, &[64]); // 1
+        blob.push("", KIND_ARRAY, 0, 0, &[1, 1, if nested { 6 } else { 12 }]); // 2
+        let row = if nested { 2 } else { 1 };
+        blob.push("", KIND_ARRAY, 0, 0, &[row, 1, if nested { 2 } else { 12 }]); // 3
+        blob.push("typedef", KIND_TYPEDEF, 0, 3, &[]); // 4
+        let total = blob.name("total");
+        blob.push("psi_group", KIND_STRUCT, 1, 400, &[total, 4, 240 * 8]);
+        Btf::parse(blob.bytes()).unwrap()
+    };
+    for nested in [false, true] {
+        let btf = array(nested);
+        let all = btf.array("psi_group", "total").unwrap();
+        assert_eq!(all, Array { offset_bytes: 240, length: 12, element_bytes: 8 });
+        assert_eq!(btf.element("psi_group", "total", 4, 8).unwrap(), 272, "nested: {nested}");
+        assert_eq!(btf.element("psi_group", "total", 11, 8).unwrap(), 328);
+        assert!(btf.element("psi_group", "total", 12, 8).is_err());
+    }
 }
 
 #[test]
@@ -78,6 +67,30 @@ fn finds_enumerators() {
     let btf = Btf::parse(sample().bytes()).unwrap();
     assert_eq!(btf.enumerator("letters", "Y").unwrap(), 9);
     assert!(btf.enumerator("letters", "Z").is_err());
+}
+
+/// An enum with one value that is larger than 32 bits is of another kind.
+#[test]
+fn finds_enumerators_among_large_ones() {
+    let mut blob = Blob::new();
+    let (x, y) = (blob.name("X"), blob.name("Y"));
+    blob.push("letters", KIND_ENUM64, 2, 8, &[x, 0, 1, y, 9, 0]);
+    let btf = Btf::parse(blob.bytes()).unwrap();
+    assert_eq!(btf.enumerator("letters", "Y").unwrap(), 9);
+    assert!(btf.enumerator("letters", "X").is_err(), "it does not fit");
+}
+
+#[test]
+fn a_bit_field_and_a_member_outside_are_no_fields() {
+    let mut blob = Blob::new();
+    blob.push("int", KIND_INT, 0, 4, &[32]); // 1
+    let (flag, far, end) = (blob.name("flag"), blob.name("far"), blob.name("end"));
+    let members = [flag, 1, 3 << 24 | 8, far, 1, 9 * 8, end, 1, 8 * 8];
+    blob.push("s", KIND_STRUCT | 1 << 7, 3, 8, &members);
+    let btf = Btf::parse(blob.bytes()).unwrap();
+    assert!(matches!(btf.field("s", "flag"), Err(BtfError::BitField(..))));
+    assert!(matches!(btf.field("s", "far"), Err(BtfError::Outside(..))));
+    assert_eq!(btf.field("s", "end").unwrap().offset_bytes, 8, "an array without a length");
 }
 
 #[test]
@@ -92,14 +105,84 @@ fn two_types_that_disagree_are_an_error() {
 }
 
 #[test]
-fn a_loop_of_types_ends() {
+fn a_circle_of_types_is_an_error() {
     let mut blob = Blob::new();
-    blob.push("loop", KIND_TYPEDEF, 0, 1, &[]);
-    let m = blob.name("m");
-    blob.push("s", KIND_STRUCT, 1, 4, &[m, 1, 0]);
-    blob.push("", KIND_STRUCT, 1, 4, &[0, 3, 0]);
+    blob.push("loop", KIND_TYPEDEF, 0, 1, &[]); // 1
+    let (m, n) = (blob.name("m"), blob.name("n"));
+    blob.push("s", KIND_STRUCT, 1, 4, &[m, 1, 0]); // 2
+    blob.push("unnamed", KIND_STRUCT, 1, 4, &[0, 3, 0]); // 3: it is its own member
+    blob.push("", KIND_ARRAY, 0, 0, &[4, 4, 1]); // 4: it is its own element
+    blob.push("array", KIND_STRUCT, 1, 4, &[n, 4, 0]); // 5
     let btf = Btf::parse(blob.bytes()).unwrap();
-    assert!(btf.field("s", "m.n").is_err());
+    let endless = [
+        btf.field("s", "m.n"),
+        btf.field("unnamed", "n"),
+        btf.array("array", "n").map(|_| unreachable!()),
+    ];
+    for error in endless.map(Result::unwrap_err) {
+        let text = error.to_string();
+        assert!(matches!(error, BtfError::Endless(..)) && text.contains("in a circle"), "{text}");
+    }
+}
+
+/// Each unnamed member is searched, and each has as many again.
+#[test]
+fn types_that_branch_without_end_are_an_error_soon() {
+    let mut blob = Blob::new();
+    let members: Vec<u32> = [0, 1, 0].repeat(60_000);
+    blob.push("s", KIND_STRUCT, 60_000, 4, &members);
+    let start = Instant::now();
+    let btf = Btf::parse(blob.bytes()).unwrap();
+    let error = btf.field("s", "m").unwrap_err();
+    assert!(matches!(error, BtfError::Endless(..)), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// A thousand types share one budget, or each would have a millisecond.
+#[test]
+fn all_types_of_a_name_share_a_budget() {
+    let mut blob = Blob::new();
+    let members: Vec<u32> = [1, 1, 0].repeat(1000);
+    for _ in 0..1000 {
+        blob.push("", KIND_STRUCT, 1000, 4, &members);
+    }
+    let btf = Btf::parse(blob.bytes()).unwrap();
+    assert!(matches!(btf.field("", "m"), Err(BtfError::Endless(..))));
+}
+
+/// 20,000 names that begin at each byte of one string of 8 MB cost no more than others.
+#[test]
+fn names_that_overlap_are_compared_soon() {
+    let mut blob = Blob::new();
+    for n in 0..20_000 {
+        blob.types.extend([n, KIND_STRUCT << 24, 0]);
+    }
+    blob.strings = vec![b'x'; 8 << 20];
+    let btf = Btf::parse(blob.bytes()).unwrap();
+    let start = Instant::now();
+    for _ in 0..2 {
+        assert!(!btf.has_struct("task_struct"));
+        assert!(matches!(btf.field("x", "m"), Err(BtfError::NoType(_))));
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert_eq!(btf.string(0), None, "longer than any name");
+}
+
+#[test]
+fn what_no_kernel_has_is_refused() {
+    let mut blob = Blob::new();
+    blob.types = [0, KIND_FWD << 24, 0].repeat(TYPES_MAX + 1);
+    assert!(
+        matches!(Btf::parse(blob.bytes()), Err(BtfError::Malformed(what)) if what.contains("many"))
+    );
+    blob.types.truncate(3 * TYPES_MAX);
+    assert_eq!(Btf::parse(blob.bytes()).unwrap().len(), TYPES_MAX + 1);
+    let large = vec![0; BLOB_MAX + 1];
+    assert!(matches!(Btf::parse(large), Err(BtfError::Malformed(what)) if what.contains("large")));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(BLOB_MAX as u64 * 100).unwrap();
+    let error = Btf::from_file(file.path()).unwrap_err();
+    assert!(matches!(error, BtfError::Malformed(what) if what.contains("large")));
 }
 
 proptest! {

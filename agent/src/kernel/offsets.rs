@@ -82,7 +82,7 @@ fn resolve_memory(btf: &Btf, layout: &mut Layout) -> Result<(), BtfError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::btf::{Parameter, VMLINUX};
+    use crate::kernel::btf::{VMLINUX, lookup::Parameter};
     use std::path::Path;
 
     #[test]

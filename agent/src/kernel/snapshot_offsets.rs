@@ -116,12 +116,15 @@ fn pressure(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
 fn statistics(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
     layout.memory_vmstats = btf.field("mem_cgroup", "vmstats")?.offset_bytes;
     let array = |path: &str, room: usize| {
-        let (offset_bytes, length) = btf.array("memcg_vmstats", path)?;
-        if length as usize > room {
-            let what = format!("{path} with at most {room} elements, but with {length}");
+        let array = btf.array("memcg_vmstats", path)?;
+        if array.length as usize > room || array.element_bytes != WORD_BYTES {
+            let what = format!(
+                "{path} with at most {room} elements of {WORD_BYTES} bytes, but {} of {}",
+                array.length, array.element_bytes
+            );
             return Err(BtfError::NoMember("memcg_vmstats".into(), what));
         }
-        Ok((offset_bytes, length.saturating_mul(WORD_BYTES)))
+        Ok((array.offset_bytes, array.length.saturating_mul(WORD_BYTES)))
     };
     (layout.vmstats_state, layout.vmstats_state_bytes) = array("state", STATE_MAX)?;
     (layout.vmstats_events, layout.vmstats_events_bytes) = array("events", VM_EVENTS_MAX)?;
@@ -131,8 +134,8 @@ fn statistics(btf: &Btf, layout: &mut SnapshotLayout) -> Result<(), BtfError> {
 /// Elements of `memcg_vmstats.state`; `None` where the array is shorter than the enums that would
 /// index it.
 fn state_elements(btf: &Btf) -> Result<Option<[u32; 5]>, BtfError> {
-    let (_, length) = btf.array("memcg_vmstats", "state")?;
-    if btf.enumerator("memcg_stat_item", "MEMCG_NR_STAT")? != length {
+    let state = btf.array("memcg_vmstats", "state")?;
+    if btf.enumerator("memcg_stat_item", "MEMCG_NR_STAT")? != state.length {
         return Ok(None);
     }
     let node = |name| btf.enumerator("node_stat_item", name);
@@ -148,8 +151,39 @@ fn state_elements(btf: &Btf) -> Result<Option<[u32; 5]>, BtfError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::btf::VMLINUX;
+    use crate::kernel::btf::blob::Blob;
+    use crate::kernel::btf::{KIND_ARRAY, KIND_ENUM, KIND_INT, KIND_STRUCT, VMLINUX};
     use std::path::Path;
+
+    /// `psi_group.total` of Linux 7.2, as it is described for a kernel of gcc 14 (`[12]`) and for
+    /// one of gcc 16 (`[2][6]`).
+    #[test]
+    fn pressure_resolves_whatever_the_compiler() {
+        let layout = |nested: bool| {
+            let mut blob = Blob::new();
+            blob.push("u64", KIND_INT, 0, 8, &[64]); // 1
+            let (rows, row_type) = if nested { (2, 3) } else { (12, 1) };
+            blob.push("", KIND_ARRAY, 0, 0, &[row_type, 1, rows]); // 2
+            blob.push("", KIND_ARRAY, 0, 0, &[1, 1, 6]); // 3
+            let [psi, enabled, total] = ["psi", "enabled", "total"].map(|name| blob.name(name));
+            blob.push("cgroup", KIND_STRUCT, 1, 2048, &[psi, 1, 1272 * 8]);
+            let members = [enabled, 1, 8 * 8, total, 2, 240 * 8];
+            blob.push("psi_group", KIND_STRUCT, 2, 704, &members);
+            let states = ["IO_SOME", "IO_FULL", "MEM_SOME", "MEM_FULL", "CPU_SOME", "CPU_FULL"];
+            let values: Vec<u32> = (0..)
+                .zip(states)
+                .flat_map(|(value, state)| [blob.name(&format!("PSI_{state}")), value])
+                .collect();
+            blob.push("psi_states", KIND_ENUM, 6, 4, &values);
+            let averages = blob.name("PSI_AVGS");
+            blob.push("psi_aggregators", KIND_ENUM, 1, 4, &[averages, 0]);
+            let mut layout = SnapshotLayout::default();
+            pressure(&Btf::parse(blob.bytes()).unwrap(), &mut layout).unwrap();
+            layout
+        };
+        assert_eq!(layout(true).psi_totals, [272, 256, 264, 240, 248]);
+        assert_eq!(layout(false), layout(true));
+    }
 
     #[test]
     fn the_running_kernel_resolves() {

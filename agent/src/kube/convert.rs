@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::pod::{
-    Announcement, Container, Deletion, Phase, Pod, PreStop, Probe, Resources, RestartPolicy, Role,
-    State, Terminated, Times, Workload,
+    Announcement, Container, Deletion, Mirror, Phase, Pod, PreStop, Probe, Resources,
+    RestartPolicy, Role, State, Terminated, Times, Workload,
 };
 use super::{quantity, wire};
 use crate::cgroup::path::Qos;
+use crate::escape;
 
 /// Length limit of names in Kubernetes, in bytes.
 const NAME_MAX: usize = 253;
@@ -24,6 +25,7 @@ const MESSAGE_MAX: usize = 256;
 const CONTAINERS_MAX: usize = 256;
 
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// The agent's Pod, from the API's.
@@ -40,7 +42,7 @@ pub fn pod(from: &wire::Pod) -> Pod {
         uid: text(metadata.uid.as_deref(), NAME_MAX),
         namespace: text(metadata.namespace.as_deref(), NAME_MAX),
         name: text(metadata.name.as_deref(), NAME_MAX),
-        config_hash: config_hash(metadata),
+        mirror: mirror(metadata),
         phase: phase(status.phase.as_deref()),
         reason: text(status.reason.as_deref(), REASON_MAX),
         qos: qos(status.qos_class.as_deref()),
@@ -57,12 +59,13 @@ pub fn pod(from: &wire::Pod) -> Pod {
     }
 }
 
-/// The beginning of a text, cut at a character boundary.
+/// The beginning of a text, cut at a character boundary. The API takes any characters in some, such
+/// as an image's name.
 fn text(from: Option<&str>, max: usize) -> String {
     let from = from.unwrap_or_default();
     let fits = |end: &usize| from.is_char_boundary(*end);
     let end = (0..=max.min(from.len())).rev().find(fits).unwrap_or(0);
-    from.get(..end).unwrap_or_default().to_owned()
+    escape::name(from.get(..end).unwrap_or_default().as_bytes())
 }
 
 fn some_text(from: Option<&str>, max: usize) -> Option<String> {
@@ -105,9 +108,19 @@ fn restart_policy(from: Option<&str>) -> RestartPolicy {
     }
 }
 
-fn config_hash(metadata: &ObjectMeta) -> Option<String> {
-    let hash = metadata.annotations.as_ref()?.get(CONFIG_HASH)?;
-    some_text(Some(hash), NAME_MAX)
+/// The marks of a static Pod's mirror.
+///
+/// Annotations are copied with manifests: a hash alone makes no mirror, nor do both annotations of a
+/// Pod that a controller owns.
+fn mirror(metadata: &ObjectMeta) -> Option<Mirror> {
+    let annotations = metadata.annotations.as_ref()?;
+    let hash = annotations.get(CONFIG_HASH)?;
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let marked = annotations.get(CONFIG_MIRROR) == Some(hash)
+        && metadata.uid.as_ref() != Some(hash)
+        && owners.iter().all(|owner| owner.kind == "Node");
+    let hash = some_text(Some(hash), NAME_MAX).filter(|_| marked)?;
+    Some(Mirror { hash, owned_by_node: !owners.is_empty() })
 }
 
 /// The condition of this name, if it is true.

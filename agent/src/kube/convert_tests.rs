@@ -120,7 +120,8 @@ fn fields_of_containers_are_read() {
 #[test]
 fn static_ephemeral_and_evicted_pods_are_read() {
     let pod = fixtures::pod(STATIC);
-    assert_eq!(pod.config_hash.as_deref(), Some("0123456789abcdef0123456789abcdef"));
+    let mirror = Mirror { hash: "0123456789abcdef0123456789abcdef".into(), owned_by_node: true };
+    assert_eq!(pod.mirror, Some(mirror));
     assert_eq!(pod.containers[0].id, id("e"));
     assert!(pod.statuses_complete());
 
@@ -138,6 +139,24 @@ fn static_ephemeral_and_evicted_pods_are_read() {
     let pod = fixtures::pod(JOB);
     assert!(!pod.statuses_complete());
     assert_eq!((&pod.containers[0].id, &pod.containers[0].state), (&None, &State::Unknown));
+}
+
+#[test]
+fn a_mirror_is_what_the_kubelet_marks_as_one() {
+    let mirror = |json: String| fixtures::pod(&json).mirror.map(|mirror| mirror.owned_by_node);
+    assert_eq!(mirror(STATIC.into()), Some(true));
+    assert_eq!(mirror(STATIC.replace("\"ownerReferences\"", "\"x\"")), Some(false));
+    for (marks, with) in [
+        ("kubernetes.io/config.mirror", "x"),
+        ("config.mirror\": \"0123", "config.mirror\": \"3210"),
+        ("kubernetes.io/config.hash", "x"),
+        ("\"kind\": \"Node\"", "\"kind\": \"ReplicaSet\""),
+        // The kubelet's own list has the static Pod itself.
+        ("99999999-2222-3333-4444-555555555555", "0123456789abcdef0123456789abcdef"),
+    ] {
+        assert!(STATIC.contains(marks));
+        assert_eq!(mirror(STATIC.replace(marks, with)), None, "{marks}");
+    }
 }
 
 #[test]

@@ -96,8 +96,8 @@ impl Identity {
     }
 
     /// Identity of a unit in host mode. `path_below_root` is its cgroup's path below the root of
-    /// the hierarchy (`system.slice/ssh.service`), `name` the last component; lossily converted
-    /// where it is not UTF-8.
+    /// the hierarchy (`system.slice/ssh.service`), `name` the last component; both as
+    /// [`crate::escape::name`] writes them.
     #[must_use]
     pub fn host_unit(path_below_root: &str, name: &str) -> Self {
         let container = path::container(name.as_bytes());

@@ -117,9 +117,9 @@ impl LogNames {
                 known.seen = now;
             } else if self.names.len() < self.max {
                 let name = LogName {
-                    namespace: parts.namespace.to_owned(),
-                    pod: parts.pod.to_owned(),
-                    container: parts.container.to_owned(),
+                    namespace: crate::escape::name(parts.namespace.as_bytes()),
+                    pod: crate::escape::name(parts.pod.as_bytes()),
+                    container: crate::escape::name(parts.container.as_bytes()),
                 };
                 self.names.insert(parts.container_id.to_owned(), Known { name, seen: now });
             } else {

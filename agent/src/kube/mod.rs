@@ -6,6 +6,7 @@ pub mod event;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod identity;
+pub mod known_pod;
 pub mod kubelet;
 pub mod log_names;
 pub mod naming;

@@ -1,10 +1,22 @@
-//! Naming decisions: when a container gets its name, and whether it is shown before. Pure.
+//! Naming decisions: when a container gets its name, whether it is shown before, and when a decision
+//! is revised. Pure.
 
 use super::identity::Identity;
 
 /// Longest time that a fact waits for the name of its container. After that the container is shown
-/// under its ids for the rest of its life.
+/// under its ids until its name comes.
 pub const TIMEOUT_NS: u64 = 10_000_000_000;
+
+/// Source of the name that a container is shown under, the poorest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NameSource {
+    /// None: the container stands under its Pod's UID and its own id.
+    Ids,
+    /// The kubelet's log link.
+    LogLink,
+    /// The Pod source, or in host mode the cgroup's path: nothing better can come.
+    Pod,
+}
 
 /// Name of a container as the sources of names report it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +34,8 @@ pub enum Named {
 pub struct NamingInput {
     /// Time for which the container has waited: since it began to run, if that was seen.
     pub waited_ns: u64,
+    /// Time since the removal of the container's cgroup; `None` while it is there.
+    pub gone_ns: Option<u64>,
     /// Whether init is still expected: the container's own program does not run yet, and its exec
     /// will be seen. Until then nothing distinguishes the container from a sandbox.
     pub init_may_come: bool,
@@ -29,8 +43,13 @@ pub struct NamingInput {
     pub pods_may_come: bool,
     /// Whether any source of names exists, which may still report one.
     pub names_may_come: bool,
-    /// Whether init is the sandbox's `pause`; `None` while init is not known.
+    /// Whether init is called `pause`, as most sandboxes' is; `None` while init is not known.
     pub is_pause: Option<bool>,
+    /// Whether this is the first of its Pod's containers that are there, as a sandbox is: the
+    /// kubelet has it made before all others.
+    pub is_first: bool,
+    /// Whether another container of the Pod has a log link.
+    pub sibling_linked: bool,
     /// Place of the container in its Pod's statuses.
     pub listing: Listing,
 }
@@ -38,20 +57,42 @@ pub struct NamingInput {
 /// Place of a container in the statuses of its Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {
-    /// Unknown: the Pod is not known, or some of its containers have no id yet.
-    Open,
+    /// Unknown: no source reports the Pod.
+    Unknown,
+    /// Absent from statuses in which some containers have no id yet: they are still to be created,
+    /// or still to be reported.
+    Incomplete,
     /// Absent from complete statuses, but perhaps created after them.
     Missing,
     /// Absent from complete statuses that are newer than the container by more than they lag.
     None,
 }
 
-/// Decision about a container's name.
+impl NamingInput {
+    /// Whether the Pod's statuses prove a container without a name to be a sandbox.
+    const fn is_listed_out(&self) -> bool {
+        match self.listing {
+            // An application may be called `pause` as well, but it would be in the statuses. One
+            // that is not the first may be a restart that the kubelet could not report yet.
+            Listing::None => self.is_first || matches!(self.is_pause, Some(true)),
+            Listing::Missing => matches!(self.is_pause, Some(true)),
+            Listing::Unknown | Listing::Incomplete => false,
+        }
+    }
+
+    /// Whether the log links prove it: the kubelet makes one for every container, and none for a
+    /// sandbox.
+    const fn is_linked_out(&self) -> bool {
+        self.is_first && self.sibling_linked
+    }
+}
+
+/// Decision about the name of a container that waits for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Show the container under this identity from now on.
-    Show(Box<Identity>),
-    /// Hide the container for ever: it is a sandbox.
+    Show(Box<Identity>, NameSource),
+    /// Hide the container: it is a sandbox.
     Hide,
     /// Decide later.
     Wait,
@@ -62,137 +103,72 @@ pub enum Decision {
 pub fn decide(named: Named, unnamed: impl FnOnce() -> Identity, known: NamingInput) -> Decision {
     let timed_out = known.waited_ns >= TIMEOUT_NS;
     match named {
-        Named::FromPod(identity) => return Decision::Show(identity),
+        Named::FromPod(identity) => return Decision::Show(identity, NameSource::Pod),
         // The API reports a container a second or so after the kubelet has made its link.
         Named::FromLogLink(_) if known.pods_may_come && !timed_out => return Decision::Wait,
-        Named::FromLogLink(identity) => return Decision::Show(identity),
+        Named::FromLogLink(identity) => return Decision::Show(identity, NameSource::LogLink),
         Named::Unnamed => {}
     }
-    match (known.listing, known.is_pause) {
-        // An application may be called `pause` as well, but it would be in the statuses.
-        (Listing::None, _) | (Listing::Missing, Some(true)) => return Decision::Hide,
-        _ => {}
+    if known.is_listed_out() {
+        return Decision::Hide;
     }
     if known.names_may_come && !timed_out {
         // The kubelet makes the link when the container is created, and never for sandboxes. The
         // name `pause` decides nothing yet.
         return Decision::Wait;
     }
-    match known.is_pause {
-        Some(true) => Decision::Hide,
-        Some(false) => Decision::Show(Box::new(unnamed())),
-        None if known.init_may_come => Decision::Wait,
-        None if timed_out => Decision::Show(Box::new(unnamed())),
-        None => Decision::Wait,
+    if known.is_linked_out() {
+        return Decision::Hide;
+    }
+    let unnamed = || Decision::Show(Box::new(unnamed()), NameSource::Ids);
+    match (known.is_pause, known.listing) {
+        (Some(true), _) => Decision::Hide,
+        // A sandbox whose program is not called `pause` is alone for as long as the images are
+        // pulled: minutes. What was removed without ever having been reported was one as well.
+        (_, Listing::Incomplete) if known.is_first => match known.gone_ns {
+            Some(gone_ns) if gone_ns >= TIMEOUT_NS => Decision::Hide,
+            _ => Decision::Wait,
+        },
+        (Some(false), _) => unnamed(),
+        (None, _) if known.init_may_come => Decision::Wait,
+        (None, _) if timed_out => unnamed(),
+        (None, _) => Decision::Wait,
+    }
+}
+
+/// Revision of a decision that was made without all that is known now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revision {
+    /// Keep the decision.
+    Keep,
+    /// Show the container under this identity instead.
+    Show(Box<Identity>, NameSource),
+    /// Hide the container: it is a sandbox, and was shown by mistake.
+    Hide,
+}
+
+/// Revises a decision: `shown` is the source of the name under which the container is shown, `None`
+/// for one that was taken for a sandbox.
+///
+/// A shown container changes its name once at most: to that of the best source there is.
+#[must_use]
+pub fn revise(shown: Option<NameSource>, named: Named, known: NamingInput) -> Revision {
+    match (shown, named) {
+        (Some(NameSource::Pod), _) => Revision::Keep,
+        (_, Named::FromPod(identity)) => Revision::Show(identity, NameSource::Pod),
+        (None, Named::FromLogLink(identity)) => Revision::Show(identity, NameSource::LogLink),
+        (Some(NameSource::Ids), Named::FromLogLink(identity)) if !known.pods_may_come => {
+            Revision::Show(identity, NameSource::LogLink)
+        }
+        (Some(NameSource::Ids), Named::Unnamed)
+            if known.is_listed_out() || known.is_linked_out() =>
+        {
+            Revision::Hide
+        }
+        _ => Revision::Keep,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn identity(pod: &str) -> Box<Identity> {
-        Box::new(Identity {
-            namespace: String::new(),
-            pod: pod.into(),
-            container: "c".into(),
-            pod_uid: String::new(),
-            container_id: String::new(),
-            image: String::new(),
-            role: "unknown",
-            qos: "",
-            runtime: "unknown",
-            workload_kind: "Pod".into(),
-            workload: pod.into(),
-        })
-    }
-
-    const EARLY: NamingInput = NamingInput {
-        waited_ns: TIMEOUT_NS - 1,
-        init_may_come: false,
-        pods_may_come: true,
-        names_may_come: true,
-        is_pause: Some(false),
-        listing: Listing::Open,
-    };
-    const LATE: NamingInput = NamingInput { waited_ns: TIMEOUT_NS, ..EARLY };
-
-    fn ask(named: Named, known: NamingInput) -> Decision {
-        decide(named, || *identity("unnamed"), known)
-    }
-
-    fn from_pod() -> Named {
-        Named::FromPod(identity("pod"))
-    }
-
-    fn link() -> Named {
-        Named::FromLogLink(identity("link"))
-    }
-
-    fn show(name: &str) -> Decision {
-        Decision::Show(identity(name))
-    }
-
-    #[test]
-    fn a_name_from_the_pod_is_used_at_once() {
-        for is_pause in [None, Some(true), Some(false)] {
-            for listing in [Listing::Open, Listing::Missing, Listing::None] {
-                let known = NamingInput { is_pause, listing, waited_ns: 0, ..EARLY };
-                assert_eq!(ask(from_pod(), known), show("pod"));
-            }
-        }
-    }
-
-    #[test]
-    fn a_log_link_is_used_at_once_without_a_pod_source() {
-        assert_eq!(ask(link(), NamingInput { pods_may_come: false, ..EARLY }), show("link"));
-        assert_eq!(ask(link(), EARLY), Decision::Wait);
-        assert_eq!(ask(link(), LATE), show("link"));
-        // Sandboxes have no link, whatever their Pod's statuses report.
-        assert_eq!(ask(link(), NamingInput { listing: Listing::None, ..LATE }), show("link"));
-    }
-
-    #[test]
-    fn a_container_waits_for_its_name_up_to_the_timeout() {
-        assert_eq!(ask(Named::Unnamed, EARLY), Decision::Wait);
-        assert_eq!(ask(Named::Unnamed, LATE), show("unnamed"));
-        assert_eq!(ask(Named::Unnamed, NamingInput { is_pause: None, ..LATE }), show("unnamed"));
-        // A slow runtime has not started it yet.
-        let early = NamingInput { is_pause: None, init_may_come: true, ..LATE };
-        assert_eq!(ask(Named::Unnamed, early), Decision::Wait);
-    }
-
-    #[test]
-    fn without_names_init_distinguishes_sandboxes_from_containers() {
-        let alone =
-            NamingInput { names_may_come: false, pods_may_come: false, waited_ns: 0, ..EARLY };
-        assert_eq!(ask(Named::Unnamed, NamingInput { is_pause: None, ..alone }), Decision::Wait);
-        assert_eq!(
-            ask(Named::Unnamed, NamingInput { is_pause: Some(true), ..alone }),
-            Decision::Hide
-        );
-        assert_eq!(ask(Named::Unnamed, alone), show("unnamed"));
-        assert_eq!(
-            ask(Named::Unnamed, NamingInput { is_pause: Some(true), ..LATE }),
-            Decision::Hide
-        );
-    }
-
-    #[test]
-    fn complete_statuses_reveal_sandboxes_at_once() {
-        let pause = NamingInput { is_pause: Some(true), waited_ns: 0, ..EARLY };
-        assert_eq!(ask(Named::Unnamed, pause), Decision::Wait, "it may be an application's name");
-        let missing = NamingInput { listing: Listing::Missing, ..pause };
-        assert_eq!(ask(Named::Unnamed, missing), Decision::Hide);
-        let other = NamingInput { is_pause: Some(false), ..missing };
-        assert_eq!(
-            ask(Named::Unnamed, other),
-            Decision::Wait,
-            "it may be a restart that is not reported yet"
-        );
-        assert_eq!(
-            ask(Named::Unnamed, NamingInput { listing: Listing::None, ..other }),
-            Decision::Hide
-        );
-    }
-}
+#[path = "naming_tests.rs"]
+mod tests;

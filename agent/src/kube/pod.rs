@@ -14,8 +14,8 @@ pub struct Pod {
     pub namespace: String,
     /// Name of the Pod.
     pub name: String,
-    /// Annotation `kubernetes.io/config.hash`: the name that a static Pod's cgroup carries.
-    pub config_hash: Option<String>,
+    /// Marks of a static Pod's mirror, if the Pod is one.
+    pub mirror: Option<Mirror>,
     /// Field `status.phase`.
     pub phase: Phase,
     /// Field `status.reason`, such as `Evicted`; empty if there is none.
@@ -42,8 +42,8 @@ pub struct Pod {
 impl Pod {
     /// Whether this is the mirror of a static Pod: deleting it does not stop the static Pod.
     #[must_use]
-    pub fn is_mirror(&self) -> bool {
-        self.config_hash.as_ref().is_some_and(|hash| *hash != self.uid)
+    pub const fn is_mirror(&self) -> bool {
+        self.mirror.is_some()
     }
 
     /// Whether every container has an id. Then a container that is in none of the statuses is the
@@ -71,6 +71,16 @@ impl Pod {
     pub const fn is_terminal(&self) -> bool {
         matches!(self.phase, Phase::Succeeded | Phase::Failed)
     }
+}
+
+/// Marks of a static Pod's mirror, as the kubelet sets them (`pkg/kubelet/pod/mirror_client.go`,
+/// `CreateMirrorPod`, Kubernetes 1.37).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mirror {
+    /// Annotation `kubernetes.io/config.hash`: the name that the static Pod's cgroup carries.
+    pub hash: String,
+    /// Whether the Pod's owner is of kind Node, as the API server demands of kubelets.
+    pub owned_by_node: bool,
 }
 
 /// Phase of a Pod (`status.phase`).

@@ -1,111 +1,26 @@
 //! Pods of this node, including those that are just gone.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::event::{PodEvent, PodEventKind};
+use super::known_pod::{self, KnownPod, Noticed, Via};
 use super::pod::{Container, Pod, State};
 use crate::cgroup::path::{ContainerName, PodName};
 
 /// Time for which a Pod stays known after it is gone from the API: its last facts may come later.
 const KEEP_NS: u64 = 600_000_000_000;
-/// Limit of Pods that are kept. The kubelet runs 110 by default, a few hundred at most.
-const PODS_MAX: usize = 2_000;
-/// Limit of Pods that are kept after they are gone.
-const GONE_MAX: usize = 1_000;
-/// Limit of container ids that are kept for a Pod, former instances included.
-const FORMER_IDS_MAX: usize = 64;
-/// Longest delay between the creation of a container and its first report in the Pod's status, if
-/// the status reports anything at all: the kubelet polls its runtime every second, and at once
-/// after an event from the runtime.
-const STATUS_LAG_NS: u64 = 5_000_000_000;
-
-/// A Pod with the times at which the agent learned of its changes.
-#[derive(Debug)]
-pub struct KnownPod {
-    /// The Pod in its newest, or last, state.
-    pub pod: Pod,
-    /// Time at which the agent learned of this state, `CLOCK_BOOTTIME`.
-    pub changed_boot_ns: u64,
-    /// Way in which the agent learned of this state.
-    pub via: Via,
-    /// Moment at which the agent learned of the Pod's deletion; `None` while it is not being
-    /// deleted.
-    pub deletion: Option<Noticed>,
-    /// Time at which the Pod was gone from the API, `CLOCK_BOOTTIME`; `None` while it is there.
-    pub gone_boot_ns: Option<u64>,
-    /// Container ids with the containers' names, the newest last.
-    ids: VecDeque<(String, String)>,
-}
-
-impl KnownPod {
-    fn new(pod: Pod, now: Noticed) -> Self {
-        let mut known = Self {
-            pod: Pod::default(),
-            changed_boot_ns: now.time_boot_ns,
-            via: now.via,
-            deletion: None,
-            gone_boot_ns: None,
-            ids: VecDeque::new(),
-        };
-        known.update(pod, now);
-        known
-    }
-
-    fn update(&mut self, pod: Pod, now: Noticed) {
-        self.changed_boot_ns = now.time_boot_ns;
-        self.via = now.via;
-        if pod.deletion.is_some() {
-            self.deletion.get_or_insert(now);
-        }
-        for container in &pod.containers {
-            for id in container.ids() {
-                if !self.ids.iter().any(|(known, _)| known == id) {
-                    self.ids.push_back((id.to_owned(), container.name.clone()));
-                }
-            }
-        }
-        while self.ids.len() > FORMER_IDS_MAX.max(2 * pod.containers.len()) {
-            self.ids.pop_front();
-        }
-        self.pod = pod;
-    }
-
-    /// The container that has, or had, this id.
-    #[must_use]
-    pub fn container(&self, id: &str) -> Option<&Container> {
-        let former = || {
-            let (_, name) = self.ids.iter().rev().find(|(known, _)| known == id)?;
-            self.pod.container(name)
-        };
-        self.pod.container_by_id(id).or_else(former)
-    }
-
-    /// Whether a container created at that time would be in the statuses by now, if it were one of
-    /// the Pod's containers.
-    #[must_use]
-    pub fn would_report(&self, made_boot_ns: u64) -> bool {
-        self.pod.statuses_complete()
-            && self.changed_boot_ns >= made_boot_ns.saturating_add(STATUS_LAG_NS)
-    }
-}
-
-/// Way in which the agent learned of a Pod's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    /// A watch event, at the time of the change.
-    Watch,
-    /// A list, some time after the change.
-    List,
-}
-
-/// Moment at which the agent learned of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Noticed {
-    /// Time, `CLOCK_BOOTTIME`.
-    pub time_boot_ns: u64,
-    /// Way in which the agent learned of it.
-    pub via: Via,
-}
+/// Limit of Pods with containers that run, or may. The kubelet runs 110 by default, a few hundred
+/// at most.
+const LIVE_MAX: usize = 2_000;
+/// Limit of Pods that only linger: they are gone, or have succeeded or failed. The API keeps
+/// thousands of evicted Pods (`--terminated-pod-gc-threshold`).
+const LINGERING_MAX: usize = 1_000;
+/// Limit of Pods that are remembered as refused, so that each is counted once.
+const REFUSED_MAX: usize = 20_000;
+/// Interval between looks for Pods that have been gone long enough.
+const FORGET_NS: u64 = 10_000_000_000;
+/// Time after an interruption of the watch in which its events are those of the interruption.
+const CATCH_UP_NS: u64 = 1_000_000_000;
 
 /// Pods of this node, including those that are gone from the API but not yet forgotten.
 #[derive(Debug, Default)]
@@ -113,9 +28,17 @@ pub struct Pods {
     by_uid: HashMap<String, KnownPod>,
     /// UIDs of static Pods' mirrors, by the name in the Pods' cgroups.
     by_hash: HashMap<String, String>,
-    /// UIDs of Pods that are gone, in the order of the time at which they went.
-    gone: VecDeque<(u64, String)>,
+    /// Pods that only linger, by the time since which they do.
+    lingering: BTreeSet<(u64, String)>,
+    next_forget_boot_ns: u64,
+    /// Pods in the API for which there was no room.
+    refused: HashSet<String>,
+    warned: bool,
     listed: bool,
+    /// Time of the last report of the source, `CLOCK_BOOTTIME`.
+    reported_boot_ns: Option<u64>,
+    /// Time of the first report after the source's last failure.
+    recovered_boot_ns: Option<u64>,
     /// Time and reason of the source's last failure, if it has not reported since.
     failed: Option<(u64, String)>,
     dropped: u64,
@@ -131,40 +54,19 @@ impl Pods {
     /// Takes in a watch event and returns the UIDs of the Pods that changed.
     pub fn apply(&mut self, event: PodEvent) -> Vec<String> {
         let PodEvent { time_boot_ns: now, kind } = event;
-        let watched = Noticed { time_boot_ns: now, via: Via::Watch };
-        let listed = Noticed { via: Via::List, ..watched };
         self.forget_gone(now);
         match kind {
             PodEventKind::Listed(pods) => {
-                self.reported();
-                let there: HashSet<String> = pods.iter().map(|pod| pod.uid.clone()).collect();
-                let missing = |(uid, known): (&String, &KnownPod)| {
-                    (known.gone_boot_ns.is_none() && !there.contains(uid)).then(|| uid.clone())
-                };
-                let mut changed: Vec<String> = self.by_uid.iter().filter_map(missing).collect();
-                for uid in &changed {
-                    self.gone(uid, listed);
-                }
-                changed.extend(pods.into_iter().filter_map(|pod| self.put(pod, listed)));
-                self.listed = true;
-                changed
+                let noticed = Noticed { via: Via::List, ..self.reported(now) };
+                self.take_list(pods, noticed)
             }
             PodEventKind::Applied(pod) => {
-                self.reported();
-                self.put(*pod, watched).into_iter().collect()
+                let noticed = self.reported(now);
+                self.put(*pod, noticed).into_iter().collect()
             }
             PodEventKind::Deleted(pod) => {
-                self.reported();
-                let mut pod = *pod;
-                let uid = pod.uid.clone();
-                if self.get(&uid).is_some_and(|known| known.pod.deletion.is_none()) {
-                    // A forced deletion: only this last state has its grace period of 0. The
-                    // kubelet stops the Pod with the grace period it knew before.
-                    pod.deletion = None;
-                }
-                self.put(pod, watched);
-                self.gone(&uid, watched);
-                vec![uid]
+                let noticed = self.reported(now);
+                self.removed(*pod, noticed).into_iter().collect()
             }
             PodEventKind::Failed(why) => {
                 if self.failed.as_ref().is_none_or(|(_, before)| *before != why) {
@@ -176,70 +78,168 @@ impl Pods {
         }
     }
 
-    fn reported(&mut self) {
+    /// The source has reported. Returns the moment for what a watch event says: after a failure,
+    /// what the watch has missed comes first, some time after the change.
+    fn reported(&mut self, now: u64) -> Noticed {
         if self.failed.take().is_some() {
             tracing::info!("Pod source available again");
+            self.recovered_boot_ns = Some(now);
         }
+        let after_boot_ns = self.reported_boot_ns.replace(now);
+        let late = self.recovered_boot_ns.is_some_and(|at| now < at.saturating_add(CATCH_UP_NS));
+        let via = if late { Via::List } else { Via::Watch };
+        Noticed { time_boot_ns: now, via, after_boot_ns }
+    }
+
+    /// Takes over a complete list. What lives comes before what only lingers.
+    fn take_list(&mut self, mut pods: Vec<Pod>, noticed: Noticed) -> Vec<String> {
+        let there: HashSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
+        self.refused.retain(|uid| there.contains(uid.as_str()));
+        let missing = |(uid, known): (&String, &KnownPod)| {
+            (known.gone.is_none() && !there.contains(uid.as_str())).then(|| uid.clone())
+        };
+        let mut changed: Vec<String> = self.by_uid.iter().filter_map(missing).collect();
+        for uid in &changed {
+            if let Some(known) = self.by_uid.get_mut(uid) {
+                known.gone = Some(noticed);
+            }
+            self.note_lingering(uid, noticed.time_boot_ns);
+        }
+        pods.sort_by_key(known_pod::lingers);
+        changed.extend(pods.into_iter().filter_map(|pod| self.put(pod, noticed)));
+        self.listed = true;
+        changed
     }
 
     /// Stores a Pod. Returns its UID if it was stored and differs from what was known.
     fn put(&mut self, pod: Pod, now: Noticed) -> Option<String> {
         let uid = pod.uid.clone();
-        let hash = pod.config_hash.clone();
-        let room = self.len() < PODS_MAX && !uid.is_empty();
         if let Some(known) = self.by_uid.get_mut(&uid) {
-            if known.gone_boot_ns.take().is_some() {
-                self.gone.retain(|(_, gone)| *gone != uid);
-            } else if known.pod == pod {
+            if known.gone.is_none() && known.pod == pod {
                 known.changed_boot_ns = now.time_boot_ns;
                 return None;
             }
             known.update(pod, now);
-        } else if room {
+        } else if self.has_room(&pod) {
+            self.refused.remove(&uid);
             self.by_uid.insert(uid.clone(), KnownPod::new(pod, now));
         } else {
-            self.dropped = self.dropped.saturating_add(1);
+            self.refuse(&pod);
             return None;
         }
-        if let Some(hash) = hash {
-            // A mirror that is re-created takes the place of the old one.
-            self.by_hash.insert(hash, uid.clone());
-        }
+        self.note_lingering(&uid, now.time_boot_ns);
+        self.claim_cgroup(&uid);
         Some(uid)
     }
 
-    fn gone(&mut self, uid: &str, now: Noticed) {
-        let Some(known) = self.by_uid.get_mut(uid) else { return };
-        if known.gone_boot_ns.is_some() {
+    /// A Pod is gone, in this last state. Returns its UID if it is known.
+    fn removed(&mut self, pod: Pod, now: Noticed) -> Option<String> {
+        let uid = pod.uid.clone();
+        if !self.by_uid.contains_key(&uid) {
+            self.put(Pod { deletion: None, ..pod.clone() }, now);
+        }
+        self.refused.remove(&uid);
+        self.by_uid.get_mut(&uid)?.removed(pod, now);
+        self.note_lingering(&uid, now.time_boot_ns);
+        Some(uid)
+    }
+
+    /// Whether a Pod that is new finds room. One that only lingers takes none from another.
+    fn has_room(&self, pod: &Pod) -> bool {
+        let room = if known_pod::lingers(pod) {
+            self.lingering.len() < LINGERING_MAX
+        } else {
+            self.by_uid.len() - self.lingering.len() < LIVE_MAX
+        };
+        room && !pod.uid.is_empty()
+    }
+
+    fn refuse(&mut self, pod: &Pod) {
+        let counted = self.refused.contains(&pod.uid);
+        if counted {
             return;
         }
-        known.gone_boot_ns = Some(now.time_boot_ns);
-        // After a forced deletion this is the first report of it.
-        known.deletion.get_or_insert(now);
-        self.gone.push_back((now.time_boot_ns, uid.to_owned()));
-        if self.gone.len() > GONE_MAX
-            && let Some((_, oldest)) = self.gone.pop_front()
+        self.dropped = self.dropped.saturating_add(1);
+        if self.refused.len() < REFUSED_MAX && !pod.uid.is_empty() {
+            self.refused.insert(pod.uid.clone());
+        }
+        if !known_pod::lingers(pod) && !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                limit = LIVE_MAX,
+                "more Pods on this node than are kept: containers of the others have no names"
+            );
+        }
+    }
+
+    /// Notes whether a Pod only lingers, and forgets the oldest of those if they are too many.
+    fn note_lingering(&mut self, uid: &str, now_boot_ns: u64) {
+        let Some(known) = self.by_uid.get_mut(uid) else { return };
+        match (known.lingers(), known.lingers_since_boot_ns) {
+            (true, None) => {
+                known.lingers_since_boot_ns = Some(now_boot_ns);
+                self.lingering.insert((now_boot_ns, uid.to_owned()));
+            }
+            (false, Some(since)) => {
+                known.lingers_since_boot_ns = None;
+                self.lingering.remove(&(since, uid.to_owned()));
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+        if self.lingering.len() > LINGERING_MAX
+            && let Some((_, oldest)) = self.lingering.first().cloned()
         {
             self.dropped = self.dropped.saturating_add(1);
+            if self.by_uid.get(&oldest).is_some_and(|known| known.gone.is_none()) {
+                self.refused.insert(oldest.clone());
+            }
             self.forget(&oldest);
         }
     }
 
+    /// Gives a mirror Pod the cgroup of its static Pod.
+    ///
+    /// The first keeps it: another Pod that bears the same marks is forged, unless it has an owner
+    /// of kind Node and the first has none. A mirror that is re-created has the same name.
+    fn claim_cgroup(&mut self, uid: &str) {
+        let Some(pod) = self.by_uid.get(uid).map(|known| &known.pod) else { return };
+        let Some(mirror) = &pod.mirror else { return };
+        let holder = self.by_hash.get(&mirror.hash).and_then(|holder| self.by_uid.get(holder));
+        let takes = holder.is_none_or(|holder| {
+            let owned = holder.pod.mirror.as_ref().is_some_and(|mirror| mirror.owned_by_node);
+            let same_name =
+                (&holder.pod.namespace, &holder.pod.name) == (&pod.namespace, &pod.name);
+            same_name || (mirror.owned_by_node && !owned)
+        });
+        if takes {
+            self.by_hash.insert(mirror.hash.clone(), uid.to_owned());
+        }
+    }
+
     fn forget_gone(&mut self, now: u64) {
-        let over = |(gone, _): &&(u64, String)| gone.saturating_add(KEEP_NS) <= now;
-        while self.gone.front().filter(over).is_some() {
-            if let Some((_, uid)) = self.gone.pop_front() {
-                self.forget(&uid);
-            }
+        if now < self.next_forget_boot_ns {
+            return;
+        }
+        self.next_forget_boot_ns = now.saturating_add(FORGET_NS);
+        let over = |known: &KnownPod| {
+            known.gone.is_some_and(|gone| gone.time_boot_ns.saturating_add(KEEP_NS) <= now)
+        };
+        let is_over = |(_, uid): &&(u64, String)| self.by_uid.get(uid).is_none_or(over);
+        let over: Vec<String> =
+            self.lingering.iter().filter(is_over).map(|(_, uid)| uid.clone()).collect();
+        for uid in over {
+            self.forget(&uid);
         }
     }
 
     fn forget(&mut self, uid: &str) {
-        if let Some(known) = self.by_uid.remove(uid)
-            && let Some(hash) = &known.pod.config_hash
-            && self.by_hash.get(hash).is_some_and(|newest| newest == uid)
+        let Some(known) = self.by_uid.remove(uid) else { return };
+        if let Some(since) = known.lingers_since_boot_ns {
+            self.lingering.remove(&(since, uid.to_owned()));
+        }
+        if let Some(mirror) = &known.pod.mirror
+            && self.by_hash.get(&mirror.hash).is_some_and(|holder| holder == uid)
         {
-            self.by_hash.remove(hash);
+            self.by_hash.remove(&mirror.hash);
         }
     }
 
@@ -280,16 +280,21 @@ impl Pods {
     pub fn waits(&self, cgroup_uid: &str, container: &str) -> bool {
         self.of_cgroup_uid(cgroup_uid).is_some_and(|known| {
             let container = known.pod.container(container);
-            known.gone_boot_ns.is_none()
-                && !known.pod.is_terminal()
-                && container.is_some_and(|c| matches!(c.state, State::Waiting { .. }))
+            !known.lingers()
+                && container.is_some_and(|it| matches!(it.state, State::Waiting { .. }))
         })
     }
 
-    /// Number of Pods in the API.
+    /// Number of Pods in the API that are kept.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_uid.len() - self.gone.len()
+        self.by_uid.values().filter(|known| known.gone.is_none()).count()
+    }
+
+    /// Number of Pods in the API for which there is no room.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused.len()
     }
 
     /// Whether no Pod is in the API.

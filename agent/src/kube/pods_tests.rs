@@ -1,4 +1,5 @@
 use super::super::fixtures::{self, CRON_JOB, DEPLOYMENT, JOB, STATIC};
+use super::super::pod::{Phase, State};
 use super::*;
 use crate::cgroup::path::{Qos, Runtime};
 
@@ -79,13 +80,38 @@ fn a_recreated_mirror_replaces_the_old_one() {
 }
 
 #[test]
+fn a_forged_mirror_does_not_take_a_static_pods_place() {
+    let named = |uid: &str, name: &str| {
+        STATIC.replace("99999999", uid).replace("\"etcd-n1\"", &format!("\"{name}\""))
+    };
+    let forged = named("77777777", "etcd-debug");
+    let without_owner = forged.replace("\"ownerReferences\"", "\"x\"");
+    let holder = |pods: &Pods| pods.of_cgroup(&cgroup(HASH)).unwrap().pod.name.clone();
+    for json in [&forged, &without_owner] {
+        let mut pods = Pods::new();
+        pods.apply(applied(1, STATIC));
+        pods.apply(applied(2, json));
+        assert_eq!(holder(&pods), "etcd-n1", "the first keeps it");
+        // Its mirror is deleted, and re-created: the place was kept for it.
+        pods.apply(event(3, PodEventKind::Deleted(Box::new(fixtures::pod(STATIC)))));
+        pods.apply(applied(4, json));
+        assert_eq!(holder(&pods), "etcd-n1");
+        pods.apply(applied(5, &named("88888888", "etcd-n1")));
+        assert!(pods.of_cgroup(&cgroup(HASH)).unwrap().pod.uid.starts_with("88888888"));
+    }
+    let mut pods = Pods::new();
+    pods.apply(listed(1, &[&without_owner, STATIC]));
+    assert_eq!(holder(&pods), "etcd-n1", "an owner of kind Node proves more than none");
+}
+
+#[test]
 fn a_pod_that_is_gone_stays_known_for_a_while() {
     let mut pods = Pods::new();
     pods.apply(listed(SECOND, &[DEPLOYMENT, CRON_JOB]));
     assert_eq!(pods.apply(listed(2 * SECOND, &[DEPLOYMENT])), [REPORT]);
     assert_eq!(pods.len(), 1);
     let known = pods.of_cgroup(&cgroup(REPORT)).unwrap();
-    assert_eq!(known.gone_boot_ns, Some(2 * SECOND));
+    assert_eq!(known.gone.map(|gone| gone.time_boot_ns), Some(2 * SECOND));
     pods.apply(listed(3 * SECOND, &[DEPLOYMENT]));
     assert!(pods.of_cgroup(&cgroup(REPORT)).is_some());
     pods.apply(listed(2 * SECOND + KEEP_NS, &[DEPLOYMENT]));
@@ -100,7 +126,7 @@ fn a_pod_that_reappears_is_present_again() {
     pods.apply(listed(2, &[]));
     assert_eq!(pods.len(), 0);
     assert_eq!(pods.apply(listed(3, &[CRON_JOB])), [REPORT]);
-    assert_eq!((pods.len(), pods.get(REPORT).unwrap().gone_boot_ns), (1, None));
+    assert_eq!((pods.len(), pods.get(REPORT).unwrap().gone), (1, None));
     pods.apply(listed(4 + KEEP_NS, &[CRON_JOB]));
     assert_eq!(pods.len(), 1);
 }
@@ -124,13 +150,13 @@ fn the_first_report_of_a_deletion_is_kept() {
     assert_eq!(pods.get(WEB).unwrap().deletion, None);
     pods.apply(applied(7, DEPLOYMENT));
     pods.apply(applied(9, &DEPLOYMENT.replace("Running", "Failed")));
-    let at_once = Noticed { time_boot_ns: 7, via: Via::Watch };
-    assert_eq!(pods.get(WEB).unwrap().deletion, Some(at_once));
+    let at_once = Noticed { time_boot_ns: 7, via: Via::Watch, after_boot_ns: Some(1) };
+    assert_eq!(pods.get(WEB).unwrap().deletion_noticed(), Some(at_once));
 
     let mut pods = Pods::new();
     pods.apply(listed(3, &[DEPLOYMENT]));
-    let late = Noticed { time_boot_ns: 3, via: Via::List };
-    assert_eq!(pods.get(WEB).unwrap().deletion, Some(late));
+    let late = Noticed { time_boot_ns: 3, via: Via::List, after_boot_ns: None };
+    assert_eq!(pods.get(WEB).unwrap().deletion_noticed(), Some(late));
 }
 
 #[test]
@@ -148,15 +174,116 @@ fn statuses_report_containers_that_are_older_than_their_lag() {
 fn the_number_of_pods_is_bounded_and_counted() {
     let mut pods = Pods::new();
     let pod = |number: usize| Pod { uid: format!("u{number}"), ..Pod::default() };
-    for number in 0..PODS_MAX + 5 {
+    for number in 0..LIVE_MAX + 5 {
         pods.apply(event(1, PodEventKind::Applied(Box::new(pod(number)))));
     }
-    assert_eq!((pods.len(), pods.dropped()), (PODS_MAX, 5));
+    assert_eq!((pods.len(), pods.dropped()), (LIVE_MAX, 5));
     pods.apply(event(2, PodEventKind::Listed(Vec::new())));
-    assert_eq!((pods.len(), pods.dropped()), (0, 5 + (PODS_MAX - GONE_MAX) as u64));
-    assert_eq!(pods.by_uid.len(), GONE_MAX);
+    assert_eq!((pods.len(), pods.dropped()), (0, 5 + (LIVE_MAX - LINGERING_MAX) as u64));
+    assert_eq!(pods.by_uid.len(), LINGERING_MAX);
     pods.apply(event(3, PodEventKind::Applied(Box::default())));
-    assert_eq!((pods.len(), pods.dropped()), (0, 6 + (PODS_MAX - GONE_MAX) as u64), "no UID");
+    assert_eq!((pods.len(), pods.dropped()), (0, 6 + (LIVE_MAX - LINGERING_MAX) as u64), "no UID");
+}
+
+fn live(number: usize) -> Pod {
+    Pod { uid: format!("live{number:05}"), ..Pod::default() }
+}
+
+fn evicted(number: usize) -> Pod {
+    Pod { phase: Phase::Failed, uid: format!("evicted{number:05}"), ..Pod::default() }
+}
+
+fn list(time: u64, pods: Vec<Pod>) -> PodEvent {
+    event(time, PodEventKind::Listed(pods))
+}
+
+#[test]
+fn pods_that_only_linger_take_no_room_from_those_that_live() {
+    let mut pods = Pods::new();
+    let all = || (0..2100).map(evicted).chain([live(1), live(2)]).collect::<Vec<_>>();
+    pods.apply(list(1, all()));
+    assert!(pods.get("live00001").is_some(), "the last of the list");
+    pods.apply(event(2, PodEventKind::Applied(Box::new(live(3)))));
+    assert!(pods.get("live00003").is_some(), "the next of the watch");
+    pods.apply(event(2, PodEventKind::Applied(Box::new(Pod { phase: Phase::Running, ..live(2) }))));
+    let refused = 2100 - LINGERING_MAX;
+    assert_eq!((pods.dropped(), pods.refused()), (refused as u64, refused));
+    // The kubelet is asked every few seconds: each Pod is counted once.
+    pods.apply(list(3, all()));
+    let refused = refused + 1;
+    assert_eq!((pods.dropped(), pods.refused()), (refused as u64, refused), "for one that is gone");
+    pods.apply(list(4, all()));
+    assert_eq!((pods.dropped(), pods.refused()), (refused as u64, refused));
+    // One that lived and has failed is worth more than the oldest of the others.
+    let ended = Pod { phase: Phase::Failed, ..live(1) };
+    pods.apply(event(5, PodEventKind::Applied(Box::new(ended))));
+    assert!(pods.get("live00001").is_some());
+    assert_eq!((pods.lingering.len(), pods.dropped()), (LINGERING_MAX, refused as u64 + 1));
+    pods.apply(list(6, vec![live(2)]));
+    assert_eq!((pods.len(), pods.refused()), (1, 0));
+}
+
+#[test]
+fn a_pod_that_found_no_room_is_taken_when_there_is_some() {
+    let mut pods = Pods::new();
+    let from = |first: usize| (first..=LIVE_MAX).map(live).collect::<Vec<_>>();
+    pods.apply(list(1, from(0)));
+    let last = format!("live{LIVE_MAX:05}");
+    assert!(pods.get(&last).is_none() && pods.warned);
+    assert_eq!((pods.dropped(), pods.refused()), (1, 1));
+    pods.apply(event(2, PodEventKind::Deleted(Box::new(live(0)))));
+    assert_eq!(pods.apply(list(3, from(1))), [last]);
+    assert_eq!((pods.dropped(), pods.refused()), (1, 0));
+}
+
+#[test]
+fn a_failed_pod_lives_while_a_container_of_it_runs() {
+    let container = |state| Container { state, ..Container::default() };
+    let running = State::Running { started_unix_s: None };
+    let pod = |states: Vec<State>| Pod {
+        containers: states.into_iter().map(container).collect(),
+        ..evicted(1)
+    };
+    let waiting = State::Waiting { reason: "ContainerCreating".into() };
+    assert!(known_pod::lingers(&pod(vec![waiting.clone(), State::Unknown])));
+    assert!(!known_pod::lingers(&pod(vec![waiting.clone(), running])));
+    let pending = Pod { phase: Phase::Pending, ..pod(vec![waiting]) };
+    assert!(!known_pod::lingers(&pending));
+}
+
+#[test]
+fn what_an_interrupted_watch_has_missed_comes_late() {
+    let deletion = |gap_ms: u64| {
+        let mut pods = Pods::new();
+        let living = DEPLOYMENT.replace("deletionTimestamp", "x");
+        pods.apply(listed(SECOND, &[&living]));
+        pods.apply(event(2 * SECOND, PodEventKind::Failed("reset".into())));
+        pods.apply(applied(9 * SECOND, &living.replace("Running", "Pending")));
+        pods.apply(applied(9 * SECOND + gap_ms * 1_000_000, DEPLOYMENT));
+        let noticed = pods.get(WEB).unwrap().deletion_noticed().unwrap();
+        (noticed.via, noticed.after_boot_ns)
+    };
+    assert_eq!(deletion(10), (Via::List, Some(9 * SECOND)));
+    assert_eq!(deletion(5000), (Via::Watch, Some(9 * SECOND)));
+}
+
+#[test]
+fn a_deletion_is_never_taken_back_but_absence_is() {
+    let living = DEPLOYMENT.replace("deletionTimestamp", "x");
+    let mut pods = Pods::new();
+    pods.apply(listed(1, &[&living]));
+    pods.apply(listed(2, &[]));
+    let known = pods.get(WEB).unwrap();
+    assert_eq!((known.deletion_noticed(), known.missing_since().is_some()), (None, true));
+    pods.apply(listed(3, &[&living]));
+    let known = pods.get(WEB).unwrap();
+    assert_eq!((known.deletion_noticed(), known.missing_since()), (None, None));
+    pods.apply(applied(4, DEPLOYMENT));
+    // A server that lags behind.
+    pods.apply(listed(5, &[&living]));
+    let known = pods.get(WEB).unwrap();
+    assert_eq!(known.deletion_noticed().unwrap().time_boot_ns, 4);
+    assert_eq!(known.deletion_grace_s(), fixtures::pod(DEPLOYMENT).deletion.unwrap().grace_s);
 }
 
 #[test]

@@ -181,7 +181,7 @@ impl Container {
         index: &CgroupIndex,
         out: &mut Vec<Output>,
     ) {
-        self.init = Some(Init::new(key, since_boot_ns));
+        self.init = Some(Init::new(key, since_boot_ns, before_agent));
         out.push(Output::SetInit { container: self.id, tgid: key.tgid });
         let is_pause = comm.bytes() == b"pause";
         let started = Started { init: key, before_agent, is_pause };

@@ -3,20 +3,21 @@
 //! A death is explained once, with its trigger: at once if nothing more can be learned, else when
 //! the Pod source has reported what decides, [`TIMEOUT_NS`] after its end at the latest.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::fact::{Death, Fact, FactKind, PreStopRun, Sender, StopSignal, Termination};
-use super::grace::{self, Before, Periods};
+use super::fact::{Death, Fact, FactKind, Sender, StopSignal, Termination};
+use super::grace;
+use super::kill::{self, KUBELET_AHEAD_NS, Kill};
 use super::session::ExecSession;
+use super::stop::{Said, Spec, Stop, Stops};
 use super::subject::Who;
-use super::trigger::{
-    self, Answer, Disruption, FailedProbe, PodEvidence, StopRequest, TerminalReason, Trigger,
-};
+use super::trigger::{self, Absence, Answer, Disruption, PodEvidence, StopRequest, TerminalReason};
+use super::unseen;
 use crate::cgroup::CgroupId;
-use crate::clock::{Now, SECOND_NS, WallOffset};
-use crate::kube::pod::{Container, Pod, PreStop, Role, State};
-use crate::kube::pods::{KnownPod, Pods, Via};
+use crate::clock::{Now, WallOffset};
+use crate::kube::known_pod::{KnownPod, Via};
+use crate::kube::pod::{Container, Pod, Role, State};
+use crate::kube::pods::Pods;
 
 /// Longest time that a death waits for the Pod source after the end.
 ///
@@ -24,35 +25,19 @@ use crate::kube::pods::{KnownPod, Pods, Via};
 /// under load (15 s were seen on an emulated node), and then a late truth is worth more than an
 /// early `unknown`.
 const TIMEOUT_NS: u64 = 30_000_000_000;
+/// Time for which a Pod has to be missing before it counts as gone for good. A list may come from a
+/// server that lags behind, or from a kubelet that has just started.
+const MISSING_NS: u64 = 10_000_000_000;
 /// Limit of deaths that wait; beyond it the oldest are explained as they are.
 const WAITING_MAX: usize = 512;
-/// Limit of stop signals that are remembered.
-const STOPS_MAX: usize = 1024;
-/// Longest time between stop signals to containers of one Pod that belong together.
-const TOGETHER_NS: u64 = 120_000_000_000;
-/// Longest time between the end of a preStop hook and the stop signal. A session that ended earlier
-/// was no hook.
-const PRE_STOP_NEAR_NS: u64 = 1_000_000_000;
-
-/// A stop signal, with what was known when it came.
-#[derive(Debug)]
-struct Stop {
-    container: CgroupId,
-    /// UID in the name of the Pod's cgroup.
-    pod: String,
-    time_boot_ns: u64,
-    sender: Sender,
-    /// The exec session of the preStop hook, if the container has an exec hook.
-    pre_stop_session: Option<ExecSession>,
-    /// Field `started`, as the API had it for this very instance.
-    started: Option<bool>,
-}
 
 /// A death that waits for the Pod source.
 #[derive(Debug)]
 struct Waiting {
     who: Arc<Who>,
     end: Termination,
+    /// Time at which the passage of time alone may decide, `CLOCK_BOOTTIME`.
+    next_boot_ns: u64,
 }
 
 impl Waiting {
@@ -69,21 +54,21 @@ pub type Explained = (Arc<Who>, Fact);
 pub struct Deaths {
     /// Whether there is a Pod source, so that unknown Pods may still be reported.
     pods_may_come: bool,
-    stops: VecDeque<Stop>,
+    stops: Stops,
     waiting: Vec<Waiting>,
 }
 
 impl Deaths {
     /// Deaths of no container yet. `pods_may_come`: there is a Pod source to wait for.
     #[must_use]
-    pub const fn new(pods_may_come: bool) -> Self {
-        Self { pods_may_come, stops: VecDeque::new(), waiting: Vec::new() }
+    pub fn new(pods_may_come: bool) -> Self {
+        Self { pods_may_come, stops: Stops::default(), waiting: Vec::new() }
     }
 
-    /// Deadline of the first death that waits, `CLOCK_BOOTTIME`.
+    /// Time at which the first death that waits may be decided, `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        self.waiting.iter().map(Waiting::deadline_boot_ns).min()
+        self.waiting.iter().map(|waiting| waiting.next_boot_ns).min()
     }
 
     /// Records a container's stop signal. `pre_stop_session` is the exec session of its preStop
@@ -96,22 +81,7 @@ impl Deaths {
         pre_stop_session: Option<ExecSession>,
         pods: &Pods,
     ) {
-        let Some((pod, name)) = who.origin.pod() else { return };
-        let started = pods.container(pod, name).and_then(|(_, container)| {
-            // The status of another instance proves nothing about this one.
-            container.started.filter(|_| container.id.as_deref() == Some(&*name.id))
-        });
-        if self.stops.len() >= STOPS_MAX {
-            self.stops.pop_front();
-        }
-        self.stops.push_back(Stop {
-            container: who.cgroup,
-            pod: pod.uid.clone(),
-            time_boot_ns,
-            sender: stop.sender,
-            pre_stop_session,
-            started,
-        });
+        self.stops.insert(who, time_boot_ns, stop, pre_stop_session, pods);
     }
 
     /// Records the end of a container. Returns the deaths that are explained now, this one or
@@ -124,99 +94,136 @@ impl Deaths {
         now: Now,
     ) -> Vec<Explained> {
         if who.origin.pod().is_none() {
+            let cause = unseen::cause(&end, who.birth, None, now.wall);
+            let end = Termination { cause, ..end };
             return vec![explained(Arc::clone(who), Death::kernel_only(end))];
         }
-        self.waiting.push(Waiting { who: Arc::clone(who), end });
+        let mut waiting = Waiting { who: Arc::clone(who), end, next_boot_ns: 0 };
+        waiting.next_boot_ns = waiting.deadline_boot_ns();
+        self.waiting.push(waiting);
         let mut out = Vec::new();
         if self.waiting.len() > WAITING_MAX {
             let oldest = self.waiting.remove(0);
-            out.extend(self.decide(&oldest, pods, now.wall, false));
+            out.extend(self.decide(&oldest, pods, now, false).ok());
         }
         out.append(&mut self.settle(pods, now));
         out
     }
 
+    /// Takes over another name of a container, for its death if that waits.
+    pub fn rename(&mut self, who: &Arc<Who>) {
+        for waiting in self.waiting.iter_mut().filter(|it| it.who.cgroup == who.cgroup) {
+            waiting.who = Arc::clone(who);
+        }
+    }
+
+    /// Drops what is known of a container that turns out to be a sandbox: its end is no death.
+    pub fn retract(&mut self, container: CgroupId) {
+        self.waiting.retain(|waiting| waiting.who.cgroup != container);
+        self.stops.forget(container);
+    }
+
     /// Explains the deaths that need to wait no longer.
     pub fn settle(&mut self, pods: &Pods, now: Now) -> Vec<Explained> {
-        self.explain(pods, now.wall, |waiting| now.boot_ns < waiting.deadline_boot_ns())
+        self.explain(pods, now, |waiting| now.boot_ns < waiting.deadline_boot_ns())
     }
 
     /// Explains all deaths as they are, since the agent stops.
     pub fn flush(&mut self, pods: &Pods, now: Now) -> Vec<Explained> {
-        self.explain(pods, now.wall, |_| false)
+        self.explain(pods, now, |_| false)
     }
 
     fn explain(
         &mut self,
         pods: &Pods,
-        wall: WallOffset,
+        now: Now,
         has_time: impl Fn(&Waiting) -> bool,
     ) -> Vec<Explained> {
+        self.stops.complete(pods, now.boot_ns);
         let mut out = Vec::new();
-        for waiting in std::mem::take(&mut self.waiting) {
-            match self.decide(&waiting, pods, wall, has_time(&waiting)) {
-                Some(explained) => out.push(explained),
-                None => self.waiting.push(waiting),
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            match self.decide(&waiting, pods, now, has_time(&waiting)) {
+                Ok(explained) => out.push(explained),
+                Err(Undecided { next_boot_ns }) => {
+                    waiting.next_boot_ns = next_boot_ns;
+                    self.waiting.push(waiting);
+                }
             }
         }
         out
     }
 
-    /// The death with its reason; `None` if it is to wait.
+    /// The death with its reason, unless it is to wait.
     fn decide(
         &self,
-        Waiting { who, end }: &Waiting,
+        waiting: &Waiting,
         pods: &Pods,
-        wall: WallOffset,
+        now: Now,
         has_time: bool,
-    ) -> Option<Explained> {
-        let (pod, name) = who.origin.pod()?;
-        let stop = self.stops.iter().rev().find(|stop| stop.container == who.cgroup);
-        let request = stop_request(end, stop);
-        let requested_boot_ns = end.stop_boot_ns.unwrap_or(end.end_boot_ns);
+    ) -> Result<Explained, Undecided> {
+        let Waiting { who, end, .. } = waiting;
+        let (wall, deadline) = (now.wall, waiting.deadline_boot_ns());
+        let Some((pod, name)) = who.origin.pod() else {
+            return Ok(explained(Arc::clone(who), Death::kernel_only(*end)));
+        };
+        let stop = self.stops.of(who.cgroup);
+        let request = stop_request(end, stop.map(|stop| stop.sender));
+        let at_boot_ns = end.stop_boot_ns.unwrap_or(end.end_boot_ns);
         let found = pods.of_cgroup(pod).map(|known| (known, known.container(&name.id)));
-        let evidence = found.map(|(known, container)| {
-            let others_stopped = self.stops.iter().any(|other| {
-                other.pod == pod.uid
-                    && other.container != who.cgroup
-                    && other.time_boot_ns.abs_diff(requested_boot_ns) <= TOGETHER_NS
-            });
-            let started = stop.and_then(|stop| stop.started);
-            PodEvidence {
-                deleted: deleted_before(known, requested_boot_ns, wall),
-                others_stopped,
-                ..evidence(&known.pod, container, &name.id, started)
-            }
+        let said = stop.map_or_else(|| Said::now(pods, pod, name), Stop::said);
+        let deleted = |known: &KnownPod| deleted_before(known, at_boot_ns, request, wall);
+        let evidence = found.map(|(known, container)| PodEvidence {
+            deleted: deleted(known),
+            absence: absence(known, now.boot_ns),
+            others_stopped: self.stops.others(pod, who.cgroup, at_boot_ns),
+            ..evidence(&known.pod, container, &name.id, said.container)
         });
         let more_may_come = has_time && self.pods_may_come;
         let (trigger, source) = match trigger::decide(request, evidence.as_ref(), more_may_come) {
-            Answer::Wait => return None,
+            Answer::Wait => {
+                let sure = found.and_then(|(known, _)| sure_boot_ns(known));
+                let sure = sure.filter(|sure| *sure > now.boot_ns);
+                return Err(Undecided {
+                    next_boot_ns: sure.map_or(deadline, |at| at.min(deadline)),
+                });
+            }
             Answer::Is(trigger, source) => (trigger, source),
         };
-        let mut death = Death { trigger, source, ..Death::kernel_only(*end) };
-        if let Some((known, Some(container))) = found
-            && let Some(signal_boot_ns) = end.stop_boot_ns
+        let cause = unseen::cause(end, who.birth, found, wall);
+        let end = Termination { cause, ..*end };
+        let mut death = Death { trigger, source, ..Death::kernel_only(end) };
+        if let Some((known, Some(_))) = found
+            && let (Some(signal_boot_ns), Some(spec)) = (end.stop_boot_ns, said.container)
             && request == StopRequest::ByRuntime
         {
+            // Reported after the signal, and requested before it.
+            let requested_s =
+                known.deletion.filter(|_| deleted(known)).and_then(|it| it.first.grace_s);
+            death.grace_s = said.periods(requested_s).effective_s(trigger);
             let kill = Kill {
-                begin_boot_ns: kill_begin(known, trigger, wall),
+                begin_boot_ns: kill::begin_boot_ns(
+                    known,
+                    trigger,
+                    signal_boot_ns,
+                    death.grace_s,
+                    wall,
+                ),
                 signal_boot_ns,
                 session: stop.and_then(|stop| stop.pre_stop_session),
             };
-            let periods = Periods {
-                deletion_s: known.pod.deletion.and_then(|deletion| deletion.grace_s),
-                pod_s: known.pod.grace_s,
-                startup_s: container.startup.and_then(|probe| probe.grace_s),
-                liveness_s: container.liveness.and_then(|probe| probe.grace_s),
-            };
             death.kill_begin_boot_ns = kill.begin_boot_ns;
-            death.pre_stop = pre_stop(container, &kill);
-            death.grace_s = periods.effective_s(trigger);
-            let before = before(container, &kill, death.pre_stop);
+            death.pre_stop = kill.pre_stop(spec);
+            let before = kill.before(spec, death.pre_stop);
             death.budget_ns = death.grace_s.and_then(|grace_s| grace::budget_ns(grace_s, before));
         }
-        Some(explained(Arc::clone(who), death))
+        Ok(explained(Arc::clone(who), death))
     }
+}
+
+/// A death that is to wait.
+struct Undecided {
+    /// Time at which the passage of time alone may decide, `CLOCK_BOOTTIME`.
+    next_boot_ns: u64,
 }
 
 fn explained(who: Arc<Who>, death: Death) -> Explained {
@@ -225,8 +232,8 @@ fn explained(who: Arc<Who>, death: Death) -> Explained {
 }
 
 /// The request to stop the container.
-fn stop_request(end: &Termination, stop: Option<&Stop>) -> StopRequest {
-    let by_signal = stop.filter(|_| end.stop_boot_ns.is_some()).map(|stop| stop.sender);
+fn stop_request(end: &Termination, stop: Option<Sender>) -> StopRequest {
+    let by_signal = stop.filter(|_| end.stop_boot_ns.is_some());
     // SIGKILL without a stop signal before: a grace period of 0.
     let by_kill = || end.fatal.filter(|fatal| fatal.signal == 9).map(|fatal| fatal.sender);
     match by_signal.or_else(by_kill) {
@@ -236,105 +243,39 @@ fn stop_request(end: &Termination, stop: Option<&Stop>) -> StopRequest {
     }
 }
 
-/// Whether the Pod's deletion was requested before that moment.
+/// Whether the Pod's deletion was requested before that moment, that of the stop or, if no stop was
+/// requested, that of the end.
 ///
-/// Deleting the mirror of a static Pod stops nothing.
-fn deleted_before(known: &KnownPod, time_boot_ns: u64, wall: WallOffset) -> bool {
-    if known.pod.is_mirror() {
-        return false;
-    }
-    let noticed = known.deletion.is_some_and(|noticed| noticed.time_boot_ns <= time_boot_ns);
-    // The kubelet may have learned of it before the agent, and a list reports late.
-    let requested = known.pod.deletion.is_some_and(|deletion| {
-        let request_s = deletion.request_unix_s();
-        let time_unix_ns = wall.unix_ns(time_boot_ns).saturating_add(SECOND_NS);
-        u64::try_from(request_s)
-            .is_ok_and(|request_s| request_s.saturating_mul(SECOND_NS) <= time_unix_ns)
-    });
-    noticed || requested
+/// The kubelet may have learned of it before the agent, and a list reports late.
+fn deleted_before(
+    known: &KnownPod,
+    time_boot_ns: u64,
+    request: StopRequest,
+    wall: WallOffset,
+) -> bool {
+    let Some(noticed) = known.deletion_noticed() else { return false };
+    // What ended by itself may have been deleted in the same second, and because of it.
+    let stopped = request == StopRequest::ByRuntime;
+    let latest = time_boot_ns.saturating_add(if stopped { KUBELET_AHEAD_NS } else { 0 });
+    let requested = || known.deletion?.requested_boot_ns(wall);
+    let late = stopped || noticed.via == Via::List;
+    noticed.time_boot_ns <= time_boot_ns
+        || (stopped && noticed.via == Via::Watch && noticed.time_boot_ns < latest)
+        || (late && requested().is_some_and(|requested| requested <= latest))
 }
 
-/// Time at which the kubelet began to stop the container, where that was seen.
-fn kill_begin(known: &KnownPod, trigger: Trigger, wall: WallOffset) -> Option<u64> {
-    match trigger {
-        Trigger::PodDeletion | Trigger::ApiEviction | Trigger::Preemption | Trigger::Taint => {
-            let noticed = known.deletion?;
-            if noticed.via == Via::Watch {
-                return Some(noticed.time_boot_ns);
-            }
-            let request_s = u64::try_from(known.pod.deletion?.request_unix_s()).ok()?;
-            wall.boot_ns(request_s.saturating_mul(SECOND_NS))
-        }
-        _ => None,
-    }
+/// Time at which a Pod that is missing counts as gone for good, `CLOCK_BOOTTIME`.
+fn sure_boot_ns(known: &KnownPod) -> Option<u64> {
+    known.missing_since().map(|missing| missing.time_boot_ns.saturating_add(MISSING_NS))
 }
 
-/// The stop of a container, from the kubelet's first act to the stop signal.
-struct Kill {
-    begin_boot_ns: Option<u64>,
-    signal_boot_ns: u64,
-    session: Option<ExecSession>,
-}
-
-impl Kill {
-    fn so_far_ns(&self) -> Option<u64> {
-        Some(self.signal_boot_ns.saturating_sub(self.begin_boot_ns?))
-    }
-
-    /// The exec session, if it can have been the preStop hook: the signal follows it, or ends the
-    /// wait for it.
-    fn pre_stop_session(&self) -> Option<ExecSession> {
-        self.session.filter(|session| {
-            let near = |end: u64| end.saturating_add(PRE_STOP_NEAR_NS) >= self.signal_boot_ns;
-            session.begin_boot_ns <= self.signal_boot_ns
-                && (self.begin_boot_ns.is_some() || session.end_boot_ns.is_none_or(near))
-        })
-    }
-}
-
-/// The run of the container's preStop hook, as far as it is known.
-fn pre_stop(container: &Container, kill: &Kill) -> Option<PreStopRun> {
-    let handler = container.pre_stop?;
-    let signal = kill.signal_boot_ns;
-    let ran_boot_ns = match handler {
-        PreStop::Exec => kill.pre_stop_session().map(|session| {
-            let end = session.end_boot_ns.unwrap_or(signal).min(signal);
-            (session.begin_boot_ns.min(end), end)
-        }),
-        // The kubelet's own sleep: it is not visible, and lasts as long as the spec says.
-        PreStop::Sleep { seconds } => {
-            let slept_ns = seconds.saturating_mul(SECOND_NS);
-            Some(match kill.begin_boot_ns {
-                Some(begin) => (begin.min(signal), begin.saturating_add(slept_ns).min(signal)),
-                None => (signal.saturating_sub(slept_ns), signal),
-            })
-        }
-        // The kubelet's request is not visible; all the time before the signal was for it.
-        PreStop::Http if container.role == Role::Sidecar => None,
-        PreStop::Http => kill.begin_boot_ns.map(|begin| (begin.min(signal), signal)),
-    };
-    Some(PreStopRun { handler, ran_boot_ns })
-}
-
-/// Time that the kubelet takes off the grace period.
-fn before(container: &Container, kill: &Kill, pre_stop: Option<PreStopRun>) -> Before {
-    if container.role == Role::Sidecar {
-        // Includes the wait for the app containers and for later sidecars.
-        return kill.so_far_ns().map_or(Before::Unknown, |ns| Before::Took { ns });
-    }
-    match pre_stop {
-        None => Before::Nothing,
-        Some(run) => run.duration_ns().map_or(Before::Unknown, |ns| Before::Took { ns }),
-    }
+fn absence(known: &KnownPod, now_boot_ns: u64) -> Option<Absence> {
+    let sure = sure_boot_ns(known)?;
+    Some(if sure <= now_boot_ns { Absence::ForGood } else { Absence::Missing })
 }
 
 /// Evidence of the Pod about the instance `id` that has ended.
-fn evidence(
-    pod: &Pod,
-    container: Option<&Container>,
-    id: &str,
-    started: Option<bool>,
-) -> PodEvidence {
+fn evidence(pod: &Pod, container: Option<&Container>, id: &str, said: Option<Spec>) -> PodEvidence {
     let mut apps = pod.containers.iter().filter(|other| other.role == Role::App).peekable();
     let any = apps.peek().is_some();
     PodEvidence {
@@ -343,22 +284,14 @@ fn evidence(
             .as_ref()
             .map(|it| Disruption::announced(&it.reason, &it.message)),
         terminal: pod.is_terminal().then(|| TerminalReason::from_reason(&pod.reason)),
-        role: container.map_or(Role::App, |container| container.role),
+        role: said.map_or(Role::App, |spec| spec.role),
         app_containers_done: any && apps.all(|app| matches!(app.state, State::Terminated(_))),
-        probe: container.and_then(|container| failed_probe(container, started)),
+        probe: said.and_then(Spec::failed_probe),
         replaced: container.is_some_and(|container| replaced(container, id)),
         reported_last: container.is_some_and(|container| container.terminated(id).is_some())
             && !pod.containers.iter().any(|other| matches!(other.state, State::Running { .. })),
         ..PodEvidence::default()
     }
-}
-
-/// The probe that can have failed.
-fn failed_probe(container: &Container, started: Option<bool>) -> Option<FailedProbe> {
-    if container.startup.is_some() && started != Some(true) {
-        return Some(FailedProbe::Startup);
-    }
-    container.liveness.map(|_| FailedProbe::Liveness)
 }
 
 /// Whether the kubelet has restarted the container, or waits to.

@@ -18,6 +18,28 @@ pub struct Fact {
     pub kind: FactKind,
 }
 
+impl Fact {
+    /// Whether this is an event to be counted. Other facts describe the state of their subject, or
+    /// lead to one that is.
+    #[must_use]
+    pub const fn is_counted(&self) -> bool {
+        match &self.kind {
+            FactKind::Started(_)
+            | FactKind::KilledAfterStopSignal
+            | FactKind::Ended(_)
+            | FactKind::DeletionSeen(_)
+            | FactKind::PodEmpty { .. } => false,
+            FactKind::Progressed(start) => start.just_ready,
+            FactKind::StopSignal(stop) => stop.ignored,
+            FactKind::Oom(_)
+            | FactKind::Explained(_)
+            | FactKind::Restarted(_)
+            | FactKind::StartFailed
+            | FactKind::Misreported(_) => true,
+        }
+    }
+}
+
 /// The kinds of [`Fact`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FactKind {
@@ -98,7 +120,7 @@ pub struct Misreport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deletion {
     /// Time of the request, in whole seconds of the API server's clock; `None` if the Pod was gone
-    /// before its deletion was seen.
+    /// before its deletion was seen, or if that clock and this machine's do not agree.
     pub requested_unix_s: Option<i64>,
     /// Field `metadata.deletionGracePeriodSeconds`.
     pub grace_s: Option<u64>,
@@ -303,17 +325,21 @@ pub enum Cause {
     Error,
     /// Exit with code 0.
     Completed,
+    /// An end whose status nobody saw; or a SIGKILL after a time that nobody saw, in which a stop
+    /// signal may have come.
+    Unknown,
 }
 
 impl Cause {
     /// All values, in the order of the exposition.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Completed,
         Self::Error,
         Self::Signal,
         Self::Oom,
         Self::KilledAfterGrace,
         Self::KilledWithoutStopSignal,
+        Self::Unknown,
     ];
 
     /// The value of the label `cause`.
@@ -326,6 +352,7 @@ impl Cause {
             Self::Signal => "signal",
             Self::Error => "error",
             Self::Completed => "completed",
+            Self::Unknown => "unknown",
         }
     }
 }

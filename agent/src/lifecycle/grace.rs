@@ -42,7 +42,7 @@ impl Periods {
             }
             Trigger::Startup => self.startup_s,
             Trigger::Liveness => self.liveness_s,
-            Trigger::PodCompletion | Trigger::RestartOther => None,
+            Trigger::PodCompletion | Trigger::RestartOther | Trigger::Deadline => None,
             Trigger::None | Trigger::NodePressure | Trigger::NodeShutdown | Trigger::Unknown => {
                 return None;
             }
@@ -99,6 +99,7 @@ mod tests {
         assert_eq!(Periods { liveness_s: None, ..ALL }.effective_s(Trigger::Liveness), Some(30));
         assert_eq!(ALL.effective_s(Trigger::PodCompletion), Some(30));
         assert_eq!(ALL.effective_s(Trigger::RestartOther), Some(30));
+        assert_eq!(ALL.effective_s(Trigger::Deadline), Some(30));
         for trigger in
             [Trigger::None, Trigger::NodePressure, Trigger::NodeShutdown, Trigger::Unknown]
         {

@@ -35,8 +35,9 @@ struct Ends {
 }
 
 impl Init {
-    pub(super) fn new(key: TaskKey, since_boot_ns: u64) -> Self {
-        let signals = Signals::default();
+    /// `before_agent`: init is older than the agent, so earlier signals to it were not seen.
+    pub(super) fn new(key: TaskKey, since_boot_ns: u64, before_agent: bool) -> Self {
+        let signals = Signals::new(before_agent);
         Self { key, since_boot_ns, signals, exit: None, end: None, read_last: false }
     }
 

@@ -12,6 +12,7 @@ pub mod fact;
 pub mod grace;
 mod init;
 mod input;
+mod kill;
 mod oom;
 mod output;
 pub mod phase;
@@ -22,10 +23,12 @@ pub mod session;
 mod settle;
 mod shutdown;
 pub mod start;
+mod stop;
 pub mod subject;
 #[cfg(test)]
 mod tests;
 pub mod trigger;
+mod unseen;
 mod who;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -60,9 +63,8 @@ struct Entry {
 /// State machines of all containers on the node.
 ///
 /// For a container that is older than the agent, signals sent before the agent started are not
-/// known: if it is killed while the agent restarts in the middle of its shutdown, the cause is
-/// [`fact::Cause::KilledWithoutStopSignal`] and there is no stop signal.
-/// [`fact::Started::before_agent`] lets the owner take this into account.
+/// known: if it is killed and no stop signal was seen, there may have been one, and the cause is
+/// [`fact::Cause::Unknown`]. The Pod's half knows for how long a stop can take.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     containers: BTreeMap<CgroupId, Entry>,

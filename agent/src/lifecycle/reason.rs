@@ -146,6 +146,39 @@ impl Reasons {
         self.deaths.deadline().into_iter().chain(self.history.deadline()).min()
     }
 
+    /// Takes over another name of a container, which has been known as `old`. What waits goes on
+    /// under the new one; a restart that only the new name shows is appended to `out`.
+    pub fn rename(&mut self, old: &Who, who: &Arc<Who>, out: &mut Vec<Named>) {
+        self.deaths.rename(who);
+        self.reports.rename(who);
+        self.starts.retell(who.cgroup);
+        for restarting in &mut self.restarting {
+            if restarting.cgroup == who.cgroup {
+                *restarting = Arc::clone(who);
+            }
+        }
+        let (from, key) = (Key::of(old), Key::of(who));
+        if from == key {
+            return;
+        }
+        let (started_boot_ns, ended_boot_ns) = self.history.take(&from);
+        if let Some(at) = started_boot_ns {
+            self.started(who, at, out);
+        }
+        if let Some(restart) = ended_boot_ns.and_then(|at| self.history.ended(&key, at)) {
+            self.restarted(&key, restart, out);
+        }
+    }
+
+    /// Takes back a container that is a sandbox: nothing more follows from its facts.
+    pub fn retract(&mut self, who: &Who) {
+        self.deaths.retract(who.cgroup);
+        self.reports.retract(who.cgroup);
+        self.restarting.retain(|restarting| restarting.cgroup != who.cgroup);
+        self.history.take(&Key::of(who));
+        self.forget(who);
+    }
+
     /// Forgets a container whose cgroup is gone.
     pub fn forget(&mut self, who: &Who) {
         self.starts.forget(who.cgroup);
@@ -180,7 +213,10 @@ impl Reasons {
         // A start that is reported late must not take the place of a later one that waits.
         if self.history.waits(&key, time_boot_ns) {
             self.starts.restarted(who.cgroup);
-            self.restarting.push(Arc::clone(who));
+            // The start of one that is renamed is told again.
+            if !self.restarting.iter().any(|known| known.cgroup == who.cgroup) {
+                self.restarting.push(Arc::clone(who));
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::fact::{Cause, Fact, FactKind, Misreport, Termination};
 use super::subject::Who;
+use crate::cgroup::CgroupId;
 use crate::kube::pods::Pods;
 
 /// Limit of deaths whose report is expected.
@@ -41,6 +42,18 @@ impl Reports {
         self.expected.push_back(Expected { who: Arc::clone(who), end });
     }
 
+    /// Takes over another name of a container, for the report that is expected.
+    pub fn rename(&mut self, who: &Arc<Who>) {
+        for expected in self.expected.iter_mut().filter(|it| it.who.cgroup == who.cgroup) {
+            expected.who = Arc::clone(who);
+        }
+    }
+
+    /// Expects no report of a container any more: it turns out to be a sandbox.
+    pub fn retract(&mut self, container: CgroupId) {
+        self.expected.retain(|expected| expected.who.cgroup != container);
+    }
+
     /// Reports that differ from the kernel's record. Each is returned once.
     pub fn compare(&mut self, pods: &Pods, now_boot_ns: u64) -> Vec<(Arc<Who>, Fact)> {
         let mut out = Vec::new();
@@ -73,9 +86,12 @@ const fn expected(cause: Cause) -> &'static str {
     match cause {
         Cause::Oom => "OOMKilled",
         Cause::Completed => "Completed",
-        Cause::Error | Cause::Signal | Cause::KilledAfterGrace | Cause::KilledWithoutStopSignal => {
-            "Error"
-        }
+        Cause::Error
+        | Cause::Signal
+        | Cause::KilledAfterGrace
+        | Cause::KilledWithoutStopSignal
+        // With a status it is a SIGKILL.
+        | Cause::Unknown => "Error",
     }
 }
 
@@ -108,6 +124,7 @@ mod tests {
             (Cause::Signal, "Error"),
             (Cause::KilledAfterGrace, "Error"),
             (Cause::KilledWithoutStopSignal, "Error"),
+            (Cause::Unknown, "Error"),
         ] {
             assert_eq!(differs(&end(cause, seen), reason), None, "{cause:?}");
             let other = differs(&end(cause, seen), "ContainerStatusUnknown").unwrap();

@@ -80,6 +80,10 @@ impl<K: Ord + Clone> History<K> {
     /// is known, and the last one, if it still waits for its own.
     pub fn started(&mut self, key: K, boot_ns: u64) -> Vec<Restart> {
         let entry = self.entries.entry(key.clone()).or_default();
+        if entry.started_boot_ns == Some(boot_ns) {
+            // The same start, told again.
+            return Vec::new();
+        }
         let again = entry.started_boot_ns.is_some() || entry.ended_boot_ns.is_some();
         if entry.started_boot_ns > Some(boot_ns) {
             // Two starts that arrive out of order both count; the later one is the newest.
@@ -107,6 +111,14 @@ impl<K: Ord + Clone> History<K> {
             self.waiting.remove(key);
         }
         restart
+    }
+
+    /// Forgets a key; returns its last start and its last end. For a container that turns out to
+    /// have another name, or to be none.
+    pub fn take(&mut self, key: &K) -> (Option<u64>, Option<u64>) {
+        self.waiting.remove(key);
+        let entry = self.entries.remove(key).unwrap_or_default();
+        (entry.started_boot_ns, entry.ended_boot_ns)
     }
 
     /// Restarts that have waited in vain for the previous end.
@@ -194,6 +206,30 @@ mod tests {
         assert_eq!(history.started("web", 10), []);
         assert_eq!(history.settle(u64::MAX), []);
         assert_eq!(history.deadline(), None);
+    }
+
+    #[test]
+    fn a_start_that_is_told_again_is_no_restart() {
+        let mut history = History::default();
+        history.started("web", 10);
+        assert_eq!(history.started("web", 10), []);
+        history.ended(&"web", 30);
+        history.started("web", 75);
+        assert_eq!(history.started("web", 75), []);
+        assert_eq!((history.waits(&"web", 75), history.deadline()), (false, None));
+    }
+
+    #[test]
+    fn what_is_taken_has_no_restart_after_it() {
+        let mut history = History::default();
+        history.started("web", 10);
+        history.ended(&"web", 30);
+        history.started("web", 20);
+        history.started("web", 40);
+        assert_eq!(history.take(&"web"), (Some(40), Some(30)));
+        assert_eq!(history.take(&"web"), (None, None));
+        assert!(history.is_empty() && history.deadline().is_none());
+        assert_eq!(history.started("web", 75), []);
     }
 
     #[test]

@@ -104,9 +104,16 @@ pub(super) struct Signals {
     /// Time of the first SIGKILL from outside.
     kill_boot_ns: Option<u64>,
     kill_reported: bool,
+    /// Whether signals before these were not seen: init is older than the agent.
+    earlier_unseen: bool,
 }
 
 impl Signals {
+    /// Signals to an init. `earlier_unseen`: it is older than the agent.
+    pub(super) fn new(earlier_unseen: bool) -> Self {
+        Self { earlier_unseen, ..Self::default() }
+    }
+
     /// Takes in one signal to init; returns the facts that follow. `left_boot_ns` is the time at
     /// which init exited or ended, if it has.
     pub(super) fn take(
@@ -260,12 +267,12 @@ impl Signals {
         let cause = match (ended_by, status) {
             (Some(SIGKILL), _) if oom => Cause::Oom,
             (Some(SIGKILL), _) if stop.is_some() => Cause::KilledAfterGrace,
+            (Some(SIGKILL), _) if self.earlier_unseen => Cause::Unknown,
             (Some(SIGKILL), _) => Cause::KilledWithoutStopSignal,
             (Some(_), _) => Cause::Signal,
             (None, Some(ExitStatus::Code(0))) => Cause::Completed,
-            // An end without a status is no success: `Termination::status` shows that it is not
-            // known.
-            (None, _) => Cause::Error,
+            (None, Some(_)) => Cause::Error,
+            (None, None) => Cause::Unknown,
         };
         Conclusion {
             cause,

@@ -11,8 +11,9 @@ use super::phase::Start;
 use super::subject::Who;
 use crate::cgroup::CgroupId;
 use crate::clock::{SECOND_NS, WallOffset};
+use crate::kube::known_pod::{KnownPod, Via};
 use crate::kube::pod::{Pod, Role};
-use crate::kube::pods::{KnownPod, Pods, Via};
+use crate::kube::pods::Pods;
 
 /// State of the starts of all containers that are shown.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ struct Entry {
     running_boot_ns: Option<u64>,
     /// Whether an instance of the same name ran before it.
     is_restart: bool,
+    /// The container has another name now, under which its start is to be told.
+    retell: bool,
     start: Start,
 }
 
@@ -39,6 +42,13 @@ impl Starts {
     /// Records that a container's start is a restart.
     pub fn restarted(&mut self, container: CgroupId) {
         self.entries.entry(container).or_default().is_restart = true;
+    }
+
+    /// Records that a container has another name, under which its start is not told yet.
+    pub fn retell(&mut self, container: CgroupId) {
+        if let Some(entry) = self.entries.get_mut(&container) {
+            entry.retell = true;
+        }
     }
 
     /// Forgets a container whose cgroup is gone.
@@ -97,9 +107,10 @@ impl Starts {
                 start.ready_boot_ns = start.ready_boot_ns.or(now);
             }
         }
-        if entry.start == start {
+        if entry.start == start && !std::mem::take(&mut entry.retell) {
             return None;
         }
+        entry.retell = false;
         let just_ready = entry.start.ready_boot_ns.is_none() && start.ready_boot_ns.is_some();
         entry.start = start;
         let times = [start.ready_boot_ns, start.started_boot_ns, start.running_boot_ns];

@@ -9,11 +9,14 @@
 //!   `pkg/controller/tainteviction/taint_eviction.go`).
 //! - The kubelet's own evictions and the node's shutdown make the Pod `Failed` with a reason
 //!   (`pkg/kubelet/eviction/helpers.go`, `pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`,
-//!   `pkg/kubelet/preemption/preemption.go`), and phase, reason and condition are held back until
+//!   `pkg/kubelet/preemption/preemption.go`), as does the end of the time that the Pod may run
+//!   (`pkg/kubelet/active_deadline.go`); and phase, reason and condition are held back until
 //!   no container runs (`pkg/kubelet/status/status_manager.go`, `mergePodStatus`).
 //! - A failed liveness or startup probe leaves no trace in the Pod: the container is stopped, the
 //!   Pod goes on, and a new instance follows (`pkg/kubelet/kuberuntime/kuberuntime_manager.go`,
 //!   `computePodActions`). The startup probe runs until `started`, the liveness probe from then on.
+//! - Nothing but a deletion takes a Pod out of the API. One that is missing from a list may be in
+//!   the next one.
 //! - When the app containers have ended for good, the sidecars are stopped.
 
 use crate::kube::pod::Role;
@@ -36,6 +39,8 @@ pub enum Trigger {
     NodePressure,
     /// Shutdown of the node.
     NodeShutdown,
+    /// End of the time that its Pod may run (`spec.activeDeadlineSeconds`).
+    Deadline,
     /// Failure of its liveness probe.
     Liveness,
     /// Failure of its startup probe.
@@ -50,7 +55,7 @@ pub enum Trigger {
 
 impl Trigger {
     /// All triggers, in the order of the exposition.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::None,
         Self::PodDeletion,
         Self::ApiEviction,
@@ -58,6 +63,7 @@ impl Trigger {
         Self::Taint,
         Self::NodePressure,
         Self::NodeShutdown,
+        Self::Deadline,
         Self::Liveness,
         Self::Startup,
         Self::PodCompletion,
@@ -76,6 +82,7 @@ impl Trigger {
             Self::Taint => "taint",
             Self::NodePressure => "node_pressure",
             Self::NodeShutdown => "node_shutdown",
+            Self::Deadline => "deadline",
             Self::Liveness => "liveness",
             Self::Startup => "startup",
             Self::PodCompletion => "pod_completion",
@@ -145,6 +152,17 @@ pub struct PodEvidence {
     pub reported_last: bool,
     /// Whether other containers of the Pod were stopped at about the same time.
     pub others_stopped: bool,
+    /// Whether the Pod is missing from the API, removed nobody knows when.
+    pub absence: Option<Absence>,
+}
+
+/// Absence of a Pod from the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// Missing for a moment: the Pod may be in the next list again.
+    Missing,
+    /// Gone for good.
+    ForGood,
 }
 
 /// An announced disruption, by its announcer.
@@ -197,6 +215,8 @@ pub enum TerminalReason {
     NodeShutdown,
     /// Reason `Preempting`: room for a critical Pod.
     Preempted,
+    /// Reason `DeadlineExceeded`: the Pod ran for as long as it may.
+    Deadline,
     /// Another reason.
     Other,
 }
@@ -210,6 +230,7 @@ impl TerminalReason {
             "Evicted" => Self::Evicted,
             "Terminated" => Self::NodeShutdown,
             "Preempting" => Self::Preempted,
+            "DeadlineExceeded" => Self::Deadline,
             _ => Self::Other,
         }
     }
@@ -256,6 +277,7 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
             return Answer::Is(Trigger::NodeShutdown, Source::Api);
         }
         Some(TerminalReason::Preempted) => return Answer::Is(Trigger::Preemption, Source::Api),
+        Some(TerminalReason::Deadline) => return Answer::Is(Trigger::Deadline, Source::Api),
         Some(TerminalReason::Other) => return Answer::Is(Trigger::Unknown, Source::No),
         Some(TerminalReason::ByItself) | None => {}
     }
@@ -270,7 +292,14 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
         return Answer::Is(Trigger::PodCompletion, Source::Inferred);
     }
     if evidence.terminal.is_none() && !evidence.replaced && !evidence.reported_last {
-        return open();
+        // Nothing but a deletion takes a Pod out of the API.
+        let gone = match evidence.absence {
+            Some(Absence::ForGood) => true,
+            Some(Absence::Missing) => !more_may_come,
+            None => false,
+        };
+        let deletion = Answer::Is(deletion(evidence.disruption), Source::Inferred);
+        return if gone { deletion } else { open() };
     }
     // The Pod goes on, or has ended without a reason from the kubelet: only this container was to
     // be stopped.

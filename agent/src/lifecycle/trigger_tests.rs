@@ -12,6 +12,7 @@ const NOTHING: PodEvidence = PodEvidence {
     replaced: false,
     reported_last: false,
     others_stopped: false,
+    absence: None,
 };
 const DELETED: PodEvidence = PodEvidence { deleted: true, ..NOTHING };
 const LIVENESS: PodEvidence = PodEvidence { probe: Some(FailedProbe::Liveness), ..NOTHING };
@@ -64,7 +65,8 @@ fn the_kubelets_reasons_arrive_last_and_decide() {
         ("Evicted", api(Trigger::NodePressure)),
         ("Terminated", api(Trigger::NodeShutdown)),
         ("Preempting", api(Trigger::Preemption)),
-        ("DeadlineExceeded", UNKNOWN),
+        ("DeadlineExceeded", api(Trigger::Deadline)),
+        ("SomethingNew", UNKNOWN),
     ] {
         assert_eq!(decide(StopRequest::ByRuntime, Some(&LIVENESS), true), Answer::Wait);
         let evidence =
@@ -134,6 +136,30 @@ fn a_sidecar_is_stopped_when_the_app_containers_are_done() {
     assert_eq!(decide(StopRequest::ByRuntime, Some(&evicted), true), api(Trigger::NodePressure));
     let app = PodEvidence { role: Role::App, ..evidence };
     assert_eq!(decide(StopRequest::ByRuntime, Some(&app), true), Answer::Wait);
+}
+
+#[test]
+fn a_pod_that_is_gone_for_good_was_deleted_if_nothing_else_explains_the_stop() {
+    let missing = PodEvidence { absence: Some(Absence::Missing), ..LIVENESS };
+    let gone = PodEvidence { absence: Some(Absence::ForGood), ..LIVENESS };
+    assert_eq!(decide(StopRequest::ByRuntime, Some(&missing), true), Answer::Wait);
+    for (evidence, more_may_come) in [(missing, false), (gone, true), (gone, false)] {
+        let answer = decide(StopRequest::ByRuntime, Some(&evidence), more_may_come);
+        assert_eq!(answer, inferred(Trigger::PodDeletion));
+        let drained = PodEvidence { disruption: Some(Disruption::Eviction), ..evidence };
+        let answer = decide(StopRequest::ByRuntime, Some(&drained), more_may_come);
+        assert_eq!(answer, inferred(Trigger::ApiEviction));
+        // What ended by itself was not stopped, and a reason of the kubelet is better.
+        for request in [StopRequest::None, StopRequest::ByOther] {
+            assert_eq!(decide(request, Some(&evidence), more_may_come), NONE);
+        }
+        let evicted = PodEvidence { terminal: Some(TerminalReason::Evicted), ..evidence };
+        let answer = decide(StopRequest::ByRuntime, Some(&evicted), more_may_come);
+        assert_eq!(answer, api(Trigger::NodePressure));
+        let again = PodEvidence { replaced: true, ..evidence };
+        let answer = decide(StopRequest::ByRuntime, Some(&again), more_may_come);
+        assert_eq!(answer, inferred(Trigger::Liveness));
+    }
 }
 
 #[test]

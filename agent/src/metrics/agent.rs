@@ -38,6 +38,12 @@ pub struct AgentStats {
     pub pod_metadata_age_ns: Option<u64>,
     /// Pods that found no room, or were forgotten early.
     pub pods_dropped: u64,
+    /// Lines of the log that were dropped, by reason.
+    pub log_lines_dropped: Vec<(&'static str, u64)>,
+    /// Connections that the server closed or refused, by reason.
+    pub http_closed: Vec<(&'static str, u64)>,
+    /// Scrapes that were answered 503.
+    pub http_scrapes_refused: u64,
     /// The agent's own process.
     pub process: ProcessStats,
 }
@@ -357,6 +363,43 @@ pub static CONTAINERS_HIDDEN: StateFamily<Agent> = StateFamily {
         "Containers that are not exported, because of --metrics.max-series.",
     ),
     write: |_, agent, to| count(agent.containers_hidden, to),
+};
+
+/// Dropped lines of the log.
+pub static LOG_LINES_DROPPED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "log_lines_dropped_total",
+        Scope::Node,
+        "Lines of the agent's log that were dropped. queue_full: stderr is not read fast enough; \
+         write_error: stderr cannot be written; rate: too many of one kind, or about one \
+         container.",
+    )
+    .labels(&["reason"], 3),
+    write: |_, agent, to| counts("reason", &agent.stats.log_lines_dropped, to),
+};
+
+/// Closed connections.
+pub static HTTP_CONNECTIONS_CLOSED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "http_connections_closed_total",
+        Scope::Node,
+        "Connections that the agent's server closed before their client did. crowded: without a \
+         request, to make room for another; head_timeout: no whole request in time; idle_timeout: \
+         no further request in time; slow_reader: the answer was not read in time, or its room was \
+         needed; refused: no room.",
+    )
+    .labels(&["reason"], 5),
+    write: |_, agent, to| counts("reason", &agent.stats.http_closed, to),
+};
+
+/// Refused scrapes.
+pub static HTTP_SCRAPES_REFUSED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "http_scrapes_refused_total",
+        Scope::Node,
+        "Scrapes that were answered 503: there was no room for the answer, or none in time.",
+    ),
+    write: |_, agent, to| count(agent.stats.http_scrapes_refused, to),
 };
 
 /// Dropped series.

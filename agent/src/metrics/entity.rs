@@ -142,6 +142,8 @@ pub struct Workload {
     pub(super) oom: Option<oom::OfWorkload>,
     pub(super) restart: Option<restart::OfWorkload>,
     pub(super) startup: Option<startup::OfWorkload>,
+    /// Whether anything was counted.
+    pub counted: bool,
     /// Instances whose cgroup is there.
     pub live: usize,
     /// The moment at which the last of them went, or was known to come again.
@@ -173,6 +175,7 @@ impl Workload {
             oom: collectors.state(Collector::Oom, Default::default),
             restart: collectors.state(Collector::Restart, Default::default),
             startup: collectors.state(Collector::Startup, Default::default),
+            counted: false,
             live: 0,
             gone_boot_ns: 0,
         }
@@ -195,6 +198,7 @@ impl Workload {
     /// Takes in a fact about one of its containers. Returns the number of label sets that found no
     /// room in their family: those counted under another, and those that gave way.
     pub fn fact(&mut self, fact: &Fact) -> u64 {
+        self.counted |= fact.is_counted();
         let mut folded = 0;
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.fact(fact);

@@ -226,6 +226,28 @@ impl Usage {
         true
     }
 
+    /// Takes back a cgroup that is not of this key. Its counters stay if another is under the key,
+    /// since a counter never falls; returns whether none is.
+    pub fn retract(&mut self, cgroup: CgroupId) -> bool {
+        if let Some(at) = self.instances.iter().rposition(|instance| instance.cgroup == cgroup) {
+            let instance = self.instances.remove(at);
+            self.forget(&instance);
+        }
+        self.instances.is_empty()
+    }
+
+    /// Whether this cgroup is under the key and was not removed.
+    #[must_use]
+    pub fn is_live(&self, cgroup: CgroupId) -> bool {
+        self.live().any(|instance| instance.cgroup == cgroup)
+    }
+
+    /// Whether this cgroup is the newest of the key.
+    #[must_use]
+    pub fn is_newest(&self, cgroup: CgroupId) -> bool {
+        self.instances.last().is_some_and(|newest| newest.cgroup == cgroup)
+    }
+
     /// Adds the counters of the cgroups that were gone by then to the base, and drops the rest of
     /// them.
     pub fn forget_gone_before(&mut self, before_boot_ns: u64, mut each: impl FnMut(CgroupId)) {

@@ -146,7 +146,10 @@ impl Node {
 
     /// The lifecycle is done with a container whose cgroup is gone.
     fn forget(&mut self, id: CgroupId) {
-        let Some(Forgotten { subject, empty_pod }) = self.registry.forget(id) else { return };
+        let Some(Forgotten { subject, empty_pod }) = self.registry.forget(id, self.now.boot_ns)
+        else {
+            return;
+        };
         if let Some(subject) = subject {
             if let Subject::Container(who) = &subject {
                 self.reasons.forget(who);
@@ -170,22 +173,38 @@ impl Node {
         self.publish.gone(subject, self.now.boot_ns);
     }
 
-    /// Looks for the names of all containers that wait for one.
+    /// Looks for the names of all containers that wait for one, or may have a better one.
     pub(super) fn resolve_names(&mut self) {
         self.registry.refresh_links();
-        for id in self.registry.waiting_by_age() {
+        for id in self.registry.unsettled_by_age() {
             self.resolve_name(id);
         }
     }
 
-    /// Decides about a container that waits for its name, and hands on what has waited with it.
+    /// Decides about a container's name, and hands on what has waited with it.
     pub(super) fn resolve_name(&mut self, id: CgroupId) {
         let init_may_come = self.tracking.has_events();
         let now_boot_ns = self.now.boot_ns;
         let decided = self.registry.decide(id, &self.pods, init_may_come, now_boot_ns);
-        let Some(Decided { who, waited }) = decided else { return };
+        let Some(Decided { old, old_pod, who, waited }) = decided else { return };
+        match (&old, &who) {
+            (None, None) => {}
+            (None, Some(who)) => self.publish.shown(who),
+            (Some(old), None) => {
+                self.reasons.retract(old);
+                self.publish.retracted(&Subject::Container(Arc::clone(old)), now_boot_ns);
+            }
+            (Some(old), Some(who)) => {
+                self.publish.renamed(old, who, now_boot_ns);
+                let mut out = Vec::new();
+                self.reasons.rename(old, who, &mut out);
+                self.publish_all(out);
+            }
+        }
+        if let Some(pod) = old_pod {
+            self.publish.retracted(&pod, now_boot_ns);
+        }
         if let Some(who) = who {
-            self.publish.shown(&who);
             self.spec_known(id);
             for fact in waited.facts {
                 self.named(&who, fact);
@@ -195,7 +214,7 @@ impl Node {
                 self.publish.sample(&Subject::Container(who), &last, Reading::Last);
             }
         }
-        if waited.gone {
+        if waited.gone_boot_ns.is_some() {
             self.forget(id);
         }
     }

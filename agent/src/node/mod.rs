@@ -35,8 +35,10 @@ use tracking::Tracking;
 
 /// Interval between walks over the cgroup tree while cgroups come and go unseen.
 const RESCAN_NS: u64 = 10_000_000_000;
-/// Interval between attempts to name the containers that wait for a name.
+/// Interval between attempts to name the containers that wait for a name, while one is due.
 const NAMES_NS: u64 = 250_000_000;
+/// Interval between attempts to find the names that were not there in time.
+const LATE_NAMES_NS: u64 = 10_000_000_000;
 /// Interval at which what has been kept long enough is given up.
 const EXPIRE_NS: u64 = 5_000_000_000;
 
@@ -60,6 +62,7 @@ pub struct Node {
     publish: Publish,
     next_rescan_ns: u64,
     next_names_ns: u64,
+    next_late_names_ns: u64,
     next_expire_ns: u64,
 }
 
@@ -88,6 +91,7 @@ impl Node {
             publish: Publish::new(options.store),
             next_rescan_ns: 0,
             next_names_ns: 0,
+            next_late_names_ns: 0,
             next_expire_ns: 0,
             options,
         }
@@ -108,7 +112,7 @@ impl Node {
         self.begin_tracking();
         if self.tracking.tree().is_empty() {
             tracing::warn!(
-                root = %self.options.cgroup_root.display(),
+                root = crate::escape::path(&self.options.cgroup_root),
                 "no kubepods cgroup yet: waiting for the kubelet to make one"
             );
         }
@@ -129,13 +133,19 @@ impl Node {
         if self.reasons.deadline().is_some_and(|deadline| deadline <= now_boot_ns) {
             self.settle_reasons();
         }
-        if now_boot_ns >= self.next_names_ns && self.registry.waiting().next().is_some() {
+        if now_boot_ns >= self.next_names_ns && self.registry.hurries(now_boot_ns) {
             self.next_names_ns = now_boot_ns + NAMES_NS;
             self.resolve_names();
         }
         if now_boot_ns >= self.next_rescan_ns {
             self.next_rescan_ns = now_boot_ns + RESCAN_NS;
             self.rescan_if_needed();
+        }
+        if now_boot_ns >= self.next_late_names_ns {
+            self.next_late_names_ns = now_boot_ns + LATE_NAMES_NS;
+            if self.registry.unsettled().next().is_some() {
+                self.resolve_names();
+            }
         }
         if now_boot_ns >= self.next_expire_ns {
             self.next_expire_ns = now_boot_ns + EXPIRE_NS;
@@ -162,12 +172,12 @@ impl Node {
         /// The same while a new container has no init: who that is, is one of those records, and
         /// until the kernel side is told, signals from inside the container are not.
         const DRAIN_SOON_NS: u64 = 50_000_000;
-        let mut until = self.next_rescan_ns;
+        let mut until = self.next_rescan_ns.min(self.next_late_names_ns);
         if self.tracking.kernel().is_some() {
             let soon = self.awaits_init(now_boot_ns);
             until = until.min(now_boot_ns + if soon { DRAIN_SOON_NS } else { DRAIN_NS });
         }
-        if self.registry.waiting().next().is_some() {
+        if self.registry.hurries(now_boot_ns) {
             until = until.min(self.next_names_ns);
         }
         for deadline in [self.lifecycle.next_deadline(), self.reasons.deadline()] {

@@ -48,7 +48,7 @@ impl Node {
     }
 
     fn tell_deletion(&mut self, id: CgroupId) {
-        if let Some((subject, fact)) = self.registry.deletion(id, &self.pods) {
+        if let Some((subject, fact)) = self.registry.deletion(id, &self.pods, self.now.wall) {
             self.publish.fact(&subject, &fact, self.now.wall);
         }
     }
@@ -58,7 +58,7 @@ impl Node {
     fn tell_lifecycle_of(&mut self, id: CgroupId) {
         let Some((known, container)) = self.registry.spec_of(id, &self.pods) else { return };
         let signal = container.stop_signal.as_deref().and_then(signal::number);
-        let deletion = known.deletion.filter(|_| !known.pod.is_mirror());
+        let deletion = known.deletion_noticed();
         if let Some(signal) = signal {
             self.apply(Input::KnownStopSignal { container: id, signal });
         }
@@ -77,14 +77,19 @@ impl Node {
     /// The source of names, for people.
     pub(super) fn names_source(&self) -> String {
         let Some((source, last_contact)) = &self.options.pods else {
-            return format!("links in {}", self.options.log_dir.display());
+            return format!("links in {}", crate::escape::path(&self.options.log_dir));
         };
         match (self.pods.failing(last_contact.last_boot_ns()), last_contact.last_boot_ns()) {
             (Some(why), _) => format!("{source}; unavailable: {why}"),
             (None, None) => format!("{source}; no contact yet"),
             (None, Some(last)) => {
                 let age_s = self.now.boot_ns.saturating_sub(last) / 1_000_000_000;
-                format!("{source}: {} Pods, last contact {age_s} s ago", self.pods.len())
+                let refused = match self.pods.refused() {
+                    0 => String::new(),
+                    refused => format!(" and {refused} without room"),
+                };
+                let pods = self.pods.len();
+                format!("{source}: {pods} Pods{refused}, last contact {age_s} s ago")
             }
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct Publish {
 impl Publish {
     pub(super) fn new(store: StoreOptions) -> Self {
         Self {
-            lines: Lines,
+            lines: Lines::default(),
             store: Store::new(store),
             #[cfg(test)]
             recorder: super::tests::Recorder::default(),
@@ -51,6 +51,18 @@ impl Publish {
     pub(super) fn shown(&mut self, who: &Arc<Who>) {
         for reader in self.readers() {
             reader.shown(who);
+        }
+    }
+
+    pub(super) fn renamed(&mut self, old: &Arc<Who>, who: &Arc<Who>, now_boot_ns: u64) {
+        for reader in self.readers() {
+            reader.renamed(old, who, now_boot_ns);
+        }
+    }
+
+    pub(super) fn retracted(&mut self, subject: &Subject, now_boot_ns: u64) {
+        for reader in self.readers() {
+            reader.retracted(subject, now_boot_ns);
         }
     }
 

@@ -18,7 +18,7 @@ impl Node {
             fact("kernel", host::release().unwrap_or_default()),
             fact("names", self.names_source()),
             fact("mode", format!("{:?}", self.options.mode).to_lowercase()),
-            fact("cgroup root", self.options.cgroup_root.display().to_string()),
+            fact("cgroup root", crate::escape::path(&self.options.cgroup_root)),
             fact("cgroups", self.tracking.tree().len().to_string()),
             fact("walks over all cgroups", self.tracking.walks().to_string()),
             fact("containers", self.registry.shown_containers().to_string()),
@@ -90,6 +90,7 @@ impl Node {
             ],
             evidence_dropped: self.reasons.dropped().to_vec(),
             events_unseen: vec![("oom_kill", self.tracking.unseen_oom_kills())],
+            log_lines_dropped: crate::log::dropped().to_vec(),
             process: ProcessStats::read(),
             ..AgentStats::default()
         };

@@ -17,6 +17,7 @@ use crate::cgroup::{
     tree::{Mode, Role, Tree},
     walk::{self, Found, WalkError},
 };
+use crate::escape;
 use crate::event::{CgroupMade, Event, EventKind, OomLevel, RunningTask};
 use crate::lifecycle::subject::Birth;
 
@@ -204,7 +205,7 @@ impl Tracking {
         let id = match std::fs::metadata(root) {
             Ok(metadata) => CgroupId(metadata.ino()),
             Err(error) => {
-                tracing::error!(%error, root = %root.display(), "the cgroup root is not readable");
+                tracing::error!(%error, root = escape::path(root), "the cgroup root is not readable");
                 return None;
             }
         };
@@ -317,8 +318,7 @@ impl Tracking {
             }
             Role::Unit => {
                 let path = self.tree.path_below_root(id).unwrap_or_default();
-                let name = String::from_utf8_lossy(name).into_owned();
-                let origin = Origin::Unit(path.to_string_lossy().into_owned(), name);
+                let origin = Origin::Unit(escape::path(&path), escape::name(name));
                 Some(self.met_container(id, origin, birth))
             }
         }

@@ -13,6 +13,7 @@ use testbed::{exposition::Wanted, scrape::Scrape};
 
 use xtask::{image::WORKLOAD, stop};
 
+use super::runtime::Runtime;
 use crate::{
     agent,
     cluster::{Cluster, text},
@@ -30,6 +31,8 @@ pub(crate) struct Context<'a> {
     agent: &'a Mutex<SocketAddr>,
     /// The scenario's, and its Pod's.
     pub(super) name: &'a str,
+    runtime: Runtime,
+    cgroup_driver: &'a str,
 }
 
 /// An act that a workload logged.
@@ -101,16 +104,21 @@ impl<'a> Context<'a> {
         cluster: &'a Cluster,
         agent: &'a Mutex<SocketAddr>,
         name: &'a str,
+        runtime: Runtime,
+        cgroup_driver: &'a str,
     ) -> Self {
-        Self { cluster, agent, name }
+        Self { cluster, agent, name, runtime, cgroup_driver }
     }
 
     /// A Pod's template, labelled with the scenario's name.
     pub(super) fn template(&self, spec: &Value) -> Value {
-        let defaults = json!({
+        let mut defaults = json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
         });
+        if let Some(class) = self.runtime.class() {
+            defaults = with(defaults, &json!({ "runtimeClassName": class }));
+        }
         json!({ "metadata": { "labels": { "scenario": self.name } }, "spec": with(defaults, spec) })
     }
 
@@ -143,6 +151,27 @@ impl<'a> Context<'a> {
             });
             Ok((phase == "Running" && all).then_some(pod))
         })
+    }
+
+    /// Cgroup below the container's own where the runtime should put the processes; else empty.
+    pub(super) fn below(&self) -> &'static str {
+        self.runtime.below(self.cgroup_driver)
+    }
+
+    /// Path of the processes' cgroup below that of the Pod's first container, as the node has it.
+    pub(super) fn cgroup_below(&self, pod: &Value) -> Result<String> {
+        let id = text(pod, "/status/containerStatuses/0/containerID").context("no containerID")?;
+        let id = id.rsplit('/').next().unwrap_or(id);
+        let list = format!(
+            "cd /sys/fs/cgroup && find . -path '*{id}*' -name cgroup.procs -exec grep -l . {{}} +"
+        );
+        let found = self.cluster.node_exec(&list)?.text;
+        let mut cgroups = found.lines().filter_map(|file| file.strip_suffix("/cgroup.procs"));
+        let (Some(cgroup), None) = (cgroups.next(), cgroups.next()) else {
+            bail!("not one cgroup with processes of {id}: {found:?}");
+        };
+        let below = cgroup.split_once(id).map_or("", |(_, below)| below);
+        Ok(below.trim_start_matches(".scope").trim_start_matches('/').to_owned())
     }
 
     /// Asks for the Pod's end, and waits until the API has forgotten it.

@@ -12,10 +12,10 @@ use super::{
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::together("life-of-150-ms", of_150_ms),
-    Scenario::together("life-in-a-crash-loop", in_a_crash_loop),
+    Scenario::together("life-of-150-ms", of_150_ms).with_each_runtime(),
+    Scenario::together("life-in-a-crash-loop", in_a_crash_loop).with_each_runtime(),
     Scenario::together("life-of-a-cronjob", of_a_cronjob),
-    Scenario::together("life-with-init-and-sidecar", with_init_and_sidecar),
+    Scenario::together("life-with-init-and-sidecar", with_init_and_sidecar).with_each_runtime(),
     Scenario::together("life-of-a-static-pod", of_a_static_pod),
     Scenario::together("life-of-a-deployment", of_a_deployment),
 ];

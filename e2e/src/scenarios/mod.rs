@@ -11,6 +11,7 @@ mod kills;
 mod lives;
 mod oom;
 mod outages;
+mod runtime;
 mod scenario;
 mod stops;
 
@@ -27,6 +28,7 @@ use xtask::stop;
 use self::{
     context::Context,
     figure::Figure,
+    runtime::Runtime,
     scenario::{Scenario, When},
 };
 use super::{cluster::Cluster, node::Options, steps::Steps};
@@ -46,6 +48,33 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// A scenario with one of its runtimes.
+struct Chosen {
+    scenario: &'static Scenario,
+    runtime: Runtime,
+    name: String,
+}
+
+/// Those whose names contain one of `only`, or all.
+fn chosen(only: &[String]) -> impl Iterator<Item = Chosen> {
+    all()
+        .flat_map(|scenario| scenario.runtimes().map(move |runtime| (scenario, runtime)))
+        .map(|(scenario, runtime)| Chosen { scenario, runtime, name: scenario.name_with(runtime) })
+        .filter(|it| only.is_empty() || only.iter().any(|only| it.name.contains(only.as_str())))
+}
+
+/// The RuntimeClasses of the runtimes that are not the node's default.
+fn runtime_classes() -> String {
+    let classes = Runtime::ALL.into_iter().filter_map(Runtime::class);
+    let documents = classes.map(|class| {
+        format!(
+            "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: {class}\n\
+             handler: {class}\n"
+        )
+    });
+    documents.collect::<Vec<_>>().join("---\n")
 }
 
 /// The figures of a scenario.
@@ -68,9 +97,8 @@ pub(crate) fn run(
     only: &[String],
     steps: &mut Steps,
 ) -> Result<String> {
-    let chosen: Vec<&Scenario> = all()
-        .filter(|it| only.is_empty() || only.iter().any(|only| it.name.contains(only.as_str())))
-        .filter(|it| match it.when {
+    let chosen: Vec<Chosen> = chosen(only)
+        .filter(|it| match it.scenario.when {
             When::Oom { single_process } => options.single_process_oom_kill == single_process,
             // The extra runs are for what is different there.
             When::Alone => !options.single_process_oom_kill || !only.is_empty(),
@@ -80,24 +108,27 @@ pub(crate) fn run(
     if chosen.is_empty() {
         bail!("no scenario is called {}", only.join(", "));
     }
+    cluster.apply(&runtime_classes())?;
     let agent = Mutex::new(agent);
-    let attempt = |scenario: &Scenario, number| {
-        let again = format!("{}-again", scenario.name);
+    let attempt = |chosen: &Chosen, number| {
+        let Chosen { scenario, runtime, name } = chosen;
+        let again = format!("{name}-again");
         let name = match number {
-            Try::First => scenario.name,
+            Try::First => name,
             Try::Second => {
-                cluster.clear(scenario.name)?;
+                cluster.clear(name)?;
                 &again
             }
         };
         stop::check()?;
-        (scenario.run)(&Context::new(cluster, &agent, name)).map(Figures)
+        let driver = &options.cgroup_driver;
+        (scenario.run)(&Context::new(cluster, &agent, name, *runtime, driver)).map(Figures)
     };
     let cases: Vec<_> = chosen
-        .into_iter()
+        .iter()
         .map(|it| {
-            Case::new(it.name, move |number| attempt(it, number).into())
-                .alone(it.when == When::Alone)
+            Case::new(&it.name, move |number| attempt(it, number).into())
+                .alone(it.scenario.when == When::Alone)
         })
         .collect();
     let report = Report::default();
@@ -167,8 +198,22 @@ mod tests {
     }
 
     #[test]
+    fn what_depends_on_a_cgroups_shape_runs_with_each_runtime() {
+        let names = |only: &str| {
+            chosen(&[only.to_owned()]).map(|it| (it.name, it.runtime)).collect::<Vec<_>>()
+        };
+        let both = ["stop-clean", "stop-clean-crun"].map(str::to_owned);
+        let both: Vec<_> = both.into_iter().zip(Runtime::ALL).collect();
+        assert_eq!(names("stop-clean"), both);
+        assert!(names("-crun").iter().all(|(_, runtime)| *runtime == Runtime::Crun));
+        assert_eq!(names("stop-forced"), [("stop-forced".to_owned(), Runtime::Runc)]);
+        assert_eq!(Runtime::Crun.below("systemd"), "container");
+        assert!(runtime_classes().contains("handler: crun"));
+    }
+
+    #[test]
     fn names_are_unique_and_names_of_pods() {
-        let mut names: Vec<_> = all().map(|it| it.name).collect();
+        let mut names: Vec<_> = chosen(&[]).map(|it| it.name).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();

@@ -11,17 +11,19 @@ use super::{
 use crate::cluster::text;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::together("oom-of-the-container", of_the_container),
-    Scenario::together("oom-of-the-pod", of_the_pod),
+    Scenario::together("oom-of-the-container", of_the_container).with_each_runtime(),
+    Scenario::together("oom-of-the-pod", of_the_pod).with_each_runtime(),
     Scenario {
         name: "oom-of-a-child-and-all-others",
         run: of_a_child_and_all_others,
         when: When::Oom { single_process: false },
+        each_runtime: true,
     },
     Scenario {
         name: "oom-of-a-child-alone",
         run: of_a_child_alone,
         when: When::Oom { single_process: true },
+        each_runtime: true,
     },
 ];
 

@@ -11,15 +11,15 @@ use super::{
 use xtask::image::WORKLOAD_SIGQUIT;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::together("stop-clean", clean),
+    Scenario::together("stop-clean", clean).with_each_runtime(),
     Scenario::together("stop-most-of-the-grace", most_of_the_grace),
-    Scenario::together("stop-ignored", ignored),
+    Scenario::together("stop-ignored", ignored).with_each_runtime(),
     Scenario::together("stop-by-sigquit", by_sigquit),
-    Scenario::together("stop-after-prestop-exec", after_prestop_exec),
+    Scenario::together("stop-after-prestop-exec", after_prestop_exec).with_each_runtime(),
     Scenario::together("stop-after-prestop-sleep", after_prestop_sleep),
     Scenario::together("stop-forced", forced),
     Scenario::together("stop-in-the-hosts-pids", in_the_hosts_pids),
-    Scenario::together("stop-in-shared-pids", in_shared_pids),
+    Scenario::together("stop-in-shared-pids", in_shared_pids).with_each_runtime(),
 ];
 
 /// Deletes the Pod: the agent's end of it, and the witness's time from the signal to the exit.
@@ -30,11 +30,13 @@ fn delete(context: &Context<'_>, options: &[&str]) -> Result<(super::context::En
 
 fn clean(context: &Context<'_>) -> Result<Vec<Figure>> {
     let main = main_container(&["--on-signal", "TERM=sleep:0.3,exit:0"]);
-    context.run_pod(&json!({ "containers": [main] }))?;
+    let pod = context.run_pod(&json!({ "containers": [main] }))?;
+    let below = context.cgroup_below(&pod)?;
     let (end, witness) = delete(context, &[])?;
     let scrape = context.scrape()?;
     let exited = and(&context.workload(), &[("outcome", "exited")]);
     Ok(vec![
+        Figure::same("cgroup below the container's (wanted, found)", context.below(), below)?,
         Figure::seconds("shutdown, s", end.shutdown()?, witness)?,
         Figure::same("why", end.why(), "completed, pod_deletion")?,
         Figure::same("exit code", &end.exit_code, 0)?,

@@ -35,8 +35,15 @@ impl Case {
 }
 
 /// The values of the label `cause`.
-pub(super) const CAUSES: [&str; 6] =
-    ["completed", "error", "signal", "oom", "killed_after_grace", "killed_without_stop_signal"];
+pub(super) const CAUSES: [&str; 7] = [
+    "completed",
+    "error",
+    "signal",
+    "oom",
+    "killed_after_grace",
+    "killed_without_stop_signal",
+    "unknown",
+];
 
 /// Nothing has happened to it yet, and its counters say so: Prometheus sees no increase in a
 /// series that is born at 1.

@@ -4,7 +4,7 @@
 //! An id is a type's place in the list, so an unneeded type is replaced by the smallest type there
 //! is, and all types after the last needed one are left out.
 
-use super::{Btf, KIND_FUNC, KIND_FWD, KIND_TYPEDEF, MAGIC};
+use super::{Btf, KIND_FUNC, KIND_FWD, KIND_TYPEDEF, MAGIC, TYPE_BYTES};
 
 /// A wanted type, by kind and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +16,10 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    fn parts(&self) -> (u32, &[u8]) {
+    fn parts(&self) -> (u32, &str) {
         match self {
-            Self::Typedef(name) => (KIND_TYPEDEF, name.as_bytes()),
-            Self::Function(name) => (KIND_FUNC, name.as_bytes()),
+            Self::Typedef(name) => (KIND_TYPEDEF, name),
+            Self::Function(name) => (KIND_FUNC, name),
         }
     }
 }
@@ -38,8 +38,10 @@ impl Btf {
             if kind != KIND_TYPEDEF && kind != KIND_FUNC {
                 continue;
             }
-            let Some(name) = self.string(found.name_off) else { continue };
-            if let Some(at) = open.iter().position(|it| *it == (kind, name)) {
+            let is = |(wanted, name): &(u32, &str)| {
+                *wanted == kind && self.is_named(found.name_off, name)
+            };
+            if let Some(at) = open.iter().position(is) {
                 kept.push((id, open.swap_remove(at)));
             }
         }
@@ -48,9 +50,8 @@ impl Btf {
 }
 
 /// Encodes types by ascending id, with an unnamed declaration for every id between.
-fn encode(kept: &[(usize, (u32, &[u8]))]) -> Vec<u8> {
+fn encode(kept: &[(usize, (u32, &str))]) -> Vec<u8> {
     const HEADER_BYTES: u32 = 24;
-    const TYPE_BYTES: usize = 12;
     let last = kept.last().map_or(0, |(id, _)| *id);
     let mut strings = vec![0];
     let mut types = Vec::with_capacity(last * TYPE_BYTES);
@@ -60,7 +61,7 @@ fn encode(kept: &[(usize, (u32, &[u8]))]) -> Vec<u8> {
             None => (KIND_FWD, 0),
             Some((_, (kind, name))) => {
                 let at = strings.len() as u32;
-                strings.extend_from_slice(name);
+                strings.extend_from_slice(name.as_bytes());
                 strings.push(0);
                 (*kind, at)
             }
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn ids_and_names_are_kept_and_other_types_replaced() {
-        let blob = encode(&[(3, (KIND_TYPEDEF, b"a")), (5, (KIND_FUNC, b"bc"))]);
+        let blob = encode(&[(3, (KIND_TYPEDEF, "a")), (5, (KIND_FUNC, "bc"))]);
         let types = Btf::parse(blob).unwrap();
         assert_eq!(types.len(), 6);
         let kinds: Vec<_> = types.iter().map(|(id, found)| (id, found.kind())).collect();
@@ -121,7 +122,7 @@ mod tests {
             wanted().map(|wanted| {
                 let (kind, name) = wanted.parts();
                 let is = |found: super::super::Type| {
-                    found.kind() == kind && types.string(found.name_off) == Some(name)
+                    found.kind() == kind && types.is_named(found.name_off, name)
                 };
                 types.iter().find(|(_, found)| is(*found)).map(|(id, _)| id)
             })

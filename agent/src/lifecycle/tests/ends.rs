@@ -63,7 +63,7 @@ fn empty_cgroup_is_the_end_where_the_parents_signal_is_missing() {
 fn removal_alone_gives_an_end_without_a_status() {
     let (time, death) = death_of(&[removed(3 * SEC, WEB)]);
     assert_eq!((time, death.end_source), (3 * SEC, EndSource::CgroupRemoved));
-    assert_eq!((death.cause, death.status, death.init_cpu_ns), (Cause::Error, None, None));
+    assert_eq!((death.cause, death.status, death.init_cpu_ns), (Cause::Unknown, None, None));
 }
 
 #[test]
@@ -123,8 +123,7 @@ fn containers_of_a_pod_stop_independently() {
 
 #[test]
 fn stop_signal_before_the_agent_started_is_not_known() {
-    // The agent restarted in the middle of a shutdown: nothing distinguishes this kill from one
-    // without a stop signal but that the container is older than the agent.
+    // The agent restarted in the middle of a shutdown.
     let mut node = Node::new();
     node.made(WEB, true);
     node.found(init(), HOST);
@@ -133,7 +132,7 @@ fn stop_signal_before_the_agent_started_is_not_known() {
     node.event(&end(10 * SEC, init(), KILLED));
     node.run_to(11 * SEC);
     let (_, death) = node.death();
-    assert_eq!(death.cause, Cause::KilledWithoutStopSignal);
+    assert_eq!((death.cause, death.status), (Cause::Unknown, Some(KILLED)));
     assert_eq!(death.shutdown_ns(), None);
     assert!(node.starts()[0].before_agent);
 }

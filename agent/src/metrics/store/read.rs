@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::entity::{Container, Pod};
+use super::super::entity::{Container, Pod, Workload};
 use super::super::table::Id;
-use super::Store;
+use super::{Member, Store};
 use crate::cgroup::sample::Sample;
 use crate::clock::WallOffset;
 use crate::kube::pod;
@@ -19,6 +19,42 @@ impl Reader for Store {
             return;
         }
         self.show(who);
+    }
+
+    /// Under the same namespace, Pod and container its series go on, whatever workload it is found to
+    /// be of.
+    fn renamed(&mut self, old: &Arc<Who>, who: &Arc<Who>, now_boot_ns: u64) {
+        let identity = &who.identity;
+        let block = Container::block(&identity.namespace, &identity.pod, &identity.container);
+        let member = self.members.get(&who.cgroup).copied();
+        match member.filter(|member| self.containers.find(block.bytes()) == Some(member.container))
+        {
+            Some(member) => self.identified(who, member, now_boot_ns),
+            None => {
+                self.retracted(&Subject::Container(Arc::clone(old)), now_boot_ns);
+                self.shown(who);
+            }
+        }
+    }
+
+    /// Its series end, but for those of a workload for which something was counted.
+    fn retracted(&mut self, subject: &Subject, now_boot_ns: u64) {
+        let cgroup = subject.cgroup();
+        self.refused.remove(cgroup);
+        if let Some(id) = self.pod_members.remove(&cgroup)
+            && self.pods.get_mut(id).is_some_and(|pod| pod.usage.retract(cgroup))
+        {
+            self.pods.remove(id);
+        }
+        let Some(member) = self.members.remove(&cgroup) else { return };
+        let mut live = false;
+        if let Some(container) = self.containers.get_mut(member.container) {
+            live = container.usage.is_live(cgroup);
+            if container.usage.retract(cgroup) {
+                self.containers.remove(member.container);
+            }
+        }
+        self.leave_workload(member.workload, live, now_boot_ns);
     }
 
     /// Containers of the Pod that are not shown are passed over.
@@ -87,6 +123,50 @@ impl Reader for Store {
 }
 
 impl Store {
+    /// A container is under the right key, and its identity is known better.
+    fn identified(&mut self, who: &Who, member: Member, now_boot_ns: u64) {
+        let block = Workload::block(&who.identity);
+        let known = self.workloads.find(block.bytes());
+        let series = if known.is_none() { self.expected.workload } else { 0 };
+        if !self.has_room(series) {
+            return self.dropped(series);
+        }
+        let collectors = self.options.collectors;
+        let workload = known.unwrap_or_else(|| {
+            self.workloads.insert(block.bytes(), Workload::new(collectors), series)
+        });
+        let mut live = false;
+        if let Some(entry) = self.containers.get_mut(member.container) {
+            live = entry.usage.is_live(who.cgroup);
+            if entry.usage.is_newest(who.cgroup) {
+                entry.identify(who);
+            }
+            entry.workload = Some(workload);
+        }
+        self.members.insert(who.cgroup, Member { workload, ..member });
+        if workload != member.workload {
+            if let Some(workload) = self.workloads.get_mut(workload) {
+                workload.live += usize::from(live);
+                if !live {
+                    workload.gone_boot_ns = workload.gone_boot_ns.max(now_boot_ns);
+                }
+            }
+            self.leave_workload(member.workload, live, now_boot_ns);
+        }
+    }
+
+    /// A container, live or not, was counted to a workload that it is not of.
+    fn leave_workload(&mut self, id: Id, live: bool, now_boot_ns: u64) {
+        let Some(workload) = self.workloads.get_mut(id) else { return };
+        workload.live = workload.live.saturating_sub(usize::from(live));
+        // Facts about those that are gone may still come.
+        let had_no_other = workload.live == 0 && workload.gone_boot_ns == 0;
+        workload.gone_boot_ns = workload.gone_boot_ns.max(now_boot_ns);
+        if had_no_other && !workload.counted {
+            self.workloads.remove(id);
+        }
+    }
+
     fn pod_sample(&mut self, who: &PodWho, sample: &Sample) {
         let id = match self.pod_members.get(&who.cgroup) {
             Some(id) => *id,

@@ -120,7 +120,7 @@ impl Store {
     }
 
     /// Whether there is room for more series, or room was made for them.
-    fn has_room(&mut self, series: u64) -> bool {
+    pub(super) fn has_room(&mut self, series: u64) -> bool {
         let limit = self.options.max_series as u64;
         let over = |store: &Self| (store.taken() + series).saturating_sub(limit);
         let missing = over(self);
@@ -152,7 +152,7 @@ impl Store {
         room
     }
 
-    fn dropped(&mut self, series: u64) {
+    pub(super) fn dropped(&mut self, series: u64) {
         let dropped = &mut self.node.agent.series_dropped;
         *dropped = dropped.saturating_add(series);
         let now = self.now_boot_ns;

@@ -104,7 +104,7 @@ pub(super) trait Tell {
     }
 }
 
-fn who(cgroup: CgroupId, identity: Identity, since_boot_ns: u64) -> Arc<Who> {
+pub(super) fn who(cgroup: CgroupId, identity: Identity, since_boot_ns: u64) -> Arc<Who> {
     let birth = Birth::Seen { boot_ns: since_boot_ns };
     let pod = PodName { uid: identity.pod_uid.clone(), qos: Qos::Burstable };
     let id = identity.container_id.clone();
@@ -117,7 +117,7 @@ fn subject(cgroup: CgroupId) -> Subject {
     Subject::Container(who(cgroup, identity("", ""), 0))
 }
 
-fn pod_subject(cgroup: CgroupId, namespace: &str, pod: &str) -> Subject {
+pub(super) fn pod_subject(cgroup: CgroupId, namespace: &str, pod: &str) -> Subject {
     let (namespace, pod) = (namespace.into(), pod.into());
     let [uid, cgroup_uid] = ["uid", "uid"].map(Into::into);
     Subject::Pod(Arc::new(PodWho { cgroup, namespace, pod, uid, cgroup_uid }))
@@ -177,6 +177,9 @@ pub(super) fn agent_stats() -> AgentStats {
         },
         pod_metadata_age_ns: Some(1_500_000_000),
         pods_dropped: 0,
+        log_lines_dropped: vec![("queue_full", 0), ("rate", 4)],
+        http_closed: vec![("crowded", 1), ("slow_reader", 2)],
+        http_scrapes_refused: 0,
         process: ProcessStats {
             cpu_ns: Some(1_230_000_000),
             resident_bytes: Some(8 << 20),

@@ -4,5 +4,6 @@ mod fixture;
 mod format;
 mod golden;
 mod readers;
+mod renamed;
 mod room;
 mod store;

@@ -145,7 +145,7 @@ fn gauges_vanish_and_the_rest_is_retained() {
     assert_eq!(shown.get("container_info", &[]), NOTHING);
     assert_eq!(shown.get("terminations_total", &[("cause", "completed")]), [1.0]);
     store.expire(3609 * SECOND, |_, _| false);
-    assert_eq!(scrape(&mut store).get("terminations_total", &[]).len(), 6);
+    assert_eq!(scrape(&mut store).get("terminations_total", &[]).len(), 7);
     store.expire(3610 * SECOND, |_, _| false);
     assert_eq!(scrape(&mut store).get("terminations_total", &[]), NOTHING);
 }
@@ -170,7 +170,7 @@ fn a_short_retention_does_not_mix_up_keys() {
 fn events_are_at_zero_before_they_happen() {
     let mut store = one();
     let shown = scrape(&mut store);
-    assert_eq!(shown.get("terminations_total", &[]), [0.0; 6]);
+    assert_eq!(shown.get("terminations_total", &[]), [0.0; 7]);
     assert_eq!(shown.get("oom_events_total", &[]), [0.0; 9]);
     assert_eq!(shown.get("node_oom_events_total", &[]), [0.0; 3]);
     assert_eq!(shown.get("container_restarts_total", &[]), [0.0]);
@@ -329,7 +329,7 @@ fn a_crash_loop_does_not_pile_up() {
     }
     assert_eq!(scrape(&mut store).get(CPU, &[]), [1.0]);
     store.die(CgroupId(0), exited(SECOND, 0));
-    assert_eq!(scrape(&mut store).get("terminations_total", &[]), [0.0; 6]);
+    assert_eq!(scrape(&mut store).get("terminations_total", &[]), [0.0; 7]);
     store.expire(2000 * SECOND, |_, _| false);
     store.expire(9000 * SECOND, |_, _| false);
     assert_eq!(store.containers(), 0);

@@ -1,6 +1,9 @@
 //! The owner, given kernel records, Pods and a clock, and what it then shows.
 
+mod evidence;
+mod hostile;
 mod kept;
+mod names;
 mod stream;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -17,6 +20,7 @@ use crate::event::{Task, TaskKey};
 use crate::kube::convert;
 use crate::kube::event::LastContact;
 use crate::kube::event::{PodEvent, PodEventKind};
+use crate::kube::pod::Pod;
 use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{Birth, Subject, Who};
 use crate::metrics::store::StoreOptions;
@@ -40,6 +44,7 @@ pub(super) struct Recorder {
     shown: Vec<Arc<Who>>,
     facts: Vec<(Subject, Fact)>,
     gone: Vec<Subject>,
+    retracted: Vec<Subject>,
 }
 
 impl Reader for Recorder {
@@ -53,6 +58,10 @@ impl Reader for Recorder {
 
     fn gone(&mut self, subject: &Subject, _: u64) {
         self.gone.push(subject.clone());
+    }
+
+    fn retracted(&mut self, subject: &Subject, _: u64) {
+        self.retracted.push(subject.clone());
     }
 }
 
@@ -222,8 +231,16 @@ impl World {
     }
 
     fn reported(&mut self, ms: i64) {
-        let pod = convert::pod(&serde_json::from_value(self.pod.clone()).unwrap());
-        let kind = PodEventKind::Applied(Box::new(pod));
+        let kind = PodEventKind::Applied(Box::new(self.told()));
+        self.source(kind, ms);
+    }
+
+    /// The Pod as the source reports it.
+    fn told(&self) -> Pod {
+        convert::pod(&serde_json::from_value(self.pod.clone()).unwrap())
+    }
+
+    fn source(&mut self, kind: PodEventKind, ms: i64) {
         let now = self.now(ms);
         self.node.pod_event(PodEvent { time_boot_ns: now.boot_ns, kind }, now);
     }

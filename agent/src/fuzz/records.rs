@@ -1,0 +1,88 @@
+//! Records of the ring buffer and of the task iterator.
+
+use agent_common::event as raw;
+
+use crate::bpf::decode::{self, DecodeError};
+use crate::event::EventKind;
+
+/// Kinds of records, with their sizes.
+const KINDS: [(u32, usize); 9] = [
+    (raw::KIND_SIGNAL, size_of::<raw::SignalRecord>()),
+    (raw::KIND_END, size_of::<raw::EndRecord>()),
+    (raw::KIND_EXEC, size_of::<raw::ExecRecord>()),
+    (raw::KIND_EXIT, size_of::<raw::ExitRecord>()),
+    (raw::KIND_OOM, size_of::<raw::OomRecord>()),
+    (raw::KIND_CGROUP_MADE, size_of::<raw::CgroupMadeRecord>()),
+    (raw::KIND_CGROUP_REMOVED, size_of::<raw::CgroupRecord>()),
+    (raw::KIND_CGROUP_EMPTY, size_of::<raw::CgroupRecord>()),
+    (raw::KIND_TASK, size_of::<raw::TaskRecord>()),
+];
+
+/// The input as a record; and, since few mutations have the size that they claim, as the content of
+/// a record of each kind.
+pub(super) fn run(input: &[u8]) -> bool {
+    let content = input.get(size_of::<raw::Header>()..).unwrap_or(input);
+    for (kind, size) in KINDS {
+        let record = record(kind, size, content);
+        check(&record);
+        let error = if kind == raw::KIND_TASK {
+            decode::task(&record).err()
+        } else {
+            decode::event(&record).err()
+        };
+        // Its size is right and its kind is known: only a length inside it may be wrong.
+        assert!(matches!(error, None | Some(DecodeError::Length { .. })), "{error:?}");
+    }
+    check(input)
+}
+
+fn check(record: &[u8]) -> bool {
+    let (event, task) = (decode::event(record), decode::task(record));
+    assert_eq!(event, decode::event(record), "the same bytes, another event");
+    assert!(event.is_err() || task.is_err(), "a record of two kinds");
+    for error in [event.as_ref().err(), task.as_ref().err()].into_iter().flatten() {
+        assert!(DecodeError::REASONS.get(error.index()).is_some(), "{error} has no label");
+    }
+    if let Ok(event) = &event {
+        let time = record.get(8..16).and_then(|time| time.try_into().ok()).map(u64::from_ne_bytes);
+        assert_eq!(time, Some(event.time_boot_ns));
+        assert!(EventKind::NAMES.get(event.kind.index()).is_some(), "{event:?} has no label");
+        match &event.kind {
+            EventKind::Exec(exec) => assert!(exec.argv.len() <= raw::ARGV_BYTES),
+            EventKind::Oom(oom) => assert!(oom.levels.len() <= raw::OOM_LEVELS),
+            EventKind::CgroupMade(made) => {
+                let length = made.name.as_ref().map(Vec::len);
+                assert!(length.is_none_or(|length| (1..=raw::NAME_BYTES).contains(&length)));
+            }
+            _ => {}
+        }
+    }
+    let understood = event.is_ok() || task.is_ok();
+    if understood {
+        let longer = [record, &[0]].concat();
+        let shorter = record.split_last().map_or(record, |(_, shorter)| shorter);
+        for other in [longer.as_slice(), shorter] {
+            let sizes = (decode::event(other).is_err(), decode::task(other).is_err());
+            assert_eq!(sizes, (true, true), "a record of another size");
+        }
+    }
+    understood
+}
+
+/// A record of this kind and size with some of `content`, and zeros after it.
+fn record(kind: u32, size: usize, content: &[u8]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(size);
+    record.extend(kind.to_ne_bytes());
+    record.extend((size as u32).to_ne_bytes());
+    record.extend(77_u64.to_ne_bytes());
+    record.extend(content.iter().take(size.saturating_sub(record.len())));
+    record.resize(size, 0);
+    record
+}
+
+pub(super) fn seeds() -> Vec<Vec<u8>> {
+    // Small numbers everywhere: lengths that fit, known results and flags.
+    let small: Vec<u8> = (0..64_u32).flat_map(|n| (n % 5).to_ne_bytes()).collect();
+    let with = |content: &[u8]| KINDS.map(|(kind, size)| record(kind, size, content));
+    with(&[]).into_iter().chain(with(&small)).collect()
+}

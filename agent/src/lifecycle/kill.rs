@@ -1,0 +1,113 @@
+//! Kills: what the kubelet does from its decision to stop a container to the stop signal. Pure.
+
+use super::fact::PreStopRun;
+use super::grace::Before;
+use super::session::ExecSession;
+use super::stop::Spec;
+use super::trigger::Trigger;
+use crate::clock::{SECOND_NS, WallOffset};
+use crate::kube::known_pod::{KnownPod, Via};
+use crate::kube::pod::{PreStop, Role};
+
+/// Longest time by which the kubelet may learn of a deletion before the agent does.
+pub(super) const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
+/// Longest time between the end of a preStop hook and the stop signal. A session that ended earlier
+/// was no hook.
+const PRE_STOP_NEAR_NS: u64 = 1_000_000_000;
+/// Time by which the stop signal may come later than the end of the grace period allows: the least
+/// grace period, the API's resolution and a node under load.
+const OVERDUE_NS: u64 = 5_000_000_000;
+
+/// The stop of a container, from the kubelet's first act to the stop signal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kill {
+    pub(super) begin_boot_ns: Option<u64>,
+    pub(super) signal_boot_ns: u64,
+    pub(super) session: Option<ExecSession>,
+}
+
+impl Kill {
+    fn so_far_ns(&self) -> Option<u64> {
+        Some(self.signal_boot_ns.saturating_sub(self.begin_boot_ns?))
+    }
+
+    /// The exec session, if it can have been the preStop hook: the signal follows it, or ends the
+    /// wait for it.
+    fn pre_stop_session(&self) -> Option<ExecSession> {
+        self.session.filter(|session| {
+            let near = |end: u64| end.saturating_add(PRE_STOP_NEAR_NS) >= self.signal_boot_ns;
+            session.begin_boot_ns <= self.signal_boot_ns
+                && (self.begin_boot_ns.is_some() || session.end_boot_ns.is_none_or(near))
+        })
+    }
+
+    /// The run of the container's preStop hook, as far as it is known.
+    pub(super) fn pre_stop(&self, spec: Spec) -> Option<PreStopRun> {
+        let handler = spec.pre_stop?;
+        let signal = self.signal_boot_ns;
+        let ran_boot_ns = match handler {
+            PreStop::Exec => self.pre_stop_session().map(|session| {
+                let end = session.end_boot_ns.unwrap_or(signal).min(signal);
+                (session.begin_boot_ns.min(end), end)
+            }),
+            // The kubelet's own sleep: it is not visible, and lasts as long as the spec says.
+            PreStop::Sleep { seconds } => {
+                let slept_ns = seconds.saturating_mul(SECOND_NS);
+                Some(match self.begin_boot_ns {
+                    Some(begin) => (begin.min(signal), begin.saturating_add(slept_ns).min(signal)),
+                    None => (signal.saturating_sub(slept_ns), signal),
+                })
+            }
+            // The kubelet's request is not visible; all the time before the signal was for it.
+            PreStop::Http if spec.role == Role::Sidecar => None,
+            PreStop::Http => self.begin_boot_ns.map(|begin| (begin.min(signal), signal)),
+        };
+        Some(PreStopRun { handler, ran_boot_ns })
+    }
+
+    /// Time that the kubelet takes off the grace period.
+    pub(super) fn before(&self, spec: Spec, pre_stop: Option<PreStopRun>) -> Before {
+        if spec.role == Role::Sidecar {
+            // Includes the wait for the app containers and for later sidecars.
+            return self.so_far_ns().map_or(Before::Unknown, |ns| Before::Took { ns });
+        }
+        match pre_stop {
+            None => Before::Nothing,
+            Some(run) => run.duration_ns().map_or(Before::Unknown, |ns| Before::Took { ns }),
+        }
+    }
+}
+
+/// Time at which the kubelet began to stop the container, where that was seen. `grace_s` is the
+/// grace period that applied.
+///
+/// A watch event comes with the change; else the API's time counts, if it can be true: the kubelet
+/// sends the stop signal before the grace period is over.
+pub(super) fn begin_boot_ns(
+    known: &KnownPod,
+    trigger: Trigger,
+    signal_boot_ns: u64,
+    grace_s: Option<u64>,
+    wall: WallOffset,
+) -> Option<u64> {
+    match trigger {
+        Trigger::PodDeletion | Trigger::ApiEviction | Trigger::Preemption | Trigger::Taint => {}
+        _ => return None,
+    }
+    let noticed = known.deletion_noticed()?;
+    let in_time = noticed.time_boot_ns <= signal_boot_ns.saturating_add(KUBELET_AHEAD_NS);
+    let begin = if noticed.via == Via::Watch && in_time {
+        noticed.time_boot_ns
+    } else {
+        known.deletion?.requested_boot_ns(wall)?
+    };
+    let longest_ns = grace_s
+        .map_or(u64::MAX, |grace_s| grace_s.saturating_mul(SECOND_NS).saturating_add(OVERDUE_NS));
+    let possible = begin <= signal_boot_ns.saturating_add(KUBELET_AHEAD_NS)
+        && signal_boot_ns.saturating_sub(begin) <= longest_ns;
+    possible.then_some(begin.min(signal_boot_ns))
+}
+
+#[cfg(test)]
+#[path = "kill_tests.rs"]
+mod tests;

@@ -1,0 +1,188 @@
+//! Stop signals, with what their Pods said when they came. Pure.
+
+use std::collections::VecDeque;
+
+use super::fact::{Sender, StopSignal};
+use super::grace::Periods;
+use super::session::ExecSession;
+use super::subject::Who;
+use super::trigger::FailedProbe;
+use crate::cgroup::CgroupId;
+use crate::cgroup::path::{ContainerName, PodName};
+use crate::kube::pod::{Container, PreStop, Probe, Role};
+use crate::kube::pods::Pods;
+
+/// Limit of stop signals that are remembered.
+const STOPS_MAX: usize = 1024;
+/// Longest time between stop signals to containers of one Pod that belong together.
+const TOGETHER_NS: u64 = 120_000_000_000;
+
+/// A stop signal, with what was known when it came.
+#[derive(Debug)]
+pub(super) struct Stop {
+    container: CgroupId,
+    pod: PodName,
+    name: ContainerName,
+    time_boot_ns: u64,
+    pub(super) sender: Sender,
+    /// The exec session of the preStop hook, if the container has an exec hook.
+    pub(super) pre_stop_session: Option<ExecSession>,
+    /// What the Pod said at the signal, or, if it was not known then, when it became known. A later
+    /// change of the Pod does not rewrite a stop that is under way.
+    said: Said,
+}
+
+/// What a Pod says about the stop of one of its containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// Grace period of the deletion, if one was requested.
+    deletion_s: Option<u64>,
+    pod: Option<OfPod>,
+    pub(super) container: Option<Spec>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct OfPod {
+    grace_s: Option<u64>,
+}
+
+/// What matters of a container's spec when it is stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spec {
+    pub(super) role: Role,
+    pub(super) pre_stop: Option<PreStop>,
+    pub(super) startup: Option<Probe>,
+    pub(super) liveness: Option<Probe>,
+    /// Field `started`, as the API had it for this very instance.
+    pub(super) started: Option<bool>,
+}
+
+impl Spec {
+    /// What is known of the container for its instance `id`.
+    pub(super) fn of(container: &Container, id: &str) -> Self {
+        Self {
+            role: container.role,
+            pre_stop: container.pre_stop,
+            startup: container.startup,
+            liveness: container.liveness,
+            // The status of another instance proves nothing about this one.
+            started: container.started.filter(|_| container.id.as_deref() == Some(id)),
+        }
+    }
+
+    /// The same, learned after the signal: a container that is being stopped may be reported as not
+    /// started.
+    fn late(self) -> Self {
+        Self { started: self.started.filter(|started| *started), ..self }
+    }
+
+    /// The probe that can have failed.
+    pub(super) fn failed_probe(self) -> Option<FailedProbe> {
+        if self.startup.is_some() && self.started != Some(true) {
+            return Some(FailedProbe::Startup);
+        }
+        self.liveness.map(|_| FailedProbe::Liveness)
+    }
+}
+
+impl Said {
+    /// What the Pod says now of a container.
+    pub(super) fn now(pods: &Pods, pod: &PodName, name: &ContainerName) -> Self {
+        let Some(known) = pods.of_cgroup(pod) else { return Self::default() };
+        let container = pods.container(pod, name);
+        Self {
+            deletion_s: known.deletion_grace_s().filter(|_| !known.pod.is_mirror()),
+            pod: Some(OfPod { grace_s: known.pod.grace_s }),
+            container: container.map(|(_, container)| Spec::of(container, &name.id)),
+        }
+    }
+
+    const fn is_complete(&self) -> bool {
+        self.container.is_some()
+    }
+
+    /// Completes what was not known at the signal.
+    fn complete(&mut self, later: Self) {
+        self.deletion_s = self.deletion_s.or(later.deletion_s.filter(|_| self.pod.is_none()));
+        self.pod = self.pod.or(later.pod);
+        self.container = self.container.or(later.container.map(Spec::late));
+    }
+
+    /// The grace periods that may apply. `requested_s`: that of a deletion that was requested before
+    /// the signal and reported after it.
+    pub(super) fn periods(self, requested_s: Option<u64>) -> Periods {
+        let probe = |probe: fn(Spec) -> Option<Probe>| self.container.and_then(probe)?.grace_s;
+        Periods {
+            deletion_s: self.deletion_s.or(requested_s),
+            pod_s: self.pod.and_then(|pod| pod.grace_s),
+            startup_s: probe(|spec| spec.startup),
+            liveness_s: probe(|spec| spec.liveness),
+        }
+    }
+}
+
+/// Stop signals of all containers that are shown, in the order of their arrival.
+#[derive(Debug, Default)]
+pub(super) struct Stops(VecDeque<Stop>);
+
+impl Stops {
+    /// Records a container's stop signal.
+    pub(super) fn insert(
+        &mut self,
+        who: &Who,
+        time_boot_ns: u64,
+        stop: &StopSignal,
+        pre_stop_session: Option<ExecSession>,
+        pods: &Pods,
+    ) {
+        let Some((pod, name)) = who.origin.pod() else { return };
+        if self.0.len() >= STOPS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(Stop {
+            container: who.cgroup,
+            pod: pod.clone(),
+            name: name.clone(),
+            time_boot_ns,
+            sender: stop.sender,
+            pre_stop_session,
+            said: Said::now(pods, pod, name),
+        });
+    }
+
+    /// Completes the recent ones with what has become known.
+    pub(super) fn complete(&mut self, pods: &Pods, now_boot_ns: u64) {
+        let recent = |stop: &&mut Stop| {
+            stop.time_boot_ns.saturating_add(TOGETHER_NS) > now_boot_ns && !stop.said.is_complete()
+        };
+        for stop in self.0.iter_mut().filter(recent) {
+            stop.said.complete(Said::now(pods, &stop.pod, &stop.name));
+        }
+    }
+
+    /// Drops what is known of a container.
+    pub(super) fn forget(&mut self, container: CgroupId) {
+        self.0.retain(|stop| stop.container != container);
+    }
+
+    /// The stop signal of a container.
+    pub(super) fn of(&self, container: CgroupId) -> Option<&Stop> {
+        self.0.iter().rev().find(|stop| stop.container == container)
+    }
+
+    /// Whether other containers of the Pod were stopped at about that time.
+    pub(super) fn others(&self, pod: &PodName, container: CgroupId, time_boot_ns: u64) -> bool {
+        self.0.iter().any(|other| {
+            other.pod.uid == pod.uid
+                && other.container != container
+                && other.time_boot_ns.abs_diff(time_boot_ns) <= TOGETHER_NS
+        })
+    }
+}
+
+impl Stop {
+    /// What the Pod said at the signal.
+    pub(super) const fn said(&self) -> Said {
+        self.said
+    }
+}
