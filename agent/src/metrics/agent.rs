@@ -80,7 +80,7 @@ pub struct Agent {
     pub scrapers_forgotten: u64,
 }
 
-fn count(count: u64, to: &mut Exposition) {
+pub(super) fn count(count: u64, to: &mut Exposition) {
     to.sample(b"", &NONE, Value::Count(count));
 }
 
@@ -181,8 +181,9 @@ pub static EVIDENCE_DROPPED: StateFamily<Agent> = StateFamily {
     family: Family::counter(
         "evidence_dropped_total",
         Scope::Node,
-        "Evidence forgotten early for want of room. report: a death that is not compared with the \
-         runtime's report; restart: the end of a container that may run again.",
+        "Evidence forgotten early for want of room. stop_signal: a container's that has not ended; \
+         death: explained before the API could report why; report: a death that is not compared \
+         with the runtime's report; restart: the end of a container that may run again.",
     )
     .labels(&["kind"], 5),
     write: |_, agent, to| counts("kind", &agent.stats.evidence_dropped, to),
@@ -322,49 +323,6 @@ pub static PODS_DROPPED: StateFamily<Agent> = StateFamily {
     write: |_, agent, to| count(agent.stats.pods_dropped, to),
 };
 
-/// Label sets without room.
-pub static LABEL_SETS_DROPPED: StateFamily<Agent> = StateFamily {
-    family: Family::counter(
-        "label_sets_dropped_total",
-        Scope::Node,
-        "Events counted without a label set of their own, or label sets dropped, because their \
-         workload has too many.",
-    ),
-    write: |_, agent, to| count(agent.label_sets_folded, to),
-};
-
-/// Scrapers that are not known.
-pub static SCRAPERS_DROPPED: StateFamily<Agent> = StateFamily {
-    family: Family::counter(
-        "scrapers_dropped_total",
-        Scope::Node,
-        "Scrapers that found no place among those that the agent knows, or lost it. They see the \
-         first events of a new counter up to 5 minutes late.",
-    ),
-    write: |_, agent, to| count(agent.scrapers_forgotten, to),
-};
-
-/// Evictions from retention.
-pub static RETENTION_EVICTIONS: StateFamily<Agent> = StateFamily {
-    family: Family::counter(
-        "retention_evictions_total",
-        Scope::Node,
-        "Containers, Pods and workloads that are gone and were dropped before the end of their \
-         retention, to make room for series.",
-    ),
-    write: |_, agent, to| count(agent.retention_evictions, to),
-};
-
-/// Containers without room.
-pub static CONTAINERS_HIDDEN: StateFamily<Agent> = StateFamily {
-    family: Family::gauge(
-        "containers_hidden",
-        Scope::Node,
-        "Containers that are not exported, because of --metrics.max-series.",
-    ),
-    write: |_, agent, to| count(agent.containers_hidden, to),
-};
-
 /// Dropped lines of the log.
 pub static LOG_LINES_DROPPED: StateFamily<Agent> = StateFamily {
     family: Family::counter(
@@ -400,21 +358,4 @@ pub static HTTP_SCRAPES_REFUSED: StateFamily<Agent> = StateFamily {
         "Scrapes that were answered 503: there was no room for the answer, or none in time.",
     ),
     write: |_, agent, to| count(agent.stats.http_scrapes_refused, to),
-};
-
-/// Dropped series.
-pub static SERIES_DROPPED: StateFamily<Agent> = StateFamily {
-    family: Family::counter(
-        "series_dropped_total",
-        Scope::Node,
-        "Series dropped because of --metrics.max-series: those that a hidden container \
-         or Pod is expected to have, and those that one that is shown has beyond the limit.",
-    ),
-    write: |_, agent, to| count(agent.series_dropped, to),
-};
-
-/// Series of the exposition.
-pub static SERIES: StateFamily<Agent> = StateFamily {
-    family: Family::gauge("series", Scope::Node, "Series in this exposition, including this one."),
-    write: |_, _, to| count(to.series() + 1, to),
 };

@@ -13,7 +13,7 @@ use super::family::{Family, Scope};
 use super::table::Table;
 use super::usage::UsageFamily;
 use super::{
-    cpu, grace, info, memory, mismatch, oom, pressure, prestop, process, requests, restart,
+    cpu, grace, info, memory, mismatch, oom, pressure, prestop, process, requests, restart, series,
     shutdown, signals, startup, tasks, terminations,
 };
 
@@ -122,7 +122,7 @@ pub static WORKLOAD: &[&dyn Entry<Workload>] = &[
     &entry(&startup::DURATION, |w: &mut Workload| w.startup.as_mut()),
 ];
 
-/// Node families; [`agent::SERIES`] is the last because it counts the others.
+/// Node families; [`series::SERIES`] is the last because it counts the others.
 pub static NODE: &[&dyn Entry<Node>] = &[
     &entry(&terminations::BY_TRIGGER, |n: &mut Node| n.terminations.as_mut()),
     &entry(&oom::NODE_EVENTS, |n: &mut Node| n.oom.as_mut()),
@@ -152,12 +152,12 @@ pub static NODE: &[&dyn Entry<Node>] = &[
     &entry(&process::MAX_FDS, its_process),
     &entry(&process::START_TIME, its_process),
     &entry(&process::THREADS, its_process),
-    &entry(&agent::LABEL_SETS_DROPPED, itself),
-    &entry(&agent::SCRAPERS_DROPPED, itself),
-    &entry(&agent::RETENTION_EVICTIONS, itself),
-    &entry(&agent::CONTAINERS_HIDDEN, itself),
-    &entry(&agent::SERIES_DROPPED, itself),
-    &entry(&agent::SERIES, itself),
+    &entry(&series::LABEL_SETS_DROPPED, itself),
+    &entry(&series::SCRAPERS_DROPPED, itself),
+    &entry(&series::RETENTION_EVICTIONS, itself),
+    &entry(&series::CONTAINERS_HIDDEN, itself),
+    &entry(&series::SERIES_DROPPED, itself),
+    &entry(&series::SERIES, itself),
 ];
 
 const fn itself(node: &mut Node) -> Option<&mut Agent> {

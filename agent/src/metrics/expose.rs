@@ -13,6 +13,7 @@
 use super::chunks::Chunks;
 use super::counter::Counter;
 use super::family::Family;
+use super::header;
 use super::histogram::Histogram;
 use super::text::{News, Text};
 use super::variant::{FirstShown, Format, Generation};
@@ -330,8 +331,8 @@ impl Exposition {
         let Some(family) = self.family else { return };
         let out = self.chunks.open();
         match self.format {
-            Format::Text => write_text_header(out, family),
-            Format::OpenMetrics => write_open_metrics_header(out, family),
+            Format::Text => header::write_text(out, family),
+            Format::OpenMetrics => header::write_open_metrics(out, family),
         }
     }
 
@@ -388,41 +389,5 @@ fn write_start(out: &mut Vec<u8>, name: &[u8], suffix: &[u8], block: &[u8], labe
     });
     if separator == b',' {
         out.push(b'}');
-    }
-}
-
-fn write_text_header(out: &mut Vec<u8>, family: &Family) {
-    let name = [family.prefix(), family.name];
-    write_line(out, "HELP", name, |out| write_help(out, family.help, b""));
-    write_line(out, "TYPE", name, |out| out.extend_from_slice(family.kind.name().as_bytes()));
-}
-
-/// The order is the one that the specification recommends.
-fn write_open_metrics_header(out: &mut Vec<u8>, family: &Family) {
-    let name = [family.prefix(), family.open_metrics_name()];
-    write_line(out, "TYPE", name, |out| out.extend_from_slice(family.kind.name().as_bytes()));
-    if let Some(unit) = family.unit.name() {
-        write_line(out, "UNIT", name, |out| out.extend_from_slice(unit.as_bytes()));
-    }
-    write_line(out, "HELP", name, |out| write_help(out, family.help, b"\""));
-}
-
-fn write_line(out: &mut Vec<u8>, what: &str, name: [&str; 2], text: impl FnOnce(&mut Vec<u8>)) {
-    out.extend_from_slice(b"# ");
-    for part in [what, " ", name[0], name[1], " "] {
-        out.extend_from_slice(part.as_bytes());
-    }
-    text(out);
-    out.push(b'\n');
-}
-
-/// Escapes `also` beside what both formats escape.
-fn write_help(out: &mut Vec<u8>, help: &str, also: &[u8]) {
-    for byte in help.bytes() {
-        match byte {
-            b'\n' => out.extend_from_slice(b"\\n"),
-            byte if byte == b'\\' || also.contains(&byte) => out.extend_from_slice(&[b'\\', byte]),
-            byte => out.push(byte),
-        }
     }
 }

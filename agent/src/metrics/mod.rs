@@ -6,7 +6,8 @@
 //! 1. words: [`collector`], [`family`], [`variant`];
 //! 2. writing: [`counter`], [`histogram`], [`text`], [`expose`], [`counters`], [`usage`];
 //! 3. groups, one file a collector: each owns its state, the families over that state, and the
-//!    `fact` by which the state changes; [`agent`] and [`process`] are about the agent itself;
+//!    `fact` by which the state changes; [`agent`], [`series`] and [`process`] are about the agent
+//!    itself;
 //! 4. [`entity`]: a container, a workload, a Pod, the node, composed of the groups' states;
 //! 5. [`catalog`]: the explicit list of all families, with the way from entity to state;
 //! 6. [`store`], and [`scrapers`], which knows who has seen what.
@@ -25,6 +26,7 @@ pub mod entity;
 pub mod expose;
 pub mod family;
 pub mod grace;
+mod header;
 pub mod histogram;
 pub mod info;
 pub mod memory;
@@ -36,6 +38,7 @@ pub mod process;
 pub mod requests;
 pub mod restart;
 pub mod scrapers;
+pub mod series;
 pub mod shutdown;
 pub mod signals;
 pub mod startup;

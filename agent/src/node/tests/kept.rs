@@ -101,7 +101,7 @@ impl Churn {
             let met = node.tracking.meet(cgroup, pod_cgroup, name.as_bytes(), false, birth);
             node.met(met.unwrap());
             let init = task(tgid + run as u32, cgroup, "build");
-            let exec = Exec { task: init.clone(), parent: shim(), argv: vec![b'x', 0] };
+            let exec = Exec { task: init, parent: shim(), argv: vec![b'x', 0] };
             self.event(EventKind::Exec(exec));
             pod.containers = vec![pod::Container {
                 name: "build".into(),
@@ -112,7 +112,7 @@ impl Churn {
             self.pod(PodEventKind::Applied(Box::new(pod.clone())));
             if number % 4 == 1 {
                 let signal = Signal {
-                    target: init.clone(),
+                    target: init,
                     sender: task(60, HOST, "runc"),
                     signal: 15,
                     result: SignalResult::Delivered,
@@ -142,7 +142,7 @@ impl Churn {
 /// As many Pods as fill what is kept for a while, and as many again. `LIVES` asks for more.
 #[test]
 fn nothing_is_kept_for_ever_of_pods_that_come_and_go() {
-    let lives = std::env::var("LIVES").map_or(16_000, |lives| lives.parse().unwrap());
+    let lives = std::env::var("LIVES").map_or(10_000, |lives| lives.parse().unwrap());
     let mut churn = Churn::new();
     let mut held = Vec::new();
     for number in 0..lives {
