@@ -11,7 +11,7 @@ use crate::bpf::{
     survey::Survey,
     tasks::self_check,
 };
-use crate::cgroup::{snapshot, walk};
+use crate::cgroup::{role::Mode, snapshot, tree::Tree, walk};
 use crate::cli::{CheckArgs, PodsArgs};
 use crate::escape;
 use crate::kernel::{
@@ -182,7 +182,7 @@ fn check_names(args: &PodsArgs, root: Option<&Path>) -> Finding {
         Ok(chosen @ Chosen::None(_)) => {
             let unified = || cgroup_mount::find().ok()?.unified;
             let root = root.map(Path::to_owned).or_else(unified);
-            if root.is_some_and(|root| walk::find_kubepods(&root).is_some()) {
+            if root.is_some_and(|root| has_pods(&root)) {
                 Finding::bad(WHAT, Verdict::Degraded, chosen.describe(), LOST)
             } else {
                 // A host without Pods lacks nothing.
@@ -192,6 +192,13 @@ fn check_names(args: &PodsArgs, root: Option<&Path>) -> Finding {
         Ok(chosen) => Finding::ok(WHAT, chosen.describe()),
         Err(error) => Finding::bad(WHAT, Verdict::Fatal, error.to_string(), LOST),
     }
+}
+
+/// Whether Pods have cgroups here.
+fn has_pods(root: &Path) -> bool {
+    let mut tree = Tree::new(Mode::Auto);
+    tree.insert_all(root, &walk::walk(root).0);
+    tree.has_kubepods()
 }
 
 /// The limit of locked memory, where it is scarce; if it is too small, `programs` reports that.

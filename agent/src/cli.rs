@@ -91,14 +91,16 @@ impl PodsArgs {
     }
 }
 
-/// The kind of node, by its cgroups.
+/// The kind of node: whose cgroups are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// `kubernetes` if Pods have cgroups here, else `host`.
+    /// `host` until Pods have cgroups here, then `kubernetes`. Where others than root may make
+    /// cgroups outside of containers, name the mode: they can make those of Pods.
     Auto,
     /// Pods and their containers.
     Kubernetes,
-    /// Every leaf cgroup: systemd units, Docker containers.
+    /// Every leaf cgroup: systemd units, Docker containers, machines. Containers of Pods too, as
+    /// plain ones.
     Host,
 }
 

@@ -63,6 +63,21 @@ impl EventKind {
             Self::CgroupEmpty(_) => 7,
         }
     }
+
+    /// The process that the event is about, if it is about one, and its cgroup.
+    #[must_use]
+    pub const fn about(&self) -> (Option<TaskKey>, CgroupId) {
+        let task = match self {
+            Self::Signal(signal) => signal.target,
+            Self::End(end) => end.task,
+            Self::Exec(exec) => exec.task,
+            Self::Exit(exit) => exit.task,
+            Self::Oom(oom) => oom.victim,
+            Self::CgroupMade(made) => return (None, made.cgroup),
+            Self::CgroupRemoved(cgroup) | Self::CgroupEmpty(cgroup) => return (None, *cgroup),
+        };
+        (Some(task.key), task.cgroup)
+    }
 }
 
 /// Key of a process that is never reused: process ids are, so the start time belongs to it.

@@ -56,18 +56,22 @@ const LAST: Duration = Duration::from_millis(300);
 /// `level` is neither a level (`error`, `warn`, `info`, `debug`, `trace`) nor a list of
 /// `target=level`.
 pub fn start(level: &str, format: Format) -> anyhow::Result<()> {
-    let output = Output { queue: Arc::clone(Queue::of_stderr()), format };
+    let limited = Limited::new(filter(level)?);
     // A second start in one process, as in tests, keeps the first log.
-    let _ = subscriber(output, Limited::new(filter(level)?)).try_init();
+    let _ = subscriber(Queue::of_stderr(), format, limited).try_init();
     Ok(())
 }
 
-fn subscriber(output: Output, limited: Limited) -> impl Subscriber + Send + Sync {
-    let format = output.format;
-    let lines = fmt::layer().with_writer(output).with_ansi(false);
+fn subscriber(
+    queue: &Arc<Queue>,
+    format: Format,
+    limited: Limited,
+) -> impl Subscriber + Send + Sync + use<> {
+    let to = |harmless| Output { queue: Arc::clone(queue), harmless };
+    let lines = fmt::layer().with_ansi(false);
     let lines = match format {
-        Format::Text => lines.boxed(),
-        Format::Json => lines.json().flatten_event(true).boxed(),
+        Format::Text => lines.with_writer(to(line::text)).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_writer(to(line::json)).boxed(),
     };
     tracing_subscriber::registry().with(lines).with(limited)
 }

@@ -59,9 +59,8 @@ fn facts() -> [FactKind; 3] {
 /// Lines that the log has of what is told in it.
 fn log_of(format: Format, tell: impl FnOnce()) -> Vec<String> {
     let queue = Arc::new(Queue::default());
-    let output = Output { queue: Arc::clone(&queue), format };
     let limited = Limited::new(filter("info").unwrap());
-    tracing::subscriber::with_default(subscriber(output, limited), tell);
+    tracing::subscriber::with_default(subscriber(&queue, format, limited), tell);
     let lines = queue.lines();
     let one_line = |line: String| {
         let line = line.strip_suffix('\n').unwrap().to_owned();

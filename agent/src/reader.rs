@@ -38,7 +38,7 @@ pub trait Reader {
         self.shown(who);
     }
 
-    /// Takes a subject back: a container that is a sandbox, or a Pod that has another name from now
+    /// Takes a subject back: a container that is a sandbox or none at all, or a Pod that has another name from now
     /// on. It has not ended; what was counted stays.
     fn retracted(&mut self, subject: &Subject, now_boot_ns: u64) {
         let _ = (subject, now_boot_ns);

@@ -74,7 +74,7 @@ pub async fn agent(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let root = settings::cgroup_root(args.cgroup_root.as_deref())?;
-    let mode = settings::mode(args.mode, &root);
+    let mode = settings::mode(args.mode);
     object::check()?;
     let kernel = start::start(&root, settings::objects_off(args));
     heap::trim();
@@ -83,7 +83,7 @@ pub async fn agent(
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         kernel = host::release().unwrap_or_default(),
-        mode = ?mode,
+        mode = ?args.mode,
         root = escape::path(&root),
         names = pods.describe(),
         programs = kernel.as_ref().map_or(0, Kernel::attached),

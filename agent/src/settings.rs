@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::bpf::object::ObjectId;
-use crate::cgroup::{files::Parts, tree, walk};
+use crate::cgroup::{files::Parts, tree};
 use crate::cli::{AgentArgs, Mode};
 use crate::kernel::cgroup_mount;
 use crate::kube::event::LastContact;
@@ -15,7 +15,7 @@ use crate::metrics::store::StoreOptions;
 use crate::node::{Options, Source};
 
 /// File descriptors that are reserved for everything but cgroup files.
-const FDS_RESERVED: u64 = 160;
+const FDS_RESERVED: u64 = 192;
 /// Retention of a workload's counters after its last container is gone.
 const WORKLOAD_RETENTION: Duration = Duration::from_secs(3600);
 
@@ -83,13 +83,12 @@ pub(crate) fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     Ok(root)
 }
 
-/// The kind of node, by its cgroups where the flag leaves it open.
-pub(crate) fn mode(wanted: Mode, root: &Path) -> tree::Mode {
+/// The kind of node.
+pub(crate) const fn mode(wanted: Mode) -> tree::Mode {
     match wanted {
+        Mode::Auto => tree::Mode::Auto,
         Mode::Kubernetes => tree::Mode::Kubernetes,
         Mode::Host => tree::Mode::Host,
-        Mode::Auto if walk::find_kubepods(root).is_some() => tree::Mode::Kubernetes,
-        Mode::Auto => tree::Mode::Host,
     }
 }
 

@@ -54,6 +54,14 @@ them, preStop hooks, startup phases that the API ends, and mismatches: the kerne
 them. `trigger` is then `none` without a stop signal, else `unknown`; `role` is `unknown` and `image`
 empty.
 
+Stop signals. SIGTERM and the stop signal that the Pod source reports count at once, from any sender
+outside the container. Any other signal (an image's own stop signal, or a reload) counts from its own
+time once something proves it: the Pod is being deleted, a SIGKILL by the same sender follows, or init
+ends in a way that follows from it.
+
+Ends. A container ends with its init: the process that was first in its cgroup, with or without an
+exec. A unit of a plain machine ends when its cgroup is empty, with the status of its main process.
+
 Causes. `killed_after_grace`: SIGKILL after a stop signal. `killed_without_stop_signal`: SIGKILL, and
 no stop signal was sent. `unknown`: nobody saw the status of the end; or a SIGKILL of a container that
 is older than the agent, which may have had its stop signal before.
@@ -100,7 +108,7 @@ fn series_at_first() -> usize {
     }));
     let generation = store.next_generation(1);
     let text = store.encode(generation, &AgentStats::default(), Format::Text);
-    let text = String::from_utf8(text.for_reader(Seen::ALL).concat()).unwrap();
+    let text = String::from_utf8(text.for_reader(Seen::ALL, |chunk| chunk).concat()).unwrap();
     let is_of_workload = |line: &&str| line.contains("{namespace=\"shop\",workload_kind=");
     text.lines().filter(is_of_workload).count()
 }

@@ -2,19 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails here fails it")]
 
+mod common;
+
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
+
+use common::{BINARY, agent, can_run, end_within, until_ready};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testbed::http;
-
-const BINARY: &str = env!("CARGO_BIN_EXE_podvitals");
 
 /// A pipe that is full; its reader does not read.
 fn full_pipe() -> (OwnedFd, OwnedFd) {
@@ -36,22 +37,6 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
 /// A pipe whose reader has gone.
 fn broken_pipe() -> OwnedFd {
     nix::unistd::pipe().unwrap().1
-}
-
-/// The end of a process, if it comes within the time.
-fn end_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
-        }
-        if start.elapsed() > limit {
-            let _gone = child.kill();
-            child.wait().unwrap();
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -80,36 +65,6 @@ fn a_result_that_nobody_reads_is_no_error() {
         let (read, unread) = (run(Stdio::null()), run(broken_pipe().into()));
         assert_eq!(unread.status.code(), read.status.code(), "{command}");
         assert!(unread.stderr.is_empty(), "{unread:?}");
-    }
-}
-
-/// Whether the binary can run as an agent here.
-fn can_run() -> bool {
-    let check = testbed::child::command(BINARY).arg("check").output().unwrap();
-    let said = String::from_utf8(check.stdout).unwrap();
-    if said.contains("without its kernel side") {
-        println!("SKIPPED: this binary was built without its kernel side");
-        return false;
-    }
-    true
-}
-
-/// Starts an agent over a directory that looks like a cgroup v2 hierarchy.
-fn agent(command: &mut Command, root: &std::path::Path, address: SocketAddr) -> Child {
-    std::fs::write(root.join("cgroup.controllers"), "cpu memory pids\n").unwrap();
-    command
-        .args(["agent", "--pods.source=none", "--log.level=debug", "--cgroup.root"])
-        .arg(root)
-        .arg(format!("--web.listen-address={address}"));
-    command.stdout(Stdio::null()).spawn().unwrap()
-}
-
-fn until_ready(child: &mut Child, address: SocketAddr) {
-    let start = Instant::now();
-    while !http::get(address, "/readyz", Duration::from_secs(1)).is_ok_and(|it| it.status == 200) {
-        assert_eq!(child.try_wait().unwrap(), None, "it ended");
-        assert!(start.elapsed() < Duration::from_secs(20), "it does not answer");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

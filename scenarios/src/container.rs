@@ -117,6 +117,19 @@ impl Container {
         Ok(before_ns)
     }
 
+    /// Its init enters the cgroup without an exec, as a process does that is restored from a
+    /// checkpoint.
+    pub(crate) fn restore(&mut self, work: &[&str], timeout: Duration) -> Result<()> {
+        let dir = self.dir.to_str().context("the cgroup's path is not UTF-8")?;
+        let args = ["work", "--restored-in", dir].into_iter().chain(work.iter().copied());
+        let mut helper = Spawn::scenarios(args).start()?;
+        self.process = Some(helper.left_behind(timeout)?);
+        helper.expect_line("ready", timeout)?;
+        helper.end_ns(timeout)?;
+        helper.reap()?;
+        Ok(())
+    }
+
     /// A process that joins the container later, as `kubectl exec` makes it.
     pub(crate) fn exec(&self, args: &[&str]) -> Result<Process> {
         Spawn::scenarios(args.iter().copied()).cgroup(&self.dir).start()

@@ -186,6 +186,12 @@ impl Process {
         Self::new(pid, pidfd, None)
     }
 
+    /// The process that it says it leaves behind.
+    pub(crate) fn left_behind(&mut self, timeout: Duration) -> Result<Self> {
+        let line = self.line(timeout)?.context("no process id was said")?;
+        Self::adopt(Pid::from_raw(line.parse().with_context(|| format!("said {line:?}"))?))
+    }
+
     /// Its process id in our PID namespace. Ours until it is reaped.
     pub(crate) fn pid(&self) -> Pid {
         self.pid

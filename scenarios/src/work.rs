@@ -3,12 +3,14 @@
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
@@ -61,6 +63,16 @@ pub(crate) struct WorkArgs {
     /// Do not write `ready`.
     #[arg(long)]
     quiet: bool,
+    /// Do nothing on SIGHUP and SIGUSR1, as a program that reads its configuration again.
+    #[arg(long)]
+    reloads: bool,
+    /// First, say the process id of a sibling that enters this cgroup without an exec, as a restored
+    /// process does, and leave the rest to it.
+    #[arg(long)]
+    restored_in: Option<PathBuf>,
+    /// Before `ready`, say the process id of a child and leave the rest to it, as a daemon does.
+    #[arg(long)]
+    daemonize: bool,
     /// After `ready`, send SIGTERM to this process.
     #[arg(long)]
     term_pid: Option<i32>,
@@ -126,8 +138,21 @@ fn write_file(mib: usize) -> Result<Option<std::fs::File>> {
 
 /// Runs it. Returns only on errors of the set-up.
 pub(crate) fn run(args: &WorkArgs) -> Result<()> {
+    if let Some(dir) = &args.restored_in
+        && !is_restored(dir)?
+    {
+        return Ok(());
+    }
+    if args.daemonize && !is_daemon()? {
+        // What a daemon's parent waits for, it does not say.
+        std::thread::sleep(Duration::from_millis(50));
+        return Ok(());
+    }
     // A safety net: no workload outlives its test by more than this.
     alarm::set(900);
+    if args.reloads {
+        reload_on(&[Signal::SIGHUP, Signal::SIGUSR1])?;
+    }
     let wait_term = prepare_term(args.on_term)?;
 
     let mut memory = Vec::new();
@@ -171,6 +196,51 @@ pub(crate) fn run(args: &WorkArgs) -> Result<()> {
         }
     }
     live(args, wait_term)
+}
+
+/// Leaves a sibling in another cgroup. Returns whether this is the sibling.
+fn is_restored(dir: &Path) -> Result<bool> {
+    let is_sibling = clone(libc::CLONE_PARENT)?;
+    if is_sibling {
+        let procs = dir.join("cgroup.procs");
+        std::fs::write(&procs, "0").with_context(|| format!("writing {}", procs.display()))?;
+    }
+    Ok(is_sibling)
+}
+
+/// Leaves a child in a session of its own. Returns whether this is the child.
+fn is_daemon() -> Result<bool> {
+    let is_child = clone(0)?;
+    if is_child {
+        nix::unistd::setsid().context("setsid")?;
+    }
+    Ok(is_child)
+}
+
+/// Forks and says the new process's id. Returns whether this is the new process.
+fn clone(flags: libc::c_int) -> Result<bool> {
+    // SAFETY: without CLONE_VM this is a fork, of a process that has one thread.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) };
+    match pid {
+        0 => {
+            say(&std::process::id().to_string())?;
+            Ok(true)
+        }
+        pid if pid > 0 => Ok(false),
+        _ => Err(Errno::last()).context("clone"),
+    }
+}
+
+extern "C" fn on_reload(_signal: libc::c_int) {}
+
+fn reload_on(signals: &[Signal]) -> Result<()> {
+    let handler = SigHandler::Handler(on_reload);
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    for signal in signals {
+        // SAFETY: the handler does nothing.
+        unsafe { sigaction(*signal, &action) }.with_context(|| format!("sigaction({signal})"))?;
+    }
+    Ok(())
 }
 
 /// From `ready` to the end.

@@ -55,7 +55,11 @@ pub fn exchange(
     server: SocketAddr,
     path: &str,
 ) -> Result<Answer> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+    // The agent is to look now: what has just happened is in the answer.
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {server}\r\nCache-Control: no-cache\r\n\
+         Connection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).context("send the request")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).context("read the answer")?;

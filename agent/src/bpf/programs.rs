@@ -23,6 +23,10 @@ use super::tasks;
 use crate::cgroup::CgroupId;
 use crate::kernel::{capabilities::raised, host};
 
+/// Flag: update only if the key exists; a removed cgroup must not come back
+/// (include/uapi/linux/bpf.h).
+const BPF_EXIST: u64 = 2;
+
 /// Outcome of loading and attaching one subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
@@ -193,17 +197,30 @@ impl Programs {
         })
     }
 
-    /// Tracks many cgroups, as [`Self::track`]; stops at the first error.
+    /// Tracks many cgroups: those whose own tasks belong to a container as [`Self::track`], the
+    /// others as [`Self::track_root`]. Stops at the first error.
     ///
     /// # Errors
     /// As [`Self::track`].
-    pub fn track_all(&mut self, cgroups: impl Iterator<Item = CgroupId>) -> anyhow::Result<()> {
+    pub fn track_all(
+        &mut self,
+        cgroups: impl Iterator<Item = (CgroupId, bool)>,
+    ) -> anyhow::Result<()> {
         raised(|| {
-            for cgroup in cgroups {
-                self.track(cgroup)?;
+            for (cgroup, has_tasks) in cgroups {
+                if has_tasks { self.track(cgroup) } else { self.track_root(cgroup) }?;
             }
             Ok(())
         })
+    }
+
+    /// Makes a tracked cgroup a root, whose own tasks belong to no container, or makes it one that
+    /// is no root. One that is no longer tracked stays so.
+    pub fn set_root(&mut self, cgroup: CgroupId, is_root: bool) {
+        let Some(core) = &mut self.objects.core else { return };
+        let value = Plain(Tracked { init_tgid: 0, is_root: is_root.into() });
+        // It may be gone already.
+        let _ = raised(|| core.tracked.insert(cgroup.0, value, BPF_EXIST));
     }
 
     /// Sets the init of a container's cgroup on the kernel side.
@@ -211,8 +228,6 @@ impl Programs {
     /// # Errors
     /// If the cgroup is no longer tracked.
     pub fn set_init(&mut self, cgroup: CgroupId, tgid: u32) -> anyhow::Result<()> {
-        /// Flag: update only if the key exists; a removed cgroup must not come back.
-        const BPF_EXIST: u64 = 2;
         let Some(core) = &mut self.objects.core else { return Ok(()) };
         let container = Plain(Tracked { init_tgid: tgid, is_root: 0 });
         raised(|| core.tracked.insert(cgroup.0, container, BPF_EXIST))

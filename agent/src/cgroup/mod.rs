@@ -6,6 +6,7 @@ pub mod fixture;
 mod handles;
 pub mod path;
 pub mod reader;
+pub mod role;
 pub mod sample;
 pub mod snapshot;
 pub mod statistics;

@@ -1,4 +1,4 @@
-//! Names of cgroup directories: a Pod, a container, or neither.
+//! Names of cgroup directories: a Pod, a container, a machine, or none of these.
 //!
 //! Names come from two writers. The kubelet creates the Pod's directory
 //! (`pkg/kubelet/cm/pod_container_manager_linux.go`, `cgroup_manager_linux.go`): with the systemd
@@ -6,9 +6,10 @@
 //! driver its name is `pod<uid>`, and the QoS class is only in the parent's name. The runtime
 //! creates the container's directory below it.
 //!
-//! One form is not parsed: `kubepods-….slice:cri-containerd:<id>`, a single directory outside of
-//! kubepods, which containerd creates when its driver is not the kubelet's. Kubernetes calls that
-//! set-up broken, since no limit of the Pod applies there.
+//! A runtime is told the place of a container with the systemd driver as `<slice>:<prefix>:<id>`
+//! (runtime-spec, `cgroupsPath`). One whose library knows the cgroupfs driver only, such as the
+//! shims of WebAssembly, takes that for the name of a single directory and creates it beside
+//! kubepods. No limit of the Pod applies there; the container is the Pod's all the same.
 
 /// QoS class of a Pod, from its place in the hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +90,15 @@ impl Origin {
             Self::Unit(..) => None,
         }
     }
+
+    /// Whether it is a unit of the service manager, and no container of any runtime.
+    #[must_use]
+    pub fn is_unit(&self) -> bool {
+        match self {
+            Self::Pod(..) => false,
+            Self::Unit(_, name) => container(name.as_bytes()).is_none(),
+        }
+    }
 }
 
 /// Identity of a container, from the name of its cgroup.
@@ -109,6 +119,11 @@ pub enum Component {
     Pod(PodName),
     /// Directory of a container or of a sandbox: their names do not differ.
     Container(ContainerName),
+    /// Directory of a Pod's container whose name is the whole path: it lies outside of the Pod's.
+    PodContainer(PodName, ContainerName),
+    /// Directory of a system container or of a virtual machine: LXC, Incus, systemd-nspawn,
+    /// libvirt.
+    Machine,
     /// Directory of the runtime's monitor process beside the container; never shown.
     Monitor,
     /// Directory of any other kind.
@@ -116,7 +131,7 @@ pub enum Component {
 }
 
 /// Meaning of the directory `name` in the directory `parent`. Any bytes may be given; `parent` is a
-/// name too, not a path, and matters for the cgroupfs driver only.
+/// name too, not a path, and matters for the cgroupfs driver and for machines only.
 #[must_use]
 pub fn component(name: &[u8], parent: &[u8]) -> Component {
     if is_kubepods(name) {
@@ -125,10 +140,16 @@ pub fn component(name: &[u8], parent: &[u8]) -> Component {
     if let Some(pod) = pod(name, parent) {
         return Component::Pod(pod);
     }
+    if let Some((pod, container)) = pod_container(name) {
+        return Component::PodContainer(pod, container);
+    }
     if let Some(container) = container(name) {
         return Component::Container(container);
     }
-    if is_monitor(name) { Component::Monitor } else { Component::Other }
+    if is_monitor(name) {
+        return Component::Monitor;
+    }
+    if is_machine(name, parent) { Component::Machine } else { Component::Other }
 }
 
 /// Whether a directory of this name is the root of the Pods' cgroups: `kubepods` (cgroupfs),
@@ -189,22 +210,47 @@ fn uid_from(bytes: &[u8], dash: u8) -> Option<String> {
 /// Container that a directory of this name belongs to, for all runtimes and drivers.
 #[must_use]
 pub fn container(name: &[u8]) -> Option<ContainerName> {
-    const PREFIXES: [(&[u8], Runtime); 6] = [
-        (b"cri-containerd-", Runtime::Containerd),
-        (b"nerdctl-", Runtime::Containerd),
-        (b"crio-", Runtime::CriO),
-        (b"docker-", Runtime::Docker),
-        (b"libpod-payload-", Runtime::Podman),
-        (b"libpod-", Runtime::Podman),
-    ];
+    if let Some((_, container)) = whole_path(name) {
+        return Some(container);
+    }
+    if let Some(id) = container_id(name) {
+        return Some(ContainerName { id, runtime: Runtime::Unknown });
+    }
     let stem = name.strip_suffix(b".scope").unwrap_or(name);
-    PREFIXES
-        .iter()
-        .find_map(|&(prefix, runtime)| {
-            let id = container_id(stem.strip_prefix(prefix)?)?;
-            Some(ContainerName { id, runtime })
-        })
-        .or_else(|| Some(ContainerName { id: container_id(name)?, runtime: Runtime::Unknown }))
+    RUNTIMES.iter().find_map(|&(prefix, runtime)| {
+        let id = container_id(stem.strip_prefix(prefix)?.strip_prefix(b"-")?)?;
+        Some(ContainerName { id, runtime })
+    })
+}
+
+/// Prefixes of the runtimes in the names of their containers.
+const RUNTIMES: [(&[u8], Runtime); 6] = [
+    (b"cri-containerd", Runtime::Containerd),
+    (b"nerdctl", Runtime::Containerd),
+    (b"crio", Runtime::CriO),
+    (b"docker", Runtime::Docker),
+    (b"libpod-payload", Runtime::Podman),
+    (b"libpod", Runtime::Podman),
+];
+
+/// Slice and container of a name of the form `<slice>:<prefix>:<id>`; the slice may be empty.
+fn whole_path(name: &[u8]) -> Option<(&[u8], ContainerName)> {
+    let mut parts = name.splitn(3, |&b| b == b':');
+    let (slice, prefix, id) = (parts.next()?, parts.next()?, parts.next()?);
+    if !(slice.is_empty() || slice.ends_with(b".slice")) {
+        return None;
+    }
+    let known = RUNTIMES.iter().find(|(known, _)| *known == prefix);
+    let runtime = known.map_or(Runtime::Unknown, |(_, runtime)| *runtime);
+    Some((slice, ContainerName { id: container_id(id)?, runtime }))
+}
+
+/// Pod and container of a directory whose name is the whole path,
+/// `kubepods-….slice:<prefix>:<id>`.
+#[must_use]
+pub fn pod_container(name: &[u8]) -> Option<(PodName, ContainerName)> {
+    let (slice, container) = whole_path(name)?;
+    Some((pod_systemd(slice)?, container))
 }
 
 /// Container id that these bytes spell: 64 lower-case hexadecimal digits.
@@ -216,11 +262,45 @@ pub fn container_id(bytes: &[u8]) -> Option<String> {
     Some(bytes.iter().copied().map(char::from).collect())
 }
 
+/// Whether a directory of this name contains a container id, in whatever form.
+#[must_use]
+pub fn has_container_id(name: &[u8]) -> bool {
+    let is_digit = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    name.split(|b| !is_digit(b)).any(|run| run.len() == 64)
+}
+
 /// Whether a directory of this name holds a runtime's monitor: `crio-conmon-<id>`,
-/// `libpod-conmon-<id>`, with or without `.scope`.
+/// `libpod-conmon-<id>`, with or without `.scope`, and `lxc.monitor.<name>`, `lxc.monitor/<name>`
+/// with the place to which LXC moves it at the end.
 #[must_use]
 pub fn is_monitor(name: &[u8]) -> bool {
-    name.starts_with(b"crio-conmon-") || name.starts_with(b"libpod-conmon-")
+    const PREFIXES: [&[u8]; 3] = [b"crio-conmon-", b"libpod-conmon-", b"lxc.monitor."];
+    matches!(name, b"lxc.monitor" | b"lxc.pivot")
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether the directory `name` in the directory `parent` is that of a container, of a sandbox or
+/// of a machine: what lies below is its own business.
+#[must_use]
+pub fn is_container(name: &[u8], parent: &[u8]) -> bool {
+    container(name).is_some() || !is_monitor(name) && is_machine(name, parent)
+}
+
+/// Whether the directory `name` in the directory `parent` is that of a system container or of a
+/// virtual machine: `lxc.payload.<name>`, `lxc.payload/<name>`, `lxc/<name>`, the units of
+/// systemd-machined, and libvirt's directories.
+#[must_use]
+pub fn is_machine(name: &[u8], parent: &[u8]) -> bool {
+    let has = |suffix: &[u8]| name.ends_with(suffix);
+    let is_unit = has(b".scope") || has(b".service");
+    matches!(parent, b"lxc" | b"lxc.payload")
+        || name.starts_with(b"lxc.payload.")
+        || has(b".libvirt-qemu")
+        || has(b".libvirt-lxc")
+        || is_unit
+            && (parent == b"machine.slice"
+                || name.starts_with(b"machine-")
+                || name.starts_with(b"systemd-nspawn@"))
 }
 
 /// Pod and container of a whole cgroup path.
@@ -243,6 +323,10 @@ pub fn parse(path: &[u8]) -> Option<PodPath> {
         let name = parts.next()?;
         if let Some(pod) = pod(name, parent) {
             break pod;
+        }
+        if let Some((pod, container)) = pod_container(name) {
+            let deeper = parts.next().is_some();
+            return Some(PodPath { pod, container: Some(container), deeper });
         }
         parent = name;
     };

@@ -134,6 +134,25 @@ fn every_known_form_is_read() {
             "/../../burstable/podUID/ID",
             want(UID, Burstable, Some(Runtime::Unknown), false),
         ),
+        // A whole path as a name.
+        (
+            "a shim of WebAssembly",
+            "/kubepods-burstable-podUID_.slice:cri-containerd:ID",
+            want(UID, Burstable, Some(Runtime::Containerd), false),
+        ),
+        (
+            "a shim of WebAssembly, guaranteed, with a cgroup inside",
+            "/kubepods-podUID_.slice:crio:ID/x",
+            want(UID, Guaranteed, Some(Runtime::CriO), true),
+        ),
+        (
+            "a shim of WebAssembly in kind",
+            "/docker/HASH/kubelet-kubepods-besteffort-podUID_.slice:new:ID",
+            want(UID, BestEffort, Some(Runtime::Unknown), false),
+        ),
+        ("Kata's hypervisor", "/kata_kubepods-podUID_.slice:cri-containerd:ID", None),
+        ("not a container's id", "/kubepods-podUID_.slice:cri-containerd:IDa", None),
+        ("not a slice", "/kubepods-podUID_.scope:cri-containerd:ID", None),
         // Monitors.
         (
             "CRI-O's monitor",
@@ -197,6 +216,33 @@ fn ids_are_64_lower_case_digits() {
 }
 
 #[test]
+fn machines_and_their_monitors_are_recognised() {
+    let cases: [(&str, &str, Component); 14] = [
+        ("lxc.payload.web", "", Component::Machine),
+        ("web", "lxc.payload", Component::Machine),
+        ("101", "lxc", Component::Machine),
+        ("systemd-nspawn@web.service", "machine.slice", Component::Machine),
+        ("machine-web.scope", "user.slice", Component::Machine),
+        ("vm.libvirt-qemu", "machine", Component::Machine),
+        ("lxc.monitor.web", "", Component::Monitor),
+        ("lxc.monitor", "", Component::Monitor),
+        ("lxc.monitor.web", "lxc", Component::Monitor),
+        ("lxc.pivot", "", Component::Monitor),
+        ("lxc", "", Component::Other),
+        ("lxc.payload", "", Component::Other),
+        ("machine-web.slice", "machine.slice", Component::Other),
+        ("web.service", "system.slice", Component::Other),
+    ];
+    for (name, parent, want) in cases {
+        assert_eq!(component(name.as_bytes(), parent.as_bytes()), want, "{parent}/{name}");
+    }
+    let whole = format!(":docker:{ID}");
+    assert!(matches!(component(whole.as_bytes(), b""), Component::Container(_)));
+    assert!(has_container_id(format!("new_{ID}.x").as_bytes()));
+    assert!(!has_container_id(format!("new-{ID}0").as_bytes()));
+}
+
+#[test]
 fn bytes_that_are_no_text_are_no_name() {
     let mut name = b"kubepods-pod".to_vec();
     name.extend_from_slice(b"\xff\xfe.slice");
@@ -229,6 +275,7 @@ proptest! {
         let path = parts.concat();
         let _ = parse(path.as_bytes());
         let _ = component(path.as_bytes(), b"kubepods");
+        let _ = has_container_id(path.as_bytes());
     }
 
     #[test]

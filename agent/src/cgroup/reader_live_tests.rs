@@ -144,8 +144,7 @@ fn a_walk_finds_every_cgroup_with_its_id() {
     assert!(errors.is_empty(), "{errors:?}");
     assert_eq!(found.len(), 22);
     for cgroup in kept.iter().chain([&root, &deep]) {
-        let dir = found.iter().find(|dir| dir.id == id_of(cgroup)).unwrap();
-        assert_eq!(dir.has_children, [id_of(&root), id_of(&kept[3])].contains(&dir.id));
+        assert!(found.iter().any(|dir| dir.id == id_of(cgroup)));
     }
     drop(deep);
     drop(kept);

@@ -1,43 +1,17 @@
 //! Tree of the known cgroups, with their roles and paths. Pure: updated by a walk or by the
 //! kernel's mkdir and rmdir events.
 
-use std::collections::HashMap;
+mod roles;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::CgroupId;
-use super::path::{self, Component, ContainerName, PodName};
-
-/// Mode in which the node is observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Kubernetes node: only what is below kubepods, Pods and their containers.
-    Kubernetes,
-    /// Plain machine: systemd's units and containers of any runtime.
-    Host,
-}
-
-/// Role of a cgroup in the tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Inner cgroup, which only holds others.
-    Inner,
-    /// Cgroup of a Pod; in Kubernetes mode only.
-    Pod(PodName),
-    /// Cgroup of a container or of a sandbox; in Kubernetes mode only.
-    Container(ContainerName),
-    /// Cgroup of a systemd service or scope, or of a container; in host mode only.
-    Unit,
-    /// Cgroup that a container or a unit created within its own.
-    Nested {
-        /// Cgroup of that container or unit.
-        container: CgroupId,
-    },
-    /// Cgroup of a runtime's monitor, of a mount or of a socket unit; never shown, nor any below
-    /// it.
-    Skipped,
-}
+use super::path;
+pub use super::role::{Mode, Role};
+use super::walk::Found;
 
 /// Entry of the tree: a known cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,86 +22,162 @@ pub struct Entry {
     pub name: Vec<u8>,
     /// Role of the cgroup.
     pub role: Role,
+    /// Flag: the names say that the cgroup is, or lies in, a container or a machine.
+    in_container: bool,
     children: usize,
 }
 
-/// Result of an insert.
+/// Cgroup that is new, or whose role has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inserted {
-    /// Role of the inserted cgroup.
+pub struct Change {
+    /// Id of the cgroup.
+    pub id: CgroupId,
+    /// Role that it had; `None` if it was unknown.
+    pub before: Option<Role>,
+    /// Role that it has.
     pub role: Role,
-    /// Flag: false if the cgroup was known before.
-    pub new: bool,
 }
 
 /// Known cgroups below one or several roots.
 ///
 /// Every entry except a root has its parent in the tree: all cgroups below a removed one are
-/// removed with it.
+/// removed with it. A role follows from the names above, from whether there are children, and from
+/// the mode; so it is the same in whatever order the cgroups became known. It may change with what
+/// becomes known later, and each change is kept until it is taken.
 #[derive(Debug)]
 pub struct Tree {
     mode: Mode,
     entries: HashMap<CgroupId, Entry>,
     roots: HashMap<CgroupId, PathBuf>,
+    /// Pods by UID, for their containers that lie elsewhere.
+    pods: HashMap<String, CgroupId>,
+    /// Roots of Pods outside of all containers.
+    kubepods: BTreeSet<CgroupId>,
+    unclassified: BTreeSet<CgroupId>,
+    /// Cgroups that may have changed, the first change first, with the role before that.
+    changes: Vec<(CgroupId, Option<Role>)>,
 }
 
 impl Tree {
     /// Tree without a root.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
-        Self { mode, entries: HashMap::new(), roots: HashMap::new() }
+        Self {
+            mode,
+            entries: HashMap::new(),
+            roots: HashMap::new(),
+            pods: HashMap::new(),
+            kubepods: BTreeSet::new(),
+            unclassified: BTreeSet::new(),
+            changes: Vec::new(),
+        }
     }
 
-    /// Mode of the tree.
+    /// Mode of the tree. [`Mode::Auto`] becomes [`Mode::Kubernetes`] with the first kubepods
+    /// directory outside of all containers, and stays so: a kubelet that restarts may remove the
+    /// directory and make it again.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// Adds a root: the kubepods directory, or in host mode the root of the hierarchy. `path` is
-    /// absolute. A known root stays as it is; one that was known as another's child, or under
-    /// another path, is re-created without the cgroups below it.
+    /// Whether there is a kubepods directory outside of all containers.
+    #[must_use]
+    pub fn has_kubepods(&self) -> bool {
+        !self.kubepods.is_empty()
+    }
+
+    /// Cgroups that look like a container's and are in no known form, the oldest first.
+    pub fn unclassified(&self) -> impl ExactSizeIterator<Item = CgroupId> {
+        self.unclassified.iter().copied()
+    }
+
+    /// Adds a root: the root of the hierarchy. `path` is absolute. A known root stays as it is; one
+    /// that was known as another's child, or under another path, is re-created without the cgroups
+    /// below it.
     pub fn insert_root(&mut self, id: CgroupId, path: PathBuf) {
         if self.roots.get(&id) == Some(&path) {
             return;
         }
         self.remove(id);
         let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default().to_vec();
-        self.entries.insert(id, Entry { parent: None, name, role: Role::Inner, children: 0 });
+        if path::is_kubepods(&name) {
+            self.kubepods.insert(id);
+        }
+        let entry =
+            Entry { parent: None, name, role: Role::Inner, in_container: false, children: 0 };
+        self.entries.insert(id, entry);
         self.roots.insert(id, path);
+        self.changes.push((id, None));
+        self.settle_mode();
     }
 
-    /// Adds the directory `name` in `parent`. `None` if the parent is not known, and nothing
-    /// changes. `has_children` matters in host mode only, and only for a cgroup that is new.
+    /// Adds the directory `name` in `parent`. Returns whether it is new; `None` if the parent is not
+    /// known, and nothing changes.
     ///
     /// A second insert of the same cgroup changes nothing; one with the same id but another place
     /// replaces the cgroup and all below it.
-    pub fn insert(
-        &mut self,
-        id: CgroupId,
-        parent: CgroupId,
-        name: &[u8],
-        has_children: bool,
-    ) -> Option<Inserted> {
+    pub fn insert(&mut self, id: CgroupId, parent: CgroupId, name: &[u8]) -> Option<bool> {
         let above = self.entries.get(&parent)?;
-        if let Some(known) = self.entries.get(&id) {
+        let known = self.entries.get(&id);
+        if let Some(known) = known {
             let same = known.parent == Some(parent) && known.name == name;
             if same || self.roots.contains_key(&id) {
-                return Some(Inserted { role: known.role.clone(), new: false });
+                return Some(false);
             }
             if parent == id || self.ancestors(parent).any(|(ancestor, _)| ancestor == id) {
                 return None;
             }
         }
-        let role = self.role_below(parent, above, name, has_children);
+        let in_container = above.in_container || path::is_container(name, &above.name);
+        let before = known.map(|known| known.role.clone());
         self.remove(id);
         if let Some(above) = self.entries.get_mut(&parent) {
             above.children = above.children.saturating_add(1);
+            if above.children == 1 {
+                // What the parent is may change, and with it what the child is.
+                self.decide(parent);
+            }
         }
-        let entry =
-            Entry { parent: Some(parent), name: name.to_vec(), role: role.clone(), children: 0 };
+        let entry = Entry {
+            parent: Some(parent),
+            name: name.to_vec(),
+            role: Role::Inner,
+            in_container,
+            children: 0,
+        };
         self.entries.insert(id, entry);
-        Some(Inserted { role, new: true })
+        self.changes.push((id, before));
+        self.decide(id);
+        self.settle_mode();
+        Some(true)
+    }
+
+    /// Adds what a walk found, parents before their children. Returns how many had no place.
+    pub fn insert_all(&mut self, root: &Path, found: &[Found]) -> u64 {
+        let mut unplaced = 0;
+        for Found { id, parent, name } in found {
+            match parent {
+                None => self.insert_root(*id, root.to_owned()),
+                Some(parent) if self.insert(*id, *parent, name).is_none() => unplaced += 1,
+                Some(_) => {}
+            }
+        }
+        unplaced
+    }
+
+    /// Cgroups that are new, and those whose role has changed, since this was last asked; without
+    /// those that are gone again.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        let mut seen = HashSet::new();
+        let changes = std::mem::take(&mut self.changes).into_iter();
+        changes
+            .filter(|(id, _)| seen.insert(*id))
+            .filter_map(|(id, before)| {
+                let role = self.entries.get(&id)?.role.clone();
+                (before.as_ref() != Some(&role)).then_some(Change { id, before, role })
+            })
+            .collect()
     }
 
     /// Removes a cgroup and all below it; returns the cgroup's own entry.
@@ -142,8 +192,13 @@ impl Tree {
     pub fn remove_subtree(&mut self, id: CgroupId) -> Vec<(CgroupId, Entry)> {
         let Some(entry) = self.entries.remove(&id) else { return Vec::new() };
         self.roots.remove(&id);
-        if let Some(above) = entry.parent.and_then(|parent| self.entries.get_mut(&parent)) {
+        if let Some(parent) = entry.parent
+            && let Some(above) = self.entries.get_mut(&parent)
+        {
             above.children = above.children.saturating_sub(1);
+            if above.children == 0 {
+                self.decide(parent);
+            }
         }
         let mut removed = vec![(id, entry)];
         let mut next = 0;
@@ -152,6 +207,15 @@ impl Tree {
             if entry.children > 0 {
                 let parent = Some(*parent);
                 removed.extend(self.entries.extract_if(|_, entry| entry.parent == parent));
+            }
+        }
+        for (id, entry) in &removed {
+            self.kubepods.remove(id);
+            self.unclassified.remove(id);
+            if let Role::Pod(pod) = &entry.role
+                && self.pods.get(&pod.uid) == Some(id)
+            {
+                self.pods.remove(&pod.uid);
             }
         }
         removed.reverse();
@@ -196,18 +260,28 @@ impl Tree {
     #[must_use]
     pub fn container_of(&self, id: CgroupId) -> Option<CgroupId> {
         match self.entries.get(&id)?.role {
-            Role::Container(_) | Role::Unit => Some(id),
+            Role::Container(..) | Role::Unit => Some(id),
             Role::Nested { container } => Some(container),
             Role::Inner | Role::Pod(_) | Role::Skipped => None,
         }
     }
 
-    /// Pod that this cgroup is or is in.
+    /// Pod that this cgroup is or is in, or whose container it is or is in.
     #[must_use]
     pub fn pod_of(&self, id: CgroupId) -> Option<CgroupId> {
-        self.self_and_ancestors(id)
-            .find(|(_, entry)| matches!(entry.role, Role::Pod(_)))
-            .map(|(id, _)| id)
+        let mut above = self.self_and_ancestors(id);
+        let elsewhere = above.find_map(|(id, entry)| match &entry.role {
+            Role::Pod(_) => Some(Ok(id)),
+            Role::Container(pod, _) => Some(Err(pod)),
+            _ => None,
+        });
+        match elsewhere? {
+            Ok(id) => Some(id),
+            // A container lies in its Pod's cgroup, or its name is the whole path.
+            Err(pod) => above
+                .find_map(|(id, entry)| matches!(entry.role, Role::Pod(_)).then_some(id))
+                .or_else(|| self.pods.get(&pod.uid).copied()),
+        }
     }
 
     /// Cgroups above this one, the nearest first.
@@ -238,51 +312,6 @@ impl Tree {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    fn role_below(&self, id: CgroupId, above: &Entry, name: &[u8], has_children: bool) -> Role {
-        match above.role {
-            Role::Skipped => Role::Skipped,
-            Role::Container(_) | Role::Unit => Role::Nested { container: id },
-            Role::Nested { container } => Role::Nested { container },
-            Role::Pod(_) => in_pod(name),
-            Role::Inner => match self.mode {
-                Mode::Host => in_host(name, &above.name, has_children),
-                // The runtime may put a directory of its own between Pod and container.
-                Mode::Kubernetes if self.pod_of(id).is_some() => in_pod(name),
-                Mode::Kubernetes => path::pod(name, &above.name).map_or(Role::Inner, Role::Pod),
-            },
-        }
-    }
-}
-
-fn in_pod(name: &[u8]) -> Role {
-    if path::is_monitor(name) {
-        return Role::Skipped;
-    }
-    path::container(name).map_or(Role::Inner, Role::Container)
-}
-
-fn in_host(name: &[u8], parent: &[u8], has_children: bool) -> Role {
-    // Units that have a cgroup but no lifecycle of interest (systemd.unit(5)).
-    const DULL: [&[u8]; 4] = [b".mount", b".automount", b".swap", b".socket"];
-    // Directories that runtimes and kubelets with the cgroupfs driver create to hold containers.
-    // They may be empty when first seen.
-    const HOLDERS: [&[u8]; 4] = [b"docker", b"libpod_parent", b"burstable", b"besteffort"];
-    match path::component(name, parent) {
-        Component::Monitor => return Role::Skipped,
-        Component::Container(_) => return Role::Unit,
-        Component::Kubepods | Component::Pod(_) => return Role::Inner,
-        Component::Other => {}
-    }
-    if DULL.iter().any(|suffix| name.ends_with(suffix)) {
-        Role::Skipped
-    } else if name.ends_with(b".service") || name.ends_with(b".scope") {
-        Role::Unit
-    } else if name.ends_with(b".slice") || HOLDERS.contains(&name) || has_children {
-        Role::Inner
-    } else {
-        Role::Unit
     }
 }
 

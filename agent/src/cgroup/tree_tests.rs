@@ -1,5 +1,5 @@
 use super::*;
-use crate::cgroup::path::{Qos, Runtime};
+use crate::cgroup::path::{ContainerName, PodName, Qos, Runtime};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -12,9 +12,12 @@ fn id(id: u64) -> CgroupId {
 }
 
 fn add(tree: &mut Tree, child: u64, parent: u64, name: &str) -> Role {
-    let inserted = tree.insert(id(child), id(parent), name.as_bytes(), false).unwrap();
-    assert!(inserted.new, "{name}");
-    inserted.role
+    assert_eq!(tree.insert(id(child), id(parent), name.as_bytes()), Some(true), "{name}");
+    role(tree, child)
+}
+
+fn role(tree: &Tree, id: u64) -> Role {
+    tree.get(CgroupId(id)).unwrap().role.clone()
 }
 
 fn kubernetes() -> Tree {
@@ -35,14 +38,14 @@ fn a_pod_and_its_containers() {
     let pod = PodName { uid: UID.to_owned(), qos: Qos::Burstable };
     let container = ContainerName { id: HEX.to_owned(), runtime: Runtime::Unknown };
     assert_eq!(add(&mut tree, 2, 1, "burstable"), Role::Inner);
-    assert_eq!(add(&mut tree, 3, 2, &format!("pod{UID}")), Role::Pod(pod));
-    assert_eq!(add(&mut tree, 4, 3, HEX), Role::Container(container));
+    assert_eq!(add(&mut tree, 3, 2, &format!("pod{UID}")), Role::Pod(pod.clone()));
+    assert_eq!(add(&mut tree, 4, 3, HEX), Role::Container(pod, container));
     assert_eq!(add(&mut tree, 5, 4, "system.slice"), Role::Nested { container: id(4) });
     assert_eq!(add(&mut tree, 6, 5, HEX), Role::Nested { container: id(4) });
     assert_eq!(add(&mut tree, 7, 3, &format!("crio-conmon-{HEX}")), Role::Skipped);
     assert_eq!(add(&mut tree, 8, 7, HEX), Role::Skipped);
     assert_eq!(add(&mut tree, 9, 3, "between"), Role::Inner);
-    assert!(matches!(add(&mut tree, 10, 9, &format!("crio-{HEX}")), Role::Container(_)));
+    assert!(matches!(add(&mut tree, 10, 9, &format!("crio-{HEX}")), Role::Container(..)));
     assert_eq!(add(&mut tree, 11, 2, HEX), Role::Inner, "no Pod above");
 
     for nested in [4, 5, 6] {
@@ -80,10 +83,11 @@ fn the_cgroupfs_class_is_the_parents() {
 #[test]
 fn inserting_again_changes_nothing() {
     let mut tree = kubernetes();
-    let role = add(&mut tree, 2, 1, &format!("pod{UID}"));
-    let name = format!("pod{UID}");
-    let again = tree.insert(id(2), id(1), name.as_bytes(), true);
-    assert_eq!(again, Some(Inserted { role, new: false }));
+    add(&mut tree, 2, 1, &format!("pod{UID}"));
+    assert_eq!(tree.take_changes().len(), 2);
+    let again = tree.insert(id(2), id(1), format!("pod{UID}").as_bytes());
+    assert_eq!(again, Some(false));
+    assert_eq!(tree.take_changes(), []);
     tree.insert_root(id(1), PathBuf::from("/sys/fs/cgroup/kubepods"));
     assert_eq!(tree.len(), 2, "the same root keeps what is below it");
     assert_eq!(tree.remove_subtree(id(1)).len(), 2);
@@ -92,8 +96,8 @@ fn inserting_again_changes_nothing() {
 #[test]
 fn an_unknown_parent_is_told() {
     let mut tree = kubernetes();
-    assert_eq!(tree.insert(id(2), id(9), b"a", false), None);
-    assert_eq!(tree.insert(id(2), id(2), b"a", false), None);
+    assert_eq!(tree.insert(id(2), id(9), b"a"), None);
+    assert_eq!(tree.insert(id(2), id(2), b"a"), None);
     assert_eq!(tree.len(), 1);
 }
 
@@ -102,14 +106,13 @@ fn another_place_replaces() {
     let mut tree = kubernetes();
     add(&mut tree, 2, 1, "a");
     add(&mut tree, 3, 2, "b");
-    assert_eq!(tree.insert(id(2), id(3), b"a", false), None, "not below itself");
+    assert_eq!(tree.insert(id(2), id(3), b"a"), None, "not below itself");
     assert_eq!(tree.len(), 3);
-    let moved = tree.insert(id(2), id(1), b"c", false);
-    assert_eq!(moved, Some(Inserted { role: Role::Inner, new: true }));
+    assert_eq!(tree.insert(id(2), id(1), b"c"), Some(true));
+    assert_eq!(role(&tree, 2), Role::Inner);
     assert!(tree.get(id(3)).is_none());
     assert_eq!(tree.path(id(2)), Some(PathBuf::from("/sys/fs/cgroup/kubepods/c")));
-    let root = tree.insert(id(1), id(2), b"kubepods", false);
-    assert_eq!(root, Some(Inserted { role: Role::Inner, new: false }), "a root stays one");
+    assert_eq!(tree.insert(id(1), id(2), b"kubepods"), Some(false), "a root stays one");
 }
 
 #[test]
@@ -156,10 +159,13 @@ fn a_host_shows_units() {
         ("kubepods", false, Role::Inner),
         (HEX, true, Role::Unit),
     ];
-    for (at, (name, has_children, role)) in cases.into_iter().enumerate() {
-        let at = id(100 + at as u64);
-        let inserted = tree.insert(at, id(1), name.as_bytes(), has_children).unwrap();
-        assert_eq!(inserted.role, role, "{name}");
+    for (at, (name, has_child, want)) in cases.into_iter().enumerate() {
+        let at = 100 + at as u64;
+        add(&mut tree, at, 1, name);
+        if has_child {
+            add(&mut tree, 200 + at, at, "child");
+        }
+        assert_eq!(role(&tree, at), want, "{name}");
     }
     let conmon = format!("libpod-conmon-{HEX}.scope");
     assert_eq!(add(&mut tree, 200, 100, &conmon), Role::Skipped);
@@ -187,8 +193,8 @@ fn a_users_manager_is_one_unit() {
 #[test]
 fn names_need_not_be_text() {
     let mut tree = host();
-    let role = tree.insert(id(2), id(1), b"\xff\xfe", false).unwrap().role;
-    assert_eq!(role, Role::Unit);
+    assert_eq!(tree.insert(id(2), id(1), b"\xff\xfe"), Some(true));
+    assert_eq!(role(&tree, 2), Role::Unit);
     assert!(tree.path(id(2)).unwrap().as_os_str().as_bytes().ends_with(b"/\xff\xfe"));
 }
 
@@ -197,15 +203,15 @@ proptest! {
     #[test]
     fn any_history_leaves_a_tree(
         on_host in any::<bool>(),
-        steps in prop::collection::vec((0..4_u8, 0..12_u64, 0..12_u64, 0..5_usize, any::<bool>()), 0..80),
+        steps in prop::collection::vec((0..4_u8, 0..12_u64, 0..12_u64, 0..5_usize), 0..80),
     ) {
         let names = ["a", "burstable", "b.service", &format!("pod{UID}"), HEX];
         let mut tree = if on_host { host() } else { kubernetes() };
-        for (step, child, parent, name, has_children) in steps {
+        for (step, child, parent, name) in steps {
             match step {
                 0 => { tree.remove(id(child)); }
                 1 if child < 2 => tree.insert_root(id(child), PathBuf::from("/r").join(names[name])),
-                _ => { tree.insert(id(child), id(parent), names[name].as_bytes(), has_children); }
+                _ => { tree.insert(id(child), id(parent), names[name].as_bytes()); }
             }
             for (known, entry) in tree.iter() {
                 let below = tree.iter().filter(|(_, other)| other.parent == Some(known)).count();

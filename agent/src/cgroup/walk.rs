@@ -1,22 +1,16 @@
-//! Walk over the cgroup file system: the directories below a root, and the root that holds the
-//! Pods.
+//! Walk over the cgroup file system: the directories below a root.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::CgroupId;
-use super::path::{self, Component};
 
 /// Limit of the levels below the root of a walk; deeper directories are not entered.
 pub const MAX_DEPTH: usize = 64;
-
-/// Limit of the levels below the hierarchy's root at which kubepods may lie;
-/// `kubelet.slice/kubelet-kubepods.slice` lies at 2.
-const KUBEPODS_DEPTH: usize = 3;
 
 /// Directory found by a walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +21,6 @@ pub struct Found {
     pub parent: Option<CgroupId>,
     /// Name of the directory; for the root of the walk the last part of the path.
     pub name: Vec<u8>,
-    /// Flag: the directory has subdirectories.
-    pub has_children: bool,
 }
 
 /// Error of a directory that was not read. The walk goes on without the directories below it.
@@ -84,12 +76,7 @@ pub fn walk(root: &Path) -> (Vec<Found>, Vec<WalkError>) {
                 Vec::new()
             }
         };
-        found.push(Found {
-            id: dir.id,
-            parent: dir.parent,
-            name: dir.name.into_vec(),
-            has_children: !children.is_empty(),
-        });
+        found.push(Found { id: dir.id, parent: dir.parent, name: dir.name.into_vec() });
         let depth = dir.depth.saturating_add(1);
         for (name, id) in children {
             let path = dir.path.join(&name);
@@ -126,52 +113,6 @@ fn children(dir: &Path) -> io::Result<Vec<(OsString, CgroupId)>> {
         }
     }
     Ok(children)
-}
-
-/// Finds the directory that holds all Pods' cgroups, at most three levels below `cgroup_root`.
-///
-/// Where there are several (a node whose kubelet changed its driver keeps the old one until a
-/// reboot), one that holds Pods is preferred, then the one nearest to the root.
-#[must_use]
-pub fn find_kubepods(cgroup_root: &Path) -> Option<PathBuf> {
-    let roots = kubepods_roots(cgroup_root);
-    roots.iter().find(|root| holds_pods(root)).or(roots.first()).cloned()
-}
-
-/// Candidates of [`find_kubepods`], those nearest to the root first. Unreadable directories are
-/// skipped.
-#[must_use]
-pub fn kubepods_roots(cgroup_root: &Path) -> Vec<PathBuf> {
-    let mut roots = Vec::new();
-    let mut level = vec![cgroup_root.to_owned()];
-    for _ in 0..KUBEPODS_DEPTH {
-        let mut next = Vec::new();
-        for dir in level {
-            let mut names = children(&dir).unwrap_or_default();
-            names.sort();
-            for (name, _) in names {
-                let path = dir.join(&name);
-                if path::is_kubepods(name.as_bytes()) { roots.push(path) } else { next.push(path) }
-            }
-        }
-        level = next;
-    }
-    roots
-}
-
-fn holds_pods(kubepods: &Path) -> bool {
-    let has_pod = |dir: &Path| {
-        let parent = dir.file_name().map(OsStr::as_bytes).unwrap_or_default();
-        children(dir)
-            .unwrap_or_default()
-            .iter()
-            .any(|(name, _)| matches!(path::component(name.as_bytes(), parent), Component::Pod(_)))
-    };
-    has_pod(kubepods)
-        || children(kubepods)
-            .unwrap_or_default()
-            .iter()
-            .any(|(name, _)| has_pod(&kubepods.join(name)))
 }
 
 #[cfg(test)]

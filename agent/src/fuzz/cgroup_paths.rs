@@ -15,6 +15,10 @@ pub(super) fn run(input: &[u8]) -> bool {
                 let id = path::container(scope.as_bytes()).map(|again| again.id);
                 assert_eq!(id, Some(container.id));
             }
+            Component::PodContainer(pod, container) => {
+                check_pod(&pod);
+                check_id(&container.id);
+            }
             _ => {}
         }
     }
@@ -64,6 +68,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         ),
         format!("/kubepods/besteffort/pod{uid}/{id}"),
         format!("kubepods.slice/kubepods-{slice}/crio-conmon-{id}.scope"),
+        format!("/kubepods-burstable-{slice}:cri-containerd:{id}/x"),
         format!(
             "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/\
              kubelet-kubepods-besteffort-{slice}"

@@ -64,6 +64,12 @@ pub(crate) fn coding<'a>(accept_encoding: impl Iterator<Item = &'a [u8]>) -> Cod
     if gzip { Coding::Gzip } else { Coding::Identity }
 }
 
+/// Whether the lines of `Cache-Control` refuse an answer that was made for somebody before (RFC 9111,
+/// 5.2.1.4).
+pub(super) fn no_cache<'a>(lines: impl Iterator<Item = &'a [u8]>) -> bool {
+    items(lines).any(|item| item.name.eq_ignore_ascii_case("no-cache"))
+}
+
 /// Specificity of a media range for a format; `None` if the range does not include it.
 fn specificity(item: &Item<'_>, format: Format) -> Option<u8> {
     let (kind, subtype, version) = match format {

@@ -138,12 +138,12 @@ fn types_that_branch_without_end_are_an_error_soon() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
-/// A thousand types share one budget, or each would have a millisecond.
+/// Three hundred types share one budget, or each would have a millisecond.
 #[test]
 fn all_types_of_a_name_share_a_budget() {
     let mut blob = Blob::new();
     let members: Vec<u32> = [1, 1, 0].repeat(1000);
-    for _ in 0..1000 {
+    for _ in 0..300 {
         blob.push("", KIND_STRUCT, 1000, 4, &members);
     }
     let btf = Btf::parse(blob.bytes()).unwrap();
@@ -175,8 +175,6 @@ fn what_no_kernel_has_is_refused() {
     assert!(
         matches!(Btf::parse(blob.bytes()), Err(BtfError::Malformed(what)) if what.contains("many"))
     );
-    blob.types.truncate(3 * TYPES_MAX);
-    assert_eq!(Btf::parse(blob.bytes()).unwrap().len(), TYPES_MAX + 1);
     let large = vec![0; BLOB_MAX + 1];
     assert!(matches!(Btf::parse(large), Err(BtfError::Malformed(what)) if what.contains("large")));
     let file = tempfile::NamedTempFile::new().unwrap();

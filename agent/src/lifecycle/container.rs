@@ -1,78 +1,73 @@
 //! Container instances, each from its cgroup's birth to its removal.
 
-use std::collections::VecDeque;
+mod end;
 
-use super::fact::{EndSource, Fact, FactKind, OomScope, OomVictim, Started};
+use super::fact::{Fact, FactKind, OomScope, Started};
 use super::init::{Init, Left};
 use super::oom::{Counters, Ooms, Victim};
 use super::output::{OpenShutdown, Output};
+use super::request::{Deletion, Reported};
+use super::search::{self, Found, Search, Verdict};
 use super::session::{ExecSession, ExecSessions};
-use super::settle::SETTLE_NS;
 use super::subject::Birth;
 use super::who::{self, CgroupIndex};
 use crate::cgroup::CgroupId;
-use crate::event::{Comm, End, Event, EventKind, Exec, Exit, Oom, RunningTask, Signal, TaskKey};
+use crate::event::{End, Event, EventKind, Exec, Exit, Oom, RunningTask, Signal, TaskKey};
 
-/// Limit of events that wait until init is known.
-const EARLY_MAX: usize = 32;
-
-/// Source from which init becomes known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    /// A new container: the first exec that qualifies.
-    Exec,
-    /// A container older than the agent: the walk over all processes.
-    Walk,
-    /// A container older than the agent whose processes could not be read: a later exec is most
-    /// likely that of an exec session.
-    Nothing,
-}
-
-/// State machine of one container instance.
+/// State machine of one container instance, or in host mode of a unit.
 #[derive(Debug)]
 pub(super) struct Container {
     id: CgroupId,
     pod: Option<CgroupId>,
-    birth: Birth,
-    source: Source,
-    /// The oldest running process whose parent is outside the container.
-    candidate: Option<(TaskKey, Comm)>,
+    /// Whether it is a unit that is no container. Its main process may follow others
+    /// (`ExecStartPre=`, the parent of a forking daemon), and it ends when its cgroup is empty.
+    is_unit: bool,
+    search: Search,
     init: Option<Init>,
+    /// The longest-lived of the unit's former main processes that failed or were stopped.
+    before: Option<Box<Init>>,
+    /// Main process of a unit after which nobody was left.
+    alone: Option<TaskKey>,
     /// Whether a process, of the runtime or of the image, has been in the cgroup.
     inhabited: bool,
-    /// Whether a stage of the runtime was seen when the container started.
-    staged: bool,
-    early: VecDeque<Event>,
-    /// Events that found no room there.
-    early_dropped: u64,
     sessions: ExecSessions,
-    /// The container's own stop signal, where the Pod source reports it.
-    stop_signal: Option<u32>,
+    reported: Reported,
     ooms: Ooms,
-    init_oom_killed: bool,
     empty_boot_ns: Option<u64>,
+    /// Whether init is gone, though no record of it came.
+    presumed_gone: bool,
+    /// The process or the emptiness about which the owner was asked last.
+    asked: Option<Question>,
     removed_boot_ns: Option<u64>,
     terminated: bool,
 }
 
+/// A question to the owner, about a cgroup whose init is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// Who remains in a unit whose main process has ended?
+    Remaining(TaskKey),
+    /// Does init run, though its cgroup was empty at this time and no record tells of its exit?
+    Moved(u64),
+}
+
 impl Container {
-    pub(super) fn new(id: CgroupId, pod: Option<CgroupId>, birth: Birth) -> Self {
+    pub(super) fn new(id: CgroupId, pod: Option<CgroupId>, birth: Birth, is_unit: bool) -> Self {
         Self {
             id,
             pod,
-            birth,
-            source: if birth.is_seen() { Source::Exec } else { Source::Walk },
-            candidate: None,
+            is_unit,
+            search: Search::new(birth),
             init: None,
+            before: None,
+            alone: None,
             inhabited: false,
-            staged: false,
-            early: VecDeque::new(),
-            early_dropped: 0,
             sessions: ExecSessions::default(),
-            stop_signal: None,
+            reported: Reported::default(),
             ooms: Ooms::default(),
-            init_oom_killed: false,
             empty_boot_ns: None,
+            presumed_gone: false,
+            asked: None,
             removed_boot_ns: None,
             terminated: false,
         }
@@ -80,7 +75,15 @@ impl Container {
 
     /// Total of events that came before init was known and found no room.
     pub(super) const fn early_dropped(&self) -> u64 {
-        self.early_dropped
+        self.search.early_dropped()
+    }
+
+    pub(super) const fn id(&self) -> CgroupId {
+        self.id
+    }
+
+    pub(super) const fn birth(&self) -> Birth {
+        self.search.birth()
     }
 
     pub(super) const fn pod(&self) -> Option<CgroupId> {
@@ -88,13 +91,37 @@ impl Container {
     }
 
     /// Records the container's own stop signal, as the Pod source reports it.
-    pub(super) const fn set_stop_signal(&mut self, signal: u32) {
-        self.stop_signal = Some(signal);
+    pub(super) fn set_stop_signal(&mut self, signal: u32, out: &mut Vec<Output>) {
+        self.reported.stop_signal = Some(signal);
+        self.reported_now(out);
     }
 
-    /// Records that the Pod source reports the container's Pod as being deleted.
-    pub(super) fn kill_begins(&mut self, since_boot_ns: u64) {
-        self.sessions.kill_begins(since_boot_ns);
+    /// Records the longest grace period of the container's spec.
+    pub(super) const fn set_grace_period(&mut self, grace_ns: u64) {
+        self.reported.grace_ns = Some(grace_ns);
+    }
+
+    /// Records that the Pod source reports the container's Pod as being deleted, or with `None`
+    /// that it is not, after all.
+    pub(super) fn set_deletion(&mut self, deletion: Option<Deletion>, out: &mut Vec<Output>) {
+        self.reported.deletion = match (self.reported.deletion, deletion) {
+            (Some(known), Some(_)) => Some(known),
+            (_, deletion) => deletion,
+        };
+        match deletion {
+            Some(deletion) => self.sessions.kill_begins(deletion.since_boot_ns),
+            None => self.sessions.no_kill(),
+        }
+        self.reported_now(out);
+    }
+
+    fn reported_now(&mut self, out: &mut Vec<Output>) {
+        if self.terminated {
+            return;
+        }
+        let Some(init) = &mut self.init else { return };
+        let facts = init.signals.reported(&self.reported);
+        self.facts(facts, out);
     }
 
     /// Exec session of the preStop hook, as in [`ExecSessions::pre_stop`].
@@ -115,27 +142,17 @@ impl Container {
         out: &mut Vec<Output>,
     ) {
         self.pod = self.pod.or(pod);
-        if birth.is_seen() && !self.birth.is_seen() && self.init.is_none() {
-            // The birth was seen after all, and so were all execs in the container.
-            self.birth = birth;
-            self.accept_execs(index, out);
+        if self.init.is_none() && self.search.born(birth) {
+            self.replay_early(index, out);
         }
     }
 
     /// Takes in a running process whose parent is outside its cgroup.
     pub(super) fn running(&mut self, running: &RunningTask, index: &CgroupIndex) {
         self.inhabited = true;
-        self.staged |= self.init.is_none() && who::is_named_stage(&running.task.comm);
-        let from_inside = index.container_of(running.parent_cgroup) == Some(self.id);
-        if self.init.is_some() || from_inside || who::is_named_stage(&running.task.comm) {
-            return;
-        }
-        let older = |(known, _): &(TaskKey, Comm)| {
-            let key = |task: &TaskKey| (task.start_boot_ns, task.tgid);
-            key(&running.task.key) < key(known)
-        };
-        if self.candidate.as_ref().is_none_or(older) {
-            self.candidate = Some((running.task.key, running.task.comm));
+        if self.init.is_none() {
+            let from_inside = index.container_of(running.parent_cgroup) == Some(self.id);
+            self.search.running(running, from_inside);
         }
     }
 
@@ -146,43 +163,82 @@ impl Container {
         index: &CgroupIndex,
         out: &mut Vec<Output>,
     ) {
-        if self.init.is_some() || self.birth.is_seen() {
+        if self.init.is_some() {
             return;
         }
-        if self.candidate.is_some() {
-            self.adopt_candidate(index, out);
-        } else if tasks_read {
-            self.accept_execs(index, out);
-        } else if self.source == Source::Walk {
-            self.source = Source::Nothing;
-            self.early.clear();
+        match self.search.walk_done(tasks_read) {
+            (Some(found), _) => self.set_init(found, index, out),
+            (None, true) => self.replay_early(index, out),
+            (None, false) => {}
         }
     }
 
-    fn accept_execs(&mut self, index: &CgroupIndex, out: &mut Vec<Output>) {
-        if self.source != Source::Exec {
-            self.source = Source::Exec;
-            self.replay_early(index, out);
-        }
-    }
-
-    fn adopt_candidate(&mut self, index: &CgroupIndex, out: &mut Vec<Output>) {
-        if let Some((key, comm)) = self.candidate.take() {
-            self.set_init(key, &comm, key.start_boot_ns, true, index, out);
-        }
-    }
-
-    fn set_init(
+    /// Takes in the owner's answer to [`Output::Look`].
+    pub(super) fn looked(
         &mut self,
-        key: TaskKey,
-        comm: &Comm,
-        since_boot_ns: u64,
-        before_agent: bool,
+        (running, tasks_read): (&[RunningTask], bool),
+        records_complete: bool,
         index: &CgroupIndex,
         out: &mut Vec<Output>,
     ) {
+        let here = || search::entered(self.id, running, index);
+        self.inhabited |= here().next().is_some();
+        let Some(init) = &self.init else {
+            if let Some(found) = self.search.looked(self.id, running, index) {
+                self.set_init(found, index, out);
+            }
+            return;
+        };
+        match self.asked {
+            Some(Question::Remaining(key)) if key == init.key && self.may_be_followed(u64::MAX) => {
+                let others =
+                    here().filter(|task| task.key != init.key && !who::is_named_stage(&task.comm));
+                match others.min_by_key(|task| search::age(&task.key)).map(|task| task.key) {
+                    Some(key) => self.follow(Init::new(key, key.start_boot_ns, false), out),
+                    None => self.alone = tasks_read.then_some(key),
+                }
+            }
+            Some(Question::Moved(empty)) if Some(empty) == self.empty_boot_ns => {
+                if running.iter().any(|running| running.task.key == init.key) {
+                    self.empty_boot_ns = None;
+                } else {
+                    // Where no record can be missing it runs out of sight, and its cgroup's removal
+                    // is the next that will be known of it.
+                    self.presumed_gone = !records_complete;
+                }
+            }
+            Some(Question::Remaining(_) | Question::Moved(_)) | None => {}
+        }
+    }
+
+    /// Whether another process may take the place of the main one, which has ended by then.
+    fn may_be_followed(&self, time_boot_ns: u64) -> bool {
+        let left = self.init.as_ref().and_then(Init::left_boot_ns);
+        self.is_unit && !self.terminated && left.is_some_and(|left| left <= time_boot_ns)
+    }
+
+    /// The main process of a unit is another one now. One before it that failed or was stopped is
+    /// kept: its follower may be an `ExecStopPost=`.
+    fn follow(&mut self, next: Init, out: &mut Vec<Output>) {
+        let Some(former) = self.init.replace(next) else { return };
+        let longest_ns = self.before.as_ref().and_then(|known| known.lived_ns());
+        let was_main = !former.succeeded() || former.signals.is_stopping();
+        if was_main && longest_ns < former.lived_ns() {
+            self.before = Some(Box::new(former));
+        }
+        self.announce_init(out);
+    }
+
+    fn announce_init(&self, out: &mut Vec<Output>) {
+        if let Some(init) = &self.init {
+            out.push(Output::SetInit { container: self.id, tgid: init.key.tgid });
+        }
+    }
+
+    fn set_init(&mut self, found: Found, index: &CgroupIndex, out: &mut Vec<Output>) {
+        let Found { key, comm, since_boot_ns, before_agent } = found;
         self.init = Some(Init::new(key, since_boot_ns, before_agent));
-        out.push(Output::SetInit { container: self.id, tgid: key.tgid });
+        self.announce_init(out);
         let is_pause = comm.bytes() == b"pause";
         let started = Started { init: key, before_agent, is_pause };
         self.fact(since_boot_ns, FactKind::Started(started), out);
@@ -190,20 +246,9 @@ impl Container {
     }
 
     fn replay_early(&mut self, index: &CgroupIndex, out: &mut Vec<Output>) {
-        for event in std::mem::take(&mut self.early) {
+        for event in self.search.take_early() {
             self.event(&event, index, out);
         }
-    }
-
-    fn keep_early(&mut self, event: &Event) {
-        if self.source == Source::Nothing {
-            return;
-        }
-        if self.early.len() >= EARLY_MAX {
-            self.early.pop_front();
-            self.early_dropped = self.early_dropped.saturating_add(1);
-        }
-        self.early.push_back(event.clone());
     }
 
     /// Takes in an event of this container. [`EventKind::Oom`] goes to [`Self::oom`].
@@ -234,15 +279,19 @@ impl Container {
             return;
         }
         self.inhabited = true;
-        let key = exec.task.key;
-        match (self.init(), self.source) {
-            (Some(init), _) if init == key => {}
-            (Some(_), _) | (None, Source::Nothing) => self.sessions.insert(key, event.time_boot_ns),
-            (None, Source::Walk) => self.keep_early(event),
-            (None, Source::Exec) if who::is_stage(exec) => self.staged = true,
-            (None, Source::Exec) => {
-                self.set_init(key, &exec.task.comm, event.time_boot_ns, false, index, out);
+        let (key, time_boot_ns) = (exec.task.key, event.time_boot_ns);
+        match self.init() {
+            Some(init) if init == key => {}
+            Some(_) if self.may_be_followed(time_boot_ns) => {
+                self.follow(Init::new(key, time_boot_ns, false), out);
             }
+            Some(_) => self.sessions.insert(key, time_boot_ns),
+            None => match self.search.exec(event, exec) {
+                Verdict::Init(found) => self.set_init(found, index, out),
+                Verdict::Session => self.sessions.insert(key, time_boot_ns),
+                Verdict::Look => out.push(Output::Look { container: self.id }),
+                Verdict::Stage | Verdict::Waits => {}
+            },
         }
     }
 
@@ -256,22 +305,21 @@ impl Container {
         if self.terminated {
             return;
         }
-        let Some(init) = &mut self.init else { return self.keep_early(event) };
+        let Some(init) = &mut self.init else { return self.search.keep_early(event) };
         let time_boot_ns = event.time_boot_ns;
         if init.key != signal.target.key || time_boot_ns < init.since_boot_ns {
             return;
         }
         let sender = who::sender_of(signal, self.id, index);
         let left = init.left_boot_ns();
-        let facts = init.signals.take(time_boot_ns, signal, sender, left, self.stop_signal);
-        let container = self.id;
-        out.extend(facts.into_iter().map(|fact| Output::Fact { container, fact }));
+        let facts = init.signals.take(time_boot_ns, signal, sender, left, &self.reported);
+        self.facts(facts, out);
     }
 
     fn exit(&mut self, event: &Event, exit: &Exit, out: &mut Vec<Output>) {
         self.inhabited = true;
         let time_boot_ns = event.time_boot_ns;
-        let Some(init) = &mut self.init else { return self.keep_early(event) };
+        let Some(init) = &mut self.init else { return self.search.keep_early(event) };
         if init.key != exit.task.key {
             return self.sessions.ended(exit.task.key, time_boot_ns);
         }
@@ -283,7 +331,7 @@ impl Container {
     fn end(&mut self, event: &Event, end: &End, out: &mut Vec<Output>) {
         self.inhabited = true;
         let time_boot_ns = event.time_boot_ns;
-        let Some(init) = &mut self.init else { return self.keep_early(event) };
+        let Some(init) = &mut self.init else { return self.search.keep_early(event) };
         if init.key != end.task.key {
             return self.sessions.ended(end.task.key, time_boot_ns);
         }
@@ -333,86 +381,6 @@ impl Container {
         self.ooms.take(time_boot_ns, oom, Victim { key, exec }, counters, scope_of);
     }
 
-    fn settle_ooms(&mut self, now_boot_ns: Option<u64>, out: &mut Vec<Output>) {
-        let (init, sessions) = (self.init(), &self.sessions);
-        // Before the start, the death of any process makes the start fail.
-        let starting = init.is_none() && self.source == Source::Exec;
-        let settled = self.ooms.settle(now_boot_ns, |victim| {
-            if starting || init == Some(victim.key) {
-                OomVictim::Init
-            } else if victim.exec || sessions.contains(victim.key) {
-                OomVictim::Exec
-            } else {
-                OomVictim::Child
-            }
-        });
-        for oom in settled {
-            self.init_oom_killed |= oom.fact.victim == OomVictim::Init && !starting;
-            self.fact(oom.time_boot_ns, FactKind::Oom(oom.fact), out);
-        }
-    }
-
-    /// Time of init's end with the best record of it.
-    fn death(&self) -> Option<(u64, EndSource)> {
-        let init = self.init.as_ref()?;
-        if let Some(end) = init.end_boot_ns() {
-            return Some((end, EndSource::ParentNotified));
-        }
-        let empty = self.empty_boot_ns.filter(|time| *time >= init.since_boot_ns);
-        let empty = empty.map(|time| (time, EndSource::CgroupEmpty));
-        empty.or_else(|| self.removed_boot_ns.map(|time| (time, EndSource::CgroupRemoved)))
-    }
-
-    /// Deadline at which something of this container settles.
-    pub(super) fn deadline(&self) -> Option<u64> {
-        let death = self.death().filter(|_| !self.terminated).map(|(time, _)| time);
-        let removed = self.removed_boot_ns.filter(|_| self.terminated || self.init.is_none());
-        let settles = death.into_iter().chain(removed).map(|time| time.saturating_add(SETTLE_NS));
-        settles.chain(self.ooms.deadline()).min()
-    }
-
-    /// Publishes what is settled at `now_boot_ns`, or with `None` all that has an end. Returns
-    /// whether the container can be forgotten: it is removed, and all about it is published.
-    pub(super) fn settle(
-        &mut self,
-        now_boot_ns: Option<u64>,
-        index: &CgroupIndex,
-        out: &mut Vec<Output>,
-    ) -> bool {
-        let due = |time: u64| now_boot_ns.is_none_or(|now| time.saturating_add(SETTLE_NS) <= now);
-        let removed = self.removed_boot_ns.is_some_and(due);
-        if removed && self.init.is_none() {
-            self.adopt_candidate(index, out);
-        }
-        self.settle_ooms(now_boot_ns, out);
-        if let Some((time, source)) = self.death()
-            && !self.terminated
-            && due(time)
-        {
-            self.settle_ooms(None, out);
-            self.terminate(time, source, out);
-        }
-        if !removed {
-            return false;
-        }
-        self.settle_ooms(None, out);
-        // An existing container without init may have ended just before the agent started, and a
-        // cgroup that never had a process belongs to a sandbox with processes elsewhere (gVisor).
-        let start_seen = self.inhabited && (self.birth.is_seen() || self.staged);
-        if let (None, true, Some(time)) = (&self.init, start_seen, self.removed_boot_ns) {
-            self.fact(time, FactKind::StartFailed, out);
-        }
-        self.init.is_none() || self.terminated
-    }
-
-    fn terminate(&mut self, time_boot_ns: u64, end_source: EndSource, out: &mut Vec<Output>) {
-        let Some(init) = &self.init else { return };
-        let termination = init.termination(time_boot_ns, end_source, self.init_oom_killed);
-        self.terminated = true;
-        self.early.clear();
-        self.fact(time_boot_ns, FactKind::Ended(termination), out);
-    }
-
     /// The shutdown that is in progress, if there is one.
     pub(super) fn open_shutdown(&self) -> Option<OpenShutdown> {
         if self.terminated || self.death().is_some() {
@@ -420,6 +388,11 @@ impl Container {
         }
         let (since_boot_ns, killed) = self.init.as_ref()?.signals.open()?;
         Some(OpenShutdown { since_boot_ns, killed })
+    }
+
+    fn facts(&self, facts: Vec<Fact>, out: &mut Vec<Output>) {
+        let container = self.id;
+        out.extend(facts.into_iter().map(|fact| Output::Fact { container, fact }));
     }
 
     fn fact(&self, time_boot_ns: u64, kind: FactKind, out: &mut Vec<Output>) {

@@ -15,6 +15,8 @@ pub(super) struct Init {
     pub(super) signals: Signals,
     exit: Option<Left>,
     end: Option<Ends>,
+    /// Whether the OOM killer killed it.
+    pub(super) oom_killed: bool,
     /// Whether the owner was requested to read the cgroup's last counters.
     pub(super) read_last: bool,
 }
@@ -37,8 +39,15 @@ struct Ends {
 impl Init {
     /// `before_agent`: init is older than the agent, so earlier signals to it were not seen.
     pub(super) fn new(key: TaskKey, since_boot_ns: u64, before_agent: bool) -> Self {
-        let signals = Signals::new(before_agent);
-        Self { key, since_boot_ns, signals, exit: None, end: None, read_last: false }
+        Self {
+            key,
+            since_boot_ns,
+            signals: Signals::new(before_agent),
+            exit: None,
+            end: None,
+            oom_killed: false,
+            read_last: false,
+        }
     }
 
     /// Takes in the exit of the last thread. Two threads can both see themselves as the last; the
@@ -77,16 +86,32 @@ impl Init {
         self.end.map(|end| end.last.time_boot_ns)
     }
 
-    /// The termination at `time_boot_ns`, as far as the records show it.
+    /// Exit status, as far as a record has it.
+    pub(super) fn status(&self) -> Option<ExitStatus> {
+        self.end.map(|end| end.last).or(self.exit).map(|left| left.status)
+    }
+
+    /// Whether it exited with success.
+    pub(super) fn succeeded(&self) -> bool {
+        self.status() == Some(ExitStatus::Code(0))
+    }
+
+    /// Time from its start to its end; `None` while it runs.
+    pub(super) fn lived_ns(&self) -> Option<u64> {
+        Some(self.left_boot_ns()?.saturating_sub(self.since_boot_ns))
+    }
+
+    /// The termination at `time_boot_ns`, as far as the records show it. Without `by_init` the end
+    /// was not init's own, and its status is not known.
     pub(super) fn termination(
         &self,
         time_boot_ns: u64,
         end_source: EndSource,
-        oom_killed: bool,
+        by_init: bool,
     ) -> Termination {
         let left = self.end.map(|end| end.last).or(self.exit);
-        let status = left.map(|left| left.status);
-        let conclusion = self.signals.conclude(status, time_boot_ns, oom_killed);
+        let status = self.status().filter(|_| by_init);
+        let conclusion = self.signals.conclude(status, time_boot_ns, self.oom_killed);
         Termination {
             cause: conclusion.cause,
             status,

@@ -16,9 +16,17 @@ pub enum Input<'a> {
         /// Birth of the cgroup. The init of a container older than the agent comes with
         /// [`Input::Running`].
         birth: Birth,
+        /// Whether it is a unit of the service manager and no container: its processes may follow
+        /// one another.
+        is_unit: bool,
         /// OOM counters of the container and of its ancestors, as read at this time. A counter that
         /// is missing is assumed to start at 0.
         oom_seen: &'a [OomLevel],
+    },
+    /// A cgroup that was taken for a container's own is none. It is forgotten without an end.
+    NoContainer {
+        /// The cgroup.
+        container: CgroupId,
     },
     /// A cgroup below a container's own exists.
     NestedMade {
@@ -37,6 +45,18 @@ pub enum Input<'a> {
         /// containers stay without init.
         tasks_read: bool,
     },
+    /// Answer to [`Output::Look`](super::Output::Look).
+    Looked {
+        /// The container's own cgroup.
+        container: CgroupId,
+        /// All running processes of the node in tracked cgroups whose parents are outside their
+        /// cgroups, as far as they can be read.
+        running: &'a [RunningTask],
+        /// Whether the processes could be read. If not, their absence proves nothing.
+        tasks_read: bool,
+        /// Whether all that has happened so far was reported: no record was lost.
+        records_complete: bool,
+    },
     /// A kernel record, except [`crate::event::EventKind::CgroupMade`]: the owner, who knows the
     /// paths, makes [`Input::ContainerMade`] or [`Input::NestedMade`] of that.
     Event(&'a Event),
@@ -47,14 +67,29 @@ pub enum Input<'a> {
         /// The signal's number.
         signal: u32,
     },
+    /// The longest grace period in the container's spec, from the Pod source.
+    GracePeriod {
+        /// The container's own cgroup.
+        container: CgroupId,
+        /// The grace period itself.
+        grace_ns: u64,
+    },
     /// The deletion of the container's Pod, from the Pod source: the container is going to be
     /// stopped.
     KillBegins {
         /// The container's own cgroup.
         container: CgroupId,
-        /// Time since which an exec session that is still running counts as part of the stop,
-        /// `CLOCK_BOOTTIME`.
+        /// Time since which the kubelet may know of it, and since which an exec session that is
+        /// still running counts as part of the stop, `CLOCK_BOOTTIME`.
         since_boot_ns: u64,
+        /// Time at which the agent learned of it, `CLOCK_BOOTTIME`.
+        noticed_boot_ns: u64,
+    },
+    /// The container's Pod is not being deleted, says the Pod source, though it may have said so
+    /// before.
+    NoKill {
+        /// The container's own cgroup.
+        container: CgroupId,
     },
     /// The passage of time: settles what waited for it.
     Tick {

@@ -15,10 +15,13 @@ mod input;
 mod kill;
 mod oom;
 mod output;
+mod pending;
 pub mod phase;
 pub mod reason;
 pub mod report;
+mod request;
 pub mod restart;
+mod search;
 pub mod session;
 mod settle;
 mod shutdown;
@@ -37,17 +40,14 @@ use self::container::Container;
 pub use self::input::Input;
 use self::oom::Counters;
 pub use self::output::{OpenShutdown, Output};
+use self::pending::Pending;
+use self::request::Deletion;
 use self::session::ExecSession;
 pub use self::settle::SETTLE_NS;
-use self::subject::Birth;
 use self::who::CgroupIndex;
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind, TaskKey};
 
-/// Limit of events that are kept because their cgroup is not known yet.
-const PENDING_MAX: usize = 64;
-/// Time for which such events are kept.
-const PENDING_NS: u64 = 1_000_000_000;
 /// Limit of removed nested cgroups per container that stay known, for late records.
 const NESTED_GONE_MAX: usize = 64;
 
@@ -75,9 +75,8 @@ pub struct Lifecycle {
     /// Number of containers of each Pod.
     pods: BTreeMap<CgroupId, usize>,
     due: BTreeSet<(u64, CgroupId)>,
-    pending: VecDeque<Event>,
+    pending: Pending,
     latest_boot_ns: u64,
-    unmatched: u64,
     /// Early events that containers which are gone have dropped.
     early_dropped: u64,
 }
@@ -92,11 +91,12 @@ impl Lifecycle {
     /// Takes in one input and appends what follows from it to `out`.
     pub fn apply(&mut self, input: Input<'_>, out: &mut Vec<Output>) {
         match input {
-            Input::ContainerMade { container, pod, birth, oom_seen } => {
+            Input::ContainerMade { container, pod, birth, is_unit, oom_seen } => {
                 self.latest_boot_ns = self.latest_boot_ns.max(birth.since_boot_ns());
                 self.counters.seed(oom_seen);
-                self.container_made(container, pod, birth, out);
+                self.container_made(Container::new(container, pod, birth, is_unit), out);
             }
+            Input::NoContainer { container } => self.forget(container),
             Input::NestedMade { cgroup, container } => self.nested_made(cgroup, container, out),
             Input::Running(running) => {
                 if let Some(id) = self.index.container_of(running.task.cgroup)
@@ -113,23 +113,33 @@ impl Lifecycle {
                     });
                 }
             }
+            Input::Looked { container, running, tasks_read, records_complete } => {
+                self.with(container, out, |it, index, out| {
+                    it.looked((running, tasks_read), records_complete, index, out);
+                });
+            }
             Input::Event(event) => {
                 self.latest_boot_ns = self.latest_boot_ns.max(event.time_boot_ns);
                 self.event(event, out);
             }
             Input::KnownStopSignal { container, signal } => {
+                self.with(container, out, |it, _, out| it.set_stop_signal(signal, out));
+            }
+            Input::GracePeriod { container, grace_ns } => {
                 if let Some(entry) = self.containers.get_mut(&container) {
-                    entry.container.set_stop_signal(signal);
+                    entry.container.set_grace_period(grace_ns);
                 }
             }
-            Input::KillBegins { container, since_boot_ns } => {
-                if let Some(entry) = self.containers.get_mut(&container) {
-                    entry.container.kill_begins(since_boot_ns);
-                }
+            Input::KillBegins { container, since_boot_ns, noticed_boot_ns } => {
+                let deletion = Some(Deletion { since_boot_ns, noticed_boot_ns });
+                self.with(container, out, |it, _, out| it.set_deletion(deletion, out));
+            }
+            Input::NoKill { container } => {
+                self.with(container, out, |it, _, out| it.set_deletion(None, out));
             }
             Input::Tick { now_boot_ns } => {
                 self.latest_boot_ns = self.latest_boot_ns.max(now_boot_ns);
-                self.expire_pending();
+                self.pending.expire(now_boot_ns.max(self.latest_boot_ns));
                 let last = (now_boot_ns, CgroupId(u64::MAX));
                 let due: Vec<CgroupId> = self.due.range(..=last).map(|(_, id)| *id).collect();
                 for id in due {
@@ -177,6 +187,12 @@ impl Lifecycle {
         self.containers.get(&container)?.container.init()
     }
 
+    /// Whether a process is the init of a container.
+    #[must_use]
+    pub fn is_init(&self, task: TaskKey) -> bool {
+        self.inits.contains_key(&task)
+    }
+
     /// Exec session of a container that is its preStop hook, if the container has an exec hook and
     /// is being stopped.
     #[must_use]
@@ -188,7 +204,7 @@ impl Lifecycle {
     /// known too late.
     #[must_use]
     pub const fn unmatched(&self) -> u64 {
-        self.unmatched
+        self.pending.unmatched()
     }
 
     /// Total of events that were dropped because their container's init was not known yet, and too
@@ -199,13 +215,8 @@ impl Lifecycle {
         live.fold(self.early_dropped, u64::saturating_add)
     }
 
-    fn container_made(
-        &mut self,
-        id: CgroupId,
-        pod: Option<CgroupId>,
-        birth: Birth,
-        out: &mut Vec<Output>,
-    ) {
+    fn container_made(&mut self, container: Container, out: &mut Vec<Output>) {
+        let (id, pod, birth) = (container.id(), container.pod(), container.birth());
         if self.containers.contains_key(&id) {
             let had_pod = self.containers.get(&id).and_then(|entry| entry.container.pod());
             self.with(id, out, |container, index, out| {
@@ -217,7 +228,7 @@ impl Lifecycle {
             return;
         }
         let entry = Entry {
-            container: Container::new(id, pod, birth),
+            container,
             deadline: None,
             nested: BTreeSet::new(),
             nested_gone: VecDeque::new(),
@@ -227,6 +238,7 @@ impl Lifecycle {
         if let Some(pod) = pod {
             *self.pods.entry(pod).or_default() += 1;
         }
+        self.reschedule(id);
         self.replay_pending(id, out);
     }
 
@@ -251,8 +263,14 @@ impl Lifecycle {
             EventKind::CgroupMade(_) => return,
         };
         let by_init = process.and_then(|key| self.inits.get(&key).copied());
-        let Some(id) = by_init.or_else(|| self.index.container_of(cgroup)) else {
-            return self.keep_pending(event);
+        let by_cgroup = self.index.container_of(cgroup);
+        let id = match &event.kind {
+            // What executes after a move is the other container's.
+            EventKind::Exec(_) => by_cgroup.or(by_init),
+            _ => by_init.or(by_cgroup),
+        };
+        let Some(id) = id else {
+            return self.pending.keep(event, self.latest_boot_ns);
         };
         if let EventKind::Oom(oom) = &event.kind {
             if let Some(entry) = self.containers.get_mut(&id) {
@@ -293,10 +311,22 @@ impl Lifecycle {
         let before = entry.container.init();
         act(&mut entry.container, &self.index, out);
         let after = entry.container.init();
-        if let (None, Some(init)) = (before, after) {
-            self.inits.insert(init, id);
+        if before != after {
+            self.forget_init(before, id);
+            if let Some(init) = after {
+                self.inits.insert(init, id);
+            }
         }
         self.reschedule(id);
+    }
+
+    /// Forgets the init of a container, unless it has become that of another one.
+    fn forget_init(&mut self, init: Option<TaskKey>, container: CgroupId) {
+        if let Some(init) = init
+            && self.inits.get(&init) == Some(&container)
+        {
+            self.inits.remove(&init);
+        }
     }
 
     fn reschedule(&mut self, id: CgroupId) {
@@ -331,9 +361,7 @@ impl Lifecycle {
         if let Some(deadline) = entry.deadline {
             self.due.remove(&(deadline, id));
         }
-        if let Some(init) = entry.container.init() {
-            self.inits.remove(&init);
-        }
+        self.forget_init(entry.container.init(), id);
         for cgroup in entry.nested.iter().chain(&entry.nested_gone).chain([&id]) {
             self.index.remove(*cgroup);
             self.counters.forget(*cgroup);
@@ -349,37 +377,9 @@ impl Lifecycle {
         }
     }
 
-    fn keep_pending(&mut self, event: &Event) {
-        self.expire_pending();
-        if self.pending.len() >= PENDING_MAX {
-            self.pending.pop_front();
-            self.unmatched = self.unmatched.saturating_add(1);
-        }
-        self.pending.push_back(event.clone());
-    }
-
-    fn expire_pending(&mut self) {
-        let latest = self.latest_boot_ns;
-        let before = self.pending.len();
-        self.pending.retain(|event| event.time_boot_ns.saturating_add(PENDING_NS) > latest);
-        let expired = u64::try_from(before - self.pending.len()).unwrap_or(u64::MAX);
-        self.unmatched = self.unmatched.saturating_add(expired);
-    }
-
     /// Takes in the events that arrived before their cgroup was known.
     fn replay_pending(&mut self, cgroup: CgroupId, out: &mut Vec<Output>) {
-        let of_cgroup = |event: &Event| match &event.kind {
-            EventKind::Signal(signal) => signal.target.cgroup == cgroup,
-            EventKind::End(end) => end.task.cgroup == cgroup,
-            EventKind::Exec(exec) => exec.task.cgroup == cgroup,
-            EventKind::Exit(exit) => exit.task.cgroup == cgroup,
-            EventKind::Oom(oom) => oom.victim.cgroup == cgroup,
-            EventKind::CgroupRemoved(id) | EventKind::CgroupEmpty(id) => *id == cgroup,
-            EventKind::CgroupMade(_) => false,
-        };
-        let (replay, keep) = std::mem::take(&mut self.pending).into_iter().partition(of_cgroup);
-        self.pending = keep;
-        for event in replay {
+        for event in self.pending.take(cgroup) {
             self.event(&event, out);
         }
     }

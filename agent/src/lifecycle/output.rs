@@ -26,6 +26,11 @@ pub enum Output {
         /// The container's own cgroup.
         container: CgroupId,
     },
+    /// Request of [`Input::Looked`](super::Input::Looked), at once: which processes run?
+    Look {
+        /// The container's own cgroup.
+        container: CgroupId,
+    },
     /// End of a container: the cgroup is removed, and all about it is published.
     Forget {
         /// The container's own cgroup.

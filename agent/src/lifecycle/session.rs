@@ -87,6 +87,11 @@ impl ExecSessions {
         }
     }
 
+    /// Records that the container is not going to be stopped, after all.
+    pub(super) fn no_kill(&mut self) {
+        self.kill = None;
+    }
+
     /// The session of the preStop hook, if the container has an exec hook: the kubelet's first act
     /// when it stops a container. Where the begin of the stop was not reported, as after a failed
     /// probe, it is the last session: a container that is being stopped has no more exec probes.

@@ -1,36 +1,16 @@
 //! Shutdowns: the signals to a container's init, from the stop signal to the one that ended it.
 
+use std::collections::VecDeque;
+
 use super::fact::{Cause, Fact, FactKind, FatalSignal, Outcome, Sender, StopSignal};
+use super::request::{By, Evidence, Reported, Request, SIGKILL, sent_by};
 use crate::event::{ExitStatus, Signal, SignalResult};
 
-pub(super) const SIGKILL: u32 = 9;
-const SIGTERM: u32 = 15;
 /// Limit of different signals: the kernel has no more numbers (`_NSIG`).
 const SIGNALS_MAX: usize = 64;
-
-/// Whether this signal stops no container, whoever sends it.
-///
-/// SIGCHLD (17), SIGCONT (18), SIGSTOP (19), SIGTSTP (20), SIGTTIN (21), SIGTTOU (22) and SIGURG
-/// (23). SIGWINCH is not among them: it is the stop signal of httpd. The kernel also sends one when
-/// a terminal is resized, but then as its own.
-fn never_stops(signal: u32) -> bool {
-    matches!(signal, 17..=23) || signal == SIGKILL || signal == 0
-}
-
-/// Whether this signal requests the container to stop.
-///
-/// `known` is the container's own stop signal where a source reports it: it then counts from any
-/// sender outside.
-fn requests_stop(signal: u32, sender: Sender, known: Option<u32>) -> bool {
-    if never_stops(signal) {
-        return false;
-    }
-    match sender {
-        Sender::Runtime => true,
-        Sender::Host | Sender::OtherContainer => signal == SIGTERM || known == Some(signal),
-        Sender::Kernel | Sender::Own | Sender::SameContainer => false,
-    }
-}
+/// Limit of requests without proof, and of those of one signal and sender.
+const REQUESTS_MAX: usize = 64;
+const REPEATS_MAX: usize = 8;
 
 /// The effect of a signal on a process, in view of the process's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,23 +66,19 @@ struct Kind {
     pending: Option<Sent>,
 }
 
-/// The first stop signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Stop {
-    time_boot_ns: u64,
-    signal: u32,
-    /// Whether the process dies of it ([`Effect::Began`]).
-    began: bool,
-}
-
 /// Record of the signals to one init.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     kinds: Vec<Kind>,
-    stop: Option<Stop>,
+    /// The first stop request that is proved.
+    stop: Option<Request>,
+    /// Whether only what came after it proves it: it gives way to one that needs no proof.
+    stop_inferred: bool,
     stop_reported: bool,
-    /// Time of the first SIGKILL from outside.
-    kill_boot_ns: Option<u64>,
+    /// Signals that were stop requests if something proves it, the newest last.
+    requests: VecDeque<Request>,
+    /// The first SIGKILL from outside.
+    kill: Option<(u64, By)>,
     kill_reported: bool,
     /// Whether signals before these were not seen: init is older than the agent.
     earlier_unseen: bool,
@@ -122,7 +98,7 @@ impl Signals {
         signal: &Signal,
         sender: Sender,
         left_boot_ns: Option<u64>,
-        known_stop_signal: Option<u32>,
+        reported: &Reported,
     ) -> Vec<Fact> {
         let mut facts = Vec::new();
         let effect = effect(signal);
@@ -133,33 +109,118 @@ impl Signals {
         }
         let other_began = self.began_before(time_boot_ns);
         self.remember(signal.signal, effect, (time_boot_ns, sender));
-        if requests_stop(signal.signal, sender, known_stop_signal) {
-            let stop = Stop { time_boot_ns, signal: signal.signal, began: effect == Effect::Began };
-            self.stop = Some(self.stop.map_or(stop, |known| known.min(stop)));
+        let began = effect == Effect::Began;
+        if let Some(request) = Request::new(time_boot_ns, signal, sender, began) {
             let left = left_boot_ns.is_some_and(|left| left <= time_boot_ns);
-            let counts = !left && (!stop.began || !other_began);
-            if counts && !self.stop_reported {
-                self.stop_reported = true;
-                let ignored = signal.result == SignalResult::Ignored;
-                let stop = StopSignal { signal: signal.signal, sender, ignored };
-                facts.push(Fact { time_boot_ns, kind: FactKind::StopSignal(stop) });
+            let counts = !left && (!began || !other_began);
+            if request.is_proved(&Evidence::Report, reported) {
+                let known = self.stop.filter(|_| !std::mem::take(&mut self.stop_inferred));
+                self.stop = Some(known.map_or(request, |known| known.min(request)));
+                if counts {
+                    self.report(request, &mut facts);
+                }
+            } else if counts && !self.stop_reported {
+                self.keep(request);
             }
         }
-        let from_outside =
-            matches!(sender, Sender::Runtime | Sender::Host | Sender::OtherContainer);
-        if signal.signal == SIGKILL && from_outside && effect != Effect::Refused {
-            let first = self.kill_boot_ns.map_or(time_boot_ns, |kill| kill.min(time_boot_ns));
-            self.kill_boot_ns = Some(first);
+        if signal.signal == SIGKILL
+            && effect != Effect::Refused
+            && let Some(by) = sent_by(signal, sender)
+        {
+            let kill = (time_boot_ns, by);
+            self.kill = Some(self.kill.map_or(kill, |known| known.min(kill)));
         }
-        // The stop signal and the kill can arrive in either order.
-        if let (true, Some(stop), Some(kill)) = (self.stop_reported, self.stop, self.kill_boot_ns)
+        self.prove(reported, &mut facts);
+        facts
+    }
+
+    /// Takes in what the Pod source reports now; returns the facts that follow.
+    pub(super) fn reported(&mut self, reported: &Reported) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        self.prove_by(&Evidence::Report, reported, &mut facts);
+        self.prove(reported, &mut facts);
+        facts
+    }
+
+    /// Takes in the end of init; returns the facts that follow. `oom`: the OOM killer killed it.
+    pub(super) fn ended(
+        &mut self,
+        end_boot_ns: u64,
+        status: Option<ExitStatus>,
+        oom: bool,
+        reported: &Reported,
+    ) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        let fatal = match status {
+            Some(ExitStatus::Signal { signal, .. }) => Some(self.sender_of_fatal(signal, oom)),
+            Some(ExitStatus::Code(_)) | None => None,
+        };
+        let end = Evidence::End { time_boot_ns: end_boot_ns, status, fatal };
+        self.prove_by(&end, reported, &mut facts);
+        self.prove(reported, &mut facts);
+        facts
+    }
+
+    /// Whether init was requested to stop.
+    pub(super) const fn is_stopping(&self) -> bool {
+        self.stop_reported
+    }
+
+    /// Keeps a request until something proves it.
+    fn keep(&mut self, request: Request) {
+        let same = |known: &Request| {
+            known.signal == request.signal && known.by.sender == request.by.sender
+        };
+        let repeats = self.requests.iter().filter(|known| same(known)).count();
+        if repeats >= REPEATS_MAX {
+            if let Some(oldest) = self.requests.iter().position(same) {
+                self.requests.remove(oldest);
+            }
+        } else if self.requests.len() >= REQUESTS_MAX {
+            self.requests.pop_front();
+        }
+        self.requests.push_back(request);
+    }
+
+    /// Looks whether a SIGKILL proves a request, and reports the kill after a stop signal: the two
+    /// can arrive in either order.
+    fn prove(&mut self, reported: &Reported, facts: &mut Vec<Fact>) {
+        let Some((kill_boot_ns, by)) = self.kill else { return };
+        let evidence = Evidence::Kill { time_boot_ns: kill_boot_ns, by };
+        self.prove_by(&evidence, reported, facts);
+        if let (true, Some(stop)) = (self.stop_reported, self.stop)
             && !self.kill_reported
-            && stop.time_boot_ns <= kill
+            && stop.time_boot_ns <= kill_boot_ns
         {
             self.kill_reported = true;
-            facts.push(Fact { time_boot_ns: kill, kind: FactKind::KilledAfterStopSignal });
+            let kind = FactKind::KilledAfterStopSignal;
+            facts.push(Fact { time_boot_ns: kill_boot_ns, kind });
         }
-        facts
+    }
+
+    /// Looks whether this proves a request. Of different signals the last counts: those before it
+    /// had not stopped the container. Where that signal was repeated, the first.
+    fn prove_by(&mut self, evidence: &Evidence, reported: &Reported, facts: &mut Vec<Fact>) {
+        if self.stop_reported {
+            return;
+        }
+        let proved = || self.requests.iter().filter(|it| it.is_proved(evidence, reported));
+        let Some(last) = proved().max() else { return };
+        let same = |it: &&Request| it.signal == last.signal && it.by.sender == last.by.sender;
+        let Some(first) = proved().filter(same).min().copied() else { return };
+        self.stop_inferred = self.stop.is_none() && *evidence != Evidence::Report;
+        self.stop = Some(self.stop.map_or(first, |known| known.min(first)));
+        self.report(first, facts);
+    }
+
+    fn report(&mut self, stop: Request, facts: &mut Vec<Fact>) {
+        self.requests.clear();
+        if !self.stop_reported {
+            self.stop_reported = true;
+            let Request { time_boot_ns, signal, ignored, by, .. } = stop;
+            let stop = StopSignal { signal, sender: by.sender, ignored };
+            facts.push(Fact { time_boot_ns, kind: FactKind::StopSignal(stop) });
+        }
     }
 
     /// Time of the first SIGKILL that reached init, whoever sent it: no later signal has an effect.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::fact::Sender;
+use super::subject::Birth;
 use crate::cgroup::CgroupId;
 use crate::event::{Comm, Exec, Signal, SignalOrigin};
 
@@ -101,6 +102,32 @@ fn is_stage_program(name: &[u8]) -> bool {
     matches!(name, b"runc" | b"crun" | b"youki" | b"exe")
         || name.starts_with(b"memfd:")
         || is_descriptor(name)
+}
+
+/// Whether this exec is the start of a new container's own program, beyond doubt: by a process as
+/// old as its cgroup, whose parent is the shim or the service manager. A runtime that executes a
+/// session is itself the session's parent.
+pub(super) fn is_start(exec: &Exec, birth: Birth) -> bool {
+    /// Longest time between the creation of a cgroup and the fork of the process for it.
+    const FORK_NS: u64 = 1_000_000_000;
+    let parent = &exec.parent.comm;
+    birth.made_boot_ns().is_some_and(|made_boot_ns| {
+        exec.task.key.start_boot_ns <= made_boot_ns.saturating_add(FORK_NS)
+    }) && (is_subreaper(parent) || parent.bytes() == b"systemd")
+}
+
+/// Whether a process of this short name may be a stage of a runtime that has yet to execute the
+/// container's program.
+pub(super) fn may_be_stage(comm: &Comm) -> bool {
+    const PREFIXES: [&[u8]; 3] = [b"runc", b"crun", b"youki"];
+    let name = comm.bytes();
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || is_stage_program(name)
+}
+
+/// Whether this is the stage that becomes init, or that runs the program itself: WebAssembly in
+/// youki's library, as containerd's wasm shims do.
+pub(super) fn is_last_stage(comm: &Comm) -> bool {
+    comm.bytes().ends_with(b":[2:INIT]")
 }
 
 fn is_subreaper(comm: &Comm) -> bool {

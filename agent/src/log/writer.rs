@@ -13,9 +13,6 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::Format;
-use super::line;
-
 /// Bytes of lines that wait to be written.
 const QUEUE_BYTES: usize = 512 << 10;
 /// Pause before another attempt, where stderr is a pipe that does not block its writers.
@@ -157,7 +154,8 @@ fn write_line(to: &mut impl Write, mut line: &[u8]) -> io::Result<()> {
 #[derive(Clone, Debug)]
 pub(super) struct Output {
     pub(super) queue: Arc<Queue>,
-    pub(super) format: Format,
+    /// Function that makes a line harmless.
+    pub(super) harmless: fn(&str) -> Vec<u8>,
 }
 
 impl<'a> MakeWriter<'a> for Output {
@@ -171,11 +169,7 @@ impl<'a> MakeWriter<'a> for Output {
 impl Write for &Output {
     /// Takes one whole line, as the formatter gives it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        self.queue.push(match self.format {
-            Format::Text => line::text(&text),
-            Format::Json => line::json(&text),
-        });
+        self.queue.push((self.harmless)(&String::from_utf8_lossy(bytes)));
         Ok(bytes.len())
     }
 

@@ -242,12 +242,12 @@ pub static CGROUPS_TRACKED: StateFamily<Agent> = StateFamily {
     },
 };
 
-/// Containers without a name.
+/// Containers without a name, and what may be some.
 pub static CGROUPS_UNRESOLVED: StateFamily<Agent> = StateFamily {
     family: Family::gauge(
         "cgroups_unresolved",
         Scope::Node,
-        "Container cgroups without a known name.",
+        "Container cgroups without a known name, form or place.",
     ),
     write: |_, agent, to| count(agent.stats.cgroups_unresolved, to),
 };

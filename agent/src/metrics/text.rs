@@ -30,10 +30,36 @@ impl Text {
         Self { chunks, news }
     }
 
-    /// The text for a reader who has seen these series. Chunks without news for this reader are
-    /// shared, the others are copied with the values before the first event.
+    /// The same text, with each chunk passed through `map`.
     #[must_use]
-    pub fn for_reader(&self, seen: Seen) -> Vec<Bytes> {
+    pub fn map(self, map: impl Fn(Bytes) -> Bytes) -> Self {
+        Self { chunks: self.chunks.into_iter().map(map).collect(), ..self }
+    }
+
+    /// Number of bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of values that are news to a reader who has seen these series. With the same
+    /// number, two readers get the same text.
+    #[must_use]
+    pub fn news(&self, seen: Seen) -> usize {
+        self.news.iter().filter(|news| !seen.has(news.first_shown)).count()
+    }
+
+    /// The text for a reader who has seen these series. Chunks without news for this reader are
+    /// shared, the others are copied with the values before the first event, and passed through
+    /// `map`.
+    #[must_use]
+    pub fn for_reader(&self, seen: Seen, map: impl Fn(Bytes) -> Bytes) -> Vec<Bytes> {
         let mut chunks = self.chunks.clone();
         let mut news = self.news.iter().filter(|news| !seen.has(news.first_shown)).peekable();
         while let Some(first) = news.peek().map(|news| news.chunk) {
@@ -42,7 +68,7 @@ impl Text {
                 of_chunk.push(one);
             }
             if let Some(chunk) = chunks.get_mut(first) {
-                *chunk = before_the_first_event(chunk, &of_chunk);
+                *chunk = map(before_the_first_event(chunk, &of_chunk));
             }
         }
         chunks
@@ -76,13 +102,13 @@ mod tests {
             chunks,
             vec![news(late, (2, 3), 0), news(early, (6, 8), 20), news(late, (11, 12), 0)],
         );
-        let read = |seen| text.for_reader(seen).concat();
+        let read = |seen| text.for_reader(seen, |chunk| chunk).concat();
         assert_eq!(read(Seen::ALL), *b"a 1\nb 25\nc 3\nd 4\n");
         assert_eq!(read(late.seen()), *b"a 1\nb 25\nc 3\nd 4\n");
         assert_eq!(read(early.seen()), *b"a 0\nb 25\nc 0\nd 4\n");
         assert_eq!(read(early.stranger()), *b"a 0\nb 20\nc 0\nd 4\n");
         let shared = |seen| {
-            text.for_reader(seen)
+            text.for_reader(seen, |chunk| chunk)
                 .iter()
                 .zip(&text.chunks)
                 .filter(|(a, b)| a.as_ptr() == b.as_ptr())

@@ -25,7 +25,7 @@ impl Node {
     pub(super) fn event(&mut self, event: &Event) {
         match &event.kind {
             EventKind::CgroupMade(made) => {
-                if let Some(met) = self.tracking.made(made, event.time_boot_ns) {
+                for met in self.tracking.made(made, event.time_boot_ns) {
                     self.met(met);
                 }
             }
@@ -33,37 +33,58 @@ impl Node {
                 if !self.tracking.is_no_container(*id) {
                     self.apply(Input::Event(event));
                 }
-                self.cgroup_removed(*id);
+                self.cgroup_removed(*id, event.time_boot_ns);
             }
             // The lifecycle would keep it for a container that may yet come.
-            EventKind::CgroupEmpty(id) if self.tracking.is_no_container(*id) => {}
+            kind if self.concerns_no_container(kind) => {}
             _ => self.apply(Input::Event(event)),
         }
     }
 
-    /// A cgroup was met for the first time.
+    /// Whether an event is about a cgroup that is known to be no container's. The init of a container
+    /// may have moved there.
+    fn concerns_no_container(&self, kind: &EventKind) -> bool {
+        let (task, cgroup) = kind.about();
+        self.tracking.is_no_container(cgroup)
+            && !task.is_some_and(|task| self.lifecycle.is_init(task))
+    }
+
+    /// A cgroup was met for the first time, or turned out to be another thing than it seemed.
     pub(super) fn met(&mut self, met: Met) {
         match met {
             Met::Nested { cgroup, container } => {
                 self.apply(Input::NestedMade { cgroup, container });
             }
             Met::Container { id, pod, origin, birth, oom_seen } => {
+                let is_unit = origin.is_unit();
                 self.registry.insert(id, pod, origin, birth);
-                let made = Input::ContainerMade { container: id, pod, birth, oom_seen: &oom_seen };
-                self.apply(made);
+                let oom_seen = &oom_seen;
+                self.apply(Input::ContainerMade { container: id, pod, birth, is_unit, oom_seen });
                 self.resolve_name(id);
+            }
+            Met::NoContainer(id) => {
+                self.apply(Input::NoContainer { container: id });
+                self.sampler.forget(id);
+                if let Some(who) = self.registry.withdraw(id) {
+                    self.reasons.retract(&who);
+                    self.publish.retracted(&Subject::Container(who), self.now.boot_ns);
+                }
             }
         }
     }
 
     /// A cgroup was removed: its files are closed and the kernel side forgets it. Its container
     /// stays until the lifecycle has concluded all about it.
-    fn cgroup_removed(&mut self, id: CgroupId) {
-        for id in self.tracking.removed(id) {
+    fn cgroup_removed(&mut self, id: CgroupId, time_boot_ns: u64) {
+        let (removed, met) = self.tracking.removed(id, time_boot_ns);
+        for id in removed {
             self.sampler.forget(id);
             if let Some(pod) = self.registry.pod_removed(id) {
                 self.pod_gone(&pod);
             }
+        }
+        for met in met {
+            self.met(met);
         }
     }
 
@@ -71,13 +92,29 @@ impl Node {
     pub(super) fn apply(&mut self, input: Input<'_>) {
         let mut outputs = Vec::new();
         self.lifecycle.apply(input, &mut outputs);
+        let mut looks = Vec::new();
         for output in outputs {
             match output {
                 Output::Fact { container, fact } => self.fact(container, fact),
                 Output::SetInit { container, tgid } => self.tracking.set_init(container, tgid),
                 Output::ReadLast { container } => self.read_last(container),
+                Output::Look { container } => looks.push(container),
                 Output::Forget { container } => self.forget(container),
             }
+        }
+        if !looks.is_empty() {
+            self.look(&looks);
+        }
+    }
+
+    /// Looks which processes run, for the containers that need to know.
+    fn look(&mut self, containers: &[CgroupId]) {
+        let Tasks { running, complete: tasks_read } = self.running_tasks();
+        let records_complete = self.tracking.records_complete();
+        for container in containers {
+            let container = *container;
+            let running = &running;
+            self.apply(Input::Looked { container, running, tasks_read, records_complete });
         }
     }
 
@@ -219,17 +256,16 @@ impl Node {
         }
     }
 
-    /// Tracks the root, if it is there, and learns what is below it.
+    /// Tracks the root of the hierarchy, and learns what is below it.
     pub(super) fn begin_tracking(&mut self) {
-        let Some(root) = self.tracking.find_root() else { return };
-        let walk = self.tracking.scan(&root, self.now.boot_ns);
-        self.sampler.set_snapshot(self.tracking.snapshot(&root));
+        let walk = self.tracking.scan(self.now.boot_ns);
+        self.sampler.set_snapshot(self.tracking.snapshot());
         self.walked(walk);
         self.resolve_names();
         self.sampler.learn_statistics(self.tracking.tree());
     }
 
-    /// Walks where events do not tell all: no programs, records lost, or no root yet.
+    /// Walks where events do not tell all: no programs, or records lost.
     pub(super) fn rescan_if_needed(&mut self) {
         if self.tracking.tree().is_empty() {
             self.begin_tracking();
@@ -260,14 +296,23 @@ impl Node {
         if !self.tracking.has_events() {
             return;
         }
-        let Tasks { running, complete } = self.tracking.running_tasks();
+        let Tasks { running, complete } = self.running_tasks();
         if self.tracking.kernel().is_none() {
-            self.sampler.set_snapshot(None);
             return;
         }
         for task in &running {
             self.apply(Input::Running(task));
         }
         self.apply(Input::WalkDone { tasks_read: complete });
+    }
+
+    /// The running processes. If they show that the kernel side cannot be trusted, it is gone.
+    fn running_tasks(&mut self) -> Tasks {
+        let had_kernel = self.tracking.kernel().is_some();
+        let tasks = self.tracking.running_tasks();
+        if had_kernel && self.tracking.kernel().is_none() {
+            self.sampler.set_snapshot(None);
+        }
+        tasks
     }
 }

@@ -5,6 +5,7 @@
 
 mod collect;
 mod events;
+mod looks;
 mod options;
 pub mod owner;
 mod pods;
@@ -19,7 +20,7 @@ mod tracking;
 use std::time::Duration;
 
 use crate::bpf::start::Kernel;
-use crate::cgroup::{files::Parts, statistics::Elements};
+use crate::cgroup::{files::Parts, role::Mode, statistics::Elements};
 use crate::clock::Now;
 use crate::kube::pods::Pods;
 use crate::lifecycle::{Input, Lifecycle, reason::Reasons};
@@ -110,7 +111,8 @@ impl Node {
     pub fn start(&mut self, now: Now) {
         self.now = now;
         self.begin_tracking();
-        if self.tracking.tree().is_empty() {
+        let tree = self.tracking.tree();
+        if tree.mode() == Mode::Kubernetes && !tree.has_kubepods() {
             tracing::warn!(
                 root = crate::escape::path(&self.options.cgroup_root),
                 "no kubepods cgroup yet: waiting for the kubelet to make one"
@@ -118,6 +120,7 @@ impl Node {
         }
         self.next_rescan_ns = now.boot_ns + RESCAN_NS;
         tracing::info!(
+            mode = self.tracking.tree().mode().describe(),
             cgroups = self.tracking.tree().len(),
             containers = self.registry.len(),
             "initial scan done"

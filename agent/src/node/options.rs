@@ -18,7 +18,7 @@ pub enum Source {
 /// Options of the owner, set from the flags.
 #[derive(Debug)]
 pub struct Options {
-    /// The kind of node: whose cgroups are shown.
+    /// The kind of node: whose cgroups are shown. With [`tree::Mode::Auto`] that may change.
     pub mode: tree::Mode,
     /// The cgroup v2 directory to watch.
     pub cgroup_root: PathBuf,

@@ -2,13 +2,22 @@
 
 use super::Node;
 use crate::cgroup::CgroupId;
-use crate::clock::Now;
+use crate::clock::{Now, SECOND_NS, WallOffset};
 use crate::kube::event::PodEvent;
+use crate::kube::known_pod::{KnownPod, Noticed, Via};
 use crate::lifecycle::Input;
 use crate::signal;
 
 /// The kubelet may hear of a deletion that much before the agent does.
 const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
+
+/// Time since which the kubelet may know of a deletion, `CLOCK_BOOTTIME`: a list reports late.
+fn kubelet_knows_since(known: &KnownPod, noticed: Noticed, wall: WallOffset) -> u64 {
+    let ahead_boot_ns = noticed.time_boot_ns.saturating_sub(KUBELET_AHEAD_NS);
+    let listed = known.deletion.filter(|_| noticed.via == Via::List);
+    let requested_boot_ns = listed.and_then(|deletion| deletion.requested_boot_ns(wall));
+    requested_boot_ns.map_or(ahead_boot_ns, |requested| requested.min(ahead_boot_ns))
+}
 
 impl Node {
     /// Takes in a change of Pods, and decides what has waited for it.
@@ -53,19 +62,26 @@ impl Node {
         }
     }
 
-    /// Tells the lifecycle what it cannot see: the container's stop signal, and that its Pod is
-    /// being deleted.
+    /// Tells the lifecycle what it cannot see: the container's stop signal, how long a stop of it may
+    /// take, and that its Pod is being deleted.
     fn tell_lifecycle_of(&mut self, id: CgroupId) {
         let Some((known, container)) = self.registry.spec_of(id, &self.pods) else { return };
         let signal = container.stop_signal.as_deref().and_then(signal::number);
-        let deletion = known.deletion_noticed();
+        let probes = [container.startup, container.liveness].into_iter().flatten();
+        let grace_s = probes.filter_map(|probe| probe.grace_s).chain(known.pod.grace_s).max();
+        let kill = known.deletion_noticed().map(|noticed| {
+            let since_boot_ns = kubelet_knows_since(known, noticed, self.now.wall);
+            let noticed_boot_ns = noticed.time_boot_ns;
+            Input::KillBegins { container: id, since_boot_ns, noticed_boot_ns }
+        });
+        if let Some(grace_s) = grace_s {
+            let grace_ns = grace_s.saturating_mul(SECOND_NS);
+            self.apply(Input::GracePeriod { container: id, grace_ns });
+        }
         if let Some(signal) = signal {
             self.apply(Input::KnownStopSignal { container: id, signal });
         }
-        if let Some(deletion) = deletion {
-            let since_boot_ns = deletion.time_boot_ns.saturating_sub(KUBELET_AHEAD_NS);
-            self.apply(Input::KillBegins { container: id, since_boot_ns });
-        }
+        self.apply(kill.unwrap_or(Input::NoKill { container: id }));
     }
 
     /// Time since the last contact with the Pod source.

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 pub(super) use self::pods::EmptyPod;
 use self::pods::PodEntry;
-use crate::cgroup::CgroupId;
 use crate::cgroup::path::Origin;
 use crate::cgroup::sample::Sample;
+use crate::cgroup::{CgroupId, role};
 use crate::clock::WallOffset;
 use crate::kube::{
     known_pod::{DeletionRequest, KnownPod},
@@ -42,6 +42,13 @@ struct Entry {
 }
 
 impl Entry {
+    /// Whether this is a directory of any name on a plain machine in which nothing runs yet: it may
+    /// be made to hold containers.
+    fn may_hold_others(&self) -> bool {
+        let Origin::Unit(_, name) = &self.origin else { return false };
+        self.started.is_none() && role::is_plain(name.as_bytes())
+    }
+
     /// The start of its own program, and its time.
     fn started(&self) -> Option<(&Started, u64)> {
         let fact = self.started.as_ref()?;
@@ -208,6 +215,15 @@ impl Registry {
         let subject = entry.shown().cloned();
         let empty_pod = entry.pod_cgroup.and_then(|pod| self.leave_pod(pod, id));
         Some(Forgotten { subject, empty_pod })
+    }
+
+    /// What was taken for a container is none. Returns it if it was shown.
+    pub(super) fn withdraw(&mut self, id: CgroupId) -> Option<Arc<Who>> {
+        let entry = self.entries.remove(&id)?;
+        if let Some(pod) = entry.pod_cgroup {
+            self.leave_pod(pod, id);
+        }
+        entry.shown()?.container().cloned()
     }
 
     /// A container of a Pod is forgotten. Returns the Pod if it is shown and this was the last.

@@ -12,7 +12,7 @@ use crate::cgroup::{
     sample::Sample,
     snapshot,
     statistics::Elements,
-    tree::{Entry, Mode, Tree},
+    tree::Tree,
 };
 use crate::clock::boot_ns;
 use crate::kernel::host;
@@ -191,18 +191,14 @@ impl Sampler {
 
     /// Makes the kernel add up the CPU time and the memory statistics of all cgroups, which it does
     /// when `cpu.stat` and `memory.stat` of one above are read (kernel/cgroup/rstat.c). That of the
-    /// hierarchy's root does not (6.18, 7.3), so in host mode each top-level cgroup's is read.
+    /// hierarchy's root does not (6.18, 7.3), so each top-level cgroup's is read that holds some
+    /// which are shown.
     fn flush(&self, tree: &Tree) {
         if !self.has_snapshot() {
             return;
         }
-        let is_root = |entry: &Entry| entry.parent.is_none();
-        let tops = tree.iter().filter(|(_, entry)| match tree.mode() {
-            Mode::Kubernetes => is_root(entry),
-            Mode::Host => entry.parent.and_then(|parent| tree.get(parent)).is_some_and(is_root),
-        });
         let files = [("cpu.stat", self.wanted.cpu), ("memory.stat", self.wanted.memory_stat)];
-        for path in tops.filter_map(|(id, _)| tree.path(id)) {
+        for path in tree.tops().into_iter().filter_map(|id| tree.path(id)) {
             for (file, _) in files.iter().filter(|(_, wanted)| *wanted) {
                 // What is gone has nothing to add up, and not all have memory.
                 let _ = std::fs::read(path.join(file));

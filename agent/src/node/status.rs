@@ -1,5 +1,7 @@
 //! The state of the agent itself: for its own metrics, and for the landing page.
 
+use std::path::PathBuf;
+
 use super::Node;
 use crate::bpf::subjects::{SUBJECTS, SubjectId};
 use crate::cgroup::snapshot;
@@ -17,12 +19,14 @@ impl Node {
         let mut facts = vec![
             fact("kernel", host::release().unwrap_or_default()),
             fact("names", self.names_source()),
-            fact("mode", format!("{:?}", self.options.mode).to_lowercase()),
+            fact("mode", self.tracking.tree().mode().describe().to_owned()),
             fact("cgroup root", crate::escape::path(&self.options.cgroup_root)),
             fact("cgroups", self.tracking.tree().len().to_string()),
             fact("walks over all cgroups", self.tracking.walks().to_string()),
             fact("containers", self.registry.shown_containers().to_string()),
             fact("without a name yet", self.registry.waiting().count().to_string()),
+            fact("cgroups in no known form", self.unclassified()),
+            fact("cgroups without a known place", self.tracking.unresolved().to_string()),
         ];
         let (series, hidden) = self.publish.room();
         facts.push(fact("series", series));
@@ -59,6 +63,13 @@ impl Node {
         facts
     }
 
+    /// Cgroups that look like a container's and are in no known form, for people.
+    fn unclassified(&self) -> String {
+        let tree = self.tracking.tree();
+        let cgroups = tree.unclassified();
+        list(cgroups.len(), cgroups.filter_map(|id| tree.path_below_root(id)))
+    }
+
     /// Whether the cgroup iterator is not switched off: by `--cgroup.source files`, or with all
     /// collectors that read cgroups.
     fn iterator_is_wanted(&self) -> bool {
@@ -74,7 +85,9 @@ impl Node {
         let mut stats = AgentStats {
             version: env!("CARGO_PKG_VERSION"),
             cgroups_tracked: self.tracking.tree().len() as u64,
-            cgroups_unresolved: self.tracking.unresolved() + self.registry.waiting().count() as u64,
+            cgroups_unresolved: self.tracking.unresolved()
+                + (self.registry.waiting().count() + self.tracking.tree().unclassified().len())
+                    as u64,
             cgroup_reader: self.sampler.reader_stats(),
             collectors: vec![CollectorStats {
                 name: "cgroup_files",
@@ -122,5 +135,46 @@ impl Node {
             stats.programs = SUBJECTS.iter().map(|subject| (subject.id.name(), false)).collect();
         }
         stats
+    }
+}
+
+/// The number of paths and the first of them, as text: whoever may make a cgroup chooses its name.
+fn list(count: usize, paths: impl Iterator<Item = PathBuf>) -> String {
+    const LISTED_MAX: usize = 8;
+    const PATH_MAX: usize = 200;
+    let listed: Vec<_> = paths
+        .take(LISTED_MAX)
+        .map(|path| {
+            let path = crate::escape::path(&path);
+            // The end tells more than the beginning, which many have in common.
+            match path.char_indices().rev().nth(PATH_MAX) {
+                Some((from, _)) => format!("…{}", path.get(from..).unwrap_or_default()),
+                None => path,
+            }
+        })
+        .collect();
+    match count {
+        0 => "none".into(),
+        count if count > LISTED_MAX => format!("{count}, among them {}", listed.join(", ")),
+        count => format!("{count}: {}", listed.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::path::Path;
+
+    #[test]
+    fn a_list_of_paths_is_bounded_and_printable() {
+        assert_eq!(list(0, std::iter::empty()), "none");
+        let hostile = Path::new(OsStr::from_bytes(b"a/<b>\x1b[2J\xff\xe2\x80\xae"));
+        assert_eq!(list(1, std::iter::once(hostile.into())), r"1: a/<b>\x1b[2J\xff\xe2\x80\xae");
+        let long = PathBuf::from(format!("{}/end", "x".repeat(4000)));
+        let many = list(1000, std::iter::repeat_n(long, 1000));
+        assert!(many.starts_with("1000, among them …x") && many.ends_with("/end"), "{many}");
+        assert!(many.len() < 2000, "{}", many.len());
     }
 }

@@ -1,9 +1,11 @@
 //! Tracking: which cgroups are there, and the kernel side that watches them.
 
+mod met;
+
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirEntryExt as _;
+use std::path::PathBuf;
 
 use crate::bpf::programs::RunningTasks;
 use crate::bpf::snapshot::Snapshot;
@@ -13,18 +15,16 @@ use crate::bpf::tasks::self_check;
 use crate::cgroup::{
     CgroupId,
     path::Origin,
-    reader::Reader,
     tree::{Mode, Role, Tree},
     walk::{self, Found, WalkError},
 };
-use crate::escape;
 use crate::event::{CgroupMade, Event, EventKind, OomLevel, RunningTask};
 use crate::lifecycle::subject::Birth;
 
-/// A cgroup that was met for the first time, and matters.
+/// A change that matters.
 #[derive(Debug)]
 pub(super) enum Met {
-    /// A container's own cgroup.
+    /// A container's own cgroup is there.
     Container {
         id: CgroupId,
         pod: Option<CgroupId>,
@@ -33,8 +33,10 @@ pub(super) enum Met {
         /// The OOM counters of the cgroup and of those above, as its files have them now.
         oom_seen: Vec<OomLevel>,
     },
-    /// A cgroup below a container's own.
+    /// A cgroup below a container's own is there.
     Nested { cgroup: CgroupId, container: CgroupId },
+    /// A cgroup that was taken for a container's own is none: it holds others.
+    NoContainer(CgroupId),
 }
 
 /// The result of a walk over the cgroup tree.
@@ -59,6 +61,8 @@ pub(super) struct Tasks {
 pub(super) struct Tracking {
     kernel: Option<Kernel>,
     tree: Tree,
+    /// The tree's mode, as it was last noted.
+    mode: Mode,
     cgroup_root: PathBuf,
     /// Cgroups whose place in the tree is not known.
     unresolved: u64,
@@ -74,6 +78,7 @@ impl Tracking {
         Self {
             kernel,
             tree: Tree::new(mode),
+            mode,
             cgroup_root,
             unresolved: 0,
             unseen_oom_kills: 0,
@@ -88,8 +93,7 @@ impl Tracking {
 
     /// Whether a cgroup is known, and is neither a container's own nor below one.
     pub(super) fn is_no_container(&self, id: CgroupId) -> bool {
-        let role = self.tree.get(id).map(|entry| &entry.role);
-        matches!(role, Some(Role::Inner | Role::Pod(_) | Role::Skipped))
+        self.tree.get(id).is_some_and(|entry| holds_no_tasks(&entry.role))
     }
 
     /// Whether there are programs that report events.
@@ -123,28 +127,18 @@ impl Tracking {
         events
     }
 
-    /// The directory below which everything is watched, if it is there.
-    pub(super) fn find_root(&self) -> Option<PathBuf> {
-        match self.tree.mode() {
-            Mode::Host => Some(self.cgroup_root.clone()),
-            Mode::Kubernetes => walk::find_kubepods(&self.cgroup_root),
-        }
-    }
-
-    /// Tracks the root and all below it. What is made after its parent is tracked reports itself.
-    /// What was made before is found by a first walk, and what was made below that before it was
-    /// tracked, by a second.
-    pub(super) fn scan(&mut self, root: &Path, now_boot_ns: u64) -> Walk {
-        let Some(id) = self.track_root(root) else { return Walk::default() };
-        self.tree.insert_root(id, root.to_owned());
-        let (found, _) = self.walk(root);
-        self.track_all(&found);
-        let (found, errors) = self.walk(root);
+    /// Tracks the root of the hierarchy and all below it. What is made after its parent is tracked
+    /// reports itself. What was made before is found by a first walk, and what was made below that
+    /// before it was tracked, by a second.
+    pub(super) fn scan(&mut self, now_boot_ns: u64) -> Walk {
+        let (found, _) = self.walk();
+        self.take_in(&found);
+        let (found, errors) = self.walk();
         for error in errors {
             tracing::warn!(error = %error, "part of the cgroup tree is not seen");
         }
-        self.track_all(&found);
-        self.meet_all(&found, Vec::new(), now_boot_ns)
+        self.take_in(&found);
+        self.walked(Vec::new(), now_boot_ns)
     }
 
     /// Walks again if events do not tell all: no programs, or records lost.
@@ -152,23 +146,30 @@ impl Tracking {
         if !self.is_blind() {
             return None;
         }
-        let root = self.find_root();
-        let (found, _) = root.map(|root| self.walk(&root)).unwrap_or_default();
-        let is_root = |found: &&Found| found.parent.is_none() && self.tree.get(found.id).is_some();
-        if !found.iter().any(|found| is_root(&found)) {
-            // The root is gone, or another one is in its place: nothing that is known is there.
-            let gone = self.tree.iter().map(|(id, _)| id).collect();
-            return Some(Walk { gone, ..Walk::default() });
-        }
-        self.track_all(&found);
+        let (found, _) = self.walk();
         let there: HashSet<_> = found.iter().map(|found| found.id).collect();
+        // If the root is gone, or another one is in its place, nothing that is known is there.
         let gone = self.tree.iter().map(|(id, _)| id).filter(|id| !there.contains(id)).collect();
-        Some(self.meet_all(&found, gone, now_boot_ns))
+        self.take_in(&found);
+        Some(self.walked(gone, now_boot_ns))
     }
 
-    fn walk(&mut self, root: &Path) -> (Vec<Found>, Vec<WalkError>) {
+    fn walk(&mut self) -> (Vec<Found>, Vec<WalkError>) {
         self.walks += 1;
-        walk::walk(root)
+        walk::walk(&self.cgroup_root)
+    }
+
+    /// Takes in what a walk found. The kernel side hears of it once it is decided what it is.
+    fn take_in(&mut self, found: &[Found]) {
+        self.unresolved += self.tree.insert_all(&self.cgroup_root, found);
+        let Some(kernel) = &mut self.kernel else { return };
+        let watched = found.iter().filter_map(|found| {
+            let role = &self.tree.get(found.id)?.role;
+            Some((found.id, !holds_no_tasks(role))).filter(|_| *role != Role::Skipped)
+        });
+        if let Err(error) = kernel.programs.track_all(watched) {
+            tracing::error!(error = format!("{error:#}"), "a cgroup is not tracked");
+        }
     }
 
     fn is_blind(&mut self) -> bool {
@@ -180,9 +181,9 @@ impl Tracking {
         more || kernel.is_blind()
     }
 
-    /// Takes in what a walk found. Records came meanwhile: what one of them says was made is no older
+    /// What a walk has changed. Records came meanwhile: what one of them says was made is no older
     /// than the agent, though the walk met it first.
-    fn meet_all(&mut self, found: &[Found], gone: Vec<CgroupId>, now_boot_ns: u64) -> Walk {
+    fn walked(&mut self, gone: Vec<CgroupId>, now_boot_ns: u64) -> Walk {
         let events = self.drain();
         let made: HashMap<CgroupId, u64> = events
             .iter()
@@ -191,47 +192,17 @@ impl Tracking {
                 _ => None,
             })
             .collect();
-        let mut met = Vec::new();
-        for Found { id, parent, name, has_children } in found {
-            if let Some(parent) = parent {
-                let birth = Birth::new(made.get(id).copied(), now_boot_ns);
-                met.extend(self.meet(*id, *parent, name, *has_children, birth));
-            }
-        }
+        let met = self.meet(|id| Birth::new(made.get(&id).copied(), now_boot_ns), now_boot_ns);
         Walk { met, events, gone }
     }
 
-    fn track_root(&mut self, root: &Path) -> Option<CgroupId> {
-        let id = match std::fs::metadata(root) {
-            Ok(metadata) => CgroupId(metadata.ino()),
-            Err(error) => {
-                tracing::error!(%error, root = escape::path(root), "the cgroup root is not readable");
-                return None;
-            }
-        };
-        if let Some(kernel) = &mut self.kernel
-            && let Err(error) = kernel.programs.track_root(id)
-        {
-            tracing::error!(error = format!("{error:#}"), "the root is not tracked: no events");
-        }
-        Some(id)
-    }
-
-    fn track_all(&mut self, found: &[Found]) {
-        let Some(kernel) = &mut self.kernel else { return };
-        let below = found.iter().filter(|found| found.parent.is_some());
-        if let Err(error) = kernel.programs.track_all(below.map(|found| found.id)) {
-            tracing::error!(error = format!("{error:#}"), "a cgroup is not tracked");
-        }
-    }
-
-    /// The cgroup iterator, bound to a root, where the kernel has one.
-    pub(super) fn snapshot(&mut self, root: &Path) -> Option<Snapshot> {
+    /// The cgroup iterator, bound to the root, where the kernel has one.
+    pub(super) fn snapshot(&mut self) -> Option<Snapshot> {
         let kernel = self.kernel.as_mut()?;
         if !kernel.programs.is_attached(SubjectId::CgroupIter) {
             return None;
         }
-        match kernel.programs.snapshot(root) {
+        match kernel.programs.snapshot(&self.cgroup_root) {
             Ok(snapshot) => Some(snapshot),
             Err(error) => {
                 tracing::warn!(
@@ -247,9 +218,12 @@ impl Tracking {
     /// trusted.
     pub(super) fn running_tasks(&mut self) -> Tasks {
         let Some(Kernel { programs, .. }) = &mut self.kernel else { return Tasks::default() };
+        if !programs.is_attached(SubjectId::RunningTasks) {
+            return Tasks::default();
+        }
         match programs.running_tasks() {
             Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "inits of older containers unknown");
+                tracing::warn!(error = format!("{error:#}"), "the running processes are not known");
                 Tasks::default()
             }
             Ok(RunningTasks { tasks, complete }) => {
@@ -266,15 +240,44 @@ impl Tracking {
         }
     }
 
+    /// Whether all signals and ends have been reported: their programs are attached, and no record
+    /// was lost.
+    pub(super) fn records_complete(&self) -> bool {
+        let Some(Kernel { programs, .. }) = &self.kernel else { return false };
+        let losses = programs.losses();
+        let attached = |subject: &SubjectId| programs.is_attached(*subject);
+        losses.ring_full + losses.tracked_full == 0
+            && [SubjectId::SchedProcessExit, SubjectId::SignalGenerate].iter().all(attached)
+    }
+
     /// A cgroup was made, as its own record says.
-    pub(super) fn made(&mut self, made: &CgroupMade, boot_ns: u64) -> Option<Met> {
+    pub(super) fn made(&mut self, made: &CgroupMade, boot_ns: u64) -> Vec<Met> {
         let name = made.name.clone().or_else(|| self.name_on_disk(made.parent, made.cgroup));
-        let Some(name) = name else {
-            // Gone before it could be looked up, on a kernel that does not tell names.
+        let inserted = name.and_then(|name| self.tree.insert(made.cgroup, made.parent, &name));
+        if inserted.is_none() {
+            // Gone before it could be looked up, on a kernel that does not tell names, or in a place
+            // that is not known.
             self.unresolved += 1;
-            return None;
-        };
-        self.meet(made.cgroup, made.parent, &name, false, Birth::Seen { boot_ns })
+        }
+        self.changed(boot_ns)
+    }
+
+    /// What the tree's last change means.
+    fn changed(&mut self, boot_ns: u64) -> Vec<Met> {
+        self.meet(|_| Birth::Seen { boot_ns }, boot_ns)
+    }
+
+    /// A cgroup that a walk has found.
+    #[cfg(test)]
+    pub(super) fn found(
+        &mut self,
+        id: CgroupId,
+        parent: CgroupId,
+        name: &[u8],
+        found_boot_ns: u64,
+    ) -> Vec<Met> {
+        self.tree.insert(id, parent, name);
+        self.meet(|_| Birth::BeforeAgent { found_boot_ns }, found_boot_ns)
     }
 
     /// The name of a cgroup's directory, found by its inode number.
@@ -284,74 +287,16 @@ impl Tracking {
         Some(entry.file_name().as_bytes().to_vec())
     }
 
-    /// A cgroup is there. Returns what it is if it was not known, and matters.
-    pub(super) fn meet(
-        &mut self,
-        id: CgroupId,
-        parent: CgroupId,
-        name: &[u8],
-        has_children: bool,
-        birth: Birth,
-    ) -> Option<Met> {
-        let Some(inserted) = self.tree.insert(id, parent, name, has_children) else {
-            self.unresolved += 1;
-            return None;
-        };
-        if !inserted.new {
-            return None;
-        }
-        match inserted.role {
-            Role::Inner | Role::Pod(_) => None,
-            Role::Skipped => {
-                if let Some(kernel) = &mut self.kernel {
-                    kernel.programs.untrack(id);
-                }
-                None
-            }
-            Role::Nested { container } => Some(Met::Nested { cgroup: id, container }),
-            Role::Container(name) => {
-                let pod = self.tree.pod_of(id).and_then(|pod| self.tree.get(pod));
-                let Some(Role::Pod(pod)) = pod.map(|entry| entry.role.clone()) else {
-                    return None;
-                };
-                Some(self.met_container(id, Origin::Pod(pod, name), birth))
-            }
-            Role::Unit => {
-                let path = self.tree.path_below_root(id).unwrap_or_default();
-                let origin = Origin::Unit(escape::path(&path), escape::name(name));
-                Some(self.met_container(id, origin, birth))
-            }
-        }
-    }
-
-    fn met_container(&mut self, id: CgroupId, origin: Origin, birth: Birth) -> Met {
-        let oom_seen = self.oom_seen(id);
-        if let (Birth::BeforeAgent { .. }, Some(own)) = (birth, oom_seen.first()) {
-            self.unseen_oom_kills += own.oom_kill;
-        }
-        Met::Container { id, pod: self.tree.pod_of(id), origin, birth, oom_seen }
-    }
-
-    fn oom_seen(&self, id: CgroupId) -> Vec<OomLevel> {
-        let above = self.tree.ancestors(id).map(|(id, _)| id);
-        std::iter::once(id)
-            .chain(above)
-            .filter_map(|cgroup| {
-                let events = Reader::read_events_local(&self.tree.path(cgroup)?)?;
-                Some(OomLevel { cgroup, oom: events.oom?, oom_kill: events.oom_kill? })
-            })
-            .collect()
-    }
-
-    /// A cgroup was removed, and with it all below it: the kernel side forgets them. Returns them.
-    pub(super) fn removed(&mut self, id: CgroupId) -> Vec<CgroupId> {
+    /// A cgroup was removed, and with it all below it: the kernel side forgets them. Returns them,
+    /// and what follows for those above.
+    pub(super) fn removed(&mut self, id: CgroupId, boot_ns: u64) -> (Vec<CgroupId>, Vec<Met>) {
         let removed: Vec<_> = self.tree.remove_subtree(id).into_iter().map(|(id, _)| id).collect();
         if let Some(kernel) = &mut self.kernel {
             for id in &removed {
                 kernel.programs.untrack(*id);
             }
         }
-        removed
+        (removed, self.changed(boot_ns))
     }
 
     /// A container's init is known: the kernel side is told whose signals matter.
@@ -363,4 +308,9 @@ impl Tracking {
             tracing::debug!(%container, error = format!("{error:#}"), "no init set");
         }
     }
+}
+
+/// Whether the tasks of a cgroup with this role belong to no container.
+fn holds_no_tasks(role: &Role) -> bool {
+    matches!(role, Role::Inner | Role::Pod(_) | Role::Skipped)
 }

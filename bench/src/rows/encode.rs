@@ -84,7 +84,7 @@ fn copy(text: &[u8]) -> Vec<Bytes> {
 
 fn encode(store: &mut Store, stats: &AgentStats) -> Vec<Bytes> {
     let generation = store.next_generation(0);
-    store.encode(generation, stats, Format::Text).for_reader(Seen::ALL)
+    store.encode(generation, stats, Format::Text).for_reader(Seen::ALL, |chunk| chunk)
 }
 
 /// A store that has had a life: Pods of two containers, twenty of a workload, some of which ended.

@@ -59,8 +59,8 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
 }
 
 fn scrapes(args: &Args, server: &Server) -> Result<Line> {
-    let count = args.pick(10_000, 200);
-    for _ in 0..50 {
+    let count = args.pick(600, 30);
+    for _ in 0..args.pick(50, 10) {
         server.scrape()?;
     }
     let before = server.rss_bytes()?;

@@ -41,8 +41,9 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let (mut pass, mut rest) = (Series::default(), Series::default());
     let mut variants = VARIANTS.map(|_| (Series::default(), 0));
     let (mut answer, mut body) = (Vec::new(), String::new());
-    for _ in 0..args.pick(100, 10) {
+    for _ in 0..args.pick(30, 3) {
         for ((_, headers), (cpu, bytes)) in VARIANTS.iter().zip(&mut variants) {
+            crate::server::rest();
             let before = server.cpu()?;
             server.get_into(headers, &mut answer)?;
             // The answer is with us before the server has cleaned up.

@@ -9,7 +9,7 @@ use testbed::exposition::count_samples;
 use crate::cgroups::Node;
 use crate::context::Args;
 use crate::report::{Line, Verdict};
-use crate::server::Server;
+use crate::server::{Server, rest};
 use crate::stats::{Series, mib, three};
 
 pub(super) const HOW: &str = "500 containers, each with a process and a log link; a new connection \
@@ -41,8 +41,9 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     for server in &servers {
         measured.push((Series::default(), Series::default(), server.scrape()?));
     }
-    for _ in 0..args.pick(300, 20) {
+    for _ in 0..args.pick(100, 10) {
         for (server, (wall, cpu, _)) in servers.iter().zip(&mut measured) {
+            rest();
             let before = server.cpu()?;
             let took = server.time_scrape(&mut answer)?;
             wall.push(took.as_secs_f64());
@@ -132,9 +133,10 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
 pub(super) fn steady(servers: &[&Server], rounds: u32) -> Result<Vec<f64>> {
     let start = Instant::now();
     let before = servers.iter().map(|it| it.cpu()).collect::<Result<Vec<_>>>()?;
+    let mut answer = Vec::new();
     for _ in 0..rounds {
         for server in servers {
-            server.scrape()?;
+            server.time_scrape(&mut answer)?;
         }
         std::thread::sleep(INTERVAL);
     }

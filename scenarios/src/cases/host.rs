@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use testbed::agent::scrape;
 use testbed::catalogue::{self, Family};
+use testbed::cgroup::Cgroup;
 use testbed::child::Child;
 
 use super::common::{Case, born_at_zero, ended_once};
@@ -16,12 +18,14 @@ use crate::agent::{Plan, Watch};
 use crate::compared::Compared;
 use crate::context::Context;
 use crate::host::Need;
+use crate::process::Spawn;
 use crate::signal::{HAND, RUNTIME};
 
 pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("second-agent-same-port", same_port),
     || Case::new("second-agent-other-port", other_port).alone(),
     || Case::new("agent-in-host-mode", host_mode).alone(),
+    || Case::new("units-in-host-mode", units).alone(),
     || Case::new("agent-on-the-demo", demo).needs(&[Need::Cpu, Need::Memory, Need::Pids]).alone(),
 ];
 
@@ -95,6 +99,60 @@ fn host_mode(context: &Context) -> Result<String> {
     let status = agent.stop(context.timeout())?;
     ensure!(status.success(), "SIGTERM ended the agent with {status}");
     Ok(compared.to_string())
+}
+
+/// A service whose main process comes after another, and one whose main process forks and leaves.
+fn units(context: &Context) -> Result<String> {
+    let watch = Watch { mode: "host", ..Watch::from(&context.node) };
+    let mut agent = context.plan.start(watch, context.timeout() * 2)?;
+    let slice = Cgroup::make(context.node.root().join("system.slice"))?;
+    let timeout = context.timeout();
+    let mut compared = Vec::new();
+    for (name, forks) in [("prepared.service", false), ("forking.service", true)] {
+        let unit = slice.child(name)?;
+        let start = |args: &[&str]| {
+            let args = ["work"].iter().chain(args).copied();
+            Spawn::scenarios(args).cgroup(unit.dir()).start()
+        };
+        let works = ["--on-term", "handle", "--term-ms", "200"];
+        let mut before = if forks {
+            start(&[&works[..], &["--daemonize"]].concat())?
+        } else {
+            start(&["--exit-after-ms", "20"])?
+        };
+        let main = if forks { Some(before.left_behind(timeout)?) } else { None };
+        before.expect_line("ready", timeout)?;
+        before.end_ns(timeout)?;
+        before.reap()?;
+        let main = match main {
+            Some(daemon) => daemon,
+            None => {
+                let mut main = start(&works)?;
+                main.expect_line("ready", timeout)?;
+                main
+            }
+        };
+        context.pause(Duration::from_millis(500));
+        let labels = [("namespace", "host"), ("container", name)];
+        context.eventually_at(agent.address(), |s| {
+            s.sum("container_info", &labels).context("the unit is not shown")?;
+            let ends = s.sum("terminations_total", &labels);
+            ensure!(ends.unwrap_or_default() == 0.0, "{name} has ended: {ends:?}");
+            Ok(())
+        })?;
+        let sent = HAND.send(main.pid(), &[Signal::SIGTERM], timeout)?;
+        let ended_ns = main.end_ns(timeout)?;
+        let told = context.eventually_at(agent.address(), |s| {
+            let ends = s.sum("terminations_total", &labels);
+            ensure!(ends == Some(1.0), "{name} has ended: {ends:?}");
+            s.sum("container_last_shutdown_seconds", &labels).context("no shutdown")
+        })?;
+        let sent_ns = *sent.first().context("no time reported")?;
+        compared.push(Compared::new(told, sent_ns, ended_ns).check()?.to_string());
+    }
+    let status = agent.stop(timeout)?;
+    ensure!(status.success(), "SIGTERM ended the agent with {status}");
+    Ok(compared.join(", "))
 }
 
 /// The demo shows every family of the catalogue, its OOM kills included.

@@ -7,6 +7,7 @@ mod kernel;
 mod kill;
 mod names;
 mod oom;
+mod places;
 mod privileges;
 mod restart;
 mod session;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Case> {
         oom::CASES,
         figures::CASES,
         names::CASES,
+        places::CASES,
         host::CASES,
         privileges::CASES,
         snapshot::CASES,

@@ -28,7 +28,8 @@ fn crash_loop(context: &Context) -> Result<String> {
     let mut key = None;
     for round in 0..3_u8 {
         let mut container = pod.container("app")?;
-        let work = ["--exit-after-ms", "400", "--code", "3"];
+        // Longer than a look at the node is shared: the first is to be seen at zero.
+        let work = ["--exit-after-ms", "2000", "--code", "3"];
         let started_ns = container.start(&work, context.timeout())?;
         if let Some(end_ns) = last_end_ns {
             outages.push((end_ns, started_ns));

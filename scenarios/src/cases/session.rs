@@ -1,19 +1,25 @@
 //! Processes of a container's cgroup that are not the container: exec sessions and the runtime's
 //! own stages.
 
-use anyhow::{Context as _, Result, ensure};
-use nix::sys::wait::WaitStatus;
-use nix::unistd::Pid;
+use std::time::Duration;
 
-use super::common::{Case, born_at_zero, ended_once, lives, no_shutdown};
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
+use testbed::cgroup::{self, Cgroup};
+
+use super::common::{Case, born_at_zero, ended_once, lives, no_shutdown, shutdowns};
+use crate::compared::Compared;
 use crate::context::Context;
-use crate::process::Process;
+use crate::signal::RUNTIME;
 
 pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("exec-session-ends", ends),
     || Case::new("exec-session-kills-init", kills_init),
     || Case::new("start-failed", start_failed),
     || Case::new("runtime-stages", stages),
+    || Case::new("init-without-exec", without_exec),
+    || Case::new("init-moves", moves),
 ];
 
 /// `kubectl exec`, or an exec probe: its end is not the container's.
@@ -88,9 +94,7 @@ fn stages(context: &Context) -> Result<String> {
         "--code",
         "5",
     ])?;
-    let line = stage.line(context.timeout())?.context("the stage said no process id")?;
-    let pid = Pid::from_raw(line.parse().with_context(|| format!("stage: {line:?}"))?);
-    container.set_init(Process::adopt(pid)?);
+    container.set_init(stage.left_behind(context.timeout())?);
     stage.expect_line("ready", context.timeout())?;
     stage.end_ns(context.timeout())?;
     stage.reap()?;
@@ -105,4 +109,75 @@ fn stages(context: &Context) -> Result<String> {
         no_shutdown(&view)
     })?;
     Ok(String::new())
+}
+
+/// Restored from a checkpoint: the first exec is a probe's, and nothing of it is the container's.
+fn without_exec(context: &Context) -> Result<String> {
+    let pod = context.node.pod("init-without-exec")?;
+    let work = ["--on-term", "handle", "--term-ms", "300"];
+    let mut probed = pod.container("probed")?;
+    let mut quiet = pod.container("quiet")?;
+    probed.restore(&work, context.timeout())?;
+    quiet.restore(&work, context.timeout())?;
+    for _ in 0..3 {
+        let mut session = probed.exec(&["work", "--exit-after-ms", "20"])?;
+        session.end_ns(context.timeout())?;
+        session.reap()?;
+    }
+    context.fence("init-without-exec")?;
+    context.eventually(|s| {
+        lives(&s.of(&probed.key))?;
+        lives(&s.of(&quiet.key))
+    })?;
+    let mut compared = Vec::new();
+    for mut container in [probed, quiet] {
+        let sent_ns = context.signal(&RUNTIME, &container, Signal::SIGTERM)?;
+        let end = container.wait(context.timeout())?;
+        container.remove_cgroup()?;
+        let agent = context.eventually(|s| {
+            let view = s.of(&container.key);
+            ended_once(&view, "completed")?;
+            shutdowns(&view, 1.0, 0.0)?;
+            view.value("container_last_shutdown_seconds", &[])
+        })?;
+        compared.push(Compared::new(agent, sent_ns, end.at_ns).check()?.to_string());
+    }
+    Ok(compared.join(", "))
+}
+
+/// To a cgroup of its Pod, where it is still seen, and to one that nobody watches.
+fn moves(context: &Context) -> Result<String> {
+    let pod = context.node.pod("init-moves")?;
+    let work = ["--on-term", "handle", "--term-ms", "300"];
+    let near = Cgroup::make(pod.dir.join("elsewhere"))?;
+    let far = Cgroup::make(context.node.root().join("elsewhere"))?;
+    let mut seen = pod.container("seen")?;
+    let mut unseen = pod.container("unseen")?;
+    for (container, to) in [(&mut seen, &near), (&mut unseen, &far)] {
+        container.start(&work, context.timeout())?;
+        context.eventually(|s| born_at_zero(s, &container.key))?;
+        cgroup::write(&to.dir().join("cgroup.procs"), &container.pid()?.to_string())?;
+    }
+    context.pause(Duration::from_millis(300));
+    context.fence("init-moves")?;
+    context.eventually(|s| {
+        lives(&s.of(&seen.key))?;
+        lives(&s.of(&unseen.key))
+    })?;
+    let sent_ns = context.signal(&RUNTIME, &seen, Signal::SIGTERM)?;
+    let end = seen.wait(context.timeout())?;
+    let agent = context.eventually(|s| {
+        let view = s.of(&seen.key);
+        ended_once(&view, "completed")?;
+        view.value("container_last_shutdown_seconds", &[])
+    })?;
+    context.signal(&RUNTIME, &unseen, Signal::SIGTERM)?;
+    unseen.wait(context.timeout())?;
+    unseen.remove_cgroup()?;
+    context.eventually(|s| {
+        let view = s.of(&unseen.key);
+        view.want("terminations_total", &[], 1.0)?;
+        no_shutdown(&view)
+    })?;
+    Ok(Compared::new(agent, sent_ns, end.at_ns).check()?.to_string())
 }

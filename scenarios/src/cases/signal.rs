@@ -18,6 +18,7 @@ pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("signal-abort", abort),
     || Case::new("signal-by-other-container", by_other_container),
     || Case::new("signal-harmless", harmless),
+    || Case::new("signal-reload", reload),
     || Case::new("stopped-and-continued", stopped),
     || Case::new("traced", traced),
 ];
@@ -94,6 +95,39 @@ fn harmless(context: &Context) -> Result<String> {
         no_shutdown(&view)
     })?;
     stop_at_last(context, container)
+}
+
+/// The runtime sends what makes a program read its configuration again: one is stopped later, one
+/// crashes later.
+fn reload(context: &Context) -> Result<String> {
+    let pod = context.node.pod("signal-reload")?;
+    let mut stopped = pod.container("stopped")?;
+    let mut crashed = pod.container("crashed")?;
+    let stops = ["--reloads", "--on-term", "handle", "--term-ms", "300"];
+    stopped.start(&stops, context.timeout())?;
+    crashed.start(&["--reloads", "--exit-after-ms", "2500", "--code", "1"], context.timeout())?;
+    context.eventually(|s| born_at_zero(s, &stopped.key))?;
+    context.eventually(|s| born_at_zero(s, &crashed.key))?;
+    context.signal(&RUNTIME, &stopped, Signal::SIGHUP)?;
+    context.signal(&RUNTIME, &crashed, Signal::SIGUSR1)?;
+    context.fence("signal-reload")?;
+    context.eventually(|s| {
+        for container in [&stopped, &crashed] {
+            let view = s.of(&container.key);
+            lives(&view)?;
+            no_shutdown(&view)?;
+        }
+        Ok(())
+    })?;
+    crashed.wait(context.timeout())?;
+    crashed.remove_cgroup()?;
+    context.eventually(|s| {
+        let view = s.of(&crashed.key);
+        ended_once(&view, "error")?;
+        view.want_label("container_last_termination_info", "trigger", "none")?;
+        no_shutdown(&view)
+    })?;
+    stop_at_last(context, stopped)
 }
 
 /// A stop and a continue tell the parent too, with the same signal as an end.

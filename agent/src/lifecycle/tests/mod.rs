@@ -1,10 +1,13 @@
 //! Tests as data: kernel records in, facts out.
 
 mod ends;
+mod inits;
 mod ooms;
 mod orders;
+mod requests;
 mod shutdowns;
 mod starts;
+mod units;
 
 use super::fact::{
     Cause, EndSource, Fact, FactKind, FatalSignal, OomFact, Outcome, Sender, Started, StopSignal,
@@ -30,9 +33,11 @@ const SIDE: CgroupId = CgroupId(12);
 const NESTED: CgroupId = CgroupId(13);
 
 const HUP: u32 = 1;
+const INT: u32 = 2;
 const QUIT: u32 = 3;
 const ABRT: u32 = 6;
 const KILL: u32 = 9;
+const USR1: u32 = 10;
 const SEGV: u32 = 11;
 const TERM: u32 = 15;
 const CHLD: u32 = 17;
@@ -121,11 +126,23 @@ const KILLED: ExitStatus = ExitStatus::Signal { signal: KILL, core: false };
 struct Node {
     lifecycle: Lifecycle,
     out: Vec<Output>,
+    /// The answer to each look.
+    runs: Vec<RunningTask>,
+    tasks_read: bool,
+    records_complete: bool,
+    looks: usize,
 }
 
 impl Node {
     fn new() -> Self {
-        Self { lifecycle: Lifecycle::new(), out: Vec::new() }
+        Self {
+            lifecycle: Lifecycle::new(),
+            out: Vec::new(),
+            runs: Vec::new(),
+            tasks_read: true,
+            records_complete: false,
+            looks: 0,
+        }
     }
 
     /// A new container whose init executes at 1 s.
@@ -139,6 +156,15 @@ impl Node {
 
     fn apply(&mut self, input: Input<'_>) {
         self.lifecycle.apply(input, &mut self.out);
+        let is_look = |output: &mut Output| matches!(output, Output::Look { .. });
+        for look in self.out.extract_if(.., is_look).collect::<Vec<_>>() {
+            let Output::Look { container } = look else { continue };
+            self.looks += 1;
+            let running = &*self.runs;
+            let (tasks_read, records_complete) = (self.tasks_read, self.records_complete);
+            let looked = Input::Looked { container, running, tasks_read, records_complete };
+            self.lifecycle.apply(looked, &mut self.out);
+        }
     }
 
     fn made(&mut self, container: CgroupId, existing: bool) {
@@ -148,7 +174,21 @@ impl Node {
     fn made_seen(&mut self, container: CgroupId, existing: bool, oom_seen: &[OomLevel]) {
         let pod = Some(POD);
         let birth = Birth::new((!existing).then_some(SEC / 2), SEC / 2);
-        self.apply(Input::ContainerMade { container, pod, birth, oom_seen });
+        self.apply(Input::ContainerMade { container, pod, birth, is_unit: false, oom_seen });
+    }
+
+    /// A new unit of a plain machine.
+    fn unit(&mut self, container: CgroupId) {
+        let birth = Birth::Seen { boot_ns: SEC / 2 };
+        let made =
+            Input::ContainerMade { container, pod: None, birth, is_unit: true, oom_seen: &[] };
+        self.apply(made);
+    }
+
+    /// From now on these processes run, with parents outside.
+    fn runs(&mut self, tasks: &[Task]) {
+        let outside = |task: &Task| RunningTask { task: *task, parent_cgroup: HOST };
+        self.runs = tasks.iter().map(outside).collect();
     }
 
     fn event(&mut self, event: &Event) {
@@ -174,8 +214,11 @@ impl Node {
         while let Some(deadline) = self.lifecycle.next_deadline()
             && deadline <= now_boot_ns
         {
+            let looks = self.looks;
             self.tick(deadline);
-            assert!(self.lifecycle.next_deadline() > Some(deadline) || self.idle());
+            // The answer to a look may settle something that was due before.
+            let looked = self.looks > looks;
+            assert!(self.lifecycle.next_deadline() > Some(deadline) || self.idle() || looked);
         }
         self.tick(now_boot_ns);
     }

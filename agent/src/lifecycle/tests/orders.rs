@@ -37,6 +37,7 @@ fn oom_death() -> Vec<Event> {
 fn killed_death() -> Vec<Event> {
     vec![
         exec(SEC, init(), shim(), &["/web"]),
+        signal(SEC + 9 * MS, plain(HUP, runc(), init())),
         signal(SEC + 10 * MS, plain(TERM, runc(), init())),
         signal(SEC + 12 * MS, plain(HUP, task(9, WEB, "sh"), init())),
         deadly(SEC + 20 * MS, KILL, runc(), init()),
@@ -154,7 +155,7 @@ fn any_signal() -> impl Strategy<Value = EventKind> {
         SignalResult::Unknown(7),
     ]);
     let origin = select(vec![SignalOrigin::User, SignalOrigin::Kernel]);
-    let number = prop_oneof![select(vec![TERM, KILL, SEGV]), any::<u32>()];
+    let number = prop_oneof![select(vec![HUP, QUIT, TERM, KILL, SEGV]), any::<u32>()];
     let flags = (any::<bool>(), any::<bool>());
     (any_task(), any_task(), number, result, origin, flags).prop_map(
         |(target, sender, signal, result, origin, (target_dying, sender_dying))| {
@@ -203,6 +204,10 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
 #[derive(Clone, Debug)]
 enum Step {
     Made { container: CgroupId, existing: bool, seen: Vec<OomLevel> },
+    Unit(CgroupId),
+    Runs(Vec<Task>, bool),
+    StopSignal(u32),
+    Deleted(Option<u64>),
     Nested(CgroupId),
     Running(Task, CgroupId),
     WalkDone(bool),
@@ -220,6 +225,11 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (any_cgroup(), any::<bool>(), seen)
             .prop_map(|(container, existing, seen)| Step::Made { container, existing, seen }),
+        1 => any_cgroup().prop_map(Step::Unit),
+        1 => (proptest::collection::vec(any_task(), 0..4), any::<bool>())
+            .prop_map(|(tasks, complete)| Step::Runs(tasks, complete)),
+        1 => select(vec![HUP, QUIT, KILL, 0]).prop_map(Step::StopSignal),
+        1 => proptest::option::of(any_time()).prop_map(Step::Deleted),
         1 => any_cgroup().prop_map(Step::Nested),
         1 => (any_task(), any_cgroup()).prop_map(|(task, parent)| Step::Running(task, parent)),
         1 => any::<bool>().prop_map(Step::WalkDone),
@@ -237,6 +247,20 @@ fn run(steps: &[Step]) -> Node {
             Step::Made { container, existing, seen } => {
                 node.made_seen(*container, *existing, seen);
             }
+            Step::Unit(cgroup) => node.unit(*cgroup),
+            Step::Runs(tasks, complete) => {
+                node.runs(tasks);
+                node.records_complete = *complete;
+                node.tasks_read = tasks.len() != 1;
+            }
+            Step::StopSignal(signal) => {
+                node.apply(Input::KnownStopSignal { container: WEB, signal: *signal });
+            }
+            Step::Deleted(Some(at)) => {
+                let (since_boot_ns, noticed_boot_ns) = (at.saturating_sub(SEC), *at);
+                node.apply(Input::KillBegins { container: WEB, since_boot_ns, noticed_boot_ns });
+            }
+            Step::Deleted(None) => node.apply(Input::NoKill { container: WEB }),
             Step::Nested(cgroup) => {
                 node.apply(Input::NestedMade { cgroup: *cgroup, container: WEB });
             }
@@ -303,7 +327,7 @@ proptest! {
                     prop_assert!(index == 0 || index == 4 || seen.contains(&(*container, 0)));
                     seen.push((*container, index));
                 }
-                Output::SetInit { .. } => {}
+                Output::SetInit { .. } | Output::Look { .. } => {}
             }
         }
     }

@@ -211,7 +211,7 @@ pub(super) fn encode_for<const N: usize>(
         let from = reader.map(|host| Connection::new(Ipv4Addr::new(127, 0, 0, host).into()));
         let seen = from.map_or(Seen::ALL, |from| store.seen(generation, &from));
         let at = formats.iter().position(|known| *known == format).unwrap();
-        text(&texts[at].for_reader(seen))
+        text(&texts[at].for_reader(seen, |chunk| chunk))
     })
 }
 

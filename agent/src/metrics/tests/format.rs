@@ -30,7 +30,7 @@ fn one(labels: &[(&str, &str)], value: Value) -> String {
     let mut to = exposition(Format::Text);
     to.family(&GAUGE);
     to.sample(Block::new(labels).bytes(), &NONE, value);
-    text(&to.finish().for_reader(Seen::ALL))
+    text(&to.finish().for_reader(Seen::ALL, |chunk| chunk))
 }
 
 fn number(value: Value) -> String {
@@ -152,8 +152,11 @@ test_seconds_count{a=\"a\",b=\"b\"} 1
 # EOF
 ";
     assert_eq!(by_us(&subjects, Format::OpenMetrics), expected);
-    assert_eq!(text(&exposition(Format::OpenMetrics).finish().for_reader(Seen::ALL)), "# EOF\n");
-    assert_eq!(text(&exposition(Format::Text).finish().for_reader(Seen::ALL)), "");
+    assert_eq!(
+        text(&exposition(Format::OpenMetrics).finish().for_reader(Seen::ALL, |chunk| chunk)),
+        "# EOF\n"
+    );
+    assert_eq!(text(&exposition(Format::Text).finish().for_reader(Seen::ALL, |chunk| chunk)), "");
 }
 
 type Subjects = BTreeMap<(String, String), (u64, Vec<u64>)>;
@@ -177,7 +180,7 @@ fn by_us(subjects: &Subjects, format: Format) -> String {
         }
         to.histogram(block(key).bytes(), &NONE, &mut histogram);
     }
-    text(&to.finish().for_reader(Seen::ALL))
+    text(&to.finish().for_reader(Seen::ALL, |chunk| chunk))
 }
 
 fn by_prometheus(subjects: &Subjects) -> String {

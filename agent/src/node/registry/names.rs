@@ -60,6 +60,18 @@ impl Registry {
         if matches!(entry.naming, Naming::Shown(_, NameSource::Pod)) {
             return None;
         }
+        if let Naming::Waiting(waiting) = &entry.naming
+            && init_may_come
+            && entry.may_hold_others()
+        {
+            if waiting.gone_boot_ns.is_some() {
+                // Nothing ever ran in it.
+                return self.renamed(id, None, Naming::Hidden);
+            }
+            if now_boot_ns.saturating_sub(entry.birth.since_boot_ns()) < naming::TIMEOUT_NS {
+                return None;
+            }
+        }
         let (named, known) = self.evidence(id, entry, pods, init_may_come, now_boot_ns);
         let unnamed = || match &entry.origin {
             Origin::Pod(pod, container) => Identity::fallback(pod, container),

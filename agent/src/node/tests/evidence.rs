@@ -190,10 +190,11 @@ impl World {
     /// A container that is older than the agent is killed; no stop signal was seen.
     fn killed_after(&mut self, watched_ms: i64) -> Option<Cause> {
         let name = format!("cri-containerd-{}.scope", id('a'));
-        let birth = Birth::BeforeAgent { found_boot_ns: self.at(-watched_ms) };
+        let found_boot_ns = self.at(-watched_ms);
         let (pod, node) = (self.pod_cgroup, &mut self.node);
-        let met = node.tracking.meet(CgroupId(1002), pod, name.as_bytes(), false, birth);
-        node.met(met.unwrap());
+        for met in node.tracking.found(CgroupId(1002), pod, name.as_bytes(), found_boot_ns) {
+            node.met(met);
+        }
         let task = task(200, CgroupId(1002), "web");
         node.apply(Input::Running(&RunningTask { task, parent_cgroup: HOST }));
         node.apply(Input::WalkDone { tasks_read: true });

@@ -19,7 +19,7 @@ fn units_that_differ_in_bytes_that_are_no_text_stay_two() {
         std::fs::create_dir(dir.path().join(OsStr::from_bytes(name))).unwrap();
     }
     let options = Options {
-        mode: tree::Mode::Host,
+        mode: Mode::Host,
         cgroup_root: dir.path().to_owned(),
         log_dir: dir.path().join("logs"),
         pods: None,
@@ -29,7 +29,7 @@ fn units_that_differ_in_bytes_that_are_no_text_stay_two() {
     let mut node = Node::new(options, None);
     node.start(NOW);
     let collection = node.collect(NOW);
-    let text = node.expose(&collection, Format::Text).for_reader(Seen::ALL);
+    let text = node.expose(&collection, Format::Text).for_reader(Seen::ALL, |chunk| chunk);
     let text = String::from_utf8(text.concat()).unwrap();
     assert!(!text.replace('\n', "").contains(crate::escape::is_hostile));
     for shown in [

@@ -54,7 +54,7 @@ struct Churn {
 impl Churn {
     fn new() -> Self {
         let store = StoreOptions { max_series: 20_000, ..StoreOptions::default() };
-        let mut world = World::with(true, store);
+        let mut world = World::with_room(true, store);
         // The cgroups are not in the file system.
         world.node.next_rescan_ns = u64::MAX;
         let classes = world.node.tracking.tree().get(world.pod_cgroup).unwrap().parent.unwrap();
@@ -218,7 +218,8 @@ fn a_pod_that_is_deleted_in_its_back_off_is_kept_no_longer_than_others() {
 
 #[test]
 fn a_container_that_found_no_room_is_shown_with_all_that_its_pod_says() {
-    let mut world = World::with(true, StoreOptions { max_series: 110, ..StoreOptions::default() });
+    let mut world =
+        World::with_room(true, StoreOptions { max_series: 110, ..StoreOptions::default() });
     world.runs();
     assert_eq!(world.shown("container_info").len(), 1);
     let uid = UID.replace('1', "9");

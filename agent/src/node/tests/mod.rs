@@ -4,6 +4,8 @@ mod evidence;
 mod hostile;
 mod kept;
 mod names;
+mod roles;
+mod stops;
 mod stream;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -13,16 +15,17 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cgroup::CgroupId;
-use crate::cgroup::tree;
 use crate::clock::WallOffset;
-use crate::event::{End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult};
+use crate::event::{
+    CgroupMade, End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult,
+};
 use crate::event::{Task, TaskKey};
 use crate::kube::convert;
 use crate::kube::event::LastContact;
 use crate::kube::event::{PodEvent, PodEventKind};
 use crate::kube::pod::Pod;
 use crate::lifecycle::fact::Fact;
-use crate::lifecycle::subject::{Birth, Subject, Who};
+use crate::lifecycle::subject::{Subject, Who};
 use crate::metrics::store::StoreOptions;
 use crate::metrics::variant::{Format, Seen};
 use crate::reader::Reader;
@@ -88,19 +91,32 @@ struct World {
 
 impl World {
     fn new(with_source: bool) -> Self {
-        Self::with(with_source, StoreOptions::default())
+        Self::with_room(with_source, StoreOptions::default())
     }
 
-    fn with(with_source: bool, store: StoreOptions) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let pod_dir = dir.path().join(format!(
+    fn with_room(with_source: bool, store: StoreOptions) -> Self {
+        let pod = format!(
             "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice",
             UID.replace('-', "_")
-        ));
-        std::fs::create_dir_all(&pod_dir).unwrap();
+        );
+        Self::with_all(Mode::Kubernetes, with_source, &[&pod], store)
+    }
+
+    /// With these cgroups; the last is taken for the Pod's.
+    fn with(mode: Mode, with_source: bool, dirs: &[&str]) -> Self {
+        Self::with_all(mode, with_source, dirs, StoreOptions::default())
+    }
+
+    fn with_all(mode: Mode, with_source: bool, dirs: &[&str], store: StoreOptions) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pod_dir = dir.path().to_owned();
+        for below in dirs {
+            pod_dir = dir.path().join(below);
+            std::fs::create_dir_all(&pod_dir).unwrap();
+        }
         let pod_cgroup = CgroupId(std::fs::metadata(&pod_dir).unwrap().ino());
         let options = Options {
-            mode: tree::Mode::Kubernetes,
+            mode,
             cgroup_root: dir.path().to_owned(),
             log_dir: dir.path().join("logs"),
             pods: with_source.then(|| ("a test".to_owned(), LastContact::default())),
@@ -141,11 +157,17 @@ impl World {
 
     fn made(&mut self, cgroup: u64, digit: char, ms: i64) {
         let name = format!("cri-containerd-{}.scope", id(digit));
-        let birth = Birth::Seen { boot_ns: self.at(ms) };
-        let node = &mut self.node;
-        let parent = self.pod_cgroup;
-        let met = node.tracking.meet(CgroupId(cgroup), parent, name.as_bytes(), false, birth);
-        node.met(met.unwrap());
+        self.mkdir(cgroup, self.pod_cgroup, &name, ms);
+    }
+
+    fn mkdir(&mut self, cgroup: u64, parent: CgroupId, name: &str, ms: i64) {
+        let made = CgroupMade {
+            cgroup: CgroupId(cgroup),
+            parent,
+            name: Some(name.as_bytes().to_vec()),
+            untracked: false,
+        };
+        self.event(ms, EventKind::CgroupMade(made));
     }
 
     fn event(&mut self, ms: i64, kind: EventKind) {
@@ -160,10 +182,14 @@ impl World {
     }
 
     fn terminate(&mut self, cgroup: u64, tgid: u32, sender: &str, ms: i64) {
+        self.signal(cgroup, tgid, sender, 15, ms);
+    }
+
+    fn signal(&mut self, cgroup: u64, tgid: u32, sender: &str, number: u32, ms: i64) {
         let signal = Signal {
             target: task(tgid, CgroupId(cgroup), "web"),
             sender: task(60, HOST, sender),
-            signal: 15,
+            signal: number,
             result: SignalResult::Delivered,
             origin: SignalOrigin::User,
             target_dying: false,
@@ -248,7 +274,8 @@ impl World {
     /// The lines of a family, without its prefix.
     fn shown(&mut self, family: &str) -> Vec<String> {
         let collection = self.node.collect(NOW);
-        let chunks = self.node.expose(&collection, Format::Text).for_reader(Seen::ALL);
+        let chunks =
+            self.node.expose(&collection, Format::Text).for_reader(Seen::ALL, |chunk| chunk);
         let text = String::from_utf8(chunks.concat()).unwrap();
         let name = format!("podvitals_{family}");
         let of_family = |line: &&str| line.split(['{', ' ']).next() == Some(&name);
@@ -459,19 +486,19 @@ fn a_root_that_is_gone_or_replaced_is_noticed_by_a_blind_agent() {
     let mut world = World::new(false);
     let kubepods = world.dir.path().join("kubepods.slice");
     let tracked = |world: &mut World| world.value("cgroups_tracked", "");
-    assert_eq!(tracked(&mut world), Some(3.0));
+    assert_eq!(tracked(&mut world), Some(4.0));
     std::fs::remove_dir_all(&kubepods).unwrap();
     world.node.tick(world.now(11_000));
-    assert_eq!(tracked(&mut world), Some(0.0));
+    assert_eq!(tracked(&mut world), Some(1.0), "the root");
     std::fs::create_dir_all(kubepods.join("kubepods-burstable.slice")).unwrap();
     world.node.tick(world.now(22_000));
-    assert_eq!(tracked(&mut world), Some(2.0));
+    assert_eq!(tracked(&mut world), Some(3.0));
 
     // Another directory is in its place by the next walk: its inode tells.
     let aside = world.dir.path().join("aside");
     std::fs::rename(&kubepods, &aside).unwrap();
     std::fs::create_dir_all(kubepods.join("kubepods-besteffort.slice/x")).unwrap();
     world.node.tick(world.now(33_000));
-    assert_eq!(tracked(&mut world), Some(3.0));
+    assert_eq!(tracked(&mut world), Some(6.0));
     assert_eq!(world.value("cgroups_unresolved", ""), Some(0.0));
 }

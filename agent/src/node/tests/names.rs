@@ -26,7 +26,7 @@ impl World {
     fn lines_with(&mut self, text: &str) -> Vec<String> {
         let collection = self.node.collect(super::NOW);
         let shown = self.node.expose(&collection, super::Format::Text);
-        let body = shown.for_reader(super::Seen::ALL).concat();
+        let body = shown.for_reader(super::Seen::ALL, |chunk| chunk).concat();
         let body = String::from_utf8(body).unwrap();
         body.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
     }

@@ -8,7 +8,7 @@ use super::{NOW, Recorder, SECOND, UID, World};
 use crate::cgroup::CgroupId;
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Deletion, Fact, FactKind, PreStopRun, Restart};
-use crate::lifecycle::subject::{Birth, Subject};
+use crate::lifecycle::subject::Subject;
 
 #[test]
 fn a_death_is_one_stream_of_facts_with_times_and_the_pods_end_is_the_last() {
@@ -116,8 +116,7 @@ fn a_pod_that_is_made_again_under_its_name_is_no_restart() {
     world.pod["metadata"]["uid"] = uid.as_str().into();
     let name = format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
     let qos = world.node.tracking.tree().get(world.pod_cgroup).unwrap().parent.unwrap();
-    let birth = Birth::Seen { boot_ns: world.at(-4000) };
-    world.node.tracking.meet(CgroupId(2000), qos, name.as_bytes(), true, birth);
+    world.mkdir(2000, qos, &name, -4000);
     world.pod_cgroup = CgroupId(2000);
     world.made(2001, 'd', -3500);
     world.exec(2001, 400, "web", -3400);
