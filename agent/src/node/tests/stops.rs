@@ -77,13 +77,9 @@ fn a_kill_within_the_longest_grace_period_of_the_spec_proves_a_stop() {
 
 #[test]
 fn a_unit_is_not_over_with_the_process_that_prepares_it() {
-    let mut world = World::new(false);
-    world.node.tracking = Tracking::new(tree::Mode::Host, world.dir.path().to_owned(), None);
-    world.node.start(NOW);
+    let mut world = World::with(Mode::Host, false, &[]);
     let root = CgroupId(std::fs::metadata(world.dir.path()).unwrap().ino());
-    let birth = Birth::Seen { boot_ns: world.at(-9000) };
-    let met = world.node.tracking.meet(CgroupId(1002), root, b"app.service", false, birth);
-    world.node.met(met.unwrap());
+    world.mkdir(1002, root, "app.service", -9000);
     world.exec(1002, 200, "prepare", -8900);
     world.end(1002, 200, ExitStatus::Code(0), -8800);
     world.event(-8800, EventKind::CgroupEmpty(CgroupId(1002)));
