@@ -8,10 +8,11 @@ use serde_json::json;
 use super::{HOST, MS, NOW, Recorder, UID, World, shim, task};
 use crate::cgroup::CgroupId;
 use crate::clock::Now;
-use crate::event::{End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult};
+use crate::event::{
+    CgroupMade, End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult,
+};
 use crate::kube::event::{PodEvent, PodEventKind};
 use crate::kube::pod::{self, Pod};
-use crate::lifecycle::subject::Birth;
 use crate::metrics::store::StoreOptions;
 
 /// The system's allocator, which counts what each thread holds.
@@ -65,6 +66,11 @@ impl Churn {
         self.world.node.event(&Event { time_boot_ns: self.now.boot_ns, kind });
     }
 
+    fn mkdir(&mut self, cgroup: CgroupId, parent: CgroupId, name: &str) {
+        let name = Some(name.as_bytes().to_vec());
+        self.event(EventKind::CgroupMade(CgroupMade { cgroup, parent, name, untracked: false }));
+    }
+
     fn pod(&mut self, kind: PodEventKind) {
         let time_boot_ns = self.now.boot_ns;
         self.world.node.pod_event(PodEvent { time_boot_ns, kind }, self.now);
@@ -81,9 +87,7 @@ impl Churn {
         let name = format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
         let (pod_cgroup, tgid) =
             (CgroupId(1_000_000 + number * 10), 1000 + (number % 30_000) as u32);
-        let birth = Birth::Seen { boot_ns: self.now.boot_ns };
-        let tracking = &mut self.world.node.tracking;
-        tracking.meet(pod_cgroup, self.classes, name.as_bytes(), false, birth);
+        self.mkdir(pod_cgroup, self.classes, &name);
         let runs = if number % 4 == 3 { 2 } else { 1 };
         let mut pod = Pod {
             uid,
@@ -96,10 +100,7 @@ impl Churn {
             let cgroup = CgroupId(pod_cgroup.0 + run);
             let container_id = format!("{number:032x}{run:032x}");
             let name = format!("cri-containerd-{container_id}.scope");
-            let birth = Birth::Seen { boot_ns: self.now.boot_ns };
-            let node = &mut self.world.node;
-            let met = node.tracking.meet(cgroup, pod_cgroup, name.as_bytes(), false, birth);
-            node.met(met.unwrap());
+            self.mkdir(cgroup, pod_cgroup, &name);
             let init = task(tgid + run as u32, cgroup, "build");
             let exec = Exec { task: init, parent: shim(), argv: vec![b'x', 0] };
             self.event(EventKind::Exec(exec));
@@ -227,8 +228,7 @@ fn a_container_that_found_no_room_is_shown_with_all_that_its_pod_says() {
     let tree = world.node.tracking.tree();
     let classes = tree.get(world.pod_cgroup).unwrap().parent.unwrap();
     let name = format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
-    let birth = Birth::Seen { boot_ns: world.at(-4000) };
-    world.node.tracking.meet(CgroupId(2000), classes, name.as_bytes(), true, birth);
+    world.mkdir(2000, classes, &name, -4000);
     world.pod["metadata"]["uid"] = uid.as_str().into();
     world.pod["metadata"]["name"] = "db-0".into();
     world.pod["metadata"]["ownerReferences"] = json!([]);
