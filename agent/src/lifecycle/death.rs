@@ -106,7 +106,9 @@ impl Deaths {
         if self.waiting.len() > WAITING_MAX {
             let oldest = self.waiting.remove(0);
             self.hurried = self.hurried.saturating_add(1);
-            out.extend(self.decide(&oldest, pods, now, false).ok());
+            let hurried = self.decide(&oldest, pods, now, false).ok();
+            self.stops.explained(oldest.who.cgroup);
+            out.extend(hurried);
         }
         out.append(&mut self.settle(pods, now));
         out

@@ -67,10 +67,10 @@ impl Looks {
         now: Instant,
     ) -> Result<Arc<Exposition>, Later> {
         self.expire(now);
-        if let Some(look) = &self.last {
-            if scrape.since.is_some_and(|since| look.taken < since) {
-                return Err(Later::Look(rest_of(look, now)));
-            }
+        if let Some(look) = &self.last
+            && scrape.since.is_some_and(|since| look.taken < since)
+        {
+            return Err(Later::Look(rest_of(look, now)));
         }
         let known =
             self.last.as_ref().is_some_and(|look| look.written.contains_key(&scrape.format));
@@ -232,5 +232,17 @@ mod tests {
         drop(much);
         assert!(world.try_ask(SCRAPER, None, 1020).is_ok());
         drop(taken);
+    }
+
+    #[test]
+    fn readers_to_whom_the_same_is_new_share_an_exposition() {
+        let mut world = World::new();
+        let others: Vec<_> = (2..9).map(|host| world.ask((Some(host), Format::Text), 0)).collect();
+        let human = world.ask(HUMAN, 0);
+        // Nothing has happened, so nothing is new to anybody.
+        assert!(others.iter().all(|one| one[0].as_ptr() == human[0].as_ptr()));
+        let look = world.looks.last.as_ref().unwrap();
+        assert_eq!((look.written.len(), look.shown.len()), (1, 1));
+        assert_eq!(world.inbox.meter.bytes(), human.concat().len(), "counted once");
     }
 }

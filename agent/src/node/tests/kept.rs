@@ -143,7 +143,7 @@ impl Churn {
 /// As many Pods as fill what is kept for a while, and as many again. `LIVES` asks for more.
 #[test]
 fn nothing_is_kept_for_ever_of_pods_that_come_and_go() {
-    let lives = std::env::var("LIVES").map_or(10_000, |lives| lives.parse().unwrap());
+    let lives = std::env::var("LIVES").map_or(24_000, |lives| lives.parse().unwrap());
     let mut churn = Churn::new();
     let mut held = Vec::new();
     for number in 0..lives {
