@@ -73,9 +73,53 @@ impl WallOffset {
     }
 }
 
+/// Offset under which times are shown to people and to Prometheus. It stays as it is while the clock
+/// is only slewed, so that a start time is the same at each scrape, and follows when it is set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ShownOffset(Option<WallOffset>);
+
+impl ShownOffset {
+    /// Difference that is no slewing: far more than two readings of the clocks differ by, and less
+    /// than anybody minds in a start time.
+    const STEP_NS: u64 = 500_000_000;
+
+    /// Follows the clock, if it is further off than it can be read.
+    pub const fn follow(&mut self, now: WallOffset) {
+        match self.0 {
+            Some(shown)
+                if shown.unix_less_boot_ns.abs_diff(now.unix_less_boot_ns) < Self::STEP_NS => {}
+            _ => self.0 = Some(now),
+        }
+    }
+
+    /// The offset.
+    #[must_use]
+    pub fn offset(self) -> WallOffset {
+        self.0.unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Now, WallOffset, boot_ns};
+    use super::{Now, ShownOffset, WallOffset, boot_ns};
+
+    #[test]
+    fn the_shown_offset_follows_a_step_and_no_slewing() {
+        let at = |unix_less_boot_ns| WallOffset { unix_less_boot_ns };
+        let mut shown = ShownOffset::default();
+        for (now, offset) in [
+            (40, 40),
+            (41, 40),
+            (400_000_000, 40),
+            (1_790_000_000_000_000_000, 1_790_000_000_000_000_000),
+            (1_790_000_000_499_999_999, 1_790_000_000_000_000_000),
+            (1_790_000_000_600_000_000, 1_790_000_000_600_000_000),
+            (7, 7),
+        ] {
+            shown.follow(at(now));
+            assert_eq!(shown.offset(), at(offset), "{now}");
+        }
+    }
 
     #[test]
     fn boot_clock_advances() {

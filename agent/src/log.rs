@@ -21,7 +21,6 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::clock::WallOffset;
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Death, Fact, FactKind, OomFact, StopSignal};
 use crate::lifecycle::subject::{Subject, Who};
@@ -82,9 +81,12 @@ pub fn dropped() -> [(&'static str, u64); 3] {
     Queue::of_stderr().dropped.read()
 }
 
-/// Puts a panic into the log, where it waits for nobody.
+/// Puts a panic into the log, where no reader is waited for longer than a moment.
 pub fn catch_panics() {
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("{panic}");
+        finish();
+    }));
 }
 
 /// Says a program's last words on stderr.
@@ -192,7 +194,7 @@ impl Lines {
 }
 
 impl Reader for Lines {
-    fn fact(&mut self, subject: &Subject, fact: &Fact, _: WallOffset) {
+    fn fact(&mut self, subject: &Subject, fact: &Fact) {
         let Subject::Container(who) = subject else {
             return tracing::debug!(pod = ?subject, ?fact, "fact");
         };

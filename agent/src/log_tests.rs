@@ -76,7 +76,7 @@ fn logged(format: Format, subject: &Subject, kinds: &[FactKind]) -> Vec<String> 
         let mut lines = Lines::default();
         for kind in kinds {
             let fact = Fact { time_boot_ns: 2, kind: kind.clone() };
-            lines.fact(subject, &fact, WallOffset::default());
+            lines.fact(subject, &fact);
         }
     })
 }
@@ -141,12 +141,12 @@ fn one_container_does_not_flood_the_log() {
         let mut lines = Lines::default();
         for _ in 0..10_000 {
             let fact = Fact { time_boot_ns: 1_000_000_000, kind: oom() };
-            lines.fact(&subject("noisy"), &fact, WallOffset::default());
+            lines.fact(&subject("noisy"), &fact);
         }
         let fact = Fact { time_boot_ns: 1_000_000_000, kind: oom() };
-        lines.fact(&subject("quiet"), &fact, WallOffset::default());
+        lines.fact(&subject("quiet"), &fact);
         let later = Fact { time_boot_ns: 7_000_000_000, kind: oom() };
-        lines.fact(&subject("noisy"), &later, WallOffset::default());
+        lines.fact(&subject("noisy"), &later);
     });
     let of = |pod: &str| told.iter().filter(|line| line.contains(pod)).count();
     assert_eq!((of("noisy"), of("quiet")), (21, 1));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::cgroup::sample::Sample;
-use crate::clock::WallOffset;
 use crate::kube::pod::Pod;
 use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{Subject, Who};
@@ -50,9 +49,9 @@ pub trait Reader {
         let _ = pod;
     }
 
-    /// Takes in a conclusion about a container instance or a Pod. `wall` converts its boot times to
-    /// Unix times.
-    fn fact(&mut self, subject: &Subject, fact: &Fact, wall: WallOffset);
+    /// Takes in a conclusion about a container instance or a Pod. Its times are boot times: they become
+    /// Unix times when they are shown, since the wall clock may be set meanwhile.
+    fn fact(&mut self, subject: &Subject, fact: &Fact);
 
     /// Takes in the resource usage of a container's or a Pod's cgroup.
     fn sample(&mut self, subject: &Subject, sample: &Sample, reading: Reading) {

@@ -76,6 +76,11 @@ started it again; that a probe was the cause is inferred from the Pod having one
 not report it. `pod_completion`: a sidecar whose Pod's app containers were done, inferred likewise.
 `unknown`: nothing was reported within 30 seconds.
 
+Restarts. A Pod that is re-created under its name, as a StatefulSet's, is no restart; its containers'
+counters go on. A unit of the host (host mode) is restarted if it runs again within five minutes after
+an end other than its own success: what a timer starts now and then is no restart. `restartCount` can
+fall, when a status is rebuilt: the counter then goes on with each further restart.
+
 The used fraction of the grace period is the time from the stop signal to the end, divided by the
 time that was left at the signal. That is the grace period in effect (the deletion's, else the failed
 probe's own, else the Pod's), less the whole seconds that a preStop hook and a sidecar's wait had

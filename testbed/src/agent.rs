@@ -175,7 +175,7 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         if let Err(error) = self.child.kill() {
-            eprintln!("{error:#}");
+            crate::note::note(format_args!("{error:#}"));
         }
     }
 }

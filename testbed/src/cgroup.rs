@@ -212,7 +212,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.dir) {
-            eprintln!("left behind: {error:#}");
+            crate::note::note(format_args!("left behind: {error:#}"));
         }
     }
 }

@@ -147,7 +147,10 @@ impl Child {
         if let Some(status) = self.terminate(PATIENCE)? {
             return Ok(status);
         }
-        eprintln!("{} did not end within {PATIENCE:?} of SIGTERM: killed", self.name);
+        crate::note::note(format_args!(
+            "{} did not end within {PATIENCE:?} of SIGTERM: killed",
+            self.name
+        ));
         self.kill()
     }
 
@@ -181,7 +184,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
-            eprintln!("{error:#}");
+            crate::note::note(format_args!("{error:#}"));
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod child;
 pub mod exposition;
 pub mod http;
+mod note;
 pub mod runner;
 pub mod scrape;
 pub mod tree;

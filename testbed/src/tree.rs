@@ -250,7 +250,7 @@ impl Drop for Container {
 /// Tells what a drop could not remove.
 fn left_behind(result: Result<()>) {
     if let Err(error) = result {
-        eprintln!("left behind: {error:#}");
+        crate::note::note(format_args!("left behind: {error:#}"));
     }
 }
 

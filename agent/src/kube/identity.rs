@@ -61,6 +61,24 @@ impl Identity {
         }
     }
 
+    /// Identity of a container that the API knows, and that has no cgroup.
+    #[must_use]
+    pub fn planned(known: &pod::Pod, container: &pod::Container) -> Self {
+        Self {
+            namespace: known.namespace.clone(),
+            pod: known.name.clone(),
+            container: container.name.clone(),
+            pod_uid: known.uid.clone(),
+            container_id: container.id.clone().unwrap_or_default(),
+            image: container.image.clone(),
+            role: container.role.label(),
+            qos: known.qos.map_or("", path::Qos::label),
+            runtime: "unknown",
+            workload_kind: known.workload.kind.clone(),
+            workload: known.workload.name.clone(),
+        }
+    }
+
     /// Identity of a container whose names come from the kubelet's log link. The Pod is its own
     /// workload: only the API knows owners.
     #[must_use]

@@ -63,7 +63,8 @@ pub enum FactKind {
     /// Restart: a container of the same name in the same Pod runs again. The fact's time is the
     /// start.
     Restarted(Restart),
-    /// Failed start: the cgroup is gone and init never ran.
+    /// Failed start: the cgroup is gone and init never ran, or the kubelet reports an attempt that
+    /// got no cgroup.
     StartFailed,
     /// Difference between the runtime's reason for the end and the kernel's record. The fact's time
     /// is the end.

@@ -26,6 +26,7 @@ pub mod session;
 mod settle;
 mod shutdown;
 pub mod start;
+pub mod start_failure;
 mod stop;
 pub mod subject;
 #[cfg(test)]
@@ -285,6 +286,13 @@ impl Lifecycle {
             return self.nested_removed(*removed, id);
         }
         self.with(id, out, |container, index, out| container.event(event, index, out));
+        // One that has moved is init of both.
+        if let (Some(process), Some(other)) = (process, by_cgroup)
+            && other != id
+            && self.init_of(other) == Some(process)
+        {
+            self.with(other, out, |container, index, out| container.event(event, index, out));
+        }
     }
 
     fn nested_removed(&mut self, cgroup: CgroupId, container: CgroupId) {
@@ -314,7 +322,7 @@ impl Lifecycle {
         if before != after {
             self.forget_init(before, id);
             if let Some(init) = after {
-                self.inits.insert(init, id);
+                self.inits.entry(init).or_insert(id);
             }
         }
         self.reschedule(id);

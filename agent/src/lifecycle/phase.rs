@@ -68,7 +68,8 @@ pub struct Start {
 }
 
 impl Start {
-    /// Duration of a phase, if it is over. Clocks differ, so a negative one is reported as 0.
+    /// Duration of a phase, if it is over. The API's times are whole seconds, so one that is negative
+    /// by less than that is reported as 0.
     #[must_use]
     pub fn phase_ns(&self, phase: Phase) -> Option<u64> {
         let first = |time: Option<u64>| time.filter(|_| self.first);

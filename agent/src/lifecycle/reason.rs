@@ -7,13 +7,15 @@
 use std::sync::Arc;
 
 use super::death::Deaths;
-use super::fact::{Fact, FactKind, Restart};
+use super::fact::{Fact, FactKind, Restart, Termination};
 use super::report::Reports;
-use super::restart::History;
+use super::restart::{self, History};
 use super::session::ExecSession;
 use super::start::Starts;
+use super::start_failure::{Planned, StartFailures};
 use super::subject::{PodWho, Who};
 use crate::clock::Now;
+use crate::kube::known_pod::KnownPod;
 use crate::kube::pods::Pods;
 
 /// A fact with the container that it is about.
@@ -62,6 +64,7 @@ pub struct Reasons {
     /// The newest instance of each container whose restart waits for the end before it.
     restarting: Vec<Arc<Who>>,
     reports: Reports,
+    failures: StartFailures,
 }
 
 impl Reasons {
@@ -75,6 +78,7 @@ impl Reasons {
             history: History::default(),
             restarting: Vec::new(),
             reports: Reports::default(),
+            failures: StartFailures::default(),
         }
     }
 
@@ -103,10 +107,9 @@ impl Reasons {
                     evidence.pods,
                 );
             }
+            FactKind::StartFailed => self.failures.recorded(who, time_boot_ns),
             FactKind::Ended(end) => {
-                if let Some(restart) = self.history.ended(&Key::of(who), time_boot_ns) {
-                    self.restarted(&Key::of(who), restart, out);
-                }
+                self.ended(who, &end, time_boot_ns, out);
                 let explained = self.deaths.ended(who, end, evidence.pods, evidence.now);
                 self.explained(explained, evidence.pods, evidence.now, out);
             }
@@ -119,6 +122,16 @@ impl Reasons {
         let Evidence { pods, sandbox_boot_ns, now, .. } = *evidence;
         let fact = self.starts.progress(who, sandbox_boot_ns, pods, now.wall);
         out.extend(fact.map(|fact| (Arc::clone(who), fact)));
+    }
+
+    /// Failed starts of containers without a cgroup that a Pod's change reports.
+    pub fn pod(&mut self, known: &KnownPod, now: Now) -> Vec<Planned> {
+        self.failures.pod(known, now.boot_ns)
+    }
+
+    /// Failed starts that were reported a while ago, and that the kernel has no record of.
+    pub fn start_failures(&mut self, now: Now) -> Vec<Planned> {
+        self.failures.settle(now.boot_ns)
     }
 
     /// Decides what waited for a change of Pods, or for time.
@@ -143,7 +156,8 @@ impl Reasons {
     /// Deadline at which [`Self::settle`] has something to decide, `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        self.deaths.deadline().into_iter().chain(self.history.deadline()).min()
+        let deadlines = [self.deaths.deadline(), self.history.deadline(), self.failures.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Takes over another name of a container, which has been known as `old`. What waits goes on
@@ -205,12 +219,28 @@ impl Reasons {
         ]
     }
 
+    fn ended(
+        &mut self,
+        who: &Arc<Who>,
+        end: &Termination,
+        time_boot_ns: u64,
+        out: &mut Vec<Named>,
+    ) {
+        let key = Key::of(who);
+        if restart::is_final(who, end) {
+            self.history.over(&key, time_boot_ns);
+            self.restarting.retain(|who| Key::of(who) != key);
+        } else if let Some(restart) = self.history.ended(&key, time_boot_ns) {
+            self.restarted(&key, restart, out);
+        }
+    }
+
     fn started(&mut self, who: &Arc<Who>, time_boot_ns: u64, out: &mut Vec<Named>) {
         let key = Key::of(who);
         for restart in self.history.started(key.clone(), time_boot_ns) {
             if restart.started_boot_ns == time_boot_ns {
                 self.starts.restarted(who.cgroup);
-                out.push(restarted(who, restart));
+                out.extend(restarted(who, restart));
             } else {
                 self.restarted(&key, restart, out);
             }
@@ -229,7 +259,7 @@ impl Reasons {
     fn restarted(&mut self, key: &Key, restart: Restart, out: &mut Vec<Named>) {
         let is = |who: &Arc<Who>| Key::of(who) == *key;
         if let Some(at) = self.restarting.iter().position(is) {
-            out.push(restarted(&self.restarting.remove(at), restart));
+            out.extend(restarted(&self.restarting.remove(at), restart));
         }
     }
 
@@ -250,160 +280,12 @@ impl Reasons {
     }
 }
 
-fn restarted(who: &Arc<Who>, restart: Restart) -> Named {
+fn restarted(who: &Arc<Who>, restart: Restart) -> Option<Named> {
     let kind = FactKind::Restarted(restart);
-    (Arc::clone(who), Fact { time_boot_ns: restart.started_boot_ns, kind })
+    let named = (Arc::clone(who), Fact { time_boot_ns: restart.started_boot_ns, kind });
+    restart::is_restart(who, restart).then_some(named)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cgroup::CgroupId;
-    use crate::cgroup::path::{ContainerName, Origin, PodName, Qos, Runtime};
-    use crate::event::TaskKey;
-    use crate::kube::identity::Identity;
-    use crate::lifecycle::fact::{
-        Cause, EndSource, Outcome, Sender, Started, StopSignal, Termination,
-    };
-    use crate::lifecycle::subject::Birth;
-
-    fn instance(number: u64) -> Arc<Who> {
-        Arc::new(Who {
-            cgroup: CgroupId(number),
-            pod_cgroup: None,
-            origin: Origin::Unit(String::new(), String::new()),
-            identity: Identity::host_unit("shop", "web"),
-            birth: Birth::Seen { boot_ns: number },
-        })
-    }
-
-    fn started(init: u32) -> FactKind {
-        let init = TaskKey { tgid: init, start_boot_ns: 1 };
-        FactKind::Started(Started { init, before_agent: false, is_pause: false })
-    }
-
-    fn ended(end_boot_ns: u64) -> FactKind {
-        FactKind::Ended(Termination {
-            cause: Cause::Completed,
-            status: None,
-            stop_boot_ns: None,
-            end_boot_ns,
-            outcome: Outcome::Exited,
-            fatal: None,
-            end_source: EndSource::ParentNotified,
-            init_cpu_ns: None,
-        })
-    }
-
-    /// What is published of these facts, in their order, without a Pod source.
-    fn taken(facts: impl IntoIterator<Item = (Arc<Who>, u64, FactKind)>) -> Vec<Named> {
-        let (mut reasons, pods) = (Reasons::new(false), Pods::new());
-        let evidence = Evidence {
-            pods: &pods,
-            pre_stop_session: None,
-            sandbox_boot_ns: None,
-            now: Now::default(),
-        };
-        let mut out = Vec::new();
-        for (who, time_boot_ns, kind) in facts {
-            reasons.take(&who, Fact { time_boot_ns, kind }, &evidence, &mut out);
-        }
-        out
-    }
-
-    /// Containers that wait for their names are reported in any order.
-    #[test]
-    fn a_start_that_is_reported_late_is_not_taken_for_a_later_restart() {
-        let out = taken([
-            (instance(1), 10, started(1)),
-            (instance(3), 50, started(3)),
-            (instance(2), 30, started(2)),
-            (instance(2), 40, ended(40)),
-            (instance(4), 70, started(4)),
-            (instance(3), 60, ended(60)),
-        ]);
-        let restarts: Vec<_> = out
-            .iter()
-            .filter_map(|(who, fact)| match &fact.kind {
-                FactKind::Restarted(restart) => Some((who.cgroup.0, restart.ended_boot_ns)),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(restarts, [(2, None), (3, Some(40)), (4, Some(60))]);
-    }
-
-    /// A mirror Pod that is deleted comes again with another UID; the static Pod goes on.
-    #[test]
-    fn a_static_pods_restart_has_its_downtime_whatever_its_mirror_is_called() {
-        let of_pod = |number: u64, cgroup_uid: &str, pod_uid: &str| {
-            let pod = PodName { uid: cgroup_uid.into(), qos: Qos::Burstable };
-            let id = number.to_string();
-            let name = ContainerName { id, runtime: Runtime::Containerd };
-            let identity = Identity {
-                pod_uid: pod_uid.into(),
-                container: "web".into(),
-                ..Identity::fallback(&pod, &name)
-            };
-            let origin = Origin::Pod(pod, name);
-            let who = Arc::unwrap_or_clone(instance(number));
-            Arc::new(Who { origin, identity, ..who })
-        };
-        let restarts = |[first, second]: [Arc<Who>; 2]| {
-            let out = taken([
-                (Arc::clone(&first), 10, started(1)),
-                (first, 30, ended(30)),
-                (second, 75, started(2)),
-            ]);
-            let downtime = |(_, fact): &Named| match &fact.kind {
-                FactKind::Restarted(restart) => restart.downtime_ns(),
-                _ => None,
-            };
-            out.iter().filter_map(downtime).collect::<Vec<_>>()
-        };
-        assert_eq!(restarts([of_pod(1, "hash", "mirror-1"), of_pod(2, "hash", "mirror-2")]), [45]);
-        assert_eq!(restarts([of_pod(1, "hash", "hash"), of_pod(2, "hash", "mirror-2")]), [45]);
-        // A StatefulSet's next Pod has a cgroup of its own.
-        assert!(restarts([of_pod(1, "uid-1", "uid-1"), of_pod(2, "uid-2", "uid-2")]).is_empty());
-    }
-
-    #[test]
-    fn evidence_that_finds_no_room_is_counted() {
-        let of_pod = |number: u64| {
-            let uid = format!("{number:08x}-2222-3333-4444-555555555555");
-            let name = ContainerName { id: number.to_string(), runtime: Runtime::Containerd };
-            let origin = Origin::Pod(PodName { uid, qos: Qos::Burstable }, name);
-            Arc::new(Who { origin, ..Arc::unwrap_or_clone(instance(number)) })
-        };
-        let (mut reasons, pods) = (Reasons::new(true), Pods::new());
-        let evidence = Evidence {
-            pods: &pods,
-            pre_stop_session: None,
-            sandbox_boot_ns: None,
-            now: Now::default(),
-        };
-        let mut out = Vec::new();
-        let mut take = |reasons: &mut Reasons, number, kind| {
-            reasons.take(&of_pod(number), Fact { time_boot_ns: 50, kind }, &evidence, &mut out);
-        };
-        let stop = StopSignal { signal: 15, sender: Sender::Runtime, ignored: false };
-        for number in 0..1100 {
-            take(&mut reasons, number, FactKind::StopSignal(stop));
-        }
-        let by_kind = |reasons: &Reasons, kind| {
-            reasons.dropped().into_iter().find(|(known, _)| *known == kind).unwrap().1
-        };
-        assert_eq!((by_kind(&reasons, "stop_signal"), by_kind(&reasons, "death")), (76, 0));
-        for number in 0..600 {
-            let FactKind::Ended(end) = ended(60) else { unreachable!() };
-            let end = Termination { stop_boot_ns: Some(50), ..end };
-            take(&mut reasons, number, FactKind::Ended(end));
-        }
-        // Those without a stop signal do not wait.
-        assert_eq!(by_kind(&reasons, "death"), 600 - 76 - 512);
-        // Those whose death is explained are no loss.
-        for number in 2000..2012 {
-            take(&mut reasons, number, FactKind::StopSignal(stop));
-        }
-        assert_eq!(by_kind(&reasons, "stop_signal"), 76);
-    }
-}
+#[path = "reason_tests.rs"]
+mod tests;

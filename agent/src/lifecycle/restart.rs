@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fact::Restart;
+use super::fact::{Cause, Restart, Termination};
+use super::subject::Who;
 
 /// Time for which a start waits for the previous end. An end is published when it has settled, and
 /// so may arrive a second or so after the start that follows it.
@@ -13,6 +14,31 @@ const KEEP_NS: u64 = 3_600_000_000_000;
 /// Limit of containers that are remembered; beyond it, the one with the oldest start or end is
 /// forgotten.
 const ENTRIES_MAX: usize = 8_192;
+
+/// Longest downtime of a unit's restart. systemd waits 100 ms by default, and a few minutes where it
+/// backs off; what comes later was started by somebody.
+const UNIT_DOWNTIME_MAX_NS: u64 = 300_000_000_000;
+
+/// Whether the end is one after which a new start is no restart, but another run: a unit of the host
+/// has done its work, as one that a timer starts now and then.
+///
+/// Containers run again by their Pod's restart policy or their runtime's, also after a success.
+#[must_use]
+pub fn is_final(who: &Who, end: &Termination) -> bool {
+    is_plain_unit(who) && end.cause == Cause::Completed && end.stop_boot_ns.is_none()
+}
+
+/// Whether a start after a start is a restart. Of a unit it has to follow soon on an end that was
+/// seen: else nothing tells a restart from a run by a timer, or by hand.
+#[must_use]
+pub fn is_restart(who: &Who, restart: Restart) -> bool {
+    !is_plain_unit(who) || restart.downtime_ns().is_some_and(|ns| ns <= UNIT_DOWNTIME_MAX_NS)
+}
+
+/// Whether it is a unit of the host, and not a container of a runtime beside Kubernetes.
+fn is_plain_unit(who: &Who) -> bool {
+    who.origin.pod().is_none() && who.identity.container_id.is_empty()
+}
 
 /// Starts and ends of containers, under a key that stays the same over restarts.
 ///
@@ -111,6 +137,18 @@ impl<K: Ord + Clone> History<K> {
             self.waiting.remove(key);
         }
         restart
+    }
+
+    /// Records an end after which a new start is no restart: what came before it is forgotten, and a
+    /// start that was reported before it is a first one.
+    pub fn over(&mut self, key: &K, boot_ns: u64) {
+        self.waiting.remove(key);
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if entry.started_boot_ns > Some(boot_ns) {
+            *entry = Entry { started_boot_ns: entry.started_boot_ns, ..Entry::default() };
+        } else {
+            self.entries.remove(key);
+        }
     }
 
     /// Forgets a key; returns its last start and its last end. For a container that turns out to
@@ -286,6 +324,21 @@ mod tests {
         let mut history = History::default();
         history.ended(&"web", 30);
         assert_eq!(history.started("web", 31), [complete(31, 30)]);
+    }
+
+    #[test]
+    fn what_starts_after_a_final_end_is_no_restart() {
+        let mut history = History::default();
+        history.started("job", 10);
+        history.over(&"job", 30);
+        assert_eq!(history.len(), 0);
+        assert_eq!(history.started("job", 75), []);
+        // The next start is reported before the end.
+        assert_eq!(history.started("job", 90), []);
+        history.over(&"job", 80);
+        assert_eq!((history.settle(u64::MAX), history.deadline()), (vec![], None));
+        assert_eq!(history.ended(&"job", 95), None);
+        assert_eq!(history.started("job", 99), [complete(99, 95)]);
     }
 
     #[test]

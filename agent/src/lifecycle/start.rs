@@ -11,8 +11,8 @@ use super::phase::Start;
 use super::subject::Who;
 use crate::cgroup::CgroupId;
 use crate::clock::{SECOND_NS, WallOffset};
-use crate::kube::known_pod::{KnownPod, Via};
-use crate::kube::pod::{Pod, Role};
+use crate::kube::known_pod::{KnownPod, Noticed, Via};
+use crate::kube::pod::Role;
 use crate::kube::pods::Pods;
 
 /// State of the starts of all containers that are shown.
@@ -94,7 +94,7 @@ impl Starts {
             ..entry.start
         };
         if let Some(known) = known {
-            api_times(&mut start, &known.pod, wall);
+            api_times(&mut start, known, wall);
         }
         let of_this = reported.filter(|(_, container)| container.id.as_deref() == Some(&*name.id));
         if let Some((known, container)) = of_this {
@@ -120,13 +120,26 @@ impl Starts {
     }
 }
 
-fn api_times(start: &mut Start, pod: &Pod, wall: WallOffset) {
-    let boot =
-        |unix_s: Option<i64>| wall.boot_ns(u64::try_from(unix_s?).ok()?.saturating_mul(SECOND_NS));
-    start.scheduled_boot_ns = start.scheduled_boot_ns.or_else(|| boot(pod.times.scheduled_unix_s));
-    let has_init = pod.containers.iter().any(|container| container.role == Role::Init);
+/// Takes over the API's times that can be true. A wrong clock would make a wrong phase: the API
+/// server's, of the scheduler's decision, or this machine's before it was set, of the rest.
+///
+/// The agent learns of a Pod when that is scheduled to its node, and its sandbox is made after that
+/// and before the end of its init containers.
+fn api_times(start: &mut Start, known: &KnownPod, wall: WallOffset) {
+    let Some(sandbox_boot_ns) = start.sandbox_boot_ns else { return };
+    let times = known.pod.times;
+    if start.scheduled_boot_ns.is_none() {
+        let scheduled = times.scheduled_unix_s.and_then(|at| known.first.agreed(at, wall));
+        let latest = sandbox_boot_ns.saturating_add(SECOND_NS);
+        start.scheduled_boot_ns = scheduled.filter(|at| *at <= latest);
+    }
+    let has_init = known.pod.containers.iter().any(|container| container.role == Role::Init);
     if has_init && start.initialized_boot_ns.is_none() {
-        start.initialized_boot_ns = boot(pod.times.initialized_unix_s);
+        let after_sandbox =
+            Noticed { time_boot_ns: known.changed_boot_ns, via: Via::List, after_boot_ns: None };
+        let initialized = times.initialized_unix_s.and_then(|at| after_sandbox.agreed(at, wall));
+        let earliest = sandbox_boot_ns.saturating_sub(SECOND_NS);
+        start.initialized_boot_ns = initialized.filter(|at| *at >= earliest);
     }
 }
 

@@ -95,15 +95,18 @@ pub enum Subject {
     Container(Arc<Who>),
     /// A Pod.
     Pod(Arc<PodWho>),
+    /// A container of a Pod's spec that has no cgroup.
+    Planned(Arc<Identity>),
 }
 
 impl Subject {
-    /// The cgroup of the subject: the container's own, or the Pod's.
+    /// The cgroup of the subject: the container's own, or the Pod's; `None` if it has none.
     #[must_use]
-    pub fn cgroup(&self) -> CgroupId {
+    pub fn cgroup(&self) -> Option<CgroupId> {
         match self {
-            Self::Container(who) => who.cgroup,
-            Self::Pod(who) => who.cgroup,
+            Self::Container(who) => Some(who.cgroup),
+            Self::Pod(who) => Some(who.cgroup),
+            Self::Planned(_) => None,
         }
     }
 
@@ -112,7 +115,7 @@ impl Subject {
     pub const fn container(&self) -> Option<&Arc<Who>> {
         match self {
             Self::Container(who) => Some(who),
-            Self::Pod(_) => None,
+            Self::Pod(_) | Self::Planned(_) => None,
         }
     }
 }

@@ -4,6 +4,7 @@ use super::expose::{Exposition, NONE, StateFamily, Value};
 use super::family::{Family, Need, Scope};
 use super::process::ProcessStats;
 use crate::cgroup::reader::ReaderStats;
+use crate::clock::WallOffset;
 use crate::event::EventKind;
 
 /// State of the owner at a scrape. Counters are totals since the agent's start. Lists name all that
@@ -36,6 +37,8 @@ pub struct AgentStats {
     pub cgroup_reader: ReaderStats,
     /// Time since the last contact with the Pod source; `None` without one, or before the first.
     pub pod_metadata_age_ns: Option<u64>,
+    /// Offset to Unix time under which times are shown.
+    pub wall: WallOffset,
     /// Pods that found no room, or were forgotten early.
     pub pods_dropped: u64,
     /// Lines of the log that were dropped, by reason.

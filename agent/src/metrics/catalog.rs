@@ -120,6 +120,7 @@ pub static WORKLOAD: &[&dyn Entry<Workload>] = &[
     &entry(&oom::EVENTS, |w: &mut Workload| w.oom.as_mut()),
     &entry(&restart::DOWNTIME, |w: &mut Workload| w.restart.as_mut()),
     &entry(&startup::DURATION, |w: &mut Workload| w.startup.as_mut()),
+    &entry(&startup::FAILURES, |w: &mut Workload| w.startup.as_mut()),
 ];
 
 /// Node families; [`series::SERIES`] is the last because it counts the others.

@@ -14,7 +14,6 @@ use super::{
     terminations,
 };
 use crate::cgroup::CgroupId;
-use crate::clock::WallOffset;
 use crate::kube::identity::Identity;
 use crate::kube::pod;
 use crate::lifecycle::fact::Fact;
@@ -99,8 +98,8 @@ impl Container {
     }
 
     /// Takes in a fact about an instance.
-    pub fn fact(&mut self, cgroup: CgroupId, fact: &Fact, wall: WallOffset) {
-        self.usage.fact(cgroup, fact, wall);
+    pub fn fact(&mut self, cgroup: CgroupId, fact: &Fact) {
+        self.usage.fact(cgroup, fact);
         if let Some(startup) = &mut self.startup {
             startup.fact(fact);
         }
@@ -108,7 +107,7 @@ impl Container {
             restart.fact(fact);
         }
         if let Some(terminations) = &mut self.terminations {
-            terminations.fact(fact, wall);
+            terminations.fact(fact);
         }
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.fact(fact);

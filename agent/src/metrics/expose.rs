@@ -17,6 +17,7 @@ use super::header;
 use super::histogram::Histogram;
 use super::text::{News, Text};
 use super::variant::{FirstShown, Format, Generation};
+use crate::clock::WallOffset;
 
 /// A family that is written from the state of its group.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub enum Value {
     Micros(u64),
     /// Nanoseconds, written as seconds.
     Nanos(u64),
+    /// A moment in nanoseconds of `CLOCK_BOOTTIME`, written in Unix time, as seconds.
+    Moment(u64),
     /// A ratio: the first number divided by the second, which is not 0.
     Ratio(u64, u64),
 }
@@ -47,15 +50,17 @@ impl Value {
             Self::Count(value) => value == whole,
             Self::Micros(value) => value == whole.saturating_mul(1_000_000),
             Self::Nanos(value) => value == whole.saturating_mul(1_000_000_000),
+            Self::Moment(_) => false,
             Self::Ratio(value, by) => value == whole.saturating_mul(by),
         }
     }
 
-    fn write(self, out: &mut Vec<u8>) {
+    fn write(self, out: &mut Vec<u8>, wall: WallOffset) {
         match self {
             Self::Count(value) => write_integer(out, value),
             Self::Micros(value) => write_decimal::<6>(out, value),
             Self::Nanos(value) => write_decimal::<9>(out, value),
+            Self::Moment(boot_ns) => write_decimal::<9>(out, wall.unix_ns(boot_ns)),
             Self::Ratio(_, 0) => out.extend_from_slice(b"NaN"),
             Self::Ratio(value, by) if value % by == 0 => write_integer(out, value / by),
             Self::Ratio(value, by) => {
@@ -167,6 +172,7 @@ pub struct Exposition {
     chunks: Chunks,
     format: Format,
     generation: Generation,
+    wall: WallOffset,
     /// The name of the current family, with its prefix.
     name: Vec<u8>,
     /// Scratch space for what the lines of a histogram have in common.
@@ -189,6 +195,7 @@ impl Exposition {
             chunks: Chunks::new(),
             format,
             generation,
+            wall: WallOffset::default(),
             name: Vec::with_capacity(64),
             line: Vec::new(),
             family: None,
@@ -199,6 +206,12 @@ impl Exposition {
             left_out: 0,
             news: Vec::new(),
         }
+    }
+
+    /// The same, with times shown under this offset to Unix time.
+    #[must_use]
+    pub fn at(self, wall: WallOffset) -> Self {
+        Self { wall, ..self }
     }
 
     /// The whole text.
@@ -342,7 +355,7 @@ impl Exposition {
         let out = self.chunks.open();
         out.push(b' ');
         let (chunk, begin) = self.chunks.position();
-        value.write(self.chunks.open());
+        value.write(self.chunks.open(), self.wall);
         let (_, end) = self.chunks.position();
         if !value.is(initial) && !self.generation.stranger().has(first_shown) {
             self.news.push(News { first_shown, chunk, value: (begin, end), initial });
@@ -353,7 +366,7 @@ impl Exposition {
     fn end(&mut self, value: Value) {
         let out = self.chunks.open();
         out.push(b' ');
-        value.write(out);
+        value.write(out, self.wall);
         self.end_line();
     }
 

@@ -43,8 +43,8 @@ pub static START_TIME: StateFamily<Usage> = StateFamily {
     )
     .of(Collector::Info),
     write: |block, usage, to| {
-        if let Some(start_ns) = usage.live().next().and_then(|live| live.start_unix_ns) {
-            to.sample(block, &NONE, Value::Nanos(start_ns));
+        if let Some(start) = usage.live().next().and_then(|live| live.start_boot_ns) {
+            to.sample(block, &NONE, Value::Moment(start));
         }
     },
 };

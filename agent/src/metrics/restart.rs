@@ -114,17 +114,34 @@ impl Default for OfWorkload {
 struct Restarts {
     seen: u64,
     api: Option<Api>,
-    /// Restarts of former Pods of the same name.
+    /// UID of the Pod of this name before.
+    former_uid: Option<Box<str>>,
+    /// What is to be added to the API's number: restarts of former Pods of the same name, and those
+    /// before the number began anew.
     base: u64,
     /// The value that a scraper sees first: restarts before the agent are no increase.
     initial: u64,
     first_shown: FirstShown,
 }
 
+/// The number that the API reports for one Pod.
 #[derive(Debug)]
 struct Api {
     pod_uid: Box<str>,
     restarts: u64,
+    fallen: Option<Fallen>,
+}
+
+/// A fall of the API's number: the status was rebuilt, or an old one is reported for a moment.
+#[derive(Debug)]
+struct Fallen {
+    /// The number, and the base, before the fall.
+    from: u64,
+    base: u64,
+    /// The number after the fall.
+    to: u64,
+    /// Restarts that the agent had seen by then.
+    seen: u64,
 }
 
 impl Restarts {
@@ -135,16 +152,40 @@ impl Restarts {
 
     /// Takes over the number that the API reports for that Pod.
     fn report(&mut self, pod_uid: &str, restarts: u64) {
+        if self.former_uid.as_deref() == Some(pod_uid) {
+            // Late, and counted already.
+            return;
+        }
         let before = self.count();
+        let base = before.saturating_sub(restarts);
+        let seen = self.seen;
         match &mut self.api {
-            Some(api) if *api.pod_uid == *pod_uid => api.restarts = api.restarts.max(restarts),
+            Some(api) if *api.pod_uid == *pod_uid && restarts < api.restarts => {
+                let from = api.restarts;
+                // The number may fall twice: what it was before the first fall counts.
+                let first = api.fallen.take();
+                let (from, old) = first.map_or((from, self.base), |first| (first.from, first.base));
+                api.fallen = Some(Fallen { from, base: old, to: restarts, seen });
+                api.restarts = restarts;
+                self.base = base;
+            }
+            Some(api) if *api.pod_uid == *pod_uid => {
+                api.restarts = restarts;
+                if let Some(fallen) = api.fallen.take_if(|fallen| restarts >= fallen.from)
+                    && seen.saturating_sub(fallen.seen) < restarts.saturating_sub(fallen.to)
+                {
+                    // It rose again by more than what happened: the low number was an old one.
+                    self.base = fallen.base.max(base);
+                }
+            }
             Some(api) => {
+                let new = Api { pod_uid: pod_uid.into(), restarts, fallen: None };
+                self.former_uid = Some(std::mem::replace(api, new).pod_uid);
                 self.base = before;
-                *api = Api { pod_uid: pod_uid.into(), restarts };
             }
             None => {
-                self.api = Some(Api { pod_uid: pod_uid.into(), restarts });
-                self.base = before.saturating_sub(restarts);
+                self.api = Some(Api { pod_uid: pod_uid.into(), restarts, fallen: None });
+                self.base = base;
                 if !self.first_shown.is_shown() {
                     self.initial = restarts.saturating_sub(self.seen);
                 }
@@ -212,9 +253,51 @@ mod tests {
         assert_eq!(shown(&mut restarts).1, 4);
         restarts.report("a", 0);
         assert_eq!(shown(&mut restarts).1, 4, "an old report");
+        restarts.report("a", 2);
+        assert_eq!(shown(&mut restarts).1, 4, "nothing happened");
         restarts.report("b", 0);
         assert_eq!(shown(&mut restarts).1, 4, "a new Pod of the same name begins at 0");
         restarts.report("b", 1);
         assert_eq!(shown(&mut restarts).1, 5);
+        restarts.report("a", 2);
+        assert_eq!(shown(&mut restarts).1, 5, "a late report of the Pod before");
+    }
+
+    /// What is shown after each of these reports, with a restart that the agent saw before each of
+    /// the second list.
+    fn after(reports: &[u64], with_restart: &[u64]) -> Vec<u64> {
+        let mut restarts = Restarts::default();
+        restarts.report("a", 10);
+        shown(&mut restarts);
+        let mut reported = Vec::new();
+        for number in reports {
+            restarts.report("a", *number);
+            reported.push(shown(&mut restarts).1);
+        }
+        for number in with_restart {
+            restarts.add_one();
+            restarts.report("a", *number);
+            reported.push(shown(&mut restarts).1);
+        }
+        reported
+    }
+
+    #[test]
+    fn a_number_that_began_anew_goes_on_counting() {
+        assert_eq!(after(&[0], &[1, 2, 3]), [10, 11, 12, 13]);
+        // As far as it was before, and farther.
+        let up: Vec<u64> = (1..=12).collect();
+        assert_eq!(after(&[0], &up).last(), Some(&22));
+        // Twice.
+        assert_eq!(after(&[0, 1, 0], &[1, 2]), [10, 11, 11, 12, 13]);
+        // Without events of the kernel the API's steps are all there is.
+        assert_eq!(after(&[0, 1, 2], &[]), [10, 11, 12]);
+    }
+
+    #[test]
+    fn an_old_number_counts_nothing() {
+        assert_eq!(after(&[9, 10, 10], &[11]), [10, 10, 10, 11]);
+        assert_eq!(after(&[8, 9, 10], &[]), [10, 11, 11], "no more than it seemed to rise");
+        assert_eq!(after(&[9], &[11]), [10, 11]);
     }
 }

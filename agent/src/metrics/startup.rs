@@ -1,6 +1,7 @@
 //! Collector `startup`: the phases of a start, from the scheduler's decision until ready.
 
 use super::collector::Collector;
+use super::counter::Counter;
 use super::expose::{NONE, StateFamily, Value};
 use super::family::{Family, Need, Scope};
 use super::histogram::{Bound, Histogram};
@@ -44,6 +45,19 @@ pub static DURATION: StateFamily<OfWorkload> = StateFamily {
     },
 };
 
+/// Failed starts.
+pub static FAILURES: StateFamily<OfWorkload> = StateFamily {
+    family: Family::counter(
+        "start_failures_total",
+        Scope::Workload,
+        "Failed attempts to start a container: its own program never ran. From the kernel's record of \
+         a cgroup without a program, and from the Pod's status (image, configuration, runtime); each \
+         attempt counts once.",
+    )
+    .of(Collector::Startup),
+    write: |block, startup, to| to.counter(block, &NONE, &mut startup.failures),
+};
+
 /// From an image that is there to one that is pulled and warms up.
 const BOUNDS: &[Bound] = &[
     Bound { ns: 2_000_000_000, le: "2.0" },
@@ -72,16 +86,21 @@ impl OfContainer {
 #[derive(Debug, Default)]
 pub struct OfWorkload {
     duration: Option<Histogram>,
+    failures: Counter,
 }
 
 impl OfWorkload {
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact) {
-        if let FactKind::Progressed(start) = &fact.kind
-            && start.just_ready
-            && let Some(whole_ns) = start.whole_ns()
-        {
-            self.duration.get_or_insert_with(|| Histogram::new(BOUNDS)).observe_ns(whole_ns);
+        match &fact.kind {
+            FactKind::StartFailed => self.failures.add_one(),
+            FactKind::Progressed(start) if start.just_ready => {
+                if let Some(whole_ns) = start.whole_ns() {
+                    let duration = self.duration.get_or_insert_with(|| Histogram::new(BOUNDS));
+                    duration.observe_ns(whole_ns);
+                }
+            }
+            _ => {}
         }
     }
 }

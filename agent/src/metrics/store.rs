@@ -192,7 +192,7 @@ impl Store {
 
     /// Writes all families, and counts the series of each entity.
     fn write(&mut self, generation: Generation, format: Format) -> Exposition {
-        let mut to = Exposition::new(format, generation);
+        let mut to = Exposition::new(format, generation).at(self.node.agent.stats.wall);
         to.set_limit(self.options.max_series as u64);
         self.node.agent.containers_hidden = self.refused.containers() as u64;
         self.node.agent.scrapers_forgotten = self.scrapers.strangers();

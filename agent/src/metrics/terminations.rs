@@ -4,7 +4,6 @@ use super::collector::Collector;
 use super::counters::Counters;
 use super::expose::{Labels, StateFamily, Value};
 use super::family::{Family, Scope};
-use crate::clock::WallOffset;
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Cause, Fact, FactKind, Termination};
 use crate::lifecycle::trigger::Trigger;
@@ -34,7 +33,7 @@ pub static LAST: StateFamily<OfContainer> = StateFamily {
     .labels(&["cause", "trigger", "exit_code", "signal"], 1),
     write: |block, terminations, to| {
         if let Some(last) = &terminations.last {
-            to.sample(block, last, Value::Nanos(last.end_unix_ns));
+            to.sample(block, last, Value::Moment(last.end.end_boot_ns));
         }
     },
 };
@@ -55,7 +54,6 @@ pub static BY_TRIGGER: StateFamily<OfNode> = StateFamily {
 /// The last termination of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LastTermination {
-    end_unix_ns: u64,
     end: Termination,
     trigger: Trigger,
 }
@@ -107,12 +105,11 @@ pub struct OfContainer {
 
 impl OfContainer {
     /// Takes in a fact.
-    pub fn fact(&mut self, fact: &Fact, wall: WallOffset) {
+    pub fn fact(&mut self, fact: &Fact) {
         if let FactKind::Explained(death) = &fact.kind {
             let end = death.end;
-            let end_unix_ns = wall.unix_ns(end.end_boot_ns);
             if self.last.is_none_or(|last| last.end.end_boot_ns <= end.end_boot_ns) {
-                self.last = Some(LastTermination { end_unix_ns, end, trigger: death.trigger });
+                self.last = Some(LastTermination { end, trigger: death.trigger });
             }
         }
     }

@@ -7,7 +7,6 @@ use super::expose::{Exposition, NONE, Value};
 use super::family::Family;
 use crate::cgroup::CgroupId;
 use crate::cgroup::sample::{Cpu, Sample};
-use crate::clock::WallOffset;
 use crate::lifecycle::fact::{Fact, FactKind};
 
 /// A family that is written from samples.
@@ -139,8 +138,8 @@ pub struct Instance {
     totals: Totals,
     /// The newest sample; dropped when the cgroup is gone.
     sample: Option<Sample>,
-    /// Start of its init, Unix time.
-    pub start_unix_ns: Option<u64>,
+    /// Start of its init, `CLOCK_BOOTTIME`.
+    pub start_boot_ns: Option<u64>,
     /// Shutdown of the instance, while that is under way.
     pub terminating: Option<Terminating>,
 }
@@ -180,7 +179,7 @@ impl Usage {
                 gone_boot_ns: None,
                 totals,
                 sample: None,
-                start_unix_ns: None,
+                start_boot_ns: None,
                 terminating: None,
             },
         );
@@ -293,11 +292,11 @@ impl Usage {
     }
 
     /// Takes in a fact about a container's cgroup.
-    pub fn fact(&mut self, cgroup: CgroupId, fact: &Fact, wall: WallOffset) {
+    pub fn fact(&mut self, cgroup: CgroupId, fact: &Fact) {
         match &fact.kind {
             FactKind::Started(_) => {
                 if let Some(instance) = self.instance_mut(cgroup) {
-                    instance.start_unix_ns = Some(wall.unix_ns(fact.time_boot_ns));
+                    instance.start_boot_ns = Some(fact.time_boot_ns);
                 }
             }
             FactKind::Explained(death) => {

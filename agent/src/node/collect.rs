@@ -9,6 +9,7 @@ impl Node {
     #[must_use]
     pub fn collect(&mut self, now: Now) -> Collection {
         self.tick(now);
+        self.shown_wall.follow(now.wall);
         let Self { sampler, tracking, registry, publish, lifecycle, .. } = self;
         sampler.sample(tracking.tree(), registry.shown(), |subject, sample| {
             publish.sample(subject, sample, Reading::Current);

@@ -10,6 +10,7 @@ use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind};
 use crate::lifecycle::fact::{Fact, FactKind};
 use crate::lifecycle::reason::{Evidence, Named};
+use crate::lifecycle::start_failure::Planned;
 use crate::lifecycle::subject::{Subject, Who};
 use crate::lifecycle::{Input, Output};
 use crate::reader::Reading;
@@ -161,6 +162,14 @@ impl Node {
         let mut out = Vec::new();
         self.reasons.settle(&self.pods, self.now, &mut out);
         self.publish_all(out);
+        let failed = self.reasons.start_failures(self.now);
+        self.publish_planned(failed);
+    }
+
+    pub(super) fn publish_planned(&mut self, failed: Vec<Planned>) {
+        for (identity, fact) in failed {
+            self.publish.fact(&Subject::Planned(identity), &fact);
+        }
     }
 
     pub(super) fn publish_all(&mut self, facts: Vec<Named>) {
@@ -168,7 +177,7 @@ impl Node {
             if let FactKind::Ended(end) = &fact.kind {
                 self.registry.ended(&who, end.end_boot_ns);
             }
-            self.publish.fact(&Subject::Container(who), &fact, self.now.wall);
+            self.publish.fact(&Subject::Container(who), &fact);
         }
     }
 
@@ -196,7 +205,7 @@ impl Node {
         let Some(EmptyPod { subject, last_end_boot_ns, gone }) = empty_pod else { return };
         let kind = FactKind::PodEmpty { last_end_boot_ns };
         let fact = Fact { time_boot_ns: self.now.boot_ns, kind };
-        self.publish.fact(&subject, &fact, self.now.wall);
+        self.publish.fact(&subject, &fact);
         if gone {
             self.pod_gone(&subject);
         }

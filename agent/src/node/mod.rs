@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::bpf::start::Kernel;
 use crate::cgroup::{files::Parts, role::Mode, statistics::Elements};
-use crate::clock::Now;
+use crate::clock::{Now, ShownOffset};
 use crate::kube::pods::Pods;
 use crate::lifecycle::{Input, Lifecycle, reason::Reasons};
 use crate::metrics::agent::AgentStats;
@@ -61,6 +61,7 @@ pub struct Node {
     pods: Pods,
     reasons: Reasons,
     publish: Publish,
+    shown_wall: ShownOffset,
     next_rescan_ns: u64,
     next_names_ns: u64,
     next_late_names_ns: u64,
@@ -90,6 +91,7 @@ impl Node {
             pods: Pods::new(),
             reasons: Reasons::new(pods_may_come),
             publish: Publish::new(options.store),
+            shown_wall: ShownOffset::default(),
             next_rescan_ns: 0,
             next_names_ns: 0,
             next_late_names_ns: 0,

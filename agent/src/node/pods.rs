@@ -38,6 +38,8 @@ impl Node {
     fn pod_changed(&mut self, uid: &str) {
         let Some(known) = self.pods.get(uid) else { return };
         self.publish.pod(&known.pod);
+        let failed = self.reasons.pod(known, self.now);
+        self.publish_planned(failed);
         for (id, who) in self.registry.of_pod(uid, &self.pods) {
             self.resolve_name(id);
             if let Some(who) = who {
@@ -58,7 +60,7 @@ impl Node {
 
     fn tell_deletion(&mut self, id: CgroupId) {
         if let Some((subject, fact)) = self.registry.deletion(id, &self.pods, self.now.wall) {
-            self.publish.fact(&subject, &fact, self.now.wall);
+            self.publish.fact(&subject, &fact);
         }
     }
 

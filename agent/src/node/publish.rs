@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::cgroup::CgroupId;
 use crate::cgroup::sample::Sample;
-use crate::clock::WallOffset;
 use crate::kube::pod::Pod;
 use crate::lifecycle::OpenShutdown;
 use crate::lifecycle::fact::Fact;
@@ -72,9 +71,9 @@ impl Publish {
         }
     }
 
-    pub(super) fn fact(&mut self, subject: &Subject, fact: &Fact, wall: WallOffset) {
+    pub(super) fn fact(&mut self, subject: &Subject, fact: &Fact) {
         for reader in self.readers() {
-            reader.fact(subject, fact, wall);
+            reader.fact(subject, fact);
         }
     }
 

@@ -175,7 +175,9 @@ impl Registry {
             entry.started = Some(fact.clone());
         }
         match &mut entry.naming {
-            Naming::Hidden | Naming::Shown(Subject::Pod(_), _) => Route::Nowhere,
+            Naming::Hidden | Naming::Shown(Subject::Pod(_) | Subject::Planned(_), _) => {
+                Route::Nowhere
+            }
             Naming::Shown(Subject::Container(who), _) => Route::Named(Arc::clone(who), fact),
             Naming::Waiting(waiting) => {
                 if waiting.facts.len() < WAITING_FACTS_MAX {

@@ -148,7 +148,7 @@ impl Sampler {
         let mut success = true;
         unclear.clear();
         for subject in subjects {
-            let id = subject.cgroup();
+            let Some(id) = subject.cgroup() else { continue };
             // A cgroup that the run had no room for, or that is younger, is read from its files.
             let found = stats.of(id);
             let statistics = found.and_then(|found| elements.read(found, page_bytes));
@@ -165,7 +165,7 @@ impl Sampler {
                 }
                 let detail = match subject {
                     Subject::Container(_) => Detail::Container,
-                    Subject::Pod(_) => Detail::Pod,
+                    Subject::Pod(_) | Subject::Planned(_) => Detail::Pod,
                 };
                 sample = match reader.sample_rest(id, &dir, detail, covered) {
                     Ok(sample) => sample,

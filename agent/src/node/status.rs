@@ -95,6 +95,7 @@ impl Node {
                 success: runs.files.is_none_or(|(_, success)| success),
             }],
             pod_metadata_age_ns: self.pod_metadata_age_ns(),
+            wall: self.shown_wall.offset(),
             pods_dropped: self.pods.dropped(),
             events_dropped: vec![
                 ("unmatched", self.lifecycle.unmatched()),

@@ -35,7 +35,8 @@ pub(super) const HOW: &str = "CPU time. A store with facts and samples of as man
 const SERIES: u64 = 20_000;
 
 pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
-    let stats = AgentStats::default();
+    let wall = WallOffset { unix_less_boot_ns: 1_700_000_000_000_000_000 };
+    let stats = AgentStats { wall, ..AgentStats::default() };
     let mut store = filled(&stats)?;
     let text = encode(&mut store, &stats).concat();
     let shown =
@@ -90,7 +91,6 @@ fn encode(store: &mut Store, stats: &AgentStats) -> Vec<Bytes> {
 /// A store that has had a life: Pods of two containers, twenty of a workload, some of which ended.
 fn filled(stats: &AgentStats) -> Result<Store> {
     let mut store = Store::new(StoreOptions { max_series: usize::MAX, ..StoreOptions::default() });
-    let wall = WallOffset { unix_less_boot_ns: 1_700_000_000_000_000_000 };
     for number in 1.. {
         let who = Arc::new(Who {
             cgroup: CgroupId(number),
@@ -102,7 +102,7 @@ fn filled(stats: &AgentStats) -> Result<Store> {
         store.shown(&who);
         let subject = Subject::Container(who);
         let time_boot_ns = 1_000_000_000 + number * 1_000_003;
-        let mut fact = |kind| store.fact(&subject, &Fact { time_boot_ns, kind }, wall);
+        let mut fact = |kind| store.fact(&subject, &Fact { time_boot_ns, kind });
         let init = TaskKey { tgid: 1, start_boot_ns: 1 };
         fact(FactKind::Started(Started { init, before_agent: false, is_pause: false }));
         if number % 50 == 0 {

@@ -145,18 +145,18 @@ fn without_exec(context: &Context) -> Result<String> {
     Ok(compared.join(", "))
 }
 
-/// To a cgroup of its Pod, where it is still seen, and to one that nobody watches.
+/// To the cgroup of another container, where it is still seen, and to one that nobody watches.
 fn moves(context: &Context) -> Result<String> {
     let pod = context.node.pod("init-moves")?;
     let work = ["--on-term", "handle", "--term-ms", "300"];
-    let near = Cgroup::make(pod.dir.join("elsewhere"))?;
+    let near = pod.container("elsewhere")?;
     let far = Cgroup::make(context.node.root().join("elsewhere"))?;
     let mut seen = pod.container("seen")?;
     let mut unseen = pod.container("unseen")?;
-    for (container, to) in [(&mut seen, &near), (&mut unseen, &far)] {
+    for (container, to) in [(&mut seen, &*near.dir), (&mut unseen, far.dir())] {
         container.start(&work, context.timeout())?;
         context.eventually(|s| born_at_zero(s, &container.key))?;
-        cgroup::write(&to.dir().join("cgroup.procs"), &container.pid()?.to_string())?;
+        cgroup::write(&to.join("cgroup.procs"), &container.pid()?.to_string())?;
     }
     context.pause(Duration::from_millis(300));
     context.fence("init-moves")?;

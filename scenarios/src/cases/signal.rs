@@ -97,15 +97,15 @@ fn harmless(context: &Context) -> Result<String> {
     stop_at_last(context, container)
 }
 
-/// The runtime sends what makes a program read its configuration again: one is stopped later, one
-/// crashes later.
+/// The runtime sends what makes a program read its configuration again: one is stopped later, one is
+/// ended from inside later.
 fn reload(context: &Context) -> Result<String> {
     let pod = context.node.pod("signal-reload")?;
     let mut stopped = pod.container("stopped")?;
     let mut crashed = pod.container("crashed")?;
     let stops = ["--reloads", "--on-term", "handle", "--term-ms", "300"];
     stopped.start(&stops, context.timeout())?;
-    crashed.start(&["--reloads", "--exit-after-ms", "2500", "--code", "1"], context.timeout())?;
+    crashed.start(&["--reloads"], context.timeout())?;
     context.eventually(|s| born_at_zero(s, &stopped.key))?;
     context.eventually(|s| born_at_zero(s, &crashed.key))?;
     context.signal(&RUNTIME, &stopped, Signal::SIGHUP)?;
@@ -119,11 +119,15 @@ fn reload(context: &Context) -> Result<String> {
         }
         Ok(())
     })?;
+    let pid = crashed.pid()?.to_string();
+    let mut session = crashed.exec(&["work", "--term-pid", &pid, "--exit-after-ms", "0"])?;
     crashed.wait(context.timeout())?;
+    session.end_ns(context.timeout())?;
+    session.reap()?;
     crashed.remove_cgroup()?;
     context.eventually(|s| {
         let view = s.of(&crashed.key);
-        ended_once(&view, "error")?;
+        ended_once(&view, "signal")?;
         view.want_label("container_last_termination_info", "trigger", "none")?;
         no_shutdown(&view)
     })?;

@@ -259,3 +259,19 @@ fn process_that_moved_and_executes_is_the_other_containers() {
     assert_eq!(node.last_subject(), Some(SIDE));
     assert_eq!(node.deaths().len(), 2);
 }
+
+#[test]
+fn process_that_moved_to_another_container_is_init_of_both() {
+    let mut node = Node::running();
+    node.made(SIDE, false);
+    let moved = Task { cgroup: SIDE, ..init() };
+    node.runs(&[moved]);
+    node.event(&empty(2 * SEC, WEB));
+    node.run_to(20 * SEC);
+    assert_eq!(node.lifecycle.init_of(SIDE), Some(init().key));
+    node.event(&signal(30 * SEC, plain(TERM, runc(), moved)));
+    node.event(&end(31 * SEC, moved, EXITED));
+    node.run_to(40 * SEC);
+    let ends: Vec<_> = node.deaths().iter().map(|(_, death)| death.shutdown_ns()).collect();
+    assert_eq!(ends, [Some(SEC), Some(SEC)]);
+}

@@ -6,7 +6,7 @@ use super::super::entity::{Container, Pod, Workload};
 use super::super::table::Id;
 use super::{Member, Store};
 use crate::cgroup::sample::Sample;
-use crate::clock::WallOffset;
+use crate::kube::identity::Identity;
 use crate::kube::pod;
 use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{PodWho, Subject, Who};
@@ -39,7 +39,7 @@ impl Reader for Store {
 
     /// Its series end, but for those of a workload for which something was counted.
     fn retracted(&mut self, subject: &Subject, now_boot_ns: u64) {
-        let cgroup = subject.cgroup();
+        let Some(cgroup) = subject.cgroup() else { return };
         self.refused.remove(cgroup);
         if let Some(id) = self.pod_members.remove(&cgroup)
             && self.pods.get_mut(id).is_some_and(|pod| pod.usage.retract(cgroup))
@@ -71,19 +71,23 @@ impl Reader for Store {
     }
 
     /// A fact about a container that is not shown counts for the node only.
-    fn fact(&mut self, subject: &Subject, fact: &Fact, wall: WallOffset) {
+    fn fact(&mut self, subject: &Subject, fact: &Fact) {
         self.node.fact(fact);
-        let Some(who) = subject.container() else { return };
+        let who = match subject {
+            Subject::Container(who) => who,
+            Subject::Planned(identity) => return self.planned(identity, fact),
+            Subject::Pod(_) => return,
+        };
         let agent = &mut self.node.agent;
         let Some(member) = self.members.get(&who.cgroup) else {
-            match self.refused.fact(who.cgroup, fact, wall) {
+            match self.refused.fact(who.cgroup, fact) {
                 Some(kept) => agent.facts_hidden += u64::from(!kept),
                 None => agent.facts_forgotten += 1,
             }
             return;
         };
         if let Some(container) = self.containers.get_mut(member.container) {
-            container.fact(who.cgroup, fact, wall);
+            container.fact(who.cgroup, fact);
         }
         match self.workloads.get_mut(member.workload) {
             Some(workload) => agent.label_sets_folded += workload.fact(fact),
@@ -94,6 +98,7 @@ impl Reader for Store {
     fn sample(&mut self, subject: &Subject, sample: &Sample, reading: Reading) {
         match subject {
             Subject::Pod(who) => self.pod_sample(who, sample),
+            Subject::Planned(_) => {}
             Subject::Container(who) => {
                 let Some(key) = self.container_mut(who.cgroup) else { return };
                 match reading {
@@ -105,7 +110,7 @@ impl Reader for Store {
     }
 
     fn gone(&mut self, subject: &Subject, now_boot_ns: u64) {
-        let cgroup = subject.cgroup();
+        let Some(cgroup) = subject.cgroup() else { return };
         self.refused.remove(cgroup);
         if let Some(id) = self.pod_members.get(&cgroup)
             && let Some(entry) = self.pods.get_mut(*id)
@@ -123,6 +128,28 @@ impl Reader for Store {
 }
 
 impl Store {
+    /// A fact about a container without a cgroup counts for its workload, which stays for as long
+    /// as after the last of its containers.
+    fn planned(&mut self, identity: &Identity, fact: &Fact) {
+        let block = Workload::block(identity);
+        let series = self.expected.workload;
+        let id = match self.workloads.find(block.bytes()) {
+            Some(id) => id,
+            None if self.has_room(series) => {
+                let new = Workload::new(self.options.collectors);
+                self.workloads.insert(block.bytes(), new, series)
+            }
+            None => {
+                self.node.agent.facts_hidden += 1;
+                return;
+            }
+        };
+        if let Some(workload) = self.workloads.get_mut(id) {
+            self.node.agent.label_sets_folded += workload.fact(fact);
+            workload.gone_boot_ns = workload.gone_boot_ns.max(fact.time_boot_ns);
+        }
+    }
+
     /// A container is under the right key, and its identity is known better.
     fn identified(&mut self, who: &Who, member: Member, now_boot_ns: u64) {
         let block = Workload::block(&who.identity);

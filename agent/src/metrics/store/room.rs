@@ -18,7 +18,6 @@ use super::super::table::Id;
 use super::super::variant::{Format, Generation};
 use super::{Member, Store};
 use crate::cgroup::CgroupId;
-use crate::clock::WallOffset;
 use crate::lifecycle::fact::{Fact, FactKind};
 use crate::lifecycle::subject::Who;
 
@@ -75,7 +74,7 @@ pub(super) struct Refused {
 struct Hidden {
     who: Arc<Who>,
     /// Its start, for when it is shown.
-    started: Option<(Fact, WallOffset)>,
+    started: Option<Fact>,
 }
 
 impl Refused {
@@ -85,16 +84,11 @@ impl Refused {
 
     /// Takes in a fact about a container. Returns whether it is kept; `None` if the container does
     /// not wait for room.
-    pub(super) fn fact(
-        &mut self,
-        container: CgroupId,
-        fact: &Fact,
-        wall: WallOffset,
-    ) -> Option<bool> {
+    pub(super) fn fact(&mut self, container: CgroupId, fact: &Fact) -> Option<bool> {
         let hidden = self.containers.get_mut(&container)?;
         let starts = matches!(fact.kind, FactKind::Started(_));
         if starts {
-            hidden.started = Some((fact.clone(), wall));
+            hidden.started = Some(fact.clone());
         }
         Some(starts)
     }
@@ -190,10 +184,10 @@ impl Store {
                 break;
             }
             let hidden = self.refused.containers.remove(&who.cgroup);
-            if let Some((fact, wall)) = hidden.and_then(|hidden| hidden.started)
+            if let Some(fact) = hidden.and_then(|hidden| hidden.started)
                 && let Some(container) = self.container_mut(who.cgroup)
             {
-                container.fact(who.cgroup, &fact, wall);
+                container.fact(who.cgroup, &fact);
             }
             shown.push(who.cgroup);
         }

@@ -129,7 +129,7 @@ impl Tell for Store {
     }
 
     fn tell(&mut self, cgroup: CgroupId, time_boot_ns: u64, kind: FactKind) {
-        self.fact(&subject(cgroup), &Fact { time_boot_ns, kind }, WALL);
+        self.fact(&subject(cgroup), &Fact { time_boot_ns, kind });
     }
 
     fn read(&mut self, cgroup: CgroupId, sample: &Sample) {
@@ -156,6 +156,7 @@ impl Tell for Store {
 pub(super) fn agent_stats() -> AgentStats {
     AgentStats {
         version: "0.1.0",
+        wall: WALL,
         programs: vec![("signal_generate", true), ("mark_victim", false)],
         events_received: [10, 2, 3, 2, 1, 4, 2, 0],
         events_lost: vec![("ring_full", 0), ("tracked_full", 0)],

@@ -68,7 +68,7 @@ impl PodEntry {
         };
         let named_alike = |known: &Subject| match known {
             Subject::Pod(known) => known.namespace == pod.namespace && known.pod == pod.pod,
-            Subject::Container(_) => false,
+            Subject::Container(_) | Subject::Planned(_) => false,
         };
         let before = self.subject().filter(|known| !named_alike(known)).cloned();
         self.subject = Some((Subject::Pod(Arc::new(pod)), source));

@@ -1,5 +1,6 @@
 //! The owner, given kernel records, Pods and a clock, and what it then shows.
 
+mod clocks;
 mod evidence;
 mod hostile;
 mod kept;
@@ -55,7 +56,7 @@ impl Reader for Recorder {
         self.shown.push(Arc::clone(who));
     }
 
-    fn fact(&mut self, subject: &Subject, fact: &Fact, _: WallOffset) {
+    fn fact(&mut self, subject: &Subject, fact: &Fact) {
         self.facts.push((subject.clone(), fact.clone()));
     }
 

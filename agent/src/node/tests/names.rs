@@ -48,7 +48,7 @@ impl World {
     }
 
     fn retracted(&self) -> Vec<CgroupId> {
-        self.node.publish.recorder.retracted.iter().map(Subject::cgroup).collect()
+        self.node.publish.recorder.retracted.iter().filter_map(Subject::cgroup).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{NOW, Recorder, SECOND, UID, World};
+use super::{NOW, PodEventKind, Recorder, SECOND, UID, World};
 use crate::cgroup::CgroupId;
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Deletion, Fact, FactKind, PreStopRun, Restart};
@@ -61,7 +61,7 @@ fn a_death_is_one_stream_of_facts_with_times_and_the_pods_end_is_the_last() {
     let Recorder { shown, gone, .. } = &world.node.publish.recorder;
     assert_eq!(shown.len(), 1);
     assert_eq!(shown[0].identity.container, "web");
-    let gone: Vec<CgroupId> = gone.iter().map(Subject::cgroup).collect();
+    let gone: Vec<CgroupId> = gone.iter().filter_map(Subject::cgroup).collect();
     assert_eq!(gone, [CgroupId(1002), pod]);
     // The Pod's own cgroup is no container's, and its removal no event that is lost.
     assert_eq!(world.value("events_dropped_total", "reason=\"unmatched\""), Some(0.0));
@@ -127,4 +127,36 @@ fn a_pod_that_is_made_again_under_its_name_is_no_restart() {
     let restarted = |fact: &&&Fact| matches!(fact.kind, FactKind::Restarted(_));
     assert_eq!(facts.iter().filter(restarted).count(), 0);
     assert_eq!(world.value("container_restarts_total", ""), Some(0.0));
+}
+
+#[test]
+fn a_start_that_fails_before_there_is_a_cgroup_counts_for_the_workload() {
+    let mut world = World::new(true);
+    world.source(PodEventKind::Listed(Vec::new()), -20_000);
+    world.reported(-10_000);
+    assert_eq!(world.value("start_failures_total", ""), None);
+    for (ms, reason) in [(-9000, "ErrImagePull"), (-8000, "ImagePullBackOff")] {
+        let state = json!({"waiting": {"reason": reason}});
+        world.pod["status"]["containerStatuses"] = json!([{"name": "web", "state": state}]);
+        world.reported(ms);
+    }
+    let workload = "workload_kind=\"Deployment\",workload=\"web\",container=\"web\"";
+    assert_eq!(world.value("start_failures_total", workload), Some(1.0));
+    assert!(world.shown("container_info").is_empty());
+}
+
+#[test]
+fn a_start_that_fails_in_the_runtime_counts_once() {
+    let mut world = World::new(true);
+    world.source(PodEventKind::Listed(Vec::new()), -20_000);
+    world.reported(-19_000);
+    world.made(1002, 'a', -18_500);
+    world.exec(1002, 190, "runc:[2:INIT]", -18_400);
+    world.removed(CgroupId(1002), -18_000);
+    let state = json!({"waiting": {"reason": "RunContainerError"}});
+    world.status("a", &state, None);
+    world.reported(-17_000);
+    assert_eq!(world.value("start_failures_total", "Deployment"), Some(1.0));
+    world.node.tick(world.now(20_000));
+    assert_eq!(world.value("start_failures_total", "Deployment"), Some(1.0));
 }
