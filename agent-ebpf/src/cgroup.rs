@@ -9,7 +9,10 @@ use agent_common::{
         CgroupMadeRecord, CgroupRecord, KIND_CGROUP_EMPTY, KIND_CGROUP_MADE, KIND_CGROUP_REMOVED,
         NAME_BYTES,
     },
-    map::{COUNTER_LOST_TRACKED_FULL, Tracked},
+    map::{
+        COUNTER_LOST_TRACKED_FULL, COUNTER_NESTED_FULL, COUNTER_SHARE_CGROUP, NESTED_MAX,
+        PLACE_NESTED, PLACE_UNKNOWN, Tracked,
+    },
 };
 use agent_ebpf::{
     globals::offset,
@@ -24,6 +27,7 @@ use core::ffi::c_void;
 use crate::{
     emit::{Wake, count, reserve, submit},
     maps::TRACKED,
+    share::{self, Importance},
 };
 
 /// Whether a cgroup is in the v2 hierarchy, which has id 0. Version 1 hierarchies fire these
@@ -71,13 +75,36 @@ unsafe fn made<const NAME: bool>(ctx: *const c_void) {
         // Not `kn->parent`, which was renamed and put under RCU.
         let parent = cgroup.follow(offset!(cgroup_self_parent)).follow(offset!(css_cgroup));
         let parent_id = cgroup_id(parent);
-        if TRACKED.get_ptr(parent_id).is_none() {
-            return;
+        let Some(above) = TRACKED.get_ptr_mut(parent_id) else { return };
+        let container = share::owner(above);
+        if let Some(container) = container {
+            // Each cgroup is made and removed under the kernel's `cgroup_mutex`, so the number has
+            // one writer here.
+            if (*container).nested >= NESTED_MAX {
+                return count(COUNTER_NESTED_FULL);
+            }
+            if !share::take(container, Importance::Ordinary) {
+                return count(COUNTER_SHARE_CGROUP);
+            }
         }
+        let (place, container_id) = match container {
+            Some(_) => (PLACE_NESTED, share::container_of(above, parent_id)),
+            None => (PLACE_UNKNOWN, 0),
+        };
         let id = cgroup_id(cgroup);
-        let tracked = TRACKED.insert(id, Tracked { init_tgid: 0, is_root: 0 }, 0).is_ok();
+        let new = Tracked {
+            init_tgid: 0,
+            place,
+            container_id,
+            nested: 0,
+            tokens: 0,
+            refilled_boot_ns: 0,
+        };
+        let tracked = TRACKED.insert(id, new, 0).is_ok();
         if !tracked {
             count(COUNTER_LOST_TRACKED_FULL);
+        } else if let Some(container) = container {
+            (*container).nested = (*container).nested.wrapping_add(1);
         }
         let Some(mut entry) = reserve::<CgroupMadeRecord>(KIND_CGROUP_MADE) else { return };
         let record = entry.as_mut_ptr();
@@ -102,42 +129,59 @@ unsafe fn made<const NAME: bool>(ctx: *const c_void) {
 }
 
 /// Program of the tracepoint `cgroup_rmdir(cgroup, path)`: reports the removal of a tracked cgroup.
+///
+/// The agent untracks it then, a moment later, since its last process may not have notified its
+/// parent yet. Where the record finds no room, nobody else would.
 #[btf_tracepoint(function = "cgroup_rmdir")]
 pub(crate) fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
-    unsafe { told(ctx.as_ptr(), KIND_CGROUP_REMOVED) };
+    unsafe {
+        let cgroup = argument_ptr(ctx.as_ptr(), 0);
+        let id = cgroup_id(cgroup);
+        let Some(tracked) = TRACKED.get_ptr_mut(id) else { return 0 };
+        if !is_v2(cgroup) {
+            return 0;
+        }
+        if (*tracked).place == PLACE_NESTED
+            && let Some(container) = TRACKED.get_ptr_mut((*tracked).container_id)
+        {
+            (*container).nested = (*container).nested.saturating_sub(1);
+        }
+        if !told(id, KIND_CGROUP_REMOVED) {
+            // It may be gone already.
+            let _ = TRACKED.remove(id);
+        }
+    }
     0
 }
 
 /// Program of the tracepoint `cgroup_notify_populated(cgroup, path, populated)`: reports that the
-/// last task left a tracked cgroup and all below it.
+/// last task left a tracked cgroup and all below it. That of a nested one is its container's own
+/// business, and a container could repeat it without end.
 #[btf_tracepoint(function = "cgroup_notify_populated")]
 pub(crate) fn cgroup_notify_populated(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the context is the kernel's.
     unsafe {
         let ctx = ctx.as_ptr();
-        if argument(ctx, 2) as i32 == 0 {
-            told(ctx, KIND_CGROUP_EMPTY);
+        if argument(ctx, 2) as i32 != 0 {
+            return 0;
+        }
+        let cgroup = argument_ptr(ctx, 0);
+        let id = cgroup_id(cgroup);
+        let Some(tracked) = TRACKED.get_ptr(id) else { return 0 };
+        if (*tracked).place != PLACE_NESTED && is_v2(cgroup) {
+            told(id, KIND_CGROUP_EMPTY);
         }
     }
     0
 }
 
-/// Record of a tracked cgroup: its id alone.
-///
-/// # Safety
-/// `ctx` is the context of a tracepoint whose first argument is a cgroup.
+/// Record of a tracked cgroup: its id alone. Returns whether it found room.
 #[inline(always)]
-unsafe fn told(ctx: *const c_void, kind: u32) {
-    // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
-    unsafe {
-        let cgroup = argument_ptr(ctx, 0);
-        let id = cgroup_id(cgroup);
-        if TRACKED.get_ptr(id).is_none() || !is_v2(cgroup) {
-            return;
-        }
-        let Some(mut entry) = reserve::<CgroupRecord>(kind) else { return };
-        (*entry.as_mut_ptr()).cgroup_id = id;
-        submit(entry, Wake::Later);
-    }
+fn told(id: u64, kind: u32) -> bool {
+    let Some(mut entry) = reserve::<CgroupRecord>(kind) else { return false };
+    // SAFETY: what `reserve` gives is filled as a whole.
+    unsafe { (*entry.as_mut_ptr()).cgroup_id = id };
+    submit(entry, Wake::Later);
+    true
 }

@@ -13,6 +13,7 @@ mod emit;
 mod maps;
 mod oom;
 mod sched;
+mod share;
 mod signal;
 mod tasks;
 

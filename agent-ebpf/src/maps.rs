@@ -1,6 +1,6 @@
 //! Maps that several subjects use.
 
-use agent_common::map::{TRACKED_MAX, Tracked};
+use agent_common::map::{PLACE_HOLDER, TRACKED_MAX, Tracked};
 use aya_ebpf::{
     macros::map,
     maps::{HashMap, PerCpuArray},
@@ -21,10 +21,11 @@ pub(crate) static KILLED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0)
 #[map]
 pub(crate) static EXECUTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// State of a tracked cgroup whose tasks are watched; `None` for a root and for an untracked one.
+/// State of a tracked cgroup whose tasks are watched; `None` for a holder of others and for an
+/// untracked one.
 #[inline(always)]
-pub(crate) fn watched(cgroup_id: u64) -> Option<*const Tracked> {
-    let tracked = TRACKED.get_ptr(cgroup_id)?;
+pub(crate) fn watched(cgroup_id: u64) -> Option<*mut Tracked> {
+    let tracked = TRACKED.get_ptr_mut(cgroup_id)?;
     // SAFETY: the map gave the pointer, and its values are never freed while a program runs.
-    if unsafe { (*tracked).is_root } != 0 { None } else { Some(tracked) }
+    if unsafe { (*tracked).place } == PLACE_HOLDER { None } else { Some(tracked) }
 }

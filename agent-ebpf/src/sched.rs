@@ -1,7 +1,8 @@
 //! Programs of `sched:sched_process_exec` and `sched:sched_process_exit`: processes that enter a
 //! tracked cgroup from outside, which are inits and execs (CRI: ExecSync, Exec).
 //!
-//! A container's own children are not reported: their parent is in the same cgroup.
+//! A container's own children are not reported: their parent is in the same cgroup, or in another
+//! of the container's.
 
 use agent_common::event::{ARGV_BYTES, ExecRecord, ExitRecord, KIND_EXEC, KIND_EXIT};
 use agent_ebpf::{
@@ -21,6 +22,7 @@ use core::ffi::c_void;
 use crate::{
     emit::{Wake, reserve, submit},
     maps::{EXECUTED, watched},
+    share,
 };
 
 /// Program of the tracepoint `sched_process_exec(task, old_pid, bprm)`.
@@ -44,7 +46,7 @@ pub(crate) fn sched_process_exec_again(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Record of an exec in a tracked cgroup, of a process whose parent is outside; unless `FIRST`,
+/// Record of an exec in a tracked cgroup, of a process whose parent is outside its container; unless `FIRST`,
 /// only if the first program has not seen it.
 ///
 /// # Safety
@@ -54,9 +56,7 @@ unsafe fn executed<const FIRST: bool>(ctx: *const c_void) {
     // SAFETY: the caller's word, and what `reserve` gives is filled as a whole.
     unsafe {
         let own_cgroup_id = bpf_get_current_cgroup_id();
-        if watched(own_cgroup_id).is_none() {
-            return;
-        }
+        let Some(tracked) = watched(own_cgroup_id) else { return };
         let Some(seen) = EXECUTED.get_ptr_mut(0) else { return };
         let current = bpf_get_current_pid_tgid();
         if FIRST {
@@ -67,7 +67,7 @@ unsafe fn executed<const FIRST: bool>(ctx: *const c_void) {
         }
         let task = argument_ptr(ctx, 0);
         let parent = task.follow(offset!(task_real_parent));
-        if cgroup_id(task_cgroup(parent)) == own_cgroup_id {
+        if share::is_inside(tracked, own_cgroup_id, cgroup_id(task_cgroup(parent))) {
             return;
         }
 
@@ -124,7 +124,7 @@ unsafe fn exiting(ctx: *const c_void) {
         let leader = task.follow(offset!(task_group_leader));
         let parent = leader.follow(offset!(task_real_parent));
         let parent_cgroup_id = cgroup_id(task_cgroup(parent));
-        if parent_cgroup_id == own_cgroup_id {
+        if share::is_inside(tracked, own_cgroup_id, parent_cgroup_id) {
             return;
         }
 
@@ -136,7 +136,7 @@ unsafe fn exiting(ctx: *const c_void) {
         (*record).wait_status = wait_status(leader, signal);
         (*record).padding = 0;
         // The agent may not have seen the init yet.
-        let init_tgid = (*tracked).init_tgid;
+        let init_tgid = share::init_tgid(tracked);
         let urgent = init_tgid == 0 || init_tgid == (*record).task.tgid;
         submit(entry, Wake::now_if(urgent));
     }

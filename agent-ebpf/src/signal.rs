@@ -3,9 +3,12 @@
 //! This tracepoint is busy (Go's SIGURG, every shell's SIGCHLD), so a program first checks the
 //! signal and the cgroup, and returns at once if the cgroup is not tracked.
 
-use agent_common::event::{
-    EndRecord, KIND_END, KIND_SIGNAL, SIGNAL_GROUP, SIGNAL_INFO_KERNEL, SIGNAL_INFO_NONE,
-    SIGNAL_SENDER_DYING, SIGNAL_TARGET_DYING, SIGNAL_TARGET_ZOMBIE, SignalRecord,
+use agent_common::{
+    event::{
+        EndRecord, KIND_END, KIND_SIGNAL, SIGNAL_GROUP, SIGNAL_INFO_KERNEL, SIGNAL_INFO_NONE,
+        SIGNAL_SENDER_DYING, SIGNAL_TARGET_DYING, SIGNAL_TARGET_ZOMBIE, SignalRecord,
+    },
+    map::{COUNTER_SHARE_SIGNAL, PLACE_CONTAINER},
 };
 use agent_ebpf::{
     globals::offset,
@@ -21,9 +24,10 @@ use aya_ebpf::{
 use core::ffi::c_void;
 
 use crate::{
-    emit::{Wake, reserve, submit},
+    emit::{Wake, count, reserve, submit},
     maps::watched,
     oom,
+    share::{self, Importance},
 };
 
 const SIGKILL: i32 = 9;
@@ -151,13 +155,25 @@ unsafe fn signal_sent<const TYPED: bool>(ctx: *const c_void, signal: i32) {
         if signal == SIGKILL && info.flags & SIGNAL_INFO_KERNEL != 0 {
             oom::remember(target);
         }
-        let init_tgid = (*tracked).init_tgid;
+        let init_tgid = share::init_tgid(tracked);
         let to_init = init_tgid == 0 || init_tgid == target.load::<u32>(offset!(task_tgid));
-        if by_call && bpf_get_current_cgroup_id() == target_cgroup_id {
+        if by_call {
+            let sender_cgroup_id = bpf_get_current_cgroup_id();
+            let inside = share::is_inside(tracked, target_cgroup_id, sender_cgroup_id);
             let fatal =
                 (signal as u32) < 64 && FATAL_FROM_INSIDE & (1 << (signal as u32 & 63)) != 0;
-            if !to_init || !fatal {
+            if inside && !(to_init && fatal) {
                 return;
+            }
+            let important =
+                if inside && signal != SIGKILL { Importance::Ordinary } else { Importance::High };
+            // The runtime and other services of the host are never refused.
+            if let Some(sender) = watched(sender_cgroup_id)
+                && let Some(container) = share::owner(sender)
+                && (inside || (*container).place == PLACE_CONTAINER)
+                && !share::take(container, important)
+            {
+                return count(COUNTER_SHARE_SIGNAL);
             }
         }
 
@@ -223,7 +239,7 @@ unsafe fn child_ended<const TYPED: bool>(ctx: *const c_void) {
         }
         let parent: Ptr = argument_ptr(ctx, 2);
         let parent_cgroup_id = cgroup_id(task_cgroup(parent));
-        if parent_cgroup_id == own_cgroup_id {
+        if share::is_inside(tracked, own_cgroup_id, parent_cgroup_id) {
             return;
         }
 
@@ -235,7 +251,7 @@ unsafe fn child_ended<const TYPED: bool>(ctx: *const c_void) {
         (*record).wait_status = wait_status(leader, signal);
         (*record).cpu_runtime_ns = cpu_runtime(task, leader, signal, true);
         // The agent may not have seen the init yet.
-        let init_tgid = (*tracked).init_tgid;
+        let init_tgid = share::init_tgid(tracked);
         let urgent = init_tgid == 0 || init_tgid == (*record).task.tgid;
         submit(entry, Wake::now_if(urgent));
     }

@@ -1,5 +1,8 @@
 //! Command `podvitals check`: what this host allows, what will work, and what is lost.
 
+mod finding;
+mod names;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,68 +14,16 @@ use crate::bpf::{
     survey::Survey,
     tasks::self_check,
 };
-use crate::cgroup::{role::Mode, snapshot, tree::Tree, walk};
-use crate::cli::{CheckArgs, PodsArgs};
+use crate::cgroup::snapshot;
+use crate::cli::CheckArgs;
 use crate::escape;
 use crate::kernel::{
     btf,
     capabilities::{self, Capabilities},
     cgroup_mount, host,
 };
-use crate::kube::source::{self, Chosen};
 
-/// Verdict on a finding, in the order of severity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// Everything is as it should be.
-    Ok,
-    /// The agent runs, without some of its parts.
-    Degraded,
-    /// The agent cannot run.
-    Fatal,
-}
-
-impl Verdict {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Degraded => "DEGRADED",
-            Self::Fatal => "CANNOT RUN",
-        }
-    }
-
-    /// Exit status of `podvitals check`.
-    const fn exit_status(self) -> u8 {
-        match self {
-            Self::Ok => 0,
-            Self::Degraded => 1,
-            Self::Fatal => 2,
-        }
-    }
-}
-
-/// A finding about the host: one line of the output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Name of the item that was examined.
-    pub what: String,
-    /// Verdict on the item.
-    pub verdict: Verdict,
-    /// Description of what was found.
-    pub found: String,
-    /// Description of what is lost, with the remedy where there is one; empty if nothing is lost.
-    pub lost: String,
-}
-
-impl Finding {
-    fn ok(what: &str, found: impl Into<String>) -> Self {
-        Self { what: what.into(), verdict: Verdict::Ok, found: found.into(), lost: String::new() }
-    }
-
-    fn bad(what: &str, verdict: Verdict, found: impl Into<String>, lost: &str) -> Self {
-        Self { what: what.into(), verdict, found: found.into(), lost: lost.into() }
-    }
-}
+use finding::{Finding, Verdict};
 
 /// Examines the host, prints the findings, and returns the exit status.
 ///
@@ -80,7 +31,12 @@ impl Finding {
 /// Never; the type is that of the other commands.
 pub fn main(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let mut findings = check_host(args.cgroup_root.as_deref());
-    findings.push(check_names(&args.pods, args.cgroup_root.as_deref()));
+    // Where there are no programs, nothing has dropped them yet. What follows tries the files that
+    // the agent reads while it serves.
+    if let Err(error) = capabilities::drop_unneeded() {
+        findings.push(Finding::bad("capabilities", Verdict::Degraded, error.to_string(), ""));
+    }
+    findings.extend(names::check(&args.pods, args.cgroup_root.as_deref()));
     crate::output::print(&render(&findings))?;
     Ok(ExitCode::from(worst(&findings).exit_status()))
 }
@@ -171,34 +127,6 @@ fn check_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
             Finding::bad(&what, Verdict::Degraded, found, lost)
         });
     }
-}
-
-/// The source of names. It is not contacted.
-fn check_names(args: &PodsArgs, root: Option<&Path>) -> Finding {
-    const WHAT: &str = "names";
-    const LOST: &str = "owners, images, requests, grace periods and triggers; in a Pod, give it a \
-                        service account and NODE_NAME";
-    match source::choose(args.source, args.surroundings()) {
-        Ok(chosen @ Chosen::None(_)) => {
-            let unified = || cgroup_mount::find().ok()?.unified;
-            let root = root.map(Path::to_owned).or_else(unified);
-            if root.is_some_and(|root| has_pods(&root)) {
-                Finding::bad(WHAT, Verdict::Degraded, chosen.describe(), LOST)
-            } else {
-                // A host without Pods lacks nothing.
-                Finding::ok(WHAT, chosen.describe())
-            }
-        }
-        Ok(chosen) => Finding::ok(WHAT, chosen.describe()),
-        Err(error) => Finding::bad(WHAT, Verdict::Fatal, error.to_string(), LOST),
-    }
-}
-
-/// Whether Pods have cgroups here.
-fn has_pods(root: &Path) -> bool {
-    let mut tree = Tree::new(Mode::Auto);
-    tree.insert_all(root, &walk::walk(root).0);
-    tree.has_kubepods()
 }
 
 /// The limit of locked memory, where it is scarce; if it is too small, `programs` reports that.
@@ -325,8 +253,8 @@ fn drop_capabilities() -> Finding {
     match capabilities::drop_unneeded() {
         Ok(kept) => {
             let found = format!(
-                "while it serves: effective {}; permitted {}; dropped {}",
-                kept.sets.effective, kept.sets.permitted, kept.dropped
+                "while it serves: effective {}; permitted {}; bounding {}; dropped {}",
+                kept.sets.effective, kept.sets.permitted, kept.bounding, kept.dropped
             );
             Finding::ok(WHAT, found)
         }

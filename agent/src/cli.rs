@@ -1,6 +1,7 @@
 //! The command line: commands and their flags.
 
 mod collectors;
+mod url;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +13,9 @@ use collectors::CollectorArgs;
 use crate::demo::{DemoArgs, DemoWorkArgs};
 use crate::http::ListenAddress;
 use crate::kube::client::{Endpoint, Trust};
-use crate::kube::source::{Chosen, PodsSource, Surroundings, parse_kubelet_address};
+use crate::kube::source::{
+    self, CannotUse, Chosen, PodsSource, Surroundings, parse_kubelet_address,
+};
 use crate::log::Format;
 use crate::node::Source;
 
@@ -74,20 +77,21 @@ impl PodsArgs {
     }
 
     /// The endpoint of the chosen Pod source; `None` without one.
-    #[must_use]
-    pub fn endpoint(&self, chosen: &Chosen) -> Option<Endpoint> {
-        // A proxy that runs as somebody else needs no token.
-        let token_file = Some(self.token_file.clone()).filter(|file| file.exists());
+    ///
+    /// # Errors
+    /// The token must not go there.
+    pub fn endpoint(&self, chosen: &Chosen) -> Result<Option<Endpoint>, CannotUse> {
         let (url, trust) = match chosen {
             Chosen::Api { url, .. } => (url.clone(), Trust::Authority(self.api_ca_file.clone())),
             Chosen::Kubelet => {
-                let url = format!("https://{}", self.kubelet_address).parse().ok()?;
+                let url = source::kubelet_url(self.kubelet_address);
                 let authority = || Trust::Authority(self.kubelet_ca_file.clone());
                 (url, if self.kubelet_insecure { Trust::SkipVerify } else { authority() })
             }
-            Chosen::None(_) => return None,
+            Chosen::None(_) => return Ok(None),
         };
-        Some(Endpoint { url, trust, token_file })
+        let token = source::token(&url, self.token_file.as_deref())?;
+        Ok(Some(Endpoint { url, trust, token }))
     }
 }
 
@@ -114,10 +118,16 @@ pub struct PodsArgs {
     #[arg(long = "node.name", env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
     /// URL of the API server [default: the cluster's, as every Pod knows it]. `kubectl proxy` serves
-    /// one without TLS.
-    #[arg(long = "api.url", env = "PODVITALS_API_URL", value_name = "URL")]
+    /// one without TLS. A user and a password in it are not used.
+    #[arg(
+        long = "api.url",
+        env = "PODVITALS_API_URL",
+        value_name = "URL",
+        value_parser = url::UrlParser,
+        hide_env_values = true
+    )]
     pub api_url: Option<http::Uri>,
-    /// CA certificate of the API server.
+    /// CA certificate of the API server; read again every minute.
     #[arg(
         long = "api.ca-file",
         env = "PODVITALS_API_CA_FILE",
@@ -125,14 +135,10 @@ pub struct PodsArgs {
         default_value = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
     )]
     pub api_ca_file: PathBuf,
-    /// Token for the API server or the kubelet; read again every minute.
-    #[arg(
-        long = "pods.token-file",
-        env = "PODVITALS_PODS_TOKEN_FILE",
-        value_name = "FILE",
-        default_value = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-    )]
-    pub token_file: PathBuf,
+    /// Token for the API server or the kubelet; read again every minute, and never sent to another
+    /// machine without TLS [default: the service account's, where there is one].
+    #[arg(long = "pods.token-file", env = "PODVITALS_PODS_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Address of this node's kubelet: an IP address, with a port if it is not 10250.
     #[arg(
         long = "kubelet.address",
@@ -142,7 +148,7 @@ pub struct PodsArgs {
         value_parser = parse_kubelet_address
     )]
     pub kubelet_address: SocketAddr,
-    /// CA certificate of the kubelet.
+    /// CA certificate of the kubelet; read again every minute.
     #[arg(
         long = "kubelet.ca-file",
         env = "PODVITALS_KUBELET_CA_FILE",
@@ -153,6 +159,14 @@ pub struct PodsArgs {
     /// Skip verification of the kubelet's certificate: any server at its address gets the token.
     #[arg(long = "kubelet.insecure-skip-verify", env = "PODVITALS_KUBELET_INSECURE_SKIP_VERIFY")]
     pub kubelet_insecure: bool,
+    /// Directory in which the kubelet links the log of each container, named after its Pod.
+    #[arg(
+        long = "pods.log-dir",
+        env = "PODVITALS_PODS_LOG_DIR",
+        value_name = "DIR",
+        default_value = "/var/log/containers"
+    )]
+    pub log_dir: PathBuf,
 }
 
 /// Settings of `podvitals agent`.
@@ -175,14 +189,6 @@ pub struct AgentArgs {
     /// The Pod source.
     #[command(flatten)]
     pub pods: PodsArgs,
-    /// Directory in which the kubelet links the log of each container, named after its Pod.
-    #[arg(
-        long = "pods.log-dir",
-        env = "PODVITALS_PODS_LOG_DIR",
-        value_name = "DIR",
-        default_value = "/var/log/containers"
-    )]
-    pub pods_log_dir: PathBuf,
     /// Address to serve on: `host:port`, or `:port` for all addresses, IPv4 and IPv6.
     #[arg(
         long = "web.listen-address",
@@ -265,5 +271,18 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_password_of_a_url_is_shown_nowhere() {
+        let parse = |url| Cli::try_parse_from(["podvitals", "check", "--api.url", url]);
+        let cli = format!("{:?}", parse("https://user:hunter2@host:6443").unwrap());
+        assert!(cli.contains("host:6443") && !cli.contains("hunter2"), "{cli}");
+        for wrong in ["foo", "https://user:hunter2@ho st", "ftp://user:hunter2@host"] {
+            let error = parse(wrong).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::ValueValidation);
+            let error = error.to_string();
+            assert!(error.contains("--api.url") && !error.contains("hunter2"), "{error}");
+        }
     }
 }

@@ -81,6 +81,9 @@ pub fn dropped() -> [(&'static str, u64); 3] {
     Queue::of_stderr().dropped.read()
 }
 
+/// Name of the log's own thread, which opens no file and has no capability.
+pub const THREAD: &str = writer::THREAD;
+
 /// Puts a panic into the log, where no reader is waited for longer than a moment.
 pub fn catch_panics() {
     std::panic::set_hook(Box::new(|panic| {

@@ -6,6 +6,10 @@ use agent::cli::{Cli, Command, default_agent_args};
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    // Before anything else is read, and before there is another thread.
+    if let Err(error) = agent::kernel::capabilities::forbid_new_privileges() {
+        eprintln!("podvitals: privileges could be gained: {error}");
+    }
     let command = Cli::parse().command.unwrap_or_else(|| Command::Agent(default_agent_args()));
     let result = match command {
         Command::Agent(args) => agent::run::main(&args).map(|()| ExitCode::SUCCESS),

@@ -14,9 +14,9 @@ use crate::cli::{AgentArgs, PodsArgs};
 use crate::clock::Now;
 use crate::escape;
 use crate::http::{self, Listeners};
-use crate::kernel::{heap, host};
+use crate::kernel::{capabilities, heap, host};
 use crate::kube::{
-    client::client,
+    client::Client,
     event::{EVENTS_WAITING_MAX, LastContact, PodEvent},
     kubelet,
     source::{self, Chosen},
@@ -40,6 +40,10 @@ pub fn main(args: &AgentArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(THREADS_MAX)
+        // What they do has nothing to do with the kernel side.
+        .on_thread_start(|| {
+            let _ = capabilities::drop_all();
+        })
         .build()?;
     let result = runtime.block_on(async {
         let listeners = http::bind(&args.listen_address).await?;
@@ -116,15 +120,19 @@ fn watch_pods(
     last_contact: &LastContact,
 ) -> anyhow::Result<mpsc::Receiver<PodEvent>> {
     let (events, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
-    let Some(endpoint) = args.endpoint(&chosen) else { return Ok(inbox) };
-    let client = client(&endpoint, last_contact)
+    let Some(endpoint) = args.endpoint(&chosen)? else { return Ok(inbox) };
+    if endpoint.token.is_none() {
+        tracing::warn!(url = %endpoint.url, "no token is sent to the Pod source: its URL has no TLS");
+    }
+    let client = Client::new(&endpoint, last_contact)
         .with_context(|| format!("cannot make a client for {}", endpoint.url))?;
     match chosen {
         Chosen::Api { node, .. } => {
             tokio::spawn(async move { pod_watch::run(client, &node, events).await });
         }
         Chosen::Kubelet => {
-            tokio::spawn(kubelet::run(client, events));
+            let node = args.node_name.clone();
+            tokio::spawn(async move { kubelet::run(client, node.as_deref(), events).await });
         }
         Chosen::None(_) => {}
     }

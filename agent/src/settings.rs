@@ -29,7 +29,7 @@ pub(crate) fn options(
     Options {
         mode,
         cgroup_root,
-        log_dir: args.pods_log_dir.clone(),
+        log_dir: args.pods.log_dir.clone(),
         pods,
         store: StoreOptions {
             collectors: args.collectors.0,

@@ -49,6 +49,7 @@ fn unusable_settings_are_refused_by_name() {
         ("--web.listen-address", "nowhere"),
         ("--mode", "cloud"),
         ("--pods.source", "oracle"),
+        ("--api.url", "foo"),
         ("--metrics.retention", "soon"),
         ("--metrics.max-series", "-1"),
         ("--log.level", "=loud="),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use agent::bpf::{
     load, object, programs::Programs, ring::Rings, survey::Survey, tasks::self_check,
+    tracked::Place,
 };
 use agent::cgroup::CgroupId;
 use agent::cgroup::reader::{Detail, Reader};
@@ -75,14 +76,14 @@ async fn any_of_several_rings_wakes() {
         events.clear();
         let soon = Duration::from_millis(200);
         assert!(tokio::time::timeout(soon, rings.woken()).await.is_err(), "nothing has happened");
-        programs.track(id_of(&container)).unwrap();
-        programs.set_init(id_of(&container), child.id()).unwrap();
+        programs.tracked().unwrap().track(id_of(&container), Place::Container).unwrap();
+        programs.tracked().unwrap().set_init(id_of(&container), child.id()).unwrap();
         kill(target, Signal::SIGWINCH).unwrap();
         tokio::time::timeout(Duration::from_secs(10), rings.woken()).await.unwrap();
         rings.drain(&mut events);
         let is_it = |e: &&Event| matches!(e.kind, EventKind::Signal(s) if s.signal == SIGWINCH);
         assert_eq!(events.iter().filter(is_it).count(), 1, "{events:?}");
-        programs.untrack(id_of(&container));
+        programs.tracked().unwrap().untrack(id_of(&container));
     }
     child.kill().unwrap();
     child.wait().unwrap();
@@ -98,18 +99,21 @@ async fn everything_works_with_no_capability_effective() {
         scope.spawn(|| {
             let kept = capabilities::drop_unneeded().unwrap();
             assert_eq!(kept.sets.effective, capabilities::Set::default());
-            programs.track_root(id_of(&root)).unwrap();
+            programs.tracked().unwrap().track(id_of(&root), Place::Holder).unwrap();
             let container = root.child("container").unwrap();
-            programs.track(id_of(&container)).unwrap();
-            programs.set_init(id_of(&container), 1).unwrap();
+            programs.tracked().unwrap().track(id_of(&container), Place::Container).unwrap();
+            programs.tracked().unwrap().set_init(id_of(&container), 1).unwrap();
             self_check(&programs.running_tasks().unwrap().tasks).unwrap();
             assert!(programs.losses().submitted > 0, "the cgroup was made after the root was told");
             if let Ok(mut snapshot) = programs.snapshot(root.dir()) {
                 snapshot.pass().unwrap();
                 assert_eq!(snapshot.stats().len(), 2);
             }
-            programs.untrack(id_of(&container));
-            assert!(programs.set_init(id_of(&container), 1).is_err(), "it was forgotten");
+            programs.tracked().unwrap().untrack(id_of(&container));
+            assert!(
+                programs.tracked().unwrap().set_init(id_of(&container), 1).is_err(),
+                "it was forgotten"
+            );
         });
     });
 }
@@ -131,7 +135,7 @@ async fn what_is_sent_is_received_or_counted_as_lost() {
     const SIGNALS: u64 = 30_000;
     let Some((mut programs, mut rings)) = load() else { return };
     let Some(root) = Cgroup::for_test("full") else { return };
-    programs.track_root(id_of(&root)).unwrap();
+    programs.tracked().unwrap().track(id_of(&root), Place::Holder).unwrap();
     let container = root.child("container").unwrap();
     let mut child = sleeper(&container);
     let target = Pid::from_raw(child.id().cast_signed());
@@ -157,7 +161,7 @@ async fn what_is_sent_is_received_or_counted_as_lost() {
 async fn the_life_of_a_process_is_told_in_order() {
     let Some((mut programs, mut rings)) = load() else { return };
     let Some(root) = Cgroup::for_test("life") else { return };
-    programs.track_root(id_of(&root)).unwrap();
+    programs.tracked().unwrap().track(id_of(&root), Place::Holder).unwrap();
 
     // Made after the root is tracked, so that its events are inherited, not seeded.
     let container = root.child("container").unwrap();
@@ -170,7 +174,7 @@ async fn the_life_of_a_process_is_told_in_order() {
     let found = found.tasks.iter().find(|t| t.running.task.cgroup == id).expect("iterated");
     assert_eq!(found.running.task.key.tgid, tgid);
     assert_eq!(found.running.task.comm.bytes(), b"sleep");
-    programs.set_init(id, tgid).unwrap();
+    programs.tracked().unwrap().set_init(id, tgid).unwrap();
 
     let before = clock::boot_ns();
     kill(Pid::from_raw(tgid.cast_signed()), Signal::SIGTERM).unwrap();

@@ -8,7 +8,8 @@ use super::{binaries::Binaries, cluster::Cluster};
 use xtask::paths;
 
 /// Files for `kubectl apply -f`, the one that makes the namespace first.
-const FILES: [&str; 2] = ["deploy/daemonset.yaml", "deploy/podmonitor.yaml"];
+const FILES: [&str; 3] =
+    ["deploy/daemonset.yaml", "deploy/podmonitor.yaml", "deploy/networkpolicy.yaml"];
 
 /// Asks the API server for a dry run of each manifest, in a cluster that has the namespace. A field
 /// that it does not know is an error.

@@ -112,9 +112,14 @@ fn in_pid_namespace<T>(start: impl FnOnce() -> T) -> Result<T> {
 
 /// How often the agent at this address has walked over all cgroups, as its landing page says.
 pub(crate) fn walks(address: SocketAddr, timeout: Duration) -> Result<u32> {
+    row(address, "walks over all cgroups", timeout)
+}
+
+/// A number on the landing page of the agent at this address.
+pub(crate) fn row(address: SocketAddr, name: &str, timeout: Duration) -> Result<u32> {
     let page = testbed::http::get_text(address, "/", timeout)?;
-    let row = page.split_once("<th>walks over all cgroups</th><td>");
+    let row = page.split_once(&format!("<th>{name}</th><td>"));
     let cell = row.and_then(|(_, rest)| rest.split_once("</td>"));
-    let (walks, _) = cell.context("the landing page has no row of walks")?;
-    walks.parse().with_context(|| format!("{walks:?} walks"))
+    let (number, _) = cell.with_context(|| format!("the landing page has no row {name:?}"))?;
+    number.parse().with_context(|| format!("{number:?} as {name}"))
 }

@@ -21,9 +21,8 @@ use crate::{build, paths};
 pub const AGENT: &str = concat!("localhost/podvitals:", env!("CARGO_PKG_VERSION"));
 /// Where the agent serves.
 pub const PORT: &str = "9550/tcp";
-/// All that any collector may ask for. A Pod's own list decides which of them it gets.
-const CAPABILITIES: [Capability; 4] =
-    [Capability::BPF, Capability::PERFMON, Capability::NET_ADMIN, Capability::SYSLOG];
+/// All that the agent can use. A Pod's own list decides which of them it gets.
+const CAPABILITIES: [Capability; 2] = [Capability::BPF, Capability::PERFMON];
 
 /// The image of what runs in the Pods of the end-to-end tests.
 pub const WORKLOAD: &str = "podvitals.test/workload:v1";

@@ -1,6 +1,8 @@
 //! Loader of the objects and programs, each on its own: one that the kernel refuses leaves the
 //! others as they are.
 
+use std::{fs, io};
+
 use agent_common::{
     map,
     snapshot::{self as raw, SnapshotLayout},
@@ -12,7 +14,6 @@ use aya::{
     programs::{BtfTracePoint, Iter},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use procfs::process::Process;
 
 use super::object::{self, ObjectId};
 use super::plain::Plain;
@@ -21,6 +22,7 @@ use super::programs::{Attached, Objects, Programs};
 use super::subjects::{Hook, SUBJECTS, Subject};
 use super::survey::Survey;
 use crate::kernel::{btf::lookup::Parameter, capabilities::raised};
+use crate::log;
 
 /// Loads and attaches the programs of the plan on a node that has `cgroups` cgroups now; returns
 /// them with the ring buffers of the loaded objects.
@@ -69,8 +71,11 @@ pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, Vec<Ring
 /// cannot open the file. So it is created while this process may open no file, unless another
 /// thread might have to open one.
 fn loader<'a>() -> EbpfLoader<'a> {
-    let alone = Process::myself().and_then(|own| own.stat()).is_ok_and(|it| it.num_threads == 1);
-    let limit = if alone { getrlimit(Resource::RLIMIT_NOFILE).ok() } else { None };
+    let limit = if others_open_nothing().unwrap_or(false) {
+        getrlimit(Resource::RLIMIT_NOFILE).ok()
+    } else {
+        None
+    };
     let Some((soft, hard)) = limit else { return EbpfLoader::new() };
     // Lowering a soft limit, and raising it again, needs no privilege.
     let lowered = setrlimit(Resource::RLIMIT_NOFILE, 0, hard);
@@ -79,6 +84,16 @@ fn loader<'a>() -> EbpfLoader<'a> {
         tracing::warn!(%error, "cannot change RLIMIT_NOFILE for the creation of the loader");
     }
     loader
+}
+
+/// Whether this thread is alone, but for the one that writes the log.
+fn others_open_nothing() -> io::Result<bool> {
+    let mut others = 0;
+    for task in fs::read_dir("/proc/self/task")? {
+        let name = fs::read_to_string(task?.path().join("comm"))?;
+        others += usize::from(name.trim_end() != log::THREAD);
+    }
+    Ok(others == 1)
 }
 
 /// Kernel calls of the plan; the tests replace them.

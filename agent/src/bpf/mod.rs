@@ -17,3 +17,4 @@ pub mod start;
 pub mod subjects;
 pub mod survey;
 pub mod tasks;
+pub mod tracked;

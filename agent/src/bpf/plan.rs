@@ -50,7 +50,7 @@ pub const MEMLOCK_MIN_BYTES: u64 = 512 << 10;
 /// If the limit is too low for anything; the error names the minimum and the remedy.
 pub fn sizes(facts: &Facts) -> Result<Sizes, String> {
     /// Size of a hash map's element with its bucket (kernel/bpf/hashtab.c, 5.10).
-    const TRACKED_BYTES: u64 = 80;
+    const TRACKED_BYTES: u64 = 104;
     let Some(limit) = facts.memlock_bytes else { return Ok(Sizes::FULL) };
     if limit < MEMLOCK_MIN_BYTES {
         return Err(format!(

@@ -3,10 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use agent_common::{
-    map::{self, Tracked},
-    snapshot as raw,
-};
+use agent_common::{map, snapshot as raw};
 use anyhow::{Context as _, bail};
 use aya::{
     Ebpf,
@@ -16,16 +13,11 @@ use aya::{
 
 use super::decode::IteratedTask;
 use super::object::ObjectId;
-use super::plain::Plain;
 use super::snapshot::Snapshot;
 use super::subjects::{Subject, SubjectId, Variant};
 use super::tasks;
-use crate::cgroup::CgroupId;
+use super::tracked::TrackedMap;
 use crate::kernel::{capabilities::raised, host};
-
-/// Flag: update only if the key exists; a removed cgroup must not come back
-/// (include/uapi/linux/bpf.h).
-const BPF_EXIST: u64 = 2;
 
 /// Outcome of loading and attaching one subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +62,20 @@ pub struct Losses {
     pub tracked_full: u64,
     /// Records that were submitted to the ring buffer.
     pub submitted: u64,
+    /// Signals that were not reported, since the sender's container had used up its share.
+    pub share_signals: u64,
+    /// New nested cgroups that were neither tracked nor reported for the same reason.
+    pub share_cgroups: u64,
+    /// New nested cgroups that were neither, since their container has as many as it may.
+    pub nested_full: u64,
+}
+
+impl Losses {
+    /// Records and cgroups that a walk over the tree can make up for.
+    #[must_use]
+    pub const fn found_by_a_walk(&self) -> u64 {
+        self.ring_full + self.tracked_full + self.share_cgroups
+    }
 }
 
 /// Processes that the task iterator found.
@@ -83,7 +89,7 @@ pub struct RunningTasks {
 /// Loaded object `core`, with the maps that the agent uses.
 struct Core {
     ebpf: Ebpf,
-    tracked: HashMap<MapData, u64, Plain<Tracked>>,
+    tracked: TrackedMap,
     counters: PerCpuArray<MapData, u64>,
     task_walk: tasks::State,
 }
@@ -116,7 +122,7 @@ impl Objects {
         match object {
             ObjectId::Core => {
                 let ring = RingBuf::try_from(take(map::EVENTS)?)?;
-                let tracked = HashMap::try_from(take(map::TRACKED)?)?;
+                let tracked = TrackedMap::new(HashMap::try_from(take(map::TRACKED)?)?);
                 let counters = PerCpuArray::try_from(take(map::COUNTERS)?)?;
                 let task_walk = Array::try_from(take(map::TASK_WALK)?)?;
                 self.core = Some(Core { ebpf, tracked, counters, task_walk });
@@ -169,76 +175,9 @@ impl Programs {
         self.objects.core.is_some()
     }
 
-    /// Tracks a root: all cgroups created below it are tracked, but its own tasks are not.
-    ///
-    /// # Errors
-    /// If the map is full.
-    pub fn track_root(&mut self, cgroup: CgroupId) -> anyhow::Result<()> {
-        let Some(core) = &mut self.objects.core else { return Ok(()) };
-        let root = Plain(Tracked { init_tgid: 0, is_root: 1 });
-        raised(|| core.tracked.insert(cgroup.0, root, 0))
-            .context("the kernel refused to track a cgroup")
-    }
-
-    /// Tracks a cgroup. An init that is already set for it stays.
-    ///
-    /// # Errors
-    /// If the map is full.
-    pub fn track(&mut self, cgroup: CgroupId) -> anyhow::Result<()> {
-        /// Flag: insert only if the key is new (include/uapi/linux/bpf.h).
-        const BPF_NOEXIST: u64 = 1;
-        let Some(Core { tracked, .. }) = &mut self.objects.core else { return Ok(()) };
-        raised(|| match tracked.insert(cgroup.0, Plain(Tracked::default()), BPF_NOEXIST) {
-            Ok(()) => Ok(()),
-            Err(error) => match tracked.get(&cgroup.0, 0) {
-                Ok(_) => Ok(()),
-                Err(_) => Err(error).context("the kernel refused to track a cgroup"),
-            },
-        })
-    }
-
-    /// Tracks many cgroups: those whose own tasks belong to a container as [`Self::track`], the
-    /// others as [`Self::track_root`]. Stops at the first error.
-    ///
-    /// # Errors
-    /// As [`Self::track`].
-    pub fn track_all(
-        &mut self,
-        cgroups: impl Iterator<Item = (CgroupId, bool)>,
-    ) -> anyhow::Result<()> {
-        raised(|| {
-            for (cgroup, has_tasks) in cgroups {
-                if has_tasks { self.track(cgroup) } else { self.track_root(cgroup) }?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Makes a tracked cgroup a root, whose own tasks belong to no container, or makes it one that
-    /// is no root. One that is no longer tracked stays so.
-    pub fn set_root(&mut self, cgroup: CgroupId, is_root: bool) {
-        let Some(core) = &mut self.objects.core else { return };
-        let value = Plain(Tracked { init_tgid: 0, is_root: is_root.into() });
-        // It may be gone already.
-        let _ = raised(|| core.tracked.insert(cgroup.0, value, BPF_EXIST));
-    }
-
-    /// Sets the init of a container's cgroup on the kernel side.
-    ///
-    /// # Errors
-    /// If the cgroup is no longer tracked.
-    pub fn set_init(&mut self, cgroup: CgroupId, tgid: u32) -> anyhow::Result<()> {
-        let Some(core) = &mut self.objects.core else { return Ok(()) };
-        let container = Plain(Tracked { init_tgid: tgid, is_root: 0 });
-        raised(|| core.tracked.insert(cgroup.0, container, BPF_EXIST))
-            .context("the kernel refused to set a container's init")
-    }
-
-    /// Untracks a removed cgroup.
-    pub fn untrack(&mut self, cgroup: CgroupId) {
-        let Some(core) = &mut self.objects.core else { return };
-        // It may be gone already.
-        let _ = raised(|| core.tracked.remove(&cgroup.0));
+    /// The tracked cgroups; `None` if no events are reported.
+    pub fn tracked(&mut self) -> Option<&mut TrackedMap> {
+        self.objects.core.as_mut().map(|core| &mut core.tracked)
     }
 
     /// Losses since the start, summed over all CPUs.
@@ -251,6 +190,9 @@ impl Programs {
             ring_full: sum(map::COUNTER_LOST_RING_FULL),
             tracked_full: sum(map::COUNTER_LOST_TRACKED_FULL),
             submitted: sum(map::COUNTER_SUBMITTED),
+            share_signals: sum(map::COUNTER_SHARE_SIGNAL),
+            share_cgroups: sum(map::COUNTER_SHARE_CGROUP),
+            nested_full: sum(map::COUNTER_NESTED_FULL),
         })
     }
 

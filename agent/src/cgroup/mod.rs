@@ -8,6 +8,7 @@ pub mod path;
 pub mod reader;
 pub mod role;
 pub mod sample;
+pub mod share;
 pub mod snapshot;
 pub mod statistics;
 pub mod tree;

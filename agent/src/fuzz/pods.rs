@@ -2,7 +2,7 @@
 
 use super::seeds::texts;
 use crate::kube::pod::Pod;
-use crate::kube::{convert, quantity, wire};
+use crate::kube::{convert, list, quantity, wire};
 
 /// Length limit of a name, in bytes.
 const NAME_MAX: usize = 253;
@@ -16,12 +16,14 @@ pub(super) fn run(input: &[u8]) -> bool {
     if let Ok(text) = std::str::from_utf8(input) {
         check_quantity(text);
     }
-    let list = serde_json::from_slice::<wire::PodList>(input).ok();
-    for pod in list.iter().flat_map(|list| &list.items) {
+    let list = list::pods_in(input);
+    for pod in list.iter().flatten() {
         check(pod, input.len());
     }
     let Ok(pod) = serde_json::from_slice::<wire::Pod>(input) else { return list.is_some() };
-    let ours = check(&pod, input.len());
+    let ours = convert::pod(&pod);
+    assert_eq!(ours, convert::pod(&pod), "the same Pod, converted to another");
+    check(&ours, input.len());
     // Fields that are not read change nothing.
     if let Some(rest) = input.trim_ascii().strip_prefix(b"{") {
         let comma: &[u8] = if rest.trim_ascii().starts_with(b"}") { b"" } else { b"," };
@@ -33,9 +35,7 @@ pub(super) fn run(input: &[u8]) -> bool {
 }
 
 /// The Pod, which is bounded whatever it was made from.
-fn check(pod: &wire::Pod, input_bytes: usize) -> Pod {
-    let ours = convert::pod(pod);
-    assert_eq!(ours, convert::pod(pod), "the same Pod, converted to another");
+fn check(ours: &Pod, input_bytes: usize) {
     assert!(ours.containers.len() <= CONTAINERS_MAX, "{} containers", ours.containers.len());
     let mut bytes = 0;
     let mut kept = |text: &str, max: usize| {
@@ -55,7 +55,6 @@ fn check(pod: &wire::Pod, input_bytes: usize) -> Pod {
     }
     // A text is kept once, and the Pod's name or an owner's once more as the workload's.
     assert!(bytes <= 2 * input_bytes, "{bytes} bytes kept of {input_bytes}");
-    ours
 }
 
 /// A larger unit rounds up the same amount.

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 
-use caps::Capability::{self, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
+use caps::Capability::{self, CAP_BPF, CAP_PERFMON, CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
 use nix::libc;
 
 /// A set of capabilities, one bit each (include/uapi/linux/capability.h).
@@ -223,10 +223,21 @@ pub struct Kept {
     pub sets: Sets,
     /// Capabilities that were permitted before and are not any more.
     pub dropped: Set,
+    /// Bounding set: capabilities that a program which the thread executes may still get.
+    pub bounding: Set,
+}
+
+/// Forbids this process to gain privileges by executing a program, for good (prctl(2),
+/// `PR_SET_NO_NEW_PRIVS`). The sets that it has stay as they are.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn forbid_new_privileges() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_no_new_privs()?)
 }
 
 /// Drops, for good, all capabilities that [`raised`] does not need once the programs are attached,
-/// and empties the effective set.
+/// and empties the effective set. The bounding set is emptied where CAP_SETPCAP allows it: as root.
 ///
 /// As root, too: everything that the agent reads after its start belongs to root or is readable by
 /// all, so nothing needs CAP_DAC_OVERRIDE.
@@ -235,6 +246,9 @@ pub struct Kept {
 /// The kernel refuses.
 pub fn drop_unneeded() -> io::Result<Kept> {
     let before = Sets::read()?;
+    if before.effective.has(CAP_SETPCAP) {
+        empty_bounding_set()?;
+    }
     let kept = Sets {
         effective: Set::default(),
         permitted: to_keep(before.permitted),
@@ -242,7 +256,41 @@ pub fn drop_unneeded() -> io::Result<Kept> {
     };
     kept.apply()?;
     let sets = Sets::read()?;
-    Ok(Kept { sets, dropped: before.permitted.without(sets.permitted) })
+    let dropped = before.permitted.without(sets.permitted);
+    Ok(Kept { sets, dropped, bounding: bounding_set() })
+}
+
+/// Drops, for good, all capabilities of this thread: for threads that do nothing with the kernel
+/// side. A thread starts with those of its creator, which drops only its own.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn drop_all() -> io::Result<()> {
+    let none = Set::default();
+    Sets { effective: none, permitted: none, inheritable: none }.apply()
+}
+
+/// Numbers of capabilities that the kernel can know; it refuses those after its last.
+const NUMBERS: std::ops::Range<libc::c_ulong> = 0..64;
+
+fn empty_bounding_set() -> io::Result<()> {
+    for number in NUMBERS {
+        // SAFETY: the call takes a number and no pointer.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) } != 0 {
+            let error = io::Error::last_os_error();
+            let is_past_the_last = number > 0 && error.raw_os_error() == Some(libc::EINVAL);
+            return if is_past_the_last { Ok(()) } else { Err(error) };
+        }
+    }
+    Ok(())
+}
+
+fn bounding_set() -> Set {
+    // SAFETY: the call takes a number and no pointer.
+    let has = |number: &libc::c_ulong| unsafe {
+        libc::prctl(libc::PR_CAPBSET_READ, *number, 0, 0, 0) == 1
+    };
+    Set(NUMBERS.filter(has).fold(0, |bits, number| bits | 1 << number))
 }
 
 #[cfg(test)]
@@ -282,12 +330,23 @@ mod tests {
     #[test]
     fn the_effective_set_is_empty_except_during_a_call() {
         let effective = || Sets::read().unwrap().effective;
+        let could_empty = effective().has(CAP_SETPCAP);
+        let privileges_are_fixed = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            status.lines().any(|line| line.split_whitespace().eq(["NoNewPrivs:", "1"]))
+        };
         let thread = std::thread::spawn(move || {
             let kept = drop_unneeded().unwrap();
             assert_eq!((kept.sets.effective, effective()), (Set::default(), Set::default()));
             let permitted = caps::read(None, caps::CapSet::Permitted).unwrap();
             assert_eq!(kept.sets.permitted, Set::of(&permitted.into_iter().collect::<Vec<_>>()));
             assert!(!kept.sets.permitted.has(CAP_CHOWN));
+            let bounding = caps::read(None, caps::CapSet::Bounding).unwrap();
+            assert_eq!(kept.bounding, Set::of(&bounding.into_iter().collect::<Vec<_>>()));
+            assert!(!could_empty || kept.bounding == Set::default(), "{}", kept.bounding);
+            assert!(!privileges_are_fixed());
+            forbid_new_privileges().unwrap();
+            assert!(privileges_are_fixed());
             let inside = raised(|| raised(|| caps::read(None, caps::CapSet::Effective).unwrap()));
             assert_eq!(Set::of(&inside.into_iter().collect::<Vec<_>>()), kept.sets.permitted);
             assert_eq!(effective(), Set::default());
@@ -295,6 +354,17 @@ mod tests {
             assert_eq!(effective(), Set::default(), "lowered after a panic as well");
         });
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_thread_without_need_has_none() {
+        let sets = std::thread::spawn(|| {
+            drop_all().unwrap();
+            raised(|| Sets::read().unwrap())
+        });
+        let none = Set::default();
+        let none = Sets { effective: none, permitted: none, inheritable: none };
+        assert_eq!(sets.join().unwrap(), none);
     }
 
     #[test]

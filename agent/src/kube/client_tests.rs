@@ -1,16 +1,24 @@
-//! TLS and tokens against a server of the test. Its key serves this test alone.
+//! TLS, tokens and refusals against a server of the test. Its key serves this test alone.
 
+use std::path::Path;
 use std::sync::mpsc;
 
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::*;
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kube/testdata");
 
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+
 /// A server that answers one request on each connection, and hands the request to the test.
 fn server() -> (Uri, mpsc::Receiver<String>) {
+    server_with(OK.to_owned())
+}
+
+fn server_with(answer: String) -> (Uri, mpsc::Receiver<String>) {
     use std::io::{Read as _, Write as _};
     let dir = Path::new(DIR);
     let chain = CertificateDer::pem_file_iter(dir.join("server.pem")).unwrap();
@@ -43,8 +51,7 @@ fn server() -> (Uri, mpsc::Receiver<String>) {
             if sender.send(request).is_err() {
                 return;
             }
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
+            let _ = stream.write_all(answer.as_bytes());
             let _ = stream.flush();
         }
     });
@@ -52,13 +59,28 @@ fn server() -> (Uri, mpsc::Receiver<String>) {
 }
 
 fn endpoint(url: &Uri, trust: Trust) -> Endpoint {
-    Endpoint { url: url.clone(), trust, token_file: None }
+    Endpoint { url: url.clone(), trust, token: None }
 }
 
 async fn ask(endpoint: &Endpoint, last_contact: &LastContact) -> Result<String, String> {
-    let client = client(endpoint, last_contact).map_err(|error| format!("{error:#}"))?;
-    let request = Request::get("/pods?x=1").body(Vec::new()).unwrap();
-    client.request_text(request).await.map_err(|error| super::super::watch::chain(&error))
+    let client = Client::new(endpoint, last_contact).map_err(|error| format!("{error:#}"))?;
+    ask_with(client).await.map_err(|failure| failure.why)
+}
+
+async fn ask_with(mut client: Client) -> Result<String, Failure> {
+    let mut answer = client.get("/pods?x=1").await?;
+    let mut text = Vec::new();
+    while let Some(bytes) = answer.bytes().await {
+        text.extend_from_slice(&bytes?);
+    }
+    Ok(String::from_utf8(text).unwrap())
+}
+
+/// The failure that this answer is.
+async fn failure(answer: String) -> Failure {
+    let (url, _requests) = server_with(answer);
+    let client = Client::new(&endpoint(&url, Trust::SkipVerify), &LastContact::default()).unwrap();
+    ask_with(client).await.unwrap_err()
 }
 
 fn authority(file: &str) -> Trust {
@@ -87,46 +109,92 @@ async fn a_certificate_is_verified_unless_a_flag_skips_it() {
 async fn unusable_files_and_urls_are_refused() {
     let last_contact = LastContact::default();
     let missing = endpoint(&"https://127.0.0.1:1".parse().unwrap(), authority("missing.pem"));
-    let error = client(&missing, &last_contact).err().unwrap();
+    let error = Client::new(&missing, &last_contact).err().unwrap();
     assert!(format!("{error:#}").contains("missing.pem"), "{error:#}");
     let empty = endpoint(&"https://127.0.0.1:1".parse().unwrap(), authority("job.json"));
-    let error = client(&empty, &last_contact).err().unwrap();
+    let error = Client::new(&empty, &last_contact).err().unwrap();
     assert!(format!("{error:#}").contains("job.json"), "{error:#}");
     let scheme = endpoint(&"ftp://127.0.0.1:1".parse().unwrap(), Trust::SkipVerify);
-    assert!(client(&scheme, &last_contact).is_err());
+    assert!(Client::new(&scheme, &last_contact).is_err());
 }
 
 #[tokio::test]
 async fn the_token_goes_with_each_request() {
     let (url, requests) = server();
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("token");
-    let endpoint =
-        Endpoint { token_file: Some(file.clone()), ..endpoint(&url, authority("ca.pem")) };
+    let path = dir.path().join("token");
+    let token = Some(TokenFile { path: path.clone(), required: true });
+    let endpoint = Endpoint { token, ..endpoint(&url, authority("ca.pem")) };
     let error = ask(&endpoint, &LastContact::default()).await.unwrap_err();
     assert!(error.contains("token"), "{error}");
-    std::fs::write(&file, "secret\n").unwrap();
+    std::fs::write(&path, "secret\n").unwrap();
     assert!(ask(&endpoint, &LastContact::default()).await.is_ok());
-    let request = requests.recv().unwrap();
-    assert!(request.to_lowercase().contains("\r\nauthorization: bearer secret\r\n"), "{request}");
+    let request = requests.recv().unwrap().to_lowercase();
+    assert!(request.contains("\r\nauthorization: bearer secret\r\n"), "{request}");
+    assert!(request.contains("\r\naccept-encoding: identity\r\n"), "{request}");
 }
 
-#[test]
-fn an_old_token_is_read_again_and_kept_if_that_fails() {
+#[tokio::test]
+async fn renewed_certificates_are_trusted_without_a_restart() {
+    let (url, _requests) = server();
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("token");
-    let mut token = Token { file: file.clone(), header: None };
-    std::fs::write(&file, "one").unwrap();
-    assert_eq!(token.header().unwrap(), "Bearer one");
-    std::fs::write(&file, "two").unwrap();
-    assert_eq!(token.header().unwrap(), "Bearer one", "not old enough");
-    let age = |token: &mut Token| {
-        let (header, read) = token.header.take().unwrap();
-        token.header = read.checked_sub(TOKEN_AGE_MAX).map(|read| (header, read));
+    let file = dir.path().join("ca.crt");
+    let of = |name: &str| std::fs::read(Path::new(DIR).join(name)).unwrap();
+    std::fs::write(&file, of("other-ca.pem")).unwrap();
+    let endpoint = endpoint(&url, Trust::Authority(file.clone()));
+    let mut client = Client::new(&endpoint, &LastContact::default()).unwrap();
+    let error = client.get("/").await.err().unwrap().why;
+    assert!(error.contains("certificate"), "{error}");
+    std::fs::write(&file, "broken").unwrap();
+    assert!(client.get("/").await.is_err(), "the last certificates stay in use");
+    std::fs::write(&file, of("ca.pem")).unwrap();
+    assert!(client.get("/").await.is_ok());
+    std::fs::write(&file, "broken").unwrap();
+    assert!(client.get("/").await.is_ok(), "the last certificates stay in use");
+}
+
+fn refused(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn refusals_are_told_in_one_short_line() {
+    let status = r#"{"kind":"Status","message":"pods is\nforbidden","code":403}"#;
+    let said = failure(refused("403 Forbidden", "", status)).await;
+    assert_eq!((said.why.as_str(), said.status), (r"403 Forbidden: pods is\nforbidden", Some(403)));
+    let said = failure(refused("401 Unauthorized", "", &"\u{1b}[2J<x>\n".repeat(9_000))).await;
+    assert!(said.why.len() < 1_000 && said.why.starts_with("401 Unauthorized: "), "{}", said.why);
+    assert!(!said.why.chars().any(char::is_control), "{}", said.why);
+    assert_eq!(failure(refused("500 No", "", "")).await.why, "500 Internal Server Error");
+}
+
+#[tokio::test]
+async fn a_redirection_is_not_followed() {
+    let (other, requests) = server();
+    let header = format!("Location: {other}secret\r\n");
+    let said = failure(refused("302 Found", &header, "")).await;
+    assert_eq!(said.why, "302 Found: a redirection, which is not followed");
+    assert!(requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_server_may_ask_for_a_rest() {
+    let asked = async |headers: &str, body: &str| {
+        failure(refused("429 Too Many Requests", headers, body)).await.retry_after
     };
-    age(&mut token);
-    assert_eq!(token.header().unwrap(), "Bearer two");
-    std::fs::remove_file(&file).unwrap();
-    age(&mut token);
-    assert_eq!(token.header().unwrap(), "Bearer two");
+    assert_eq!(asked("Retry-After: 17\r\n", "").await, Some(Duration::from_secs(17)));
+    let status = r#"{"kind":"Status","details":{"retryAfterSeconds":5}}"#;
+    assert_eq!(asked("", status).await, Some(Duration::from_secs(5)));
+    for none in ["Retry-After: -1\r\n", "Retry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n", ""] {
+        assert_eq!(asked(none, "").await, None, "{none}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_compressed_unasked_is_refused() {
+    let said = failure(refused("200 OK", "Content-Encoding: gzip\r\n", "{}")).await;
+    assert!(said.why.contains("gzip"), "{}", said.why);
 }

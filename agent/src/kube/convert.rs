@@ -1,14 +1,12 @@
 //! Conversion of the API's Pod to the agent's: total, and bounded whatever the API sends.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::pod::{
     Announcement, Container, Deletion, Mirror, Phase, Pod, PreStop, Probe, Resources,
     RestartPolicy, Role, State, Terminated, Times, Workload,
 };
-use super::{quantity, wire};
+use super::{quantity, wire, workload};
 use crate::cgroup::path::Qos;
 use crate::escape;
 
@@ -20,13 +18,9 @@ const IMAGE_MAX: usize = 1024;
 const REASON_MAX: usize = 128;
 /// Length limit of messages, of which only the beginning is examined, in bytes.
 const MESSAGE_MAX: usize = 256;
-/// Limit of containers that are kept for a Pod. etcd's limit of 1.5 MiB on an object allows
-/// thousands.
-const CONTAINERS_MAX: usize = 256;
-
-const CONFIG_HASH: &str = "kubernetes.io/config.hash";
-const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
-const TEMPLATE_HASH: &str = "pod-template-hash";
+/// Limit of the memory that is kept for a Pod's containers: some 90 of them, or 30 with the longest
+/// names. Whoever may create Pods cannot make the agent keep more of each.
+const CONTAINERS_BYTES_MAX: usize = 64 << 10;
 
 /// The agent's Pod, from the API's.
 #[must_use]
@@ -112,15 +106,15 @@ fn restart_policy(from: Option<&str>) -> RestartPolicy {
 ///
 /// Annotations are copied with manifests: a hash alone makes no mirror, nor do both annotations of a
 /// Pod that a controller owns.
-fn mirror(metadata: &ObjectMeta) -> Option<Mirror> {
+fn mirror(metadata: &wire::Metadata) -> Option<Mirror> {
     let annotations = metadata.annotations.as_ref()?;
-    let hash = annotations.get(CONFIG_HASH)?;
-    let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    let marked = annotations.get(CONFIG_MIRROR) == Some(hash)
+    let hash = annotations.config_hash.as_ref()?;
+    let owners = metadata.owner_references.as_ref();
+    let marked = annotations.config_mirror.as_ref() == Some(hash)
         && metadata.uid.as_ref() != Some(hash)
-        && owners.iter().all(|owner| owner.kind == "Node");
+        && owners.into_iter().flatten().all(|owner| owner.kind == "Node");
     let hash = some_text(Some(hash), NAME_MAX).filter(|_| marked)?;
-    Some(Mirror { hash, owned_by_node: !owners.is_empty() })
+    Some(Mirror { hash, owned_by_node: owners.is_some_and(|owners| !owners.is_empty()) })
 }
 
 /// The condition of this name, if it is true.
@@ -130,7 +124,7 @@ fn condition<'a>(all: &'a [wire::Condition], name: &str) -> Option<&'a wire::Con
     })
 }
 
-fn times(metadata: &ObjectMeta, conditions: &[wire::Condition]) -> Times {
+fn times(metadata: &wire::Metadata, conditions: &[wire::Condition]) -> Times {
     let since = |name: &str| {
         condition(conditions, name)
             .and_then(|condition| condition.last_transition_time.as_ref())
@@ -145,44 +139,9 @@ fn times(metadata: &ObjectMeta, conditions: &[wire::Condition]) -> Times {
     }
 }
 
-/// The workload that the Pod belongs to.
-///
-/// Owners of owners are not requested from the API: their names follow from the way in which
-/// controllers name their objects. The mirror of a static Pod is owned by its Node, which has no
-/// influence on how the Pod stops.
-fn workload(metadata: &ObjectMeta, created_unix_s: Option<i64>) -> Workload {
-    let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    let owner = owners.iter().find(|owner| owner.controller == Some(true));
-    let Some(owner) = owner.filter(|owner| owner.kind != "Node") else {
-        return Workload { kind: "Pod".to_owned(), name: text(metadata.name.as_deref(), NAME_MAX) };
-    };
-    let label = |name: &str| metadata.labels.as_ref().and_then(|labels| labels.get(name));
-    let above = match owner.kind.as_str() {
-        "ReplicaSet" => label(TEMPLATE_HASH)
-            .and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'))
-            .map(|name| ("Deployment", name)),
-        "Job" => cron_job(&owner.name, created_unix_s).map(|name| ("CronJob", name)),
-        _ => None,
-    };
-    let (kind, name) = above
-        .filter(|(_, name)| !name.is_empty())
-        .unwrap_or((owner.kind.as_str(), owner.name.as_str()));
+fn workload(metadata: &wire::Metadata, created_unix_s: Option<i64>) -> Workload {
+    let (kind, name) = workload::of(metadata, created_unix_s);
     Workload { kind: text(Some(kind), NAME_MAX), name: text(Some(name), NAME_MAX) }
-}
-
-/// The CronJob that created a Job of this name.
-///
-/// The controller names a Job after the minute for which it was scheduled, since 1970
-/// (`pkg/controller/cronjob/cronjob_controllerv2.go`, `getJobName`, Kubernetes 1.37). A number or
-/// date in a name that humans chose is no minute near the Pod's creation.
-fn cron_job(job: &str, created_unix_s: Option<i64>) -> Option<&str> {
-    /// Limit for a Job that is late or retries for long.
-    const NEAR_S: u64 = 90 * 24 * 3600;
-    let (name, minutes) = job.rsplit_once('-')?;
-    let digits = minutes.len() >= 8 && minutes.bytes().all(|digit| digit.is_ascii_digit());
-    let due_unix_s = minutes.parse::<i64>().ok()?.checked_mul(60)?;
-    let near = created_unix_s.is_none_or(|created| created.abs_diff(due_unix_s) <= NEAR_S);
-    (digits && near).then_some(name)
 }
 
 fn containers(spec: &wire::Spec, status: &wire::Status) -> Vec<Container> {
@@ -199,7 +158,12 @@ fn containers(spec: &wire::Spec, status: &wire::Status) -> Vec<Container> {
     let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| {
         from_spec(container, Role::Ephemeral, status.ephemeral_container_statuses.as_deref())
     });
-    init.chain(app).chain(ephemeral).take(CONTAINERS_MAX).collect()
+    let mut room = CONTAINERS_BYTES_MAX;
+    let fits = |container: &Container| {
+        room = room.saturating_sub(container.size_bytes());
+        room > 0
+    };
+    init.chain(app).chain(ephemeral).take_while(fits).collect()
 }
 
 fn from_spec(
@@ -246,11 +210,11 @@ fn container_id(from: Option<&str>) -> Option<String> {
     some_text(Some(id), NAME_MAX)
 }
 
-fn amounts(from: Option<&BTreeMap<String, String>>) -> Resources {
-    let get = |name: &str| from.and_then(|amounts| amounts.get(name));
+fn amounts(from: Option<&wire::Amounts>) -> Resources {
+    let Some(wire::Amounts { cpu, memory }) = from else { return Resources::default() };
     Resources {
-        cpu_millis: get("cpu").and_then(|amount| quantity::millis(amount)),
-        memory_bytes: get("memory").and_then(|amount| quantity::units(amount)),
+        cpu_millis: cpu.as_deref().and_then(quantity::millis),
+        memory_bytes: memory.as_deref().and_then(quantity::units),
     }
 }
 

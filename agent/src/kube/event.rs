@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::pod::Pod;
+use super::rejected::Rejected;
 use crate::clock;
 
 /// Watch events that may wait for the owner. A source that is faster waits; nothing is dropped.
@@ -27,6 +28,8 @@ pub enum PodEventKind {
     Applied(Box<Pod>),
     /// A Pod that is gone from the API, in its last state.
     Deleted(Box<Pod>),
+    /// Items that were not taken in: those of a list come before it.
+    Rejected(Box<Rejected>),
     /// An error of the source: it does not answer, or not as it should. It is retried.
     Failed(String),
 }

@@ -4,71 +4,76 @@
 //! survive an outage of it. The kubelet asks the API server whether the agent's token may get
 //! `nodes/pods` (before Kubernetes 1.33, with its feature gate off: `nodes/proxy`). It answers with
 //! its own static Pods, and with the others as it last received them from the API server
-//! (`pkg/kubelet/kubelet_getters.go`, `GetPods`, Kubernetes 1.37).
+//! (`pkg/kubelet/kubelet_getters.go`, `GetPods`, Kubernetes 1.37). All of them name their node, the
+//! static ones too (`pkg/kubelet/config/common.go`, `applyDefaults`).
 
 use std::time::Duration;
 
-use kube::Client;
 use tokio::sync::mpsc;
 
+use super::client::{Client, Failure};
 use super::event::{PodEvent, PodEventKind};
-use super::watch::chain;
-use super::{convert, wire};
+use super::list::List;
+use super::pace::RETRY_AFTER_MAX;
 
 /// Interval between requests to the kubelet.
 const PERIOD: Duration = Duration::from_secs(3);
 /// Interval while the kubelet does not answer.
 const PERIOD_FAILING: Duration = Duration::from_secs(10);
-/// Time limit of a request.
+/// Time limit of a request with its answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Polls the kubelet and sends watch events to the owner until the receiver is closed.
-pub async fn run(client: Client, events: mpsc::Sender<PodEvent>) {
+/// Polls the kubelet and sends watch events to the owner until the receiver is closed. `node` is
+/// the node's name, if it is known.
+pub async fn run(mut client: Client, node: Option<&str>, events: mpsc::Sender<PodEvent>) {
     loop {
-        let (kind, wait) = match list(&client).await {
-            Ok(pods) => (PodEventKind::Listed(pods.iter().map(convert::pod).collect()), PERIOD),
-            Err(why) => (PodEventKind::Failed(why), PERIOD_FAILING),
+        // It answers without pages.
+        let list = List::get(&mut client, "/pods", |_| "/pods".to_owned(), node, TIMEOUT).await;
+        let (kinds, wait) = match list {
+            Ok(list) => (list.into_events(), PERIOD),
+            Err(failure) => {
+                let asked = failure.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+                let why = explain(&failure);
+                (vec![PodEventKind::Failed(why)], PERIOD_FAILING.max(asked))
+            }
         };
-        if events.send(PodEvent::now(kind)).await.is_err() {
-            return;
+        for kind in kinds {
+            if events.send(PodEvent::now(kind)).await.is_err() {
+                return;
+            }
         }
         tokio::time::sleep(wait).await;
     }
 }
 
-async fn list(client: &Client) -> Result<Vec<wire::Pod>, String> {
-    let request = http::Request::get("/pods").body(Vec::new()).map_err(|error| chain(&error))?;
-    let answer = client.request::<wire::PodList>(request);
-    let answer = tokio::time::timeout(TIMEOUT, answer).await;
-    match answer {
-        Ok(Ok(list)) => Ok(list.items),
-        Ok(Err(error)) => Err(explain(&chain(&error))),
-        Err(_) => Err("the kubelet does not answer (--kubelet.address)".to_owned()),
-    }
-}
-
-/// The error with its remedy, where there is one.
-fn explain(error: &str) -> String {
-    let remedy = if error.contains("certificate") {
-        "; a kubelet signs its own certificate unless serverTLSBootstrap is set: give its \
-         authority with --kubelet.ca-file, or skip the check with --kubelet.insecure-skip-verify"
-    } else if error.contains("Forbidden") || error.contains("403") {
+/// The failure with its remedy, where there is one.
+fn explain(failure: &Failure) -> String {
+    let why = &failure.why;
+    let remedy = if failure.status == Some(403) {
         "; the service account needs the verb get on nodes/pods (before Kubernetes 1.33: \
          nodes/proxy)"
+    } else if why.contains("certificate") {
+        "; a kubelet signs its own certificate unless serverTLSBootstrap is set: give its \
+         authority with --kubelet.ca-file, or skip the check with --kubelet.insecure-skip-verify"
+    } else if failure.status.is_none() {
+        "; its address is that of --kubelet.address"
     } else {
         ""
     };
-    format!("kubelet: {error}{remedy}")
+    format!("kubelet: {why}{remedy}")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::explain;
+    use super::*;
 
     #[test]
     fn errors_name_their_remedy() {
-        assert!(explain("invalid peer certificate: UnknownIssuer").contains("--kubelet.ca-file"));
-        assert!(explain("ApiError: Forbidden (403)").contains("nodes/pods"));
-        assert_eq!(explain("connection refused"), "kubelet: connection refused");
+        let failure = |why: &str, status| explain(&Failure { status, ..Failure::new(why) });
+        let certificate = failure("invalid peer certificate: UnknownIssuer", None);
+        assert!(certificate.contains("--kubelet.ca-file"));
+        assert!(failure("403 Forbidden", Some(403)).contains("nodes/pods"));
+        assert!(failure("connection refused", None).contains("--kubelet.address"));
+        assert_eq!(failure("500: oops", Some(500)), "kubelet: 500: oops");
     }
 }

@@ -2,18 +2,28 @@
 
 pub mod client;
 pub mod convert;
+pub mod credentials;
 pub mod event;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod identity;
+mod json;
 pub mod known_pod;
 pub mod kubelet;
+pub(crate) mod list;
 pub mod log_names;
 pub mod naming;
+mod pace;
 pub mod pod;
 pub mod pods;
 pub mod quantity;
+mod read;
+pub mod rejected;
 pub mod source;
+#[cfg(test)]
+mod test_server;
+mod text;
 mod unverified;
 pub mod watch;
 pub mod wire;
+mod workload;

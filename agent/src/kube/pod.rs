@@ -66,6 +66,15 @@ impl Pod {
         self.containers.iter().find(|container| container.name == name)
     }
 
+    /// Memory that the Pod takes, about, in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let texts = [&self.uid, &self.namespace, &self.name, &self.reason, &self.workload.name];
+        let texts: usize = texts.iter().map(|text| text.len()).sum();
+        let containers: usize = self.containers.iter().map(Container::size_bytes).sum();
+        size_of::<Self>() + texts + containers
+    }
+
     /// Whether the Pod has succeeded or failed, so that none of its containers starts again.
     #[must_use]
     pub const fn is_terminal(&self) -> bool {
@@ -199,6 +208,13 @@ impl Container {
     /// Container ids in the status: the newest instance, then the previous one.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.id.iter().chain(&self.last_id).map(String::as_str)
+    }
+
+    /// Memory that the container takes, about, in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let ids: usize = self.ids().map(str::len).sum();
+        size_of::<Self>() + self.name.len() + self.image.len() + ids
     }
 
     /// The termination of the instance with this id, if the API reports it.

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::event::{PodEvent, PodEventKind};
 use super::known_pod::{self, KnownPod, Noticed, Via};
 use super::pod::{Container, Pod, State};
+use super::rejected::Rejections;
 use crate::cgroup::path::{ContainerName, PodName};
 
 /// Time for which a Pod stays known after it is gone from the API: its last facts may come later.
@@ -42,6 +43,7 @@ pub struct Pods {
     /// Time and reason of the source's last failure, if it has not reported since.
     failed: Option<(u64, String)>,
     dropped: u64,
+    rejections: Rejections,
 }
 
 impl Pods {
@@ -67,6 +69,10 @@ impl Pods {
             PodEventKind::Deleted(pod) => {
                 let noticed = self.reported(now);
                 self.removed(*pod, noticed).into_iter().collect()
+            }
+            PodEventKind::Rejected(rejected) => {
+                self.rejections.take_in(*rejected);
+                Vec::new()
             }
             PodEventKind::Failed(why) => {
                 if self.failed.as_ref().is_none_or(|(_, before)| *before != why) {
@@ -94,9 +100,11 @@ impl Pods {
     /// Takes over a complete list. What lives comes before what only lingers.
     fn take_list(&mut self, mut pods: Vec<Pod>, noticed: Noticed) -> Vec<String> {
         let there: HashSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
-        self.refused.retain(|uid| there.contains(uid.as_str()));
+        let unread = self.rejections.of_list();
+        let may_be_there = |uid: &str| there.contains(uid) || unread(uid);
+        self.refused.retain(|uid| may_be_there(uid));
         let missing = |(uid, known): (&String, &KnownPod)| {
-            (known.gone.is_none() && !there.contains(uid.as_str())).then(|| uid.clone())
+            (known.gone.is_none() && !may_be_there(uid)).then(|| uid.clone())
         };
         let mut changed: Vec<String> = self.by_uid.iter().filter_map(missing).collect();
         for uid in &changed {
@@ -321,6 +329,12 @@ impl Pods {
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Items of the source that were not taken in.
+    #[must_use]
+    pub const fn rejections(&self) -> &Rejections {
+        &self.rejections
     }
 }
 

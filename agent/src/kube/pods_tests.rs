@@ -1,5 +1,6 @@
 use super::super::fixtures::{self, CRON_JOB, DEPLOYMENT, JOB, STATIC};
 use super::super::pod::{Phase, State};
+use super::super::rejected::{Reason, Rejected};
 use super::*;
 use crate::cgroup::path::{Qos, Runtime};
 
@@ -298,4 +299,24 @@ fn a_failure_is_no_change_of_pods() {
     }
     pods.apply(listed(3, &[CRON_JOB]));
     assert_eq!(pods.failing(None), None);
+}
+
+#[test]
+fn a_pod_whose_item_cannot_be_read_is_not_gone() {
+    let mut pods = Pods::new();
+    pods.apply(listed(1, &[DEPLOYMENT, CRON_JOB]));
+    let uid = fixtures::pod(DEPLOYMENT).uid;
+    let mut rejected = Rejected::default();
+    rejected.add(Reason::Malformed, Some(&uid), String::new);
+    pods.apply(event(2, PodEventKind::Rejected(Box::new(rejected))));
+    pods.apply(listed(2, &[]));
+    assert_eq!(pods.get(&uid).unwrap().gone, None, "it is in the list");
+    assert_eq!(pods.len(), 1, "the other is gone");
+    pods.apply(listed(3, &[]));
+    assert_eq!(
+        pods.get(&uid).unwrap().gone.map(|gone| gone.time_boot_ns),
+        Some(3),
+        "now it is not"
+    );
+    assert_eq!(pods.rejections().counts().next(), Some(("malformed", 1)));
 }

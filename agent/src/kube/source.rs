@@ -1,9 +1,11 @@
 //! Pod sources: which one is used, decided purely from the flags and the environment.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use http::Uri;
+
+use super::credentials::TokenFile;
 
 /// Source of Pods as requested by the flag `--pods.source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -96,6 +98,12 @@ pub enum CannotUse {
          automountServiceAccountToken, KUBERNETES_SERVICE_HOST and a mounted token"
     )]
     NoAddress,
+    /// The token would go over the network in clear text.
+    #[error(
+        "--pods.token-file names a token, and --api.url has no TLS: a token is sent over https, or \
+         to this machine itself"
+    )]
+    TokenInClear,
 }
 
 /// The source to use, from what is requested and what is available.
@@ -120,6 +128,50 @@ pub fn choose(wanted: PodsSource, there: Surroundings) -> Result<Chosen, CannotU
     }
 }
 
+/// URL of a server from the command line. A user, a password and a query in it are not used, and
+/// so never shown.
+///
+/// # Errors
+/// The text is not a URL. The error does not repeat it.
+pub fn parse_url(text: &str) -> Result<Uri, String> {
+    let explain = || "not an http or https URL, such as https://192.0.2.1:6443".to_owned();
+    let url = text.parse::<Uri>().ok();
+    let url = url.filter(|url| matches!(url.scheme_str(), Some("http" | "https")));
+    let (Some(url), Some(host)) = (&url, url.as_ref().and_then(Uri::host)) else {
+        return Err(explain());
+    };
+    if host.is_empty() {
+        return Err(explain());
+    }
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let scheme = url.scheme_str().unwrap_or_default();
+    format!("{scheme}://{host_and_port}{}", url.path()).parse().map_err(|_| explain())
+}
+
+/// Whether what is sent to this URL is seen by its receiver alone: over TLS, or on this machine.
+#[must_use]
+pub fn is_private(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    url.scheme_str() == Some("https") || loopback || host.eq_ignore_ascii_case("localhost")
+}
+
+/// The token for this URL: the one that is named, else that of the service account. `None` where
+/// nobody names one and it would go over the network in clear text.
+///
+/// # Errors
+/// A token that is named would go so.
+pub fn token(url: &Uri, named: Option<&Path>) -> Result<Option<TokenFile>, CannotUse> {
+    let usual = || PathBuf::from(SERVICE_ACCOUNT).join("token");
+    let path = named.map_or_else(usual, Path::to_owned);
+    match (is_private(url), named) {
+        (true, named) => Ok(Some(TokenFile { path, required: named.is_some() })),
+        (false, None) => Ok(None),
+        (false, Some(_)) => Err(CannotUse::TokenInClear),
+    }
+}
+
 /// Address of the kubelet, with its default port if none is given.
 ///
 /// # Errors
@@ -128,6 +180,16 @@ pub fn parse_kubelet_address(text: &str) -> Result<SocketAddr, String> {
     let bare = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, KUBELET_PORT));
     bare.or_else(|_| text.parse())
         .map_err(|_| format!("{text:?} is not an IP address, with or without a port"))
+}
+
+/// URL of the kubelet at this address.
+#[must_use]
+pub fn kubelet_url(address: SocketAddr) -> Uri {
+    let authority = address.to_string().parse().ok();
+    let mut parts = http::uri::Parts::default();
+    (parts.scheme, parts.authority) = (Some(http::uri::Scheme::HTTPS), authority);
+    parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+    Uri::from_parts(parts).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -171,6 +233,67 @@ mod tests {
     }
 
     #[test]
+    fn urls_are_validated_and_their_secrets_dropped() {
+        for (text, url) in [
+            ("https://192.0.2.1:6443", "https://192.0.2.1:6443/"),
+            ("http://localhost:8001/k8s/clusters/c-1", "http://localhost:8001/k8s/clusters/c-1"),
+            ("https://user:secret@host:1/before", "https://host:1/before"),
+            ("https://secret@[2001:db8::1]", "https://[2001:db8::1]/"),
+            ("https://a:secret@b@c", "https://c/"),
+            ("https://host/?token=secret", "https://host/"),
+        ] {
+            assert_eq!(parse_url(text).map(|url| url.to_string()).as_deref(), Ok(url), "{text}");
+        }
+        for wrong in [
+            "",
+            "foo",
+            "foo:6443",
+            "ftp://secret@host",
+            "https://",
+            "//host",
+            "/path",
+            "https://user:secret@ho st",
+            "https://user:secret@",
+            "https://:1",
+        ] {
+            let error = parse_url(wrong);
+            let hidden = |error: &String| !error.contains("secret");
+            assert!(error.as_ref().is_err_and(hidden), "{wrong}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn no_token_goes_over_the_network_in_clear_text() {
+        let url = |text: &str| text.parse::<Uri>().unwrap();
+        let named = Path::new("/etc/token");
+        for private in [
+            "https://192.0.2.1",
+            "http://127.0.0.1:8001",
+            "http://127.9.9.9",
+            "http://[::1]:8001",
+            "http://LOCALHOST",
+            "http://[::ffff:127.0.0.1]",
+        ] {
+            let file = TokenFile { path: named.to_owned(), required: true };
+            assert_eq!(token(&url(private), Some(named)), Ok(Some(file)), "{private}");
+            let usual = token(&url(private), None).unwrap().unwrap();
+            assert_eq!(
+                (usual.path, usual.required),
+                (Path::new(SERVICE_ACCOUNT).join("token"), false)
+            );
+        }
+        for open in [
+            "http://192.0.2.1",
+            "http://localhost.example",
+            "http://127.0.0.1.example",
+            "http://[2001:db8::1]",
+        ] {
+            assert_eq!(token(&url(open), Some(named)), Err(CannotUse::TokenInClear), "{open}");
+            assert_eq!(token(&url(open), None), Ok(None), "{open}");
+        }
+    }
+
+    #[test]
     fn kubelet_addresses_are_parsed() {
         for (text, address) in [
             ("192.0.2.7", "192.0.2.7:10250"),
@@ -180,6 +303,9 @@ mod tests {
         ] {
             assert_eq!(parse_kubelet_address(text), Ok(address.parse().unwrap()), "{text}");
         }
+        let url = |text| kubelet_url(parse_kubelet_address(text).unwrap()).to_string();
+        assert_eq!(url("192.0.2.7"), "https://192.0.2.7:10250/");
+        assert_eq!(url("2001:db8::1"), "https://[2001:db8::1]:10250/");
         for wrong in ["", "node-1", "192.0.2.7:", "https://192.0.2.7"] {
             assert!(parse_kubelet_address(wrong).is_err(), "{wrong}");
         }

@@ -1,40 +1,57 @@
 //! Watch on the Pods of this node at the API server.
+//!
+//! A list, and then its changes: a watch from the list's version. A watch that ends is resumed where
+//! it was; a list follows where the server cannot do that (client-go's reflector does the same).
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
+use super::client::{Answer, Client, Failure, Status, is_passing};
 use super::event::{PodEvent, PodEventKind};
-use super::{convert, wire};
+use super::json::{Lines, member};
+use super::list::List;
+use super::pace::{Pace, Round};
+use super::read::{self, ITEM_MAX};
+use super::rejected::Rejected;
+use super::text::one_line;
 
 /// Spread of the first lists. A rollout of the DaemonSet starts many agents at the same time.
 const START_SPREAD: Duration = Duration::from_secs(2);
-/// Delay after a failure, about: the first and the longest. client-go goes up to 30 s; then most of
-/// what an API server missed while it was down would be missed here as well.
-const DELAY_MIN: Duration = Duration::from_millis(500);
-const DELAY_MAX: Duration = Duration::from_secs(8);
-/// Time after which a failure counts as a first one.
-const CALM: Duration = Duration::from_secs(60);
+/// Time limit of a list; the API server's own for a request.
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Length of a watch, which the server ends.
+const WATCH_S: u32 = 290;
+/// Longest time without an event of a watch before it is given up. The API server sends a bookmark
+/// on every watch each minute (`apiserver/pkg/storage/cacher`, `defaultBookmarkFrequency`,
+/// Kubernetes 1.37).
+const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// Status `410 Gone` of a watch that cannot be resumed.
 const GONE: u16 = 410;
+/// Version of a first list: any that the API server has in its cache. Without one, each agent's
+/// first list would be read from etcd, and so with a page size.
+const ANY_VERSION: &str = "0";
 
 /// Watches the node's Pods and sends watch events to the owner until the receiver is closed.
 pub async fn run(client: Client, node: &str, events: mpsc::Sender<PodEvent>) {
     tokio::time::sleep(START_SPREAD.mul_f64(random())).await;
-    watch_forever(&client, node, &events).await;
+    watch_at_once(client, node, events).await;
 }
 
-async fn watch_forever(client: &Client, node: &str, events: &mpsc::Sender<PodEvent>) {
-    while watch(client.clone(), node, events).await.is_ok() {
-        // The server has answered, if only that it no longer knows the resource version.
-        tokio::time::sleep(DELAY_MIN.mul_f64(0.5 + random())).await;
+/// The same, without waiting first.
+pub(super) async fn watch_at_once(client: Client, node: &str, events: mpsc::Sender<PodEvent>) {
+    let mut reflector = Reflector {
+        client,
+        node,
+        selector: format!("fieldSelector=spec.nodeName%3D{}", encode(node)),
+        events,
+        next: Next::List(ANY_VERSION.to_owned()),
+    };
+    let mut pace = Pace::default();
+    while let Ok(round) = reflector.round(pace.is_slow()).await {
+        tokio::time::sleep(pace.rest(round, random())).await;
     }
 }
 
@@ -44,96 +61,227 @@ fn random() -> f64 {
     bits as f64 / 2_f64.powi(32)
 }
 
-/// Delays after failures. The watcher calls `reset` after every step that did not fail, and sending
-/// a request is such a step, so a reset means nothing here; the time since the last failure counts.
-#[derive(Debug, Default)]
-struct Delays {
-    failures: u32,
-    last: Option<Instant>,
-}
-
-impl Iterator for Delays {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let now = Instant::now();
-        if self.last.replace(now).is_none_or(|last| now.duration_since(last) > CALM) {
-            self.failures = 0;
+/// A value of a query, with each byte that may mean something there as `%XX`.
+fn encode(value: &str) -> String {
+    let mut encoded = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            other => encoded.push_str(&format!("%{other:02X}")),
         }
-        let delay = DELAY_MIN.saturating_mul(1 << self.failures.min(16)).min(DELAY_MAX);
-        self.failures = self.failures.saturating_add(1);
-        Some(delay.mul_f64(0.5 + random()))
     }
-}
-
-impl Backoff for Delays {
-    fn reset(&mut self) {}
+    encoded
 }
 
 /// The receiver is closed.
 struct Closed;
 
-/// Watches until the watch has to be re-created.
-async fn watch(client: Client, node: &str, events: &mpsc::Sender<PodEvent>) -> Result<(), Closed> {
-    // With a page size the client would leave the version out, and each agent's first list would
-    // be read from etcd.
-    let config = watcher::Config { page_size: None, ..watcher::Config::default() };
-    let config = config.fields(&format!("spec.nodeName={node}")).any_semantic();
-    let mut stream =
-        pin!(watcher(Api::<wire::Pod>::all(client), config).backoff(Delays::default()));
-    let mut listed = Vec::new();
-    while let Some(event) = stream.next().await {
-        let mut is_stale = false;
-        let kind = match event {
-            Ok(Event::Init) => {
-                listed.clear();
-                continue;
+/// What a round begins with.
+#[derive(Debug)]
+enum Next {
+    /// A list that is not older than this version.
+    List(String),
+    /// A watch from this version.
+    Watch(String),
+}
+
+/// End of a watch.
+enum End {
+    /// The server ended it in order, or broke it off.
+    Over,
+    /// The server cannot go on with it, or an event was lost: a list has to follow.
+    Stale(Failure),
+    /// It failed.
+    Failed(Failure),
+}
+
+/// The list and the watch, and where they are.
+struct Reflector<'a> {
+    client: Client,
+    node: &'a str,
+    selector: String,
+    events: mpsc::Sender<PodEvent>,
+    next: Next,
+}
+
+impl Reflector<'_> {
+    async fn send(&self, kind: PodEventKind) -> Result<(), Closed> {
+        self.events.send(PodEvent::now(kind)).await.map_err(|_| Closed)
+    }
+
+    /// A list if one is due, and a watch until it ends. `short` is whether the watches before ended
+    /// soon.
+    async fn round(&mut self, short: bool) -> Result<Round, Closed> {
+        if let Next::List(version) = &self.next {
+            match self.list(&version.clone()).await {
+                Ok(list) => {
+                    let version = list.version.clone();
+                    for kind in list.into_events() {
+                        self.send(kind).await?;
+                    }
+                    let Some(version) = version else {
+                        return self.failed(Failure::new("a list without a version")).await;
+                    };
+                    self.next = Next::Watch(version);
+                }
+                Err(failure) => {
+                    if !failure.status.is_none_or(is_passing) {
+                        // The server may not know that version, after a restore for one.
+                        self.next = Next::List(ANY_VERSION.to_owned());
+                    }
+                    return self.failed(failure).await;
+                }
             }
-            Ok(Event::InitApply(pod)) => {
-                listed.push(convert::pod(&pod));
-                continue;
+        }
+        let Next::Watch(version) = &self.next else { return Ok(Round::default()) };
+        let mut version = version.clone();
+        let opened = self.client.get(&self.watch_path(&version)).await;
+        let begin = Instant::now();
+        let end = match opened {
+            Ok(answer) => self.follow(answer, &mut version).await?,
+            Err(failure) if failure.status.is_none_or(is_passing) => End::Failed(failure),
+            Err(failure) => End::Stale(failure),
+        };
+        let lived = begin.elapsed();
+        let (failure, answered) = match end {
+            End::Over => {
+                self.next = Next::Watch(version);
+                let why = "the API server ends each watch soon after its begin";
+                (short.then(|| Failure::new(why)), true)
             }
-            Ok(Event::InitDone) => PodEventKind::Listed(std::mem::take(&mut listed)),
-            Ok(Event::Apply(pod)) => PodEventKind::Applied(Box::new(convert::pod(&pod))),
-            Ok(Event::Delete(pod)) => PodEventKind::Deleted(Box::new(convert::pod(&pod))),
-            Err(error) => {
-                is_stale = is_gone(&error);
-                PodEventKind::Failed(chain(&error))
+            End::Stale(failure) => {
+                self.next = Next::List(version);
+                (Some(failure), true)
+            }
+            End::Failed(failure) => {
+                self.next = Next::Watch(version);
+                (Some(failure), false)
             }
         };
-        events.send(PodEvent::now(kind)).await.map_err(|_| Closed)?;
-        if is_stale {
-            break;
+        let retry_after = failure.as_ref().and_then(|failure| failure.retry_after);
+        if let Some(failure) = failure {
+            self.send(PodEventKind::Failed(failure.why)).await?;
+        }
+        Ok(Round { lived, answered, retry_after })
+    }
+
+    async fn failed(&self, failure: Failure) -> Result<Round, Closed> {
+        self.send(PodEventKind::Failed(failure.why)).await?;
+        Ok(Round { retry_after: failure.retry_after, ..Round::default() })
+    }
+
+    async fn list(&mut self, version: &str) -> Result<List, Failure> {
+        let Self { client, node, selector, .. } = self;
+        let path = format!(
+            "/api/v1/pods?{selector}&resourceVersion={}&resourceVersionMatch=NotOlderThan",
+            encode(version)
+        );
+        let page = |next: &str| format!("/api/v1/pods?{selector}&continue={}", encode(next));
+        List::get(client, &path, page, Some(node), LIST_TIMEOUT).await
+    }
+
+    fn watch_path(&self, version: &str) -> String {
+        format!(
+            "/api/v1/pods?{}&watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_S}\
+             &resourceVersion={}",
+            self.selector,
+            encode(version)
+        )
+    }
+
+    /// Sends what happens until the watch ends. `version` is that of the last event.
+    async fn follow(&self, mut answer: Answer, version: &mut String) -> Result<End, Closed> {
+        let mut lines = Lines::new(ITEM_MAX);
+        let mut heard = Instant::now();
+        loop {
+            let rest = SILENCE_MAX.saturating_sub(heard.elapsed());
+            let bytes = match timeout(rest, answer.bytes()).await {
+                Ok(Some(Ok(bytes))) => bytes,
+                // Connections break: that is no news, and the next watch goes on from here.
+                Ok(None | Some(Err(_))) => return Ok(End::Over),
+                Err(_) => {
+                    let why = format!("no event and no bookmark for {} s", SILENCE_MAX.as_secs());
+                    return Ok(End::Failed(Failure::new(why)));
+                }
+            };
+            let mut read = Vec::new();
+            lines.take(&bytes, |line| read.push(Line::read(line, self.node)));
+            for line in read {
+                heard = Instant::now();
+                if !line.rejected.is_empty() {
+                    self.send(PodEventKind::Rejected(Box::new(line.rejected))).await?;
+                }
+                if let Some(event) = line.event {
+                    self.send(event).await?;
+                }
+                if let Some(end) = line.end {
+                    return Ok(end);
+                }
+                if let Some(newer) = line.version {
+                    *version = newer;
+                }
+            }
         }
     }
-    Ok(())
 }
 
-/// Whether the server refuses to resume the watch. The watcher re-lists after a delay if the stream
-/// itself reports this; if the status of the response does, it repeats the same request for ever.
-fn is_gone(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.code == GONE,
-        _ => false,
-    }
+/// What a line of a watch says.
+#[derive(Default)]
+struct Line {
+    event: Option<PodEventKind>,
+    rejected: Rejected,
+    version: Option<String>,
+    end: Option<End>,
 }
 
-/// The error with its causes, each mentioned once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
+impl Line {
+    /// Reads a line: `Err` with its beginning if it is longer than any.
+    fn read(line: Result<&[u8], &[u8]>, node: &str) -> Self {
+        let bytes = match line {
+            Ok(bytes) | Err(bytes) => bytes,
+        };
+        let kind: String = member(bytes, "type")
+            .and_then(|kind| serde_json::from_slice(kind).ok())
+            .unwrap_or_default();
+        let object = member(bytes, "object").unwrap_or_default();
+        if kind == "ERROR" {
+            let status: Status = serde_json::from_slice(object).unwrap_or_default();
+            let failure = status.failure();
+            let gone = failure.status == Some(GONE);
+            let end = if gone { End::Stale(failure) } else { End::Failed(failure) };
+            return Self { end: Some(end), ..Self::default() };
         }
-        source = cause.source();
+        let mut rejected = Rejected::default();
+        let head = read::head(object);
+        let version = head.version;
+        if kind == "BOOKMARK" {
+            return Self { version, ..Self::default() };
+        }
+        let pod = match line {
+            Ok(_) => read::pod(object, Some(node), &mut rejected),
+            Err(_) => {
+                read::too_large(object, &mut rejected);
+                None
+            }
+        };
+        let pod = pod.map(Box::new);
+        let (event, lost) = match kind.as_str() {
+            "ADDED" | "MODIFIED" => (pod.map(PodEventKind::Applied), false),
+            "DELETED" => (pod.map(PodEventKind::Deleted), rejected.leaves_unread()),
+            _ => (None, true),
+        };
+        // What has gone unheard, only a list can say now.
+        let why = || Failure::new(format!("unreadable event of type {:?}", one_line(&kind, 16)));
+        let end = lost.then(|| End::Stale(why()));
+        Self { event, rejected: rejected.of_watch(), version, end }
     }
-    text
 }
 
+#[cfg(test)]
+#[path = "watch_fault_tests.rs"]
+mod fault_tests;
 #[cfg(test)]
 #[path = "watch_tests.rs"]
 mod tests;

@@ -2,108 +2,150 @@
 //!
 //! The API's whole Pod is about a hundred types, most of which describe volumes. Parsing into all
 //! of them would make the program larger by a fifth and each watch event several times as
-//! expensive.
+//! expensive. What is not read is skipped where it stands: `managedFields` and annotations, which
+//! are as long as all the rest, take no room.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use kube::Resource;
-use kube::core::NamespaceResourceScope;
-use serde::Deserialize;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-/// List of Pods (`v1.PodList`).
-#[derive(Clone, Debug, Deserialize)]
-pub struct PodList {
-    /// Pods of the list.
-    #[serde(default)]
-    pub items: Vec<Pod>,
-}
+/// Limit of the items that are kept of any array in a Pod. etcd's limit of 1.5 MiB on an object
+/// allows thousands.
+const ITEMS_MAX: usize = 256;
 
 /// A Pod (`v1.Pod`), as far as it is read.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(from = "Read")]
+#[serde(default)]
 pub struct Pod {
-    /// Metadata, as far as it is read.
-    pub metadata: ObjectMeta,
+    /// Metadata of the Pod.
+    #[serde(deserialize_with = "or_default")]
+    pub metadata: Metadata,
     /// Specification of the Pod.
+    #[serde(deserialize_with = "or_default")]
     pub spec: Spec,
     /// Status of the Pod.
+    #[serde(deserialize_with = "or_default")]
     pub status: Status,
 }
 
-#[derive(Deserialize)]
-struct Read {
-    metadata: Option<Meta>,
-    spec: Option<Spec>,
-    status: Option<Status>,
+/// The value, or the default for `null`.
+fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-impl From<Read> for Pod {
-    fn from(read: Read) -> Self {
-        let meta = read.metadata.unwrap_or_default();
-        Self {
-            metadata: ObjectMeta {
-                annotations: meta.annotations,
-                creation_timestamp: meta.creation_timestamp,
-                deletion_grace_period_seconds: meta.deletion_grace_period_seconds,
-                deletion_timestamp: meta.deletion_timestamp,
-                labels: meta.labels,
-                name: meta.name,
-                namespace: meta.namespace,
-                owner_references: meta.owner_references,
-                resource_version: meta.resource_version,
-                uid: meta.uid,
-                ..ObjectMeta::default()
-            },
-            spec: read.spec.unwrap_or_default(),
-            status: read.status.unwrap_or_default(),
+/// Metadata of a Pod (`metadata`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct Metadata {
+    pub annotations: Option<Annotations>,
+    pub creation_timestamp: Option<Time>,
+    pub deletion_grace_period_seconds: Option<i64>,
+    pub deletion_timestamp: Option<Time>,
+    pub labels: Option<Labels>,
+    pub name: Option<String>,
+    pub namespace: Option<String>,
+    pub owner_references: Option<Array<OwnerReference>>,
+    pub resource_version: Option<String>,
+    pub uid: Option<String>,
+}
+
+/// Annotations of a Pod (`metadata.annotations`), as far as they are read.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct Annotations {
+    #[serde(rename = "kubernetes.io/config.hash")]
+    pub config_hash: Option<String>,
+    #[serde(rename = "kubernetes.io/config.mirror")]
+    pub config_mirror: Option<String>,
+    #[serde(rename = "openshift.io/deployment-config.name")]
+    pub deployment_config: Option<String>,
+}
+
+/// Labels of a Pod (`metadata.labels`), as far as they are read.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct Labels {
+    pub pod_template_hash: Option<String>,
+    pub rollouts_pod_template_hash: Option<String>,
+}
+
+/// Owner of a Pod (an item of `metadata.ownerReferences`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct OwnerReference {
+    pub controller: Option<bool>,
+    pub kind: String,
+    pub name: String,
+}
+
+/// An array, up to a limit; what is beyond is counted.
+#[derive(Clone, Debug)]
+pub struct Array<T> {
+    items: Vec<T>,
+    /// Number of items beyond the limit.
+    pub more: usize,
+}
+
+impl<T> Default for Array<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), more: 0 }
+    }
+}
+
+impl<T> Deref for Array<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.items
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Array<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.items.iter()
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Array<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Items(PhantomData))
+    }
+}
+
+struct Items<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+    type Value = Array<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Array<T>, A::Error> {
+        let mut array = Array::default();
+        while array.items.len() < ITEMS_MAX {
+            let Some(item) = from.next_element()? else { return Ok(array) };
+            array.items.push(item);
         }
-    }
-}
-
-/// Metadata without `managedFields`, which are as long as all the rest.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Meta {
-    annotations: Option<BTreeMap<String, String>>,
-    creation_timestamp: Option<Time>,
-    deletion_grace_period_seconds: Option<i64>,
-    deletion_timestamp: Option<Time>,
-    labels: Option<BTreeMap<String, String>>,
-    name: Option<String>,
-    namespace: Option<String>,
-    owner_references: Option<Vec<OwnerReference>>,
-    resource_version: Option<String>,
-    uid: Option<String>,
-}
-
-impl Resource for Pod {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "Pod".into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        "pods".into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
+        while from.next_element::<IgnoredAny>()?.is_some() {
+            array.more += 1;
+        }
+        Ok(array)
     }
 }
 
@@ -112,9 +154,10 @@ impl Resource for Pod {
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Spec {
-    pub containers: Option<Vec<Container>>,
-    pub ephemeral_containers: Option<Vec<Container>>,
-    pub init_containers: Option<Vec<Container>>,
+    pub containers: Option<Array<Container>>,
+    pub ephemeral_containers: Option<Array<Container>>,
+    pub init_containers: Option<Array<Container>>,
+    pub node_name: Option<String>,
     pub restart_policy: Option<String>,
     pub termination_grace_period_seconds: Option<i64>,
 }
@@ -178,8 +221,17 @@ pub struct Probe {
 #[serde(default)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Resources {
-    pub limits: Option<BTreeMap<String, String>>,
-    pub requests: Option<BTreeMap<String, String>>,
+    pub limits: Option<Amounts>,
+    pub requests: Option<Amounts>,
+}
+
+/// Amounts of resources (`limits`, `requests`), as far as they are read.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct Amounts {
+    pub cpu: Option<String>,
+    pub memory: Option<String>,
 }
 
 /// Status of a Pod (`status`).
@@ -187,10 +239,10 @@ pub struct Resources {
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Status {
-    pub conditions: Option<Vec<Condition>>,
-    pub container_statuses: Option<Vec<ContainerStatus>>,
-    pub ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
-    pub init_container_statuses: Option<Vec<ContainerStatus>>,
+    pub conditions: Option<Array<Condition>>,
+    pub container_statuses: Option<Array<ContainerStatus>>,
+    pub ephemeral_container_statuses: Option<Array<ContainerStatus>>,
+    pub init_container_statuses: Option<Array<ContainerStatus>>,
     pub phase: Option<String>,
     pub qos_class: Option<String>,
     pub reason: Option<String>,

@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::kernel::capabilities;
+
+/// Name of the writer's thread, which opens no file.
+pub(super) const THREAD: &str = "log";
 /// Bytes of lines that wait to be written.
 const QUEUE_BYTES: usize = 512 << 10;
 /// Pause before another attempt, where stderr is a pipe that does not block its writers.
@@ -71,13 +75,17 @@ impl Queue {
         mut to: impl Write + Send + 'static,
     ) -> io::Result<()> {
         let queue = Arc::clone(self);
-        let write = move || loop {
-            let line = queue.next();
-            if write_line(&mut to, &line).is_err() {
-                queue.dropped.write_error.fetch_add(1, Ordering::Relaxed);
+        let write = move || {
+            // As a user other than root there may be none; a refusal has nowhere to be told.
+            let _ = capabilities::drop_all();
+            loop {
+                let line = queue.next();
+                if write_line(&mut to, &line).is_err() {
+                    queue.dropped.write_error.fetch_add(1, Ordering::Relaxed);
+                }
             }
         };
-        std::thread::Builder::new().name("log".into()).spawn(write).map(drop)
+        std::thread::Builder::new().name(THREAD.into()).spawn(write).map(drop)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -41,6 +41,8 @@ pub struct AgentStats {
     pub wall: WallOffset,
     /// Pods that found no room, or were forgotten early.
     pub pods_dropped: u64,
+    /// Items of the Pod source that were not taken in, by reason.
+    pub pod_items_dropped: Vec<(&'static str, u64)>,
     /// Lines of the log that were dropped, by reason.
     pub log_lines_dropped: Vec<(&'static str, u64)>,
     /// Connections that the server closed or refused, by reason.
@@ -166,12 +168,14 @@ pub static EVENTS_DROPPED: StateFamily<Agent> = StateFamily {
     family: Family::counter(
         "events_dropped_total",
         Scope::Node,
-        "Events received and then dropped. unmatched: of no known container; early_full: \
+        "Events dropped on purpose. unmatched: of no known container; early_full: \
          of a container whose init is not known yet; waiting_full: of a \
-         container that waits for its name and can keep no more; forgotten: of a container that is \
+         container that waits for its name and can keep no more; share_signal, share_cgroup: \
+         signals sent and cgroups made in a container that causes more events than its share; \
+         nested_full: cgroups made in a container that has 256; forgotten: of a container that is \
          no longer exported; hidden: of a container that is not exported for want of room.",
     )
-    .labels(&["reason"], 5),
+    .labels(&["reason"], 8),
     write: |_, agent, to| {
         counts("reason", &agent.stats.events_dropped, to);
         let of_store = [("forgotten", agent.facts_forgotten), ("hidden", agent.facts_hidden)];
@@ -324,6 +328,20 @@ pub static PODS_DROPPED: StateFamily<Agent> = StateFamily {
          were gone.",
     ),
     write: |_, agent, to| count(agent.stats.pods_dropped, to),
+};
+
+/// Dropped items of the Pod source.
+pub static POD_ITEMS_DROPPED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "pod_items_dropped_total",
+        Scope::Node,
+        "Items of the Pod source that were not taken in. malformed: no Pod, or a field of the wrong \
+         type; too_large: over 4 MiB; no_uid: without a UID; other_node: of another node; \
+         over_limit: the Pods of one list take over 12 MiB; truncated: taken in without the \
+         containers over 64 KiB.",
+    )
+    .labels(&["reason"], 6),
+    write: |_, agent, to| counts("reason", &agent.stats.pod_items_dropped, to),
 };
 
 /// Dropped lines of the log.

@@ -144,6 +144,7 @@ pub static NODE: &[&dyn Entry<Node>] = &[
     &entry(&agent::CGROUP_EVICTIONS, itself),
     &entry(&agent::POD_METADATA_AGE, itself),
     &entry(&agent::PODS_DROPPED, itself),
+    &entry(&agent::POD_ITEMS_DROPPED, itself),
     &entry(&agent::LOG_LINES_DROPPED, itself),
     &entry(&agent::HTTP_CONNECTIONS_CLOSED, itself),
     &entry(&agent::HTTP_SCRAPES_REFUSED, itself),

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::Node;
 use super::registry::{Decided, EmptyPod, Forgotten, Route};
 use super::tracking::{Met, Tasks, Walk};
+use super::{AFTER_BURST_NS, BURST_RECORDS, Node};
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind};
 use crate::lifecycle::fact::{Fact, FactKind};
@@ -18,7 +18,12 @@ use crate::reader::Reading;
 impl Node {
     /// Takes all records that are there.
     pub(super) fn drain(&mut self) {
-        for event in self.tracking.drain() {
+        let events = self.tracking.drain();
+        if events.len() >= BURST_RECORDS {
+            let soon_ns = self.now.boot_ns.saturating_add(AFTER_BURST_NS);
+            self.next_rescan_ns = self.next_rescan_ns.min(soon_ns);
+        }
+        for event in events {
             self.event(&event);
         }
     }

@@ -36,6 +36,11 @@ use tracking::Tracking;
 
 /// Interval between walks over the cgroup tree while cgroups come and go unseen.
 const RESCAN_NS: u64 = 10_000_000_000;
+/// Number of records in one drain from which on some may have been lost: the smallest ring holds
+/// more.
+const BURST_RECORDS: usize = 256;
+/// Time after such a burst at which it is seen whether any were.
+const AFTER_BURST_NS: u64 = 1_000_000_000;
 /// Interval between attempts to name the containers that wait for a name, while one is due.
 const NAMES_NS: u64 = 250_000_000;
 /// Interval between attempts to find the names that were not there in time.

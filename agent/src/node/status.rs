@@ -22,6 +22,10 @@ impl Node {
             fact("mode", self.tracking.tree().mode().describe().to_owned()),
             fact("cgroup root", crate::escape::path(&self.options.cgroup_root)),
             fact("cgroups", self.tracking.tree().len().to_string()),
+            fact(
+                "cgroups tracked by the kernel side",
+                self.tracking.tracked_ids().len().to_string(),
+            ),
             fact("walks over all cgroups", self.tracking.walks().to_string()),
             fact("containers", self.registry.shown_containers().to_string()),
             fact("without a name yet", self.registry.waiting().count().to_string()),
@@ -82,6 +86,8 @@ impl Node {
 
     pub(super) fn stats(&self) -> AgentStats {
         let runs = self.sampler.runs();
+        let kernel = self.tracking.kernel();
+        let losses = kernel.map(|kernel| kernel.programs.losses()).unwrap_or_default();
         let mut stats = AgentStats {
             version: env!("CARGO_PKG_VERSION"),
             cgroups_tracked: self.tracking.tree().len() as u64,
@@ -97,10 +103,14 @@ impl Node {
             pod_metadata_age_ns: self.pod_metadata_age_ns(),
             wall: self.shown_wall.offset(),
             pods_dropped: self.pods.dropped(),
+            pod_items_dropped: self.pods.rejections().counts().collect(),
             events_dropped: vec![
                 ("unmatched", self.lifecycle.unmatched()),
                 ("early_full", self.lifecycle.early_dropped()),
                 ("waiting_full", self.registry.facts_dropped()),
+                ("share_signal", losses.share_signals),
+                ("share_cgroup", losses.share_cgroups),
+                ("nested_full", losses.nested_full + self.tracking.nested_refused()),
             ],
             evidence_dropped: self.reasons.dropped().to_vec(),
             events_unseen: vec![("oom_kill", self.tracking.unseen_oom_kills())],
@@ -120,7 +130,7 @@ impl Node {
             let success = self.pods.listed() && failing.is_none();
             stats.collectors.push(CollectorStats { name: "pods", duration_ns: None, success });
         }
-        if let Some(kernel) = self.tracking.kernel() {
+        if let Some(kernel) = kernel {
             let attached = &kernel.programs.attached;
             stats.programs = attached.iter().map(|a| (a.name(), a.outcome.is_ok())).collect();
             for (count, (_, received)) in
@@ -128,7 +138,6 @@ impl Node {
             {
                 *count = received;
             }
-            let losses = kernel.programs.losses();
             stats.events_lost =
                 vec![("ring_full", losses.ring_full), ("tracked_full", losses.tracked_full)];
             stats.events_rejected = kernel.rings.rejected().collect();

@@ -1,5 +1,6 @@
 //! Tracking: which cgroups are there, and the kernel side that watches them.
 
+mod map;
 mod met;
 
 use std::collections::{HashMap, HashSet};
@@ -68,6 +69,8 @@ pub(super) struct Tracking {
     unresolved: u64,
     /// Processes that the OOM killer ended in containers before the agent came.
     unseen_oom_kills: u64,
+    /// Cgroups beyond their container's share that were there before the agent.
+    nested_refused: u64,
     losses_seen: u64,
     /// Number of walks over the cgroup tree.
     walks: u64,
@@ -82,6 +85,7 @@ impl Tracking {
             cgroup_root,
             unresolved: 0,
             unseen_oom_kills: 0,
+            nested_refused: 0,
             losses_seen: 0,
             walks: 0,
         }
@@ -137,7 +141,7 @@ impl Tracking {
         for error in errors {
             tracing::warn!(error = %error, "part of the cgroup tree is not seen");
         }
-        self.take_in(&found);
+        self.nested_refused += self.take_in(&found);
         self.walked(Vec::new(), now_boot_ns)
     }
 
@@ -146,11 +150,17 @@ impl Tracking {
         if !self.is_blind() {
             return None;
         }
-        let (found, _) = self.walk();
+        let tracked = self.tracked_ids();
+        let (found, errors) = self.walk();
         let there: HashSet<_> = found.iter().map(|found| found.id).collect();
         // If the root is gone, or another one is in its place, nothing that is known is there.
         let gone = self.tree.iter().map(|(id, _)| id).filter(|id| !there.contains(id)).collect();
         self.take_in(&found);
+        if errors.is_empty()
+            && let Some(map) = self.tracked_map()
+        {
+            map.reconcile(&tracked, |id| there.contains(&id));
+        }
         Some(self.walked(gone, now_boot_ns))
     }
 
@@ -159,23 +169,9 @@ impl Tracking {
         walk::walk(&self.cgroup_root)
     }
 
-    /// Takes in what a walk found. The kernel side hears of it once it is decided what it is.
-    fn take_in(&mut self, found: &[Found]) {
-        self.unresolved += self.tree.insert_all(&self.cgroup_root, found);
-        let Some(kernel) = &mut self.kernel else { return };
-        let watched = found.iter().filter_map(|found| {
-            let role = &self.tree.get(found.id)?.role;
-            Some((found.id, !holds_no_tasks(role))).filter(|_| *role != Role::Skipped)
-        });
-        if let Err(error) = kernel.programs.track_all(watched) {
-            tracing::error!(error = format!("{error:#}"), "a cgroup is not tracked");
-        }
-    }
-
     fn is_blind(&mut self) -> bool {
         let Some(kernel) = &self.kernel else { return true };
-        let losses = kernel.programs.losses();
-        let lost = losses.ring_full + losses.tracked_full;
+        let lost = kernel.programs.losses().found_by_a_walk();
         let more = lost > self.losses_seen;
         self.losses_seen = lost;
         more || kernel.is_blind()
@@ -291,22 +287,13 @@ impl Tracking {
     /// and what follows for those above.
     pub(super) fn removed(&mut self, id: CgroupId, boot_ns: u64) -> (Vec<CgroupId>, Vec<Met>) {
         let removed: Vec<_> = self.tree.remove_subtree(id).into_iter().map(|(id, _)| id).collect();
-        if let Some(kernel) = &mut self.kernel {
-            for id in &removed {
-                kernel.programs.untrack(*id);
+        if let Some(map) = self.tracked_map() {
+            // It may be tracked without being in the tree: where its place there was not known.
+            for id in removed.iter().copied().chain(removed.is_empty().then_some(id)) {
+                map.untrack(id);
             }
         }
         (removed, self.changed(boot_ns))
-    }
-
-    /// A container's init is known: the kernel side is told whose signals matter.
-    pub(super) fn set_init(&mut self, container: CgroupId, tgid: u32) {
-        if let Some(kernel) = &mut self.kernel
-            && let Err(error) = kernel.programs.set_init(container, tgid)
-        {
-            // The container may be gone already.
-            tracing::debug!(%container, error = format!("{error:#}"), "no init set");
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent::bpf::{load, programs::Programs, ring::Rings, survey::Survey};
+use agent::bpf::{load, programs::Programs, ring::Rings, survey::Survey, tracked::Place};
 use agent::clock;
 use agent::event::EventKind;
 use anyhow::{Context as _, Result, ensure};
@@ -49,8 +49,9 @@ async fn rounds(node: &Node, rounds: u32) -> Result<Series> {
     let (mut programs, mut rings) = load()?;
     let container = node.containers.first().context("no container")?;
     let init = container.init.as_ref().context("no init")?.id();
-    programs.track(container.id()?)?;
-    programs.set_init(container.id()?, init)?;
+    let tracked = programs.tracked().context("no programs that report events")?;
+    tracked.track(container.id()?, Place::Container)?;
+    tracked.set_init(container.id()?, init)?;
     let target = Pid::from_raw(i32::try_from(init).context("a pid beyond i32")?);
     let mut times = Series::default();
     let mut events = Vec::new();

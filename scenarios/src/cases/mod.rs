@@ -11,6 +11,7 @@ mod places;
 mod privileges;
 mod restart;
 mod session;
+mod share;
 mod shutdown;
 mod signal;
 mod snapshot;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Case> {
         privileges::CASES,
         snapshot::CASES,
         kernel::CASES,
+        share::CASES,
         restart::LAST_CASES,
     ]
     .into_iter()

@@ -85,7 +85,7 @@ fn none_effective(context: &Context) -> Result<String> {
     for user in [0, NOBODY] {
         let plan = Plan { user, ..context.plan.clone() };
         let agent = plan.start(&context.node, context.timeout() * 2)?;
-        check_sets(&agent).with_context(|| format!("user {user}, at rest"))?;
+        check_sets(user, &agent).with_context(|| format!("user {user}, at rest"))?;
         agents.push((user, agent));
     }
     let mut younger = pod.container("younger")?;
@@ -114,7 +114,7 @@ fn none_effective(context: &Context) -> Result<String> {
         let scrape = scrape(agent.address(), context.timeout())?;
         let lost = scrape.sum("events_lost_total", &[]).context("no events_lost_total")?;
         ensure!(lost == 0.0, "user {user}: {lost} events lost");
-        check_sets(agent).with_context(|| format!("user {user}, after its work"))?;
+        check_sets(*user, agent).with_context(|| format!("user {user}, after its work"))?;
         let log = agent.log()?;
         ensure!(!log.contains("not tracked"), "user {user}:\n{log}");
         let status = agent.stop(context.timeout())?;
@@ -124,7 +124,7 @@ fn none_effective(context: &Context) -> Result<String> {
 }
 
 /// What the kernel says of the agent.
-fn check_sets(agent: &Agent) -> Result<()> {
+fn check_sets(user: u32, agent: &Agent) -> Result<()> {
     let path = format!("/proc/{}/status", agent.pid()?);
     let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let set = |name: &str| {
@@ -134,6 +134,17 @@ fn check_sets(agent: &Agent) -> Result<()> {
     };
     ensure!(set("CapEff")? == 0, "effective: {:x}", set("CapEff")?);
     ensure!(set("CapPrm")? == KEPT, "permitted: {:x}", set("CapPrm")?);
+    let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid()?)).context("threads")?;
+    for task in tasks {
+        let path = task.context("a thread")?.path().join("status");
+        let status = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        let none = |name: &str| status.contains(&format!("{name}:\t0000000000000000"));
+        ensure!(none("CapEff"), "effective in a thread:\n{status}");
+        ensure!(none("CapPrm") || path.ends_with(format!("{}/status", agent.pid()?)), "{status}");
+    }
+    ensure!(set("NoNewPrivs")? == 1, "privileges could be gained by executing a program");
+    // Only who has CAP_SETPCAP can empty it, and root does.
+    ensure!(user != 0 || set("CapBnd")? == 0, "bounding: {:x}", set("CapBnd")?);
     ensure!(set("CapInh")? == 0 && set("CapAmb")? == 0, "inherited by what it would execute");
     Ok(())
 }

@@ -66,7 +66,7 @@ fn rbac_is_pods_read_only() {
     assert_eq!(kinds, expected);
     let rules = &deployed["ClusterRole"]["rules"];
     let only = json!([
-        { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"] },
+        { "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"] },
     ]);
     assert_eq!(rules, &only);
     let name = &deployed["ClusterRole"]["metadata"]["name"];
@@ -171,6 +171,23 @@ fn both_scrapes_keep_the_labels_and_name_the_node() {
 }
 
 #[test]
+fn the_network_policy_is_about_the_pod_and_its_port() {
+    let [policy] = documents("deploy/networkpolicy.yaml").try_into().unwrap();
+    let daemon_set = &deployed()["DaemonSet"];
+    assert_eq!(policy["metadata"]["namespace"], daemon_set["metadata"]["namespace"]);
+    let labels = &daemon_set["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&policy["spec"]["podSelector"]["matchLabels"], labels);
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
+    let [rule] = policy["spec"]["ingress"].as_array().unwrap().as_slice() else {
+        panic!("{policy}")
+    };
+    let port = &daemon_set["spec"]["template"]["spec"]["containers"][0]["ports"][0]["name"];
+    assert_eq!(rule["ports"], json!([{ "protocol": "TCP", "port": port }]));
+    let [from] = rule["from"].as_array().unwrap().as_slice() else { panic!("{rule}") };
+    assert!(from["namespaceSelector"].is_object() && from["podSelector"].is_object());
+}
+
+#[test]
 fn overlays_change_what_is_there() {
     let deployed = deployed();
     let container_names = |daemon_set: &Value| -> Vec<Value> {
@@ -219,6 +236,11 @@ fn the_dockerfile_makes_the_same_image() {
     assert_eq!(dockerfile.matches("LABEL ").count(), made.config.labels.len());
     let names = made.files[0].capabilities.iter().map(|it| it.name()).collect::<Vec<_>>();
     assert!(dockerfile.contains(&format!("setcap {}=p /podvitals\n", names.join(","))));
+    // The binary can be given no more than the Pod has.
+    let pod = &deployed()["DaemonSet"]["spec"]["template"]["spec"];
+    let added = pod["containers"][0]["securityContext"]["capabilities"]["add"].as_array().unwrap();
+    let added = added.iter().map(|it| format!("cap_{}", it.as_str().unwrap().to_lowercase()));
+    assert_eq!(names, added.collect::<Vec<_>>());
 }
 
 #[test]

@@ -178,6 +178,7 @@ pub(super) fn agent_stats() -> AgentStats {
         },
         pod_metadata_age_ns: Some(1_500_000_000),
         pods_dropped: 0,
+        pod_items_dropped: vec![("malformed", 0), ("other_node", 6)],
         log_lines_dropped: vec![("queue_full", 0), ("rate", 4)],
         http_closed: vec![("crowded", 1), ("slow_reader", 2)],
         http_scrapes_refused: 0,

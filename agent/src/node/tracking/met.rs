@@ -1,6 +1,6 @@
 //! What changes in the tree mean: containers that are met, and those that turn out to be none.
 
-use super::{Met, Tracking, holds_no_tasks};
+use super::{Met, Tracking};
 use crate::cgroup::{CgroupId, path::Origin, reader::Reader, role::Role, tree::Change};
 use crate::escape;
 use crate::event::OomLevel;
@@ -16,7 +16,7 @@ impl Tracking {
         let no_more = changes.iter().filter(was_own).map(|change| Met::NoContainer(change.id));
         let mut met: Vec<_> = no_more.collect();
         for Change { id, before, role } in changes {
-            self.track(id, before.as_ref(), &role);
+            self.track(id, &role);
             // What was known as something else begins to be a container now.
             let birth = || match before {
                 None => birth(id),
@@ -32,17 +32,6 @@ impl Tracking {
             });
         }
         met
-    }
-
-    /// Tells the kernel side what a cgroup is. It tracks each that is made as a container's.
-    fn track(&mut self, id: CgroupId, before: Option<&Role>, role: &Role) {
-        let Some(kernel) = &mut self.kernel else { return };
-        let held_none = before.is_some_and(holds_no_tasks);
-        match (role, holds_no_tasks(role)) {
-            (Role::Skipped, _) => kernel.programs.untrack(id),
-            (_, holds_none) if holds_none != held_none => kernel.programs.set_root(id, holds_none),
-            _ => {}
-        }
     }
 
     fn unit(&self, id: CgroupId) -> Origin {

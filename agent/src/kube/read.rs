@@ -1,0 +1,164 @@
+//! Reading of one item of a Pod source: a Pod of ours, or a rejected item with its reason.
+
+use super::json::member;
+use super::pod::Pod;
+use super::rejected::{Reason, Rejected};
+use super::text::one_line;
+use super::{convert, wire};
+
+/// Longest item that is read, in bytes. etcd's limit of 1.5 MiB on an object is less than this in
+/// JSON as well, so what is longer is no Pod.
+pub(super) const ITEM_MAX: usize = 4 << 20;
+/// Longest UID, name or version that is read of an item that is rejected.
+const NAME_MAX: usize = 253;
+/// Longest error that is told of an item.
+const WHY_MAX: usize = 160;
+
+/// Who an item is about, as far as it can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Namespace and name, for people.
+    pub name: String,
+    /// UID of the Pod.
+    pub uid: Option<String>,
+    /// Version of the resource.
+    pub version: Option<String>,
+}
+
+/// The head of an item that is broken, or breaks off.
+pub(super) fn head(item: &[u8]) -> Head {
+    let metadata = member(item, "metadata").unwrap_or_default();
+    let text = |name: &str| {
+        let text: String = serde_json::from_slice(member(metadata, name)?).ok()?;
+        (!text.is_empty() && text.len() <= NAME_MAX).then_some(text)
+    };
+    let name = match (text("namespace"), text("name")) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        (_, Some(name)) => name,
+        _ => "an item without a name".to_owned(),
+    };
+    Head { name: one_line(&name, 2 * NAME_MAX), uid: text("uid"), version: text("resourceVersion") }
+}
+
+/// The Pod that an item is about, if it is one of this node and can be read.
+pub(super) fn pod(item: &[u8], node: Option<&str>, rejected: &mut Rejected) -> Option<Pod> {
+    let from: wire::Pod = match serde_json::from_slice(item) {
+        Ok(from) => from,
+        Err(error) => {
+            let head = head(item);
+            rejected.add(Reason::Malformed, head.uid.as_deref(), || {
+                format!("{}: {}", head.name, one_line(&error.to_string(), WHY_MAX))
+            });
+            return None;
+        }
+    };
+    let pod = convert::pod(&from);
+    let name = || one_line(&format!("{}/{}", pod.namespace, pod.name), 2 * NAME_MAX);
+    let elsewhere = from.spec.node_name.as_deref().filter(|its| !its.is_empty());
+    if let (Some(node), Some(its)) = (node, elsewhere)
+        && node != its
+    {
+        rejected.add(Reason::OtherNode, Some(&pod.uid), || {
+            format!("{} of node {}, not {node} (--node.name)", name(), one_line(its, NAME_MAX))
+        });
+        return None;
+    }
+    if pod.uid.is_empty() {
+        rejected.add(Reason::NoUid, None, name);
+        return None;
+    }
+    let spec = &from.spec;
+    let lists = [&spec.init_containers, &spec.containers, &spec.ephemeral_containers];
+    let all: usize = lists.into_iter().flatten().map(|list| list.len() + list.more).sum();
+    if pod.containers.len() < all {
+        rejected.add(Reason::Truncated, Some(&pod.uid), || {
+            format!("{}: {} of {all} containers are kept", name(), pod.containers.len())
+        });
+    }
+    Some(pod)
+}
+
+/// An item over the limit.
+pub(super) fn too_large(beginning: &[u8], rejected: &mut Rejected) {
+    let head = head(beginning);
+    rejected.add(Reason::TooLarge, head.uid.as_deref(), || {
+        format!("{}: longer than {} MiB", head.name, ITEM_MAX >> 20)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{DEPLOYMENT, JOB};
+    use super::*;
+
+    /// The Pod's name, or the reason of its rejection.
+    fn read(item: &str, node: Option<&str>) -> Result<String, &'static str> {
+        let mut rejected = Rejected::default();
+        let pod = pod(item.as_bytes(), node, &mut rejected);
+        let reason = Reason::ALL.into_iter().find(|reason| rejected.count(*reason) > 0);
+        assert_eq!(pod.is_none(), reason.is_some(), "{item}");
+        pod.map(|pod| pod.name).ok_or_else(|| reason.unwrap().label())
+    }
+
+    #[test]
+    fn an_item_costs_itself() {
+        let job = || Ok("import-20241105-9q8w7".to_owned());
+        assert_eq!(read(JOB, Some("n1")), job());
+        assert_eq!(read(JOB, Some("n2")), Err("other_node"));
+        assert_eq!(read(JOB, None), job(), "where the node's name is not known");
+        assert_eq!(read(&JOB.replace("\"nodeName\"", "\"x\""), Some("n2")), job());
+        assert_eq!(
+            read(&JOB.replace("\"uid\": \"3", "\"uid\": \"\", \"x\": \"3"), None),
+            Err("no_uid")
+        );
+        let wrong = [
+            ("2026-11-02T00:00:01Z", "yesterday"),
+            ("\"image\": \"registry.example/import:1\"", "\"image\": 7"),
+            ("\"containers\": [", "\"containers\": [null, "),
+            ("\"status\": {", "\"status\": [{"),
+        ];
+        for (from, to) in wrong {
+            assert!(JOB.contains(from));
+            assert_eq!(read(&JOB.replace(from, to), Some("n1")), Err("malformed"), "{to}");
+        }
+        for none in ["null", "7", "{", ""] {
+            assert_eq!(read(none, None), Err("malformed"), "{none}");
+        }
+        assert_eq!(read("[]", None), Err("no_uid"));
+    }
+
+    #[test]
+    fn the_head_of_a_broken_item_is_told() {
+        let (beginning, _) = DEPLOYMENT.split_at(DEPLOYMENT.len() / 2);
+        let told = head(beginning.as_bytes());
+        assert_eq!(told.name, "shop/web-7d4b9c6f5-abcde");
+        assert_eq!(told.uid.as_deref(), Some("11111111-2222-3333-4444-555555555555"));
+        assert_eq!(told.version.as_deref(), Some("100"));
+        assert_eq!(
+            head(br#"{"metadata":{"name":"a\u001b[2J\nb","uid":7}}"#).name,
+            r"a\u{1b}[2J\nb"
+        );
+        assert_eq!(head(b"").uid, None);
+    }
+
+    #[test]
+    fn what_is_not_read_takes_no_room() {
+        let long = "x".repeat(1 << 20);
+        let fields = format!(
+            r#""annotations": {{"a": "{long}"}}, "managedFields": [{{"x": "{long}"}}], "labels""#
+        );
+        let item = DEPLOYMENT.replace("\"labels\"", &fields);
+        let mut rejected = Rejected::default();
+        let pod = pod(item.as_bytes(), Some("n1"), &mut rejected).unwrap();
+        assert!(pod.size_bytes() < 8_000 && rejected.is_empty(), "{}", pod.size_bytes());
+    }
+
+    #[test]
+    fn a_pod_of_too_many_containers_is_cut_and_counted() {
+        let many = r#"{"name":"c","image":"i"},"#.repeat(400);
+        let item = JOB.replace("\"containers\": [", &format!("\"containers\": [{many}"));
+        let mut rejected = Rejected::default();
+        let pod = pod(item.as_bytes(), None, &mut rejected).unwrap();
+        assert!(pod.containers.len() < 256 && rejected.count(Reason::Truncated) == 1);
+    }
+}
