@@ -197,23 +197,23 @@ pub struct AgentArgs {
         default_value = ":9550"
     )]
     pub listen_address: ListenAddress,
-    /// Retention of a container's counters after it is gone, in seconds: at least two scrape
-    /// intervals.
+    /// Retention of a container's counters after it is gone, in seconds. The default outlives the
+    /// kubelet's longest back-off; a container that the API knows as waiting is kept anyway.
     #[arg(
         long = "metrics.retention",
         env = "PODVITALS_METRICS_RETENTION",
         value_name = "SECONDS",
-        default_value = "300",
+        default_value = "600",
         value_parser = parse_seconds
     )]
     pub retention: Duration,
-    /// Limit of the series of containers, Pods and workloads. Series beyond it are dropped and
-    /// counted in podvitals_series_dropped_total.
+    /// Limit of the series of containers, Pods and workloads. What is gone gives way to what is
+    /// there; what still finds no room is hidden, and counted in podvitals_series_dropped_total.
     #[arg(
         long = "metrics.max-series",
         env = "PODVITALS_METRICS_MAX_SERIES",
         value_name = "N",
-        default_value = "200000",
+        default_value = "400000",
         value_parser = parse_count
     )]
     pub max_series: usize,

@@ -15,7 +15,7 @@ use agent::metrics::catalog::{cost, families, series_max};
 use agent::metrics::collector::{Collector, Collectors};
 use agent::metrics::family::{Family, Need, Scope, Unit};
 use agent::metrics::store::{Store, StoreOptions};
-use agent::metrics::variant::{Audience, Format, Variant};
+use agent::metrics::variant::{Format, Seen};
 use agent::reader::Reader as _;
 
 const HEAD: &str = "\
@@ -25,8 +25,22 @@ Generated from the catalogue in the code (`podvitals catalogue`); a test keeps i
 
 A value that is not known makes no series. Counters are at 0 before their first event: where label
 sets are few they are initialised with their container or workload; where they are many (signals by
-sender) a series is made by its first event. A Prometheus scraper sees a new series at 0 once before
-its value, so that `increase()` sees the first event; a human with curl sees the value.
+sender) a series is made by its first event. Each scraper sees a series that is new to it at 0 once
+before its value, so that `increase()` sees the first event, in both Prometheus of a pair; a human
+with curl sees the value, and changes nothing. A scraper is who sends
+`X-Prometheus-Scrape-Timeout-Seconds`. It is known by its address; several behind one address are
+told apart by their connections, which works as long as they keep them between two scrapes or scrape
+at one interval. To a scraper that comes for the first time, or after 5 minutes, what is new is what
+appeared in the last 5 minutes. The agent knows 64 scrapers, 8 of one IPv6 /64; a newcomer takes no
+place of one that scrapes at least every 5 minutes, and where it gets none it sees a new series at 0
+for 5 minutes (`podvitals_scrapers_dropped_total`).
+
+The exposition has `--metrics.max-series` series of containers, Pods and workloads at most. What is
+gone is kept (see below) in a quarter of that, and gives way to what is there, the oldest first
+(`podvitals_retention_evictions_total`). A container that finds no room is hidden
+(`podvitals_containers_hidden`) and shown when there is some. Where containers that are shown grow
+beyond the limit, whole families of some of them are left out. What was left out is counted in
+`podvitals_series_dropped_total`.
 
 In OpenMetrics the name of a counter's family is without `_total`; the series are the same in both
 formats.
@@ -97,10 +111,9 @@ fn series_at_first() -> usize {
         identity,
         birth: Birth::Seen { boot_ns: 1 },
     }));
-    let variant = Variant { audience: Audience::Human, format: Format::Text };
-    let generation = store.next_generation();
-    let text = store.encode(generation, &AgentStats::default(), variant).concat();
-    let text = String::from_utf8(text).unwrap();
+    let generation = store.next_generation(1);
+    let text = store.encode(generation, &AgentStats::default(), Format::Text);
+    let text = String::from_utf8(text.for_reader(Seen::ALL, |chunk| chunk).concat()).unwrap();
     let is_of_workload = |line: &&str| line.contains("{namespace=\"shop\",workload_kind=");
     text.lines().filter(is_of_workload).count()
 }
@@ -110,7 +123,8 @@ fn section(scope: Scope) -> (&'static str, String) {
         Scope::Container => (
             "Per container",
             "Keyed by the container's name: a restart goes on counting. Gauges go with the cgroup; \
-             counters, `_last_*` and `container_info` stay 5 minutes."
+             counters, `_last_*` and `container_info` stay 10 minutes (`--metrics.retention`), and \
+             as long as the API knows the container as waiting to run again."
                 .into(),
         ),
         Scope::Pod => ("Per Pod", "From the Pod's own cgroup.".into()),
@@ -118,7 +132,7 @@ fn section(scope: Scope) -> (&'static str, String) {
             "Per workload on this node",
             format!(
                 "Without a Pod source the workload is the Pod. Kept an hour after the last \
-                 container. A workload container has {} series from the start on, and {} at most; \
+                 container, and as long as one waits to run again. A workload container has {} series from the start on, and {} at most; \
                  the others are made by their first event.",
                 series_at_first(),
                 series_max(Scope::Workload, Collectors::ALL)

@@ -35,7 +35,9 @@ impl Meter {
         live == 0 || live.saturating_add(bytes) <= BYTES_MAX
     }
 
-    fn count(&self, bytes: Bytes) -> Bytes {
+    /// The same bytes, counted until the last who has them is done.
+    #[must_use]
+    pub fn count(&self, bytes: Bytes) -> Bytes {
         self.0.fetch_add(bytes.len(), Ordering::Relaxed);
         Bytes::from_owner(Counted { bytes, meter: self.clone() })
     }
@@ -71,7 +73,12 @@ impl Exposition {
     /// An exposition of these chunks.
     #[must_use]
     pub fn new(chunks: Vec<Bytes>, meter: &Meter) -> Self {
-        let plain = chunks.into_iter().map(|chunk| meter.count(chunk)).collect();
+        Self::of_counted(chunks.into_iter().map(|chunk| meter.count(chunk)).collect(), meter)
+    }
+
+    /// An exposition of chunks that are counted already, since others may have them too.
+    #[must_use]
+    pub fn of_counted(plain: Vec<Bytes>, meter: &Meter) -> Self {
         Self { plain, gzip: OnceLock::new(), meter: meter.clone() }
     }
 

@@ -1,6 +1,5 @@
 //! Requests of the server to the owner of the state, over a bounded queue.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,8 @@ use tokio::time::timeout;
 use super::counters::Counters;
 use super::exposition::{Exposition, Meter};
 use super::page::Status;
-use crate::metrics::variant::Variant;
+use crate::metrics::scrapers::Connection;
+use crate::metrics::variant::Format;
 
 /// A request of the server to the owner of the state. If its client has gone, the sender for the
 /// answer is closed.
@@ -25,12 +25,13 @@ pub enum Request {
 }
 
 /// A scrape: what is wanted, and by whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Scrape {
-    /// The variant that is wanted.
-    pub variant: Variant,
-    /// Address of the client. IPv4 addresses are told as such, on whatever socket they came.
-    pub peer: IpAddr,
+    /// The format that is wanted.
+    pub format: Format,
+    /// The connection of a scraper, which compares samples over time and must see what is new at 0
+    /// once; `None` for a human, who looks once and sees the values as they are.
+    pub scraper: Option<Connection>,
     /// Time before which the look may not have been taken, where the client asks for a fresh one.
     pub since: Option<Instant>,
 }

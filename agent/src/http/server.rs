@@ -28,7 +28,8 @@ use super::listen::Listeners;
 use super::negotiate::{self, Coding};
 use super::page;
 use super::requests::{Handle, Later, Request, Scrape};
-use crate::metrics::variant::{Audience, Variant};
+use crate::metrics::scrapers::Connection;
+use crate::metrics::variant::Format;
 
 /// Limit of clients that are told that there is no room.
 const REFUSALS: usize = 16;
@@ -154,9 +155,10 @@ impl Server {
         let drain = self.limits.drain;
         let _without_it_only_slower = stream.set_nodelay(true);
         let io = TokioIo::new(guest.clone().watch(stream));
+        let from = Connection::new(guest.peer);
         let service = service_fn(|request| {
-            let (server, guest) = (self.clone(), guest.clone());
-            async move { Ok::<_, Infallible>(server.answer(&request, &guest).await) }
+            let (server, guest, from) = (self.clone(), guest.clone(), from.clone());
+            async move { Ok::<_, Infallible>(server.answer(&request, &guest, from).await) }
         });
         let connection = http1::Builder::new()
             // The house has the times.
@@ -194,7 +196,12 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: &hyper::Request<Incoming>, guest: &Guest) -> Answer {
+    async fn answer(
+        &self,
+        request: &hyper::Request<Incoming>,
+        guest: &Guest,
+        from: Connection,
+    ) -> Answer {
         let given = guest.has_request();
         let path = request.uri().path();
         if !matches!(path, "/" | "/metrics" | "/livez" | "/readyz") {
@@ -209,10 +216,13 @@ impl Server {
         match path {
             // A scrape has effects: a series that was exposed counts as seen. HEAD exposes none.
             "/metrics" if head => {
-                let Wanted { variant, coding, .. } = Wanted::of(request);
-                answer::exposition(variant.format, coding, Vec::new(), given)
+                let Wanted { format, coding, .. } = Wanted::of(request);
+                answer::exposition(format, coding, Vec::new(), given)
             }
-            "/metrics" => self.metrics(&Wanted::of(request), guest, given).await,
+            "/metrics" => {
+                let scraper = Some(from).filter(|_| is_scraper(request));
+                self.metrics(&Wanted::of(request), guest, scraper, given).await
+            }
             "/livez" if self.handle.is_closed() => {
                 answer::text(unavailable, "the agent's main task has ended\n", given)
             }
@@ -229,8 +239,14 @@ impl Server {
         }
     }
 
-    async fn metrics(&self, wanted: &Wanted, guest: &Guest, given: Given) -> Answer {
-        let Some(exposition) = self.exposition(wanted, guest).await else {
+    async fn metrics(
+        &self,
+        wanted: &Wanted,
+        guest: &Guest,
+        scraper: Option<Connection>,
+        given: Given,
+    ) -> Answer {
+        let Some(exposition) = self.exposition(wanted, guest, scraper).await else {
             guest.gives_up();
             return answer::busy(given);
         };
@@ -243,19 +259,24 @@ impl Server {
             return answer::busy(given);
         };
         guest.takes();
-        answer::exposition(wanted.variant.format, wanted.coding, chunks, given)
+        answer::exposition(wanted.format, wanted.coding, chunks, given)
     }
 
     /// The exposition, if there is a place and room for it in time.
-    async fn exposition(&self, wanted: &Wanted, guest: &Guest) -> Option<Arc<Exposition>> {
+    async fn exposition(
+        &self,
+        wanted: &Wanted,
+        guest: &Guest,
+        scraper: Option<Connection>,
+    ) -> Option<Arc<Exposition>> {
         /// Pause before the owner is asked again, for room that is not there yet.
         const PAUSE: Duration = Duration::from_millis(50);
         /// The same after a slow client was cut, whose task has yet to end.
         const SOON: Duration = Duration::from_millis(1);
         let deadline = Instant::now() + self.limits.owner;
         let scrape = Scrape {
-            variant: wanted.variant,
-            peer: guest.peer,
+            format: wanted.format,
+            scraper,
             since: wanted.fresh.then(|| Instant::now().into_std()),
         };
         if !guest.takes_place(self.limits.owner).await {
@@ -263,7 +284,7 @@ impl Server {
         }
         let answer = async {
             loop {
-                let ask = |reply| Request::Scrape(scrape, reply);
+                let ask = |reply| Request::Scrape(scrape.clone(), reply);
                 match self.handle.ask(ask, self.limits.owner).await? {
                     Ok(exposition) => return Some(exposition),
                     Err(Later::Look(rest)) => sleep(rest).await,
@@ -278,7 +299,7 @@ impl Server {
 
 /// What a request to `/metrics` asks for.
 struct Wanted {
-    variant: Variant,
+    format: Format,
     coding: Coding,
     /// Whether a look of before the request does not do.
     fresh: bool,
@@ -292,19 +313,16 @@ impl Wanted {
         let format = negotiate::format(lines(ACCEPT));
         let coding = negotiate::coding(lines(ACCEPT_ENCODING));
         let fresh = negotiate::no_cache(lines(CACHE_CONTROL));
-        Self { variant: Variant { audience: audience(request), format }, coding, fresh }
+        Self { format, coding, fresh }
     }
 }
 
-/// Audience of a request. Prometheus, and what is built from its scraper, sends its timeout with
-/// each scrape (prometheus, `scrape/scrape.go`); vmagent does the same. Everyone else counts as a
-/// human.
-fn audience(request: &hyper::Request<Incoming>) -> Audience {
-    if request.headers().contains_key("x-prometheus-scrape-timeout-seconds") {
-        Audience::Scraper
-    } else {
-        Audience::Human
-    }
+/// Whether a request is a scraper's. Prometheus, and what is built from its scraper, sends its
+/// timeout with each scrape (prometheus, `scrape/scrape.go`); vmagent does the same. Everyone else
+/// counts as a human. A header can be forged: it changes what its own connection is shown, and
+/// nobody else.
+fn is_scraper(request: &hyper::Request<Incoming>) -> bool {
+    request.headers().contains_key("x-prometheus-scrape-timeout-seconds")
 }
 
 fn log_end(end: hyper::Result<()>) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::event::{PodEvent, PodEventKind};
 use super::known_pod::{self, KnownPod, Noticed, Via};
-use super::pod::{Container, Pod};
+use super::pod::{Container, Pod, State};
 use super::rejected::Rejections;
 use crate::cgroup::path::{ContainerName, PodName};
 
@@ -260,11 +260,15 @@ impl Pods {
     /// The Pod that a Pod-level cgroup belongs to.
     #[must_use]
     pub fn of_cgroup(&self, name: &PodName) -> Option<&KnownPod> {
+        self.of_cgroup_uid(&name.uid)
+    }
+
+    fn of_cgroup_uid(&self, uid: &str) -> Option<&KnownPod> {
         // A static Pod's cgroup is named after its manifest's hash, or after the UID that the
         // manifest gives it; the annotation has the same value (pkg/kubelet/config/common.go,
         // `applyDefaults`, Kubernetes 1.37).
-        let mirror = || self.by_uid.get(self.by_hash.get(&name.uid)?);
-        self.by_uid.get(&name.uid).or_else(mirror)
+        let mirror = || self.by_uid.get(self.by_hash.get(uid)?);
+        self.by_uid.get(uid).or_else(mirror)
     }
 
     /// The container that a container's cgroup belongs to, with its Pod.
@@ -276,6 +280,17 @@ impl Pods {
     ) -> Option<(&KnownPod, &Container)> {
         let known = self.of_cgroup(pod)?;
         Some((known, known.container(&container.id)?))
+    }
+
+    /// Whether the API knows a container as waiting to run, be it in a back-off of any length. The
+    /// Pod is known by the UID in its cgroup's name.
+    #[must_use]
+    pub fn waits(&self, cgroup_uid: &str, container: &str) -> bool {
+        self.of_cgroup_uid(cgroup_uid).is_some_and(|known| {
+            let container = known.pod.container(container);
+            !known.lingers()
+                && container.is_some_and(|it| matches!(it.state, State::Waiting { .. }))
+        })
     }
 
     /// Number of Pods in the API that are kept.

@@ -56,13 +56,14 @@ pub struct Deaths {
     pods_may_come: bool,
     stops: Stops,
     waiting: Vec<Waiting>,
+    hurried: u64,
 }
 
 impl Deaths {
     /// Deaths of no container yet. `pods_may_come`: there is a Pod source to wait for.
     #[must_use]
     pub fn new(pods_may_come: bool) -> Self {
-        Self { pods_may_come, stops: Stops::default(), waiting: Vec::new() }
+        Self { pods_may_come, stops: Stops::default(), waiting: Vec::new(), hurried: 0 }
     }
 
     /// Time at which the first death that waits may be decided, `CLOCK_BOOTTIME`.
@@ -104,7 +105,10 @@ impl Deaths {
         let mut out = Vec::new();
         if self.waiting.len() > WAITING_MAX {
             let oldest = self.waiting.remove(0);
-            out.extend(self.decide(&oldest, pods, now, false).ok());
+            self.hurried = self.hurried.saturating_add(1);
+            let hurried = self.decide(&oldest, pods, now, false).ok();
+            self.stops.explained(oldest.who.cgroup);
+            out.extend(hurried);
         }
         out.append(&mut self.settle(pods, now));
         out
@@ -121,6 +125,18 @@ impl Deaths {
     pub fn retract(&mut self, container: CgroupId) {
         self.waiting.retain(|waiting| waiting.who.cgroup != container);
         self.stops.forget(container);
+    }
+
+    /// Total of deaths that were explained before their time, for want of room.
+    #[must_use]
+    pub const fn hurried(&self) -> u64 {
+        self.hurried
+    }
+
+    /// Total of stop signals that were forgotten before the death was explained.
+    #[must_use]
+    pub const fn stops_dropped(&self) -> u64 {
+        self.stops.dropped()
     }
 
     /// Explains the deaths that need to wait no longer.
@@ -143,7 +159,10 @@ impl Deaths {
         let mut out = Vec::new();
         for mut waiting in std::mem::take(&mut self.waiting) {
             match self.decide(&waiting, pods, now, has_time(&waiting)) {
-                Ok(explained) => out.push(explained),
+                Ok(explained) => {
+                    self.stops.explained(explained.0.cgroup);
+                    out.push(explained);
+                }
                 Err(Undecided { next_boot_ns }) => {
                     waiting.next_boot_ns = next_boot_ns;
                     self.waiting.push(waiting);

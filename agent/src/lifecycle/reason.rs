@@ -13,7 +13,7 @@ use super::restart::{self, History};
 use super::session::ExecSession;
 use super::start::Starts;
 use super::start_failure::{Planned, StartFailures};
-use super::subject::Who;
+use super::subject::{PodWho, Who};
 use crate::clock::Now;
 use crate::kube::known_pod::KnownPod;
 use crate::kube::pods::Pods;
@@ -198,9 +198,25 @@ impl Reasons {
         self.starts.forget(who.cgroup);
     }
 
+    /// Forgets a Pod whose cgroup is gone, with its last container: none of them comes again.
+    pub fn forget_pod(&mut self, pod: &PodWho) {
+        self.history.forget(|key| key.pod == pod.cgroup_uid);
+    }
+
     /// Forgets what no fact can follow from any more. A call every few seconds suffices.
-    pub fn expire(&mut self, now_boot_ns: u64) {
-        self.history.expire(now_boot_ns);
+    pub fn expire(&mut self, now_boot_ns: u64, pods: &Pods) {
+        self.history.expire(now_boot_ns, |key| pods.waits(&key.pod, &key.container));
+    }
+
+    /// Evidence that was forgotten early for want of room, by kind.
+    #[must_use]
+    pub const fn dropped(&self) -> [(&'static str, u64); 4] {
+        [
+            ("stop_signal", self.deaths.stops_dropped()),
+            ("death", self.deaths.hurried()),
+            ("report", self.reports.dropped()),
+            ("restart", self.history.dropped()),
+        ]
     }
 
     fn ended(

@@ -5,7 +5,7 @@ use crate::cgroup::CgroupId;
 use crate::cgroup::path::{ContainerName, Origin, PodName, Qos, Runtime};
 use crate::event::TaskKey;
 use crate::kube::identity::Identity;
-use crate::lifecycle::fact::{Cause, EndSource, Outcome, Started};
+use crate::lifecycle::fact::{Cause, EndSource, Outcome, Sender, Started, StopSignal};
 use crate::lifecycle::subject::Birth;
 
 fn unit(number: u64, name: &str) -> Arc<Who> {
@@ -156,4 +156,45 @@ fn a_static_pods_restart_has_its_downtime_whatever_its_mirror_is_called() {
     assert_eq!(restarts([of_pod(1, "hash", "hash"), of_pod(2, "hash", "mirror-2")]), [45]);
     // A StatefulSet's next Pod has a cgroup of its own.
     assert!(restarts([of_pod(1, "uid-1", "uid-1"), of_pod(2, "uid-2", "uid-2")]).is_empty());
+}
+
+#[test]
+fn evidence_that_finds_no_room_is_counted() {
+    let (mut reasons, pods) = (Reasons::new(true), Pods::new());
+    let evidence = Evidence {
+        pods: &pods,
+        pre_stop_session: None,
+        sandbox_boot_ns: None,
+        now: Now::default(),
+    };
+    let mut out = Vec::new();
+    let mut take = |reasons: &mut Reasons, number, kind| {
+        let uid = format!("{number:08x}-2222-3333-4444-555555555555");
+        reasons.take(
+            &of_pod(number, &uid, &uid),
+            Fact { time_boot_ns: 50, kind },
+            &evidence,
+            &mut out,
+        );
+    };
+    let stop = StopSignal { signal: 15, sender: Sender::Runtime, ignored: false };
+    for number in 0..1100 {
+        take(&mut reasons, number, FactKind::StopSignal(stop));
+    }
+    let by_kind = |reasons: &Reasons, kind| {
+        reasons.dropped().into_iter().find(|(known, _)| *known == kind).unwrap().1
+    };
+    assert_eq!((by_kind(&reasons, "stop_signal"), by_kind(&reasons, "death")), (76, 0));
+    for number in 0..600 {
+        let FactKind::Ended(end) = ended(60) else { unreachable!() };
+        let end = Termination { stop_boot_ns: Some(50), ..end };
+        take(&mut reasons, number, FactKind::Ended(end));
+    }
+    // Those without a stop signal do not wait.
+    assert_eq!(by_kind(&reasons, "death"), 600 - 76 - 512);
+    // Those whose death is explained are no loss.
+    for number in 2000..2012 {
+        take(&mut reasons, number, FactKind::StopSignal(stop));
+    }
+    assert_eq!(by_kind(&reasons, "stop_signal"), 76);
 }

@@ -23,13 +23,21 @@ struct Expected {
 #[derive(Debug, Default)]
 pub struct Reports {
     expected: VecDeque<Expected>,
+    dropped: u64,
 }
 
 impl Reports {
+    /// Total of deaths whose report is not waited for any more, for want of room.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     /// Records the end of a Pod's container, whose report is expected.
     pub fn expect(&mut self, who: &Arc<Who>, end: Termination) {
         if self.expected.len() >= EXPECTED_MAX {
             self.expected.pop_front();
+            self.dropped = self.dropped.saturating_add(1);
         }
         self.expected.push_back(Expected { who: Arc::clone(who), end });
     }

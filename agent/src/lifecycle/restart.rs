@@ -8,12 +8,12 @@ use super::subject::Who;
 /// Time for which a start waits for the previous end. An end is published when it has settled, and
 /// so may arrive a second or so after the start that follows it.
 const END_WAIT_NS: u64 = 2_000_000_000;
-/// Time for which a container is remembered after its last start or end: longer than the kubelet's
-/// longest back-off, and than the pull of a large image.
+/// Time for which a container is remembered after its last start or end, if nothing tells whether it
+/// may come again: longer than any usual back-off.
 const KEEP_NS: u64 = 3_600_000_000_000;
 /// Limit of containers that are remembered; beyond it, the one with the oldest start or end is
 /// forgotten.
-const ENTRIES_MAX: usize = 20_000;
+const ENTRIES_MAX: usize = 8_192;
 
 /// Longest downtime of a unit's restart. systemd waits 100 ms by default, and a few minutes where it
 /// backs off; what comes later was started by somebody.
@@ -49,6 +49,7 @@ pub struct History<K> {
     entries: BTreeMap<K, Entry>,
     /// Starts that wait for the previous end. They are few, and asked for at every wake-up.
     waiting: BTreeMap<K, u64>,
+    dropped: u64,
 }
 
 #[derive(Debug, Default)]
@@ -96,7 +97,7 @@ impl Entry {
 
 impl<K: Ord> Default for History<K> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), waiting: BTreeMap::new() }
+        Self { entries: BTreeMap::new(), waiting: BTreeMap::new(), dropped: 0 }
     }
 }
 
@@ -184,18 +185,32 @@ impl<K: Ord + Clone> History<K> {
         self.waiting.values().min().map(|at| at.saturating_add(END_WAIT_NS))
     }
 
-    /// Forgets containers that ended an hour ago, and those over the limit.
-    pub fn expire(&mut self, now_boot_ns: u64) {
+    /// Forgets containers that ended an hour ago, unless they are known to be able to come again,
+    /// and those over the limit.
+    pub fn expire(&mut self, now_boot_ns: u64, may_come: impl Fn(&K) -> bool) {
         let over = |entry: &Entry| {
             entry.is_over() && entry.last_boot_ns().saturating_add(KEEP_NS) <= now_boot_ns
         };
-        self.entries.retain(|_, entry| !over(entry));
+        self.entries.retain(|key, entry| !over(entry) || may_come(key));
         while self.entries.len() > ENTRIES_MAX {
             let quiet = self.entries.iter().min_by_key(|(_, entry)| entry.last_boot_ns());
             let Some(key) = quiet.map(|(key, _)| key.clone()) else { return };
             self.entries.remove(&key);
             self.waiting.remove(&key);
+            self.dropped = self.dropped.saturating_add(1);
         }
+    }
+
+    /// Forgets containers that cannot come again. A restart that waits for the end before it is
+    /// kept until that is settled, and then for an hour.
+    pub fn forget(&mut self, cannot_come: impl Fn(&K) -> bool) {
+        self.entries.retain(|key, entry| entry.waits || !cannot_come(key));
+    }
+
+    /// Total of containers that were forgotten because of the limit.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Number of containers that are remembered.
@@ -331,12 +346,14 @@ mod tests {
         let mut history = History::default();
         history.ended(&("shop", "web"), 30);
         assert_eq!(history.started(("shop", "db"), 31), []);
-        history.expire(29 + KEEP_NS);
+        history.expire(29 + KEEP_NS, |_| false);
         assert_eq!(history.len(), 2);
-        history.expire(30 + KEEP_NS);
+        history.expire(30 + KEEP_NS, |key| *key == ("shop", "web"));
+        assert_eq!(history.len(), 2, "it may come again");
+        history.expire(30 + KEEP_NS, |_| false);
         assert_eq!((history.len(), history.is_empty()), (1, false), "db still runs");
         assert_eq!(history.started(("shop", "web"), 32), []);
-        history.expire(u64::MAX);
+        history.expire(u64::MAX, |_| false);
         assert_eq!(history.len(), 2);
     }
 
@@ -346,10 +363,23 @@ mod tests {
         for key in 0..ENTRIES_MAX as u64 + 10 {
             history.started(key, key);
         }
-        history.expire(0);
-        assert_eq!(history.len(), ENTRIES_MAX);
+        history.expire(0, |_| false);
+        assert_eq!((history.len(), history.dropped()), (ENTRIES_MAX, 10));
         assert_eq!(history.started(9, 1_000_000), [], "the oldest are forgotten");
         assert_eq!(history.started(ENTRIES_MAX as u64, 1_000_000), [], "an end may come");
         assert_eq!(history.deadline(), Some(1_000_000 + END_WAIT_NS));
+    }
+
+    #[test]
+    fn what_cannot_come_again_is_forgotten_but_for_a_restart_that_waits() {
+        let mut history = History::default();
+        history.ended(&"web", 30);
+        history.started("db", 10);
+        history.started("db", 50);
+        history.forget(|_| true);
+        assert_eq!(history.len(), 1);
+        assert_eq!(history.ended(&"db", 40), Some(complete(50, 40)));
+        history.forget(|_| true);
+        assert!(history.is_empty());
     }
 }

@@ -30,6 +30,7 @@ pub(super) struct Stop {
     /// What the Pod said at the signal, or, if it was not known then, when it became known. A later
     /// change of the Pod does not rewrite a stop that is under way.
     said: Said,
+    explained: bool,
 }
 
 /// What a Pod says about the stop of one of its containers.
@@ -123,7 +124,10 @@ impl Said {
 
 /// Stop signals of all containers that are shown, in the order of their arrival.
 #[derive(Debug, Default)]
-pub(super) struct Stops(VecDeque<Stop>);
+pub(super) struct Stops {
+    stops: VecDeque<Stop>,
+    dropped: u64,
+}
 
 impl Stops {
     /// Records a container's stop signal.
@@ -136,10 +140,13 @@ impl Stops {
         pods: &Pods,
     ) {
         let Some((pod, name)) = who.origin.pod() else { return };
-        if self.0.len() >= STOPS_MAX {
-            self.0.pop_front();
+        if self.stops.len() >= STOPS_MAX
+            && let Some(oldest) = self.stops.pop_front()
+            && !oldest.explained
+        {
+            self.dropped = self.dropped.saturating_add(1);
         }
-        self.0.push_back(Stop {
+        self.stops.push_back(Stop {
             container: who.cgroup,
             pod: pod.clone(),
             name: name.clone(),
@@ -147,7 +154,20 @@ impl Stops {
             sender: stop.sender,
             pre_stop_session,
             said: Said::now(pods, pod, name),
+            explained: false,
         });
+    }
+
+    /// Notes that a container's death is explained: only those of its Pod still need its stop.
+    pub(super) fn explained(&mut self, container: CgroupId) {
+        for stop in self.stops.iter_mut().filter(|stop| stop.container == container) {
+            stop.explained = true;
+        }
+    }
+
+    /// Total of stop signals that were forgotten before the death was explained.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Completes the recent ones with what has become known.
@@ -155,24 +175,24 @@ impl Stops {
         let recent = |stop: &&mut Stop| {
             stop.time_boot_ns.saturating_add(TOGETHER_NS) > now_boot_ns && !stop.said.is_complete()
         };
-        for stop in self.0.iter_mut().filter(recent) {
+        for stop in self.stops.iter_mut().filter(recent) {
             stop.said.complete(Said::now(pods, &stop.pod, &stop.name));
         }
     }
 
     /// Drops what is known of a container.
     pub(super) fn forget(&mut self, container: CgroupId) {
-        self.0.retain(|stop| stop.container != container);
+        self.stops.retain(|stop| stop.container != container);
     }
 
     /// The stop signal of a container.
     pub(super) fn of(&self, container: CgroupId) -> Option<&Stop> {
-        self.0.iter().rev().find(|stop| stop.container == container)
+        self.stops.iter().rev().find(|stop| stop.container == container)
     }
 
     /// Whether other containers of the Pod were stopped at about that time.
     pub(super) fn others(&self, pod: &PodName, container: CgroupId, time_boot_ns: u64) -> bool {
-        self.0.iter().any(|other| {
+        self.stops.iter().any(|other| {
             other.pod.uid == pod.uid
                 && other.container != container
                 && other.time_boot_ns.abs_diff(time_boot_ns) <= TOGETHER_NS

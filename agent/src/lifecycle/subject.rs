@@ -84,6 +84,8 @@ pub struct PodWho {
     pub pod: String,
     /// UID of the Pod, as in [`Identity::pod_uid`].
     pub uid: String,
+    /// UID in the name of the Pod's cgroup: another one where a static Pod has a mirror.
+    pub cgroup_uid: String,
 }
 
 /// The subject of a fact or of a sample.

@@ -23,6 +23,8 @@ pub struct AgentStats {
     pub events_rejected: Vec<(&'static str, u64)>,
     /// Events and facts that were received and dropped, by reason.
     pub events_dropped: Vec<(&'static str, u64)>,
+    /// Evidence that was forgotten early, by kind.
+    pub evidence_dropped: Vec<(&'static str, u64)>,
     /// Events that happened while the agent was away, by kind.
     pub events_unseen: Vec<(&'static str, u64)>,
     /// Last run of each collector.
@@ -71,9 +73,19 @@ pub struct Agent {
     pub series_dropped: u64,
     /// Facts about containers that are no longer exported.
     pub facts_forgotten: u64,
+    /// Facts about containers that are hidden.
+    pub facts_hidden: u64,
+    /// Containers that are not shown because there is no room for their series.
+    pub containers_hidden: u64,
+    /// Entities that were dropped before the end of their retention.
+    pub retention_evictions: u64,
+    /// Label sets that found no room in their family.
+    pub label_sets_folded: u64,
+    /// Scrapers that found no place among those that are known, or lost it.
+    pub scrapers_forgotten: u64,
 }
 
-fn count(count: u64, to: &mut Exposition) {
+pub(super) fn count(count: u64, to: &mut Exposition) {
     to.sample(b"", &NONE, Value::Count(count));
 }
 
@@ -161,13 +173,27 @@ pub static EVENTS_DROPPED: StateFamily<Agent> = StateFamily {
          container that waits for its name and can keep no more; share_signal, share_cgroup: \
          signals sent and cgroups made in a container that causes more events than its share; \
          nested_full: cgroups made in a container that has 256; forgotten: of a container that is \
-         no longer exported.",
+         no longer exported; hidden: of a container that is not exported for want of room.",
     )
-    .labels(&["reason"], 7),
+    .labels(&["reason"], 8),
     write: |_, agent, to| {
         counts("reason", &agent.stats.events_dropped, to);
-        counts("reason", &[("forgotten", agent.facts_forgotten)], to);
+        let of_store = [("forgotten", agent.facts_forgotten), ("hidden", agent.facts_hidden)];
+        counts("reason", &of_store, to);
     },
+};
+
+/// Dropped evidence.
+pub static EVIDENCE_DROPPED: StateFamily<Agent> = StateFamily {
+    family: Family::counter(
+        "evidence_dropped_total",
+        Scope::Node,
+        "Evidence forgotten early for want of room. stop_signal: a container's that has not ended; \
+         death: explained before the API could report why; report: a death that is not compared \
+         with the runtime's report; restart: the end of a container that may run again.",
+    )
+    .labels(&["kind"], 5),
+    write: |_, agent, to| counts("kind", &agent.stats.evidence_dropped, to),
 };
 
 /// Unseen events.
@@ -353,21 +379,4 @@ pub static HTTP_SCRAPES_REFUSED: StateFamily<Agent> = StateFamily {
         "Scrapes that were answered 503: there was no room for the answer, or none in time.",
     ),
     write: |_, agent, to| count(agent.stats.http_scrapes_refused, to),
-};
-
-/// Dropped series.
-pub static SERIES_DROPPED: StateFamily<Agent> = StateFamily {
-    family: Family::counter(
-        "series_dropped_total",
-        Scope::Node,
-        "Series dropped because of --metrics.max-series: those that a refused container \
-         or Pod could have had.",
-    ),
-    write: |_, agent, to| count(agent.series_dropped, to),
-};
-
-/// Series of the exposition.
-pub static SERIES: StateFamily<Agent> = StateFamily {
-    family: Family::gauge("series", Scope::Node, "Series in this exposition, including this one."),
-    write: |_, _, to| count(to.series() + 1, to),
 };

@@ -13,7 +13,7 @@ use super::family::{Family, Scope};
 use super::table::Table;
 use super::usage::UsageFamily;
 use super::{
-    cpu, grace, info, memory, mismatch, oom, pressure, prestop, process, requests, restart,
+    cpu, grace, info, memory, mismatch, oom, pressure, prestop, process, requests, restart, series,
     shutdown, signals, startup, tasks, terminations,
 };
 
@@ -25,10 +25,14 @@ pub trait Entry<E>: Sync {
     /// Writes the samples of one entity, given its labels.
     fn write(&self, block: &[u8], entity: &mut E, to: &mut Exposition);
 
-    /// Writes the samples of all entities.
+    /// Writes the samples of all entities, and counts their series.
     fn write_all(&self, entities: &mut Table<E>, to: &mut Exposition) {
         to.family(self.family());
-        entities.each(|block, entity| self.write(block, entity, to));
+        entities.each_counted(|block, entity| {
+            let before = to.entity();
+            self.write(block, entity, to);
+            to.wanted() - before
+        });
     }
 }
 
@@ -119,7 +123,7 @@ pub static WORKLOAD: &[&dyn Entry<Workload>] = &[
     &entry(&startup::FAILURES, |w: &mut Workload| w.startup.as_mut()),
 ];
 
-/// Node families; [`agent::SERIES`] is the last because it counts the others.
+/// Node families; [`series::SERIES`] is the last because it counts the others.
 pub static NODE: &[&dyn Entry<Node>] = &[
     &entry(&terminations::BY_TRIGGER, |n: &mut Node| n.terminations.as_mut()),
     &entry(&oom::NODE_EVENTS, |n: &mut Node| n.oom.as_mut()),
@@ -129,6 +133,7 @@ pub static NODE: &[&dyn Entry<Node>] = &[
     &entry(&agent::EVENTS_LOST, itself),
     &entry(&agent::EVENTS_REJECTED, itself),
     &entry(&agent::EVENTS_DROPPED, itself),
+    &entry(&agent::EVIDENCE_DROPPED, itself),
     &entry(&agent::EVENTS_UNSEEN, itself),
     &entry(&agent::COLLECTOR_DURATION, itself),
     &entry(&agent::COLLECTOR_SUCCESS, itself),
@@ -149,8 +154,12 @@ pub static NODE: &[&dyn Entry<Node>] = &[
     &entry(&process::MAX_FDS, its_process),
     &entry(&process::START_TIME, its_process),
     &entry(&process::THREADS, its_process),
-    &entry(&agent::SERIES_DROPPED, itself),
-    &entry(&agent::SERIES, itself),
+    &entry(&series::LABEL_SETS_DROPPED, itself),
+    &entry(&series::SCRAPERS_DROPPED, itself),
+    &entry(&series::RETENTION_EVICTIONS, itself),
+    &entry(&series::CONTAINERS_HIDDEN, itself),
+    &entry(&series::SERIES_DROPPED, itself),
+    &entry(&series::SERIES, itself),
 ];
 
 const fn itself(node: &mut Node) -> Option<&mut Agent> {

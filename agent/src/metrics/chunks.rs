@@ -27,6 +27,12 @@ impl Chunks {
         &mut self.open
     }
 
+    /// The number of the open chunk, and of the bytes in it.
+    #[inline]
+    pub(super) const fn position(&self) -> (usize, usize) {
+        (self.closed.len(), self.open.len())
+    }
+
     /// Ends a line: the next may go to another chunk.
     #[inline]
     pub(super) fn end_line(&mut self) {

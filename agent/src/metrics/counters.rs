@@ -29,10 +29,12 @@ impl<L: Labels + Ord> Counters<L> {
     }
 
     /// Counts one event under its label set if that exists or if there are fewer than `named`, else
-    /// under `other`, so that label sets stay few and no event is lost.
-    pub fn add_one_bounded(&mut self, labels: L, named: usize, other: L) {
+    /// under `other`, so that label sets stay few and no event is lost. Returns whether it has its
+    /// own label set.
+    pub fn add_one_bounded(&mut self, labels: L, named: usize, other: L) -> bool {
         let known = self.counters.len() < named || self.counters.contains_key(&labels);
         self.add_one(if known { labels } else { other });
+        known
     }
 
     /// Writes all counters.
@@ -52,8 +54,6 @@ impl<L> Counters<L> {
 
     /// The number of events counted.
     pub(super) fn sum(&self) -> u64 {
-        use super::variant::{Audience, Generation};
-        let show = |counter: &Counter| counter.clone().show(Audience::Human, Generation::FIRST);
-        self.counters.values().map(show).sum()
+        self.counters.values().map(Counter::count).sum()
     }
 }

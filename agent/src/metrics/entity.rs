@@ -17,14 +17,20 @@ use crate::cgroup::CgroupId;
 use crate::kube::identity::Identity;
 use crate::kube::pod;
 use crate::lifecycle::fact::Fact;
+use crate::lifecycle::subject::Who;
 
 /// A container of a Pod, by name.
 #[derive(Debug)]
 pub struct Container {
     /// Usage of the cgroups under this name.
     pub usage: Usage,
+    /// The UID in the name of the Pod's cgroup and the container's name, by which the API knows it;
+    /// `None` for a unit.
+    pub in_api: Option<(Box<str>, Box<str>)>,
     /// The workload of the newest instance.
     pub workload: Option<Id>,
+    /// The last time at which the API knew it as waiting to run again, `CLOCK_BOOTTIME`.
+    pub waited_boot_ns: u64,
     pub(super) info: Option<info::OfContainer>,
     pub(super) startup: Option<startup::OfContainer>,
     pub(super) restart: Option<restart::OfContainer>,
@@ -50,7 +56,9 @@ impl Container {
     pub fn new(collectors: Collectors, families: &Arc<UsageFamilies>) -> Self {
         Self {
             usage: Usage::new(families),
+            in_api: None,
             workload: None,
+            waited_boot_ns: 0,
             info: collectors.state(Collector::Info, Default::default),
             startup: collectors.state(Collector::Startup, Default::default),
             restart: collectors.state(Collector::Restart, Default::default),
@@ -62,10 +70,19 @@ impl Container {
     }
 
     /// Takes over the identity of the newest instance.
-    pub fn identify(&mut self, identity: &Identity) {
+    pub fn identify(&mut self, newest: &Who) {
+        let container = || newest.identity.container.as_str().into();
+        self.in_api = newest.origin.pod().map(|(pod, _)| (pod.uid.as_str().into(), container()));
         if let Some(info) = &mut self.info {
-            info.identify(&info::cut(identity));
+            info.identify(&info::cut(&newest.identity));
         }
+    }
+
+    /// The moment since which it only lingers, with no instance left and none to come, as far as is
+    /// known.
+    #[must_use]
+    pub fn lingers_since_boot_ns(&self) -> Option<u64> {
+        Some(self.usage.gone_since_boot_ns()?.max(self.waited_boot_ns))
     }
 
     /// Takes in the spec and status of the container.
@@ -100,14 +117,15 @@ impl Container {
         }
     }
 
-    /// The cgroup of an instance was removed.
-    pub fn gone(&mut self, cgroup: CgroupId, now_boot_ns: u64) {
-        self.usage.gone(cgroup, now_boot_ns);
+    /// The cgroup of an instance was removed. Returns whether that was news.
+    pub fn gone(&mut self, cgroup: CgroupId, now_boot_ns: u64) -> bool {
+        let news = self.usage.gone(cgroup, now_boot_ns);
         if let Some(requests) = &mut self.requests
             && self.usage.live().next().is_none()
         {
             requests.gone();
         }
+        news
     }
 }
 
@@ -125,9 +143,9 @@ pub struct Workload {
     pub(super) startup: Option<startup::OfWorkload>,
     /// Whether anything was counted.
     pub counted: bool,
-    /// Cgroups that facts may still be about.
-    pub members: usize,
-    /// The moment at which the last of them went.
+    /// Instances whose cgroup is there.
+    pub live: usize,
+    /// The moment at which the last of them went, or was known to come again.
     pub gone_boot_ns: u64,
 }
 
@@ -157,21 +175,30 @@ impl Workload {
             restart: collectors.state(Collector::Restart, Default::default),
             startup: collectors.state(Collector::Startup, Default::default),
             counted: false,
-            members: 0,
+            live: 0,
             gone_boot_ns: 0,
         }
     }
 
-    /// Takes in the spec of one of its containers.
-    pub fn pod(&mut self, container: &pod::Container) {
-        if let (Some(prestop), Some(handler)) = (&mut self.prestop, container.pre_stop) {
-            prestop.has(handler);
+    /// The moment since which it has no instance.
+    #[must_use]
+    pub const fn lingers_since_boot_ns(&self) -> Option<u64> {
+        if self.live == 0 { Some(self.gone_boot_ns) } else { None }
+    }
+
+    /// Takes in the spec of one of its containers. Returns as [`Self::fact`] does.
+    pub fn pod(&mut self, container: &pod::Container) -> u64 {
+        match (&mut self.prestop, container.pre_stop) {
+            (Some(prestop), Some(handler)) => prestop.has(handler),
+            _ => 0,
         }
     }
 
-    /// Takes in a fact about one of its containers.
-    pub fn fact(&mut self, fact: &Fact) {
+    /// Takes in a fact about one of its containers. Returns the number of label sets that found no
+    /// room in their family: those counted under another, and those that gave way.
+    pub fn fact(&mut self, fact: &Fact) -> u64 {
         self.counted |= fact.is_counted();
+        let mut folded = 0;
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.fact(fact);
         }
@@ -179,16 +206,16 @@ impl Workload {
             grace.fact(fact);
         }
         if let Some(prestop) = &mut self.prestop {
-            prestop.fact(fact);
+            folded += prestop.fact(fact);
         }
         if let Some(terminations) = &mut self.terminations {
             terminations.fact(fact);
         }
         if let Some(mismatch) = &mut self.mismatch {
-            mismatch.fact(fact);
+            folded += mismatch.fact(fact);
         }
         if let Some(signals) = &mut self.signals {
-            signals.fact(fact);
+            folded += signals.fact(fact);
         }
         if let Some(oom) = &mut self.oom {
             oom.fact(fact);
@@ -199,6 +226,7 @@ impl Workload {
         if let Some(startup) = &mut self.startup {
             startup.fact(fact);
         }
+        folded
     }
 }
 

@@ -10,13 +10,13 @@
 //! integers go through `itoa`, times become seconds by moving the decimal point in the digits, so
 //! no precision is lost.
 
-use bytes::Bytes;
-
 use super::chunks::Chunks;
 use super::counter::Counter;
 use super::family::Family;
+use super::header;
 use super::histogram::Histogram;
-use super::variant::{Audience, Format, Generation, Variant};
+use super::text::{News, Text};
+use super::variant::{FirstShown, Format, Generation};
 use crate::clock::WallOffset;
 
 /// A family that is written from the state of its group.
@@ -44,6 +44,17 @@ pub enum Value {
 }
 
 impl Value {
+    /// Whether the value is this whole number of base units.
+    const fn is(self, whole: u64) -> bool {
+        match self {
+            Self::Count(value) => value == whole,
+            Self::Micros(value) => value == whole.saturating_mul(1_000_000),
+            Self::Nanos(value) => value == whole.saturating_mul(1_000_000_000),
+            Self::Moment(_) => false,
+            Self::Ratio(value, by) => value == whole.saturating_mul(by),
+        }
+    }
+
     fn write(self, out: &mut Vec<u8>, wall: WallOffset) {
         match self {
             Self::Count(value) => write_integer(out, value),
@@ -159,7 +170,7 @@ pub const NONE: &[(&str, &str)] = &[];
 #[derive(Debug)]
 pub struct Exposition {
     chunks: Chunks,
-    variant: Variant,
+    format: Format,
     generation: Generation,
     wall: WallOffset,
     /// The name of the current family, with its prefix.
@@ -168,23 +179,32 @@ pub struct Exposition {
     line: Vec<u8>,
     family: Option<&'static Family>,
     header_due: bool,
+    /// Most series; further ones are left out and counted.
+    limit: u64,
+    full: bool,
     series: u64,
+    left_out: u64,
+    news: Vec<News>,
 }
 
 impl Exposition {
     /// An empty exposition.
     #[must_use]
-    pub fn new(variant: Variant, generation: Generation) -> Self {
+    pub fn new(format: Format, generation: Generation) -> Self {
         Self {
             chunks: Chunks::new(),
-            variant,
+            format,
             generation,
             wall: WallOffset::default(),
             name: Vec::with_capacity(64),
             line: Vec::new(),
             family: None,
             header_due: false,
+            limit: u64::MAX,
+            full: false,
             series: 0,
+            left_out: 0,
+            news: Vec::new(),
         }
     }
 
@@ -194,13 +214,13 @@ impl Exposition {
         Self { wall, ..self }
     }
 
-    /// The whole text, in chunks.
+    /// The whole text.
     #[must_use]
-    pub fn finish(mut self) -> Vec<Bytes> {
-        if self.variant.format == Format::OpenMetrics {
+    pub fn finish(mut self) -> Text {
+        if self.format == Format::OpenMetrics {
             self.chunks.open().extend_from_slice(b"# EOF\n");
         }
-        self.chunks.finish()
+        Text::new(self.chunks.finish(), self.news)
     }
 
     /// Begins a family, to which the samples that follow belong. A family without samples leaves no
@@ -213,10 +233,24 @@ impl Exposition {
         self.header_due = true;
     }
 
-    /// The audience of the exposition, and the collection that it is of.
+    /// Sets the limit of series for what follows.
+    pub const fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+        self.full = false;
+    }
+
+    /// Begins an entity's samples of the family: they are all written, or where there may be no
+    /// room for all of them, left out. Returns the series before, those left out included.
+    pub fn entity(&mut self) -> u64 {
+        let most = self.family.map_or(0, |family| u64::from(family.series_max));
+        self.full = self.series.saturating_add(most) > self.limit;
+        self.wanted()
+    }
+
+    /// The number of series so far, those left out included.
     #[must_use]
-    pub const fn shown_to(&self) -> (Audience, Generation) {
-        (self.variant.audience, self.generation)
+    pub const fn wanted(&self) -> u64 {
+        self.series + self.left_out
     }
 
     /// The number of series written so far.
@@ -225,8 +259,17 @@ impl Exposition {
         self.series
     }
 
+    /// The number of series left out because of the limit.
+    #[must_use]
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
     /// Writes one sample.
     pub fn sample(&mut self, block: &[u8], labels: &impl Labels, value: Value) {
+        if self.leaves_out(1) {
+            return;
+        }
         self.header();
         write_start(self.chunks.open(), &self.name, b"", block, labels);
         self.end(value);
@@ -234,14 +277,34 @@ impl Exposition {
 
     /// Writes a counter of events.
     pub fn counter(&mut self, block: &[u8], labels: &impl Labels, counter: &mut Counter) {
-        let count = counter.show(self.variant.audience, self.generation);
-        self.sample(block, labels, Value::Count(count));
+        let count = counter.count();
+        self.event_count(block, labels, [0, count], counter.first_shown());
+    }
+
+    /// Writes a number of events, given with the number before the first of them.
+    pub fn event_count(
+        &mut self,
+        block: &[u8],
+        labels: &impl Labels,
+        [initial, count]: [u64; 2],
+        first_shown: &mut FirstShown,
+    ) {
+        if self.leaves_out(1) {
+            return;
+        }
+        self.header();
+        write_start(self.chunks.open(), &self.name, b"", block, labels);
+        let first_shown = first_shown.at(self.generation);
+        self.end_event(first_shown, initial, Value::Count(count));
     }
 
     /// Writes a histogram of times.
     pub fn histogram(&mut self, block: &[u8], labels: &impl Labels, histogram: &mut Histogram) {
+        if self.leaves_out(histogram.series()) {
+            return;
+        }
         self.header();
-        let shown = histogram.show(self.variant.audience, self.generation);
+        let first_shown = histogram.first_shown().at(self.generation);
         // What the buckets' lines have in common is put together once.
         let mut line = std::mem::take(&mut self.line);
         line.clear();
@@ -251,19 +314,27 @@ impl Exposition {
             _ => line.push(b'{'),
         }
         line.extend_from_slice(b"le=\"");
-        for (le, count) in shown.cumulative() {
+        for (le, count) in histogram.cumulative() {
             let out = self.chunks.open();
             out.reserve(line.len() + LINE_END_BYTES);
             out.extend_from_slice(&line);
             out.extend_from_slice(le.as_bytes());
             out.extend_from_slice(b"\"}");
-            self.end(Value::Count(count));
+            self.end_event(first_shown, 0, Value::Count(count));
         }
         self.line = line;
         write_start(self.chunks.open(), &self.name, b"_sum", block, labels);
-        self.end(Value::Nanos(shown.sum_ns()));
+        self.end_event(first_shown, 0, Value::Nanos(histogram.sum_ns()));
         write_start(self.chunks.open(), &self.name, b"_count", block, labels);
-        self.end(Value::Count(shown.count()));
+        self.end_event(first_shown, 0, Value::Count(histogram.count()));
+    }
+
+    /// Counts series that are left out, if they are.
+    const fn leaves_out(&mut self, series: u64) -> bool {
+        if self.full {
+            self.left_out += series;
+        }
+        self.full
     }
 
     fn header(&mut self) {
@@ -272,17 +343,35 @@ impl Exposition {
         }
         let Some(family) = self.family else { return };
         let out = self.chunks.open();
-        match self.variant.format {
-            Format::Text => write_text_header(out, family),
-            Format::OpenMetrics => write_open_metrics_header(out, family),
+        match self.format {
+            Format::Text => header::write_text(out, family),
+            Format::OpenMetrics => header::write_open_metrics(out, family),
         }
+    }
+
+    /// Ends a sample that is `initial` before the first event. A scraper to which the series is new
+    /// must see that first.
+    fn end_event(&mut self, first_shown: Generation, initial: u64, value: Value) {
+        let out = self.chunks.open();
+        out.push(b' ');
+        let (chunk, begin) = self.chunks.position();
+        value.write(self.chunks.open(), self.wall);
+        let (_, end) = self.chunks.position();
+        if !value.is(initial) && !self.generation.stranger().has(first_shown) {
+            self.news.push(News { first_shown, chunk, value: (begin, end), initial });
+        }
+        self.end_line();
     }
 
     fn end(&mut self, value: Value) {
         let out = self.chunks.open();
         out.push(b' ');
         value.write(out, self.wall);
-        out.push(b'\n');
+        self.end_line();
+    }
+
+    fn end_line(&mut self) {
+        self.chunks.open().push(b'\n');
         self.chunks.end_line();
         self.series += 1;
     }
@@ -313,41 +402,5 @@ fn write_start(out: &mut Vec<u8>, name: &[u8], suffix: &[u8], block: &[u8], labe
     });
     if separator == b',' {
         out.push(b'}');
-    }
-}
-
-fn write_text_header(out: &mut Vec<u8>, family: &Family) {
-    let name = [family.prefix(), family.name];
-    write_line(out, "HELP", name, |out| write_help(out, family.help, b""));
-    write_line(out, "TYPE", name, |out| out.extend_from_slice(family.kind.name().as_bytes()));
-}
-
-/// The order is the one that the specification recommends.
-fn write_open_metrics_header(out: &mut Vec<u8>, family: &Family) {
-    let name = [family.prefix(), family.open_metrics_name()];
-    write_line(out, "TYPE", name, |out| out.extend_from_slice(family.kind.name().as_bytes()));
-    if let Some(unit) = family.unit.name() {
-        write_line(out, "UNIT", name, |out| out.extend_from_slice(unit.as_bytes()));
-    }
-    write_line(out, "HELP", name, |out| write_help(out, family.help, b"\""));
-}
-
-fn write_line(out: &mut Vec<u8>, what: &str, name: [&str; 2], text: impl FnOnce(&mut Vec<u8>)) {
-    out.extend_from_slice(b"# ");
-    for part in [what, " ", name[0], name[1], " "] {
-        out.extend_from_slice(part.as_bytes());
-    }
-    text(out);
-    out.push(b'\n');
-}
-
-/// Escapes `also` beside what both formats escape.
-fn write_help(out: &mut Vec<u8>, help: &str, also: &[u8]) {
-    for byte in help.bytes() {
-        match byte {
-            b'\n' => out.extend_from_slice(b"\\n"),
-            byte if byte == b'\\' || also.contains(&byte) => out.extend_from_slice(&[b'\\', byte]),
-            byte => out.push(byte),
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Histograms of times with fixed bounds.
 
-use super::variant::{Audience, FirstShown, Generation};
+use super::variant::FirstShown;
 
 /// Upper bound of a bucket.
 #[derive(Debug)]
@@ -12,8 +12,8 @@ pub struct Bound {
     pub le: &'static str,
 }
 
-/// Times, counted by bucket. As with a [`Counter`](super::counter::Counter), a scraper sees it empty
-/// the first time.
+/// Times, counted by bucket. As with a [`Counter`](super::counter::Counter), each scraper sees it empty
+/// once.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     bounds: &'static [Bound],
@@ -40,45 +40,39 @@ impl Histogram {
         self.sum_ns = self.sum_ns.saturating_add(time_ns);
     }
 
-    /// The histogram as it is written now: to a scraper empty in the first generation.
-    pub(super) fn show(&mut self, audience: Audience, generation: Generation) -> Shown<'_> {
-        let empty = self.first_shown.is_new(audience, generation);
-        Shown { histogram: self, empty }
+    /// The generation in which the series are exposed for the first time.
+    pub(super) const fn first_shown(&mut self) -> &mut FirstShown {
+        &mut self.first_shown
     }
-}
 
-/// A histogram as it is written now.
-#[derive(Debug)]
-pub(super) struct Shown<'a> {
-    histogram: &'a Histogram,
-    empty: bool,
-}
+    /// The number of series: the buckets, their sum and count.
+    pub(super) const fn series(&self) -> u64 {
+        self.counts.len() as u64 + 2
+    }
 
-impl Shown<'_> {
     /// The label `le` and how many are not above it, the last one `+Inf`.
     pub(super) fn cumulative(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let bounds = self.histogram.bounds.iter().map(|bound| bound.le).chain(["+Inf"]);
-        let empty = self.empty;
-        bounds.zip(&self.histogram.counts).scan(0, move |total, (le, count)| {
-            *total += if empty { 0 } else { *count };
+        let bounds = self.bounds.iter().map(|bound| bound.le).chain(["+Inf"]);
+        bounds.zip(&self.counts).scan(0, |total, (le, count)| {
+            *total += *count;
             Some((le, *total))
         })
     }
 
     /// The number of times.
     pub(super) fn count(&self) -> u64 {
-        if self.empty { 0 } else { self.histogram.counts.iter().sum() }
+        self.counts.iter().sum()
     }
 
     /// The sum of the times.
     pub(super) const fn sum_ns(&self) -> u64 {
-        if self.empty { 0 } else { self.histogram.sum_ns }
+        self.sum_ns
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Audience, Bound, Generation, Histogram};
+    use super::{Bound, Histogram};
 
     static BOUNDS: [Bound; 2] = [Bound { ns: 10, le: "1.0" }, Bound { ns: 20, le: "2.0" }];
 
@@ -88,24 +82,8 @@ mod tests {
         for time_ns in [0, 10, 11, 20, 21, 1000] {
             histogram.observe_ns(time_ns);
         }
-        let shown = histogram.show(Audience::Human, Generation::FIRST);
-        let buckets: Vec<_> = shown.cumulative().collect();
+        let buckets: Vec<_> = histogram.cumulative().collect();
         assert_eq!(buckets, [("1.0", 2), ("2.0", 4), ("+Inf", 6)]);
-        assert_eq!((shown.count(), shown.sum_ns()), (6, 1062));
-    }
-
-    #[test]
-    fn the_first_generation_shows_it_empty() {
-        let mut histogram = Histogram::new(&BOUNDS);
-        histogram.observe_ns(15);
-        let mut show = |generation| {
-            let shown = histogram.show(Audience::Scraper, generation);
-            let all = shown.cumulative().last().map(|(_, count)| count);
-            (all, shown.count(), shown.sum_ns())
-        };
-        for _variant in 0..2 {
-            assert_eq!(show(Generation::FIRST), (Some(0), 0, 0));
-        }
-        assert_eq!(show(Generation::FIRST.next()), (Some(1), 1, 15));
+        assert_eq!((histogram.count(), histogram.sum_ns(), histogram.series()), (6, 1062, 5));
     }
 }

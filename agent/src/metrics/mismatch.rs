@@ -63,16 +63,17 @@ fn reported(reason: &str) -> &'static str {
 pub struct OfWorkload(Counters<Mismatch>);
 
 impl OfWorkload {
-    /// Takes in a fact.
-    pub fn fact(&mut self, fact: &Fact) {
-        if let FactKind::Misreported(report) = &fact.kind {
-            self.add_one(&report.reported, report.observed);
+    /// Takes in a fact. Returns the number of label sets that found no room.
+    pub fn fact(&mut self, fact: &Fact) -> u64 {
+        match &fact.kind {
+            FactKind::Misreported(report) => self.add_one(&report.reported, report.observed),
+            _ => 0,
         }
     }
 
-    fn add_one(&mut self, reason: &str, observed: Cause) {
+    fn add_one(&mut self, reason: &str, observed: Cause) -> u64 {
         let mismatch = Mismatch { reported: reported(reason), observed: observed.label() };
-        self.0.add_one_bounded(mismatch, NAMED_MAX, Mismatch::OTHER);
+        u64::from(!self.0.add_one_bounded(mismatch, NAMED_MAX, Mismatch::OTHER))
     }
 }
 

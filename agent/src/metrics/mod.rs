@@ -4,12 +4,13 @@
 //! from the ground up, none of which imports a higher one:
 //!
 //! 1. words: [`collector`], [`family`], [`variant`];
-//! 2. writing: [`counter`], [`histogram`], [`expose`], [`counters`], [`usage`];
+//! 2. writing: [`counter`], [`histogram`], [`text`], [`expose`], [`counters`], [`usage`];
 //! 3. groups, one file a collector: each owns its state, the families over that state, and the
-//!    `fact` by which the state changes; [`agent`] and [`process`] are about the agent itself;
+//!    `fact` by which the state changes; [`agent`], [`series`] and [`process`] are about the agent
+//!    itself;
 //! 4. [`entity`]: a container, a workload, a Pod, the node, composed of the groups' states;
 //! 5. [`catalog`]: the explicit list of all families, with the way from entity to state;
-//! 6. [`store`].
+//! 6. [`store`], and [`scrapers`], which knows who has seen what.
 //!
 //! Only [`expose`] converts units. A value that is not known makes no series, never 0. A value that
 //! counts events is at 0 before its first event: see [`counter`].
@@ -25,6 +26,7 @@ pub mod entity;
 pub mod expose;
 pub mod family;
 pub mod grace;
+mod header;
 pub mod histogram;
 pub mod info;
 pub mod memory;
@@ -35,6 +37,8 @@ pub mod prestop;
 pub mod process;
 pub mod requests;
 pub mod restart;
+pub mod scrapers;
+pub mod series;
 pub mod shutdown;
 pub mod signals;
 pub mod startup;
@@ -44,5 +48,6 @@ pub mod tasks;
 pub mod terminations;
 #[cfg(test)]
 mod tests;
+pub mod text;
 pub mod usage;
 pub mod variant;

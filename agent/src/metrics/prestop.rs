@@ -47,33 +47,37 @@ pub struct OfWorkload {
 }
 
 impl OfWorkload {
-    /// Initialises the series of a container's hook at 0, before it runs.
-    pub fn has(&mut self, handler: PreStop) {
-        self.histogram(handler);
+    /// Initialises the series of a container's hook at 0, before it runs. Returns the number of
+    /// handlers that gave way: 0 or 1.
+    pub fn has(&mut self, handler: PreStop) -> u64 {
+        self.histogram(handler).1
     }
 
-    /// Takes in a fact.
-    pub fn fact(&mut self, fact: &Fact) {
+    /// Takes in a fact. Returns the number of handlers that gave way.
+    pub fn fact(&mut self, fact: &Fact) -> u64 {
         if let FactKind::Explained(death) = &fact.kind
             && let Some(run) = death.pre_stop
             && let Some(duration_ns) = run.duration_ns()
-            && let Some(histogram) = self.histogram(run.handler)
+            && let (Some(histogram), gave_way) = self.histogram(run.handler)
         {
             histogram.observe_ns(duration_ns);
+            return gave_way;
         }
+        0
     }
 
-    fn histogram(&mut self, handler: PreStop) -> Option<&mut Histogram> {
+    fn histogram(&mut self, handler: PreStop) -> (Option<&mut Histogram>, u64) {
         let handler = handler.label();
         let known = self.by_handler.iter().position(|(known, _)| *known == handler);
+        let full = known.is_none() && self.by_handler.len() >= HANDLERS_MAX;
+        if full {
+            self.by_handler.remove(0);
+        }
         let at = known.unwrap_or_else(|| {
-            if self.by_handler.len() >= HANDLERS_MAX {
-                self.by_handler.remove(0);
-            }
             self.by_handler.push((handler, Histogram::new(BOUNDS)));
             self.by_handler.len() - 1
         });
-        self.by_handler.get_mut(at).map(|(_, histogram)| histogram)
+        (self.by_handler.get_mut(at).map(|(_, histogram)| histogram), full.into())
     }
 }
 
@@ -84,10 +88,8 @@ mod tests {
     #[test]
     fn the_newest_handlers_are_kept() {
         let mut prestop = OfWorkload::default();
-        for handler in [PreStop::Exec, PreStop::Sleep { seconds: 1 }, PreStop::Exec, PreStop::Http]
-        {
-            prestop.has(handler);
-        }
+        let handlers = [PreStop::Exec, PreStop::Sleep { seconds: 1 }, PreStop::Exec, PreStop::Http];
+        assert_eq!(handlers.map(|handler| prestop.has(handler)), [0, 0, 0, 1]);
         let handlers: Vec<_> = prestop.by_handler.iter().map(|(handler, _)| *handler).collect();
         assert_eq!(handlers, ["sleep", "http"]);
     }

@@ -4,7 +4,7 @@ use super::collector::Collector;
 use super::expose::{NONE, StateFamily, Value};
 use super::family::{Family, Scope};
 use super::histogram::{Bound, Histogram};
-use super::variant::{Audience, FirstShown, Generation};
+use super::variant::FirstShown;
 use crate::lifecycle::fact::{Fact, FactKind};
 
 /// Restarts of a container.
@@ -17,9 +17,9 @@ pub static RESTARTS: StateFamily<OfContainer> = StateFamily {
     )
     .of(Collector::Restart),
     write: |block, restart, to| {
-        let (audience, generation) = to.shown_to();
-        let restarts = restart.restarts.show(audience, generation);
-        to.sample(block, &NONE, Value::Count(restarts));
+        let restarts = &mut restart.restarts;
+        let values = [restarts.initial, restarts.count()];
+        to.event_count(block, &NONE, values, &mut restarts.first_shown);
     },
 };
 
@@ -196,42 +196,36 @@ impl Restarts {
     fn count(&self) -> u64 {
         self.base.saturating_add(self.api.as_ref().map_or(self.seen, |api| api.restarts))
     }
-
-    /// The value to write now.
-    fn show(&mut self, audience: Audience, generation: Generation) -> u64 {
-        if self.first_shown.is_new(audience, generation) { self.initial } else { self.count() }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Audience, Generation, Restarts};
+    use super::Restarts;
+    use crate::metrics::variant::Generation;
 
-    fn shown(restarts: &mut Restarts) -> u64 {
-        restarts.show(Audience::Scraper, Generation::FIRST.next())
-    }
-
-    fn first(restarts: &mut Restarts) -> u64 {
-        restarts.show(Audience::Scraper, Generation::FIRST)
+    /// The value that a scraper sees first, and the next one.
+    fn shown(restarts: &mut Restarts) -> (u64, u64) {
+        restarts.first_shown.at(Generation::FIRST);
+        (restarts.initial, restarts.count())
     }
 
     #[test]
     fn without_the_api_those_that_were_seen() {
         let mut restarts = Restarts::default();
         restarts.add_one();
-        assert_eq!((first(&mut restarts), shown(&mut restarts)), (0, 1));
+        assert_eq!(shown(&mut restarts), (0, 1));
     }
 
     #[test]
     fn those_before_the_agent_are_no_increase() {
         let mut restarts = Restarts::default();
         restarts.report("a", 5);
-        assert_eq!((first(&mut restarts), shown(&mut restarts)), (5, 5));
+        assert_eq!(shown(&mut restarts), (5, 5));
         restarts.add_one();
-        assert_eq!(shown(&mut restarts), 5, "the API will report it");
+        assert_eq!(shown(&mut restarts).1, 5, "the API will report it");
         restarts.report("a", 6);
         restarts.report("a", 6);
-        assert_eq!(shown(&mut restarts), 6);
+        assert_eq!(shown(&mut restarts).1, 6);
     }
 
     #[test]
@@ -239,34 +233,34 @@ mod tests {
         let mut restarts = Restarts::default();
         restarts.report("a", 0);
         restarts.report("a", 2);
-        assert_eq!((first(&mut restarts), shown(&mut restarts)), (0, 2));
+        assert_eq!(shown(&mut restarts), (0, 2));
         let mut restarts = Restarts::default();
         restarts.add_one();
         restarts.report("a", 3);
-        assert_eq!((first(&mut restarts), shown(&mut restarts)), (2, 3));
+        assert_eq!(shown(&mut restarts), (2, 3));
     }
 
     #[test]
     fn they_never_fall() {
         let mut restarts = Restarts::default();
-        first(&mut restarts);
+        shown(&mut restarts);
         for _ in 0..3 {
             restarts.add_one();
         }
         restarts.report("a", 1);
-        assert_eq!(shown(&mut restarts), 3, "seen before the API reported");
+        assert_eq!(shown(&mut restarts).1, 3, "seen before the API reported");
         restarts.report("a", 2);
-        assert_eq!(shown(&mut restarts), 4);
+        assert_eq!(shown(&mut restarts).1, 4);
         restarts.report("a", 0);
-        assert_eq!(shown(&mut restarts), 4, "an old report");
+        assert_eq!(shown(&mut restarts).1, 4, "an old report");
         restarts.report("a", 2);
-        assert_eq!(shown(&mut restarts), 4, "nothing happened");
+        assert_eq!(shown(&mut restarts).1, 4, "nothing happened");
         restarts.report("b", 0);
-        assert_eq!(shown(&mut restarts), 4, "a new Pod of the same name begins at 0");
+        assert_eq!(shown(&mut restarts).1, 4, "a new Pod of the same name begins at 0");
         restarts.report("b", 1);
-        assert_eq!(shown(&mut restarts), 5);
+        assert_eq!(shown(&mut restarts).1, 5);
         restarts.report("a", 2);
-        assert_eq!(shown(&mut restarts), 5, "a late report of the Pod before");
+        assert_eq!(shown(&mut restarts).1, 5, "a late report of the Pod before");
     }
 
     /// What is shown after each of these reports, with a restart that the agent saw before each of
@@ -274,16 +268,16 @@ mod tests {
     fn after(reports: &[u64], with_restart: &[u64]) -> Vec<u64> {
         let mut restarts = Restarts::default();
         restarts.report("a", 10);
-        first(&mut restarts);
+        shown(&mut restarts);
         let mut reported = Vec::new();
         for number in reports {
             restarts.report("a", *number);
-            reported.push(shown(&mut restarts));
+            reported.push(shown(&mut restarts).1);
         }
         for number in with_restart {
             restarts.add_one();
             restarts.report("a", *number);
-            reported.push(shown(&mut restarts));
+            reported.push(shown(&mut restarts).1);
         }
         reported
     }

@@ -56,10 +56,11 @@ impl Labels for SignalAndSender {
 struct Signals(Counters<SignalAndSender>);
 
 impl Signals {
-    fn add_one(&mut self, signal: u32, sender: Sender) {
+    /// Returns the number of label sets that found no room: 0 or 1.
+    fn add_one(&mut self, signal: u32, sender: Sender) -> u64 {
         let labels = SignalAndSender { signal: signal::name(signal), sender };
         let other = SignalAndSender { signal: signal::OTHER, sender };
-        self.0.add_one_bounded(labels, NAMED_MAX, other);
+        u64::from(!self.0.add_one_bounded(labels, NAMED_MAX, other))
     }
 }
 
@@ -71,18 +72,16 @@ pub struct OfWorkload {
 }
 
 impl OfWorkload {
-    /// Takes in a fact.
-    pub fn fact(&mut self, fact: &Fact) {
+    /// Takes in a fact. Returns the number of label sets that found no room.
+    pub fn fact(&mut self, fact: &Fact) -> u64 {
         match &fact.kind {
             FactKind::StopSignal(stop) if stop.ignored => {
-                self.ignored.add_one(stop.signal, stop.sender);
+                self.ignored.add_one(stop.signal, stop.sender)
             }
             FactKind::Explained(death) => {
-                if let Some(fatal) = death.end.fatal {
-                    self.fatal.add_one(fatal.signal, fatal.sender);
-                }
+                death.end.fatal.map_or(0, |fatal| self.fatal.add_one(fatal.signal, fatal.sender))
             }
-            _ => {}
+            _ => 0,
         }
     }
 }
@@ -103,11 +102,13 @@ mod tests {
     #[test]
     fn a_workload_cannot_make_series_without_bound() {
         let mut signals = Signals::default();
+        let mut folded = 0;
         for signal in 1..=100 {
             for sender in Sender::ALL {
-                signals.add_one(signal, sender);
+                folded += signals.add_one(signal, sender);
             }
         }
+        assert!(folded > 0, "and who has none is counted");
         assert!(signals.0.len() > NAMED_MAX, "some keep their name");
         assert!(signals.0.len() <= SETS_MAX);
         assert_eq!(signals.0.sum(), 100 * Sender::ALL.len() as u64);

@@ -7,31 +7,26 @@
 //! minute and only then added to the key's base.
 
 mod read;
+mod retention;
+mod room;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use super::agent::AgentStats;
 use super::catalog::{self, Entry};
 use super::collector::Collectors;
 use super::entity::{Container, Node, Pod, Workload};
 use super::expose::Exposition;
-use super::family::Scope;
+use super::scrapers::{Connection, Scrapers};
 use super::table::{Id, Table};
+use super::text::Text;
 use super::usage::{Terminating, UsageFamilies, UsageFamily};
-use super::variant::{Generation, Variant};
+use super::variant::{Format, Generation, Seen};
 use crate::cgroup::CgroupId;
 use crate::lifecycle::OpenShutdown;
-
-/// Time after the removal of a cgroup in which facts about it are still taken in.
-const HOLD_NS: u64 = 60_000_000_000;
-
-/// Refused cgroups that are remembered, so that each is counted once. As many as the kernel side
-/// tracks.
-const REFUSED_MAX: usize = agent_common::map::TRACKED_MAX as usize;
+use room::{Expected, Refused};
 
 /// Settings of the store.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +37,8 @@ pub struct StoreOptions {
     pub retention: Duration,
     /// Retention of a workload after the last of its containers on this node.
     pub workload_retention: Duration,
-    /// Most series of containers, Pods and workloads together. Each is taken to have as many as its
-    /// kind can have with these collectors, so the exposition never has more.
+    /// Most series of containers, Pods and workloads together. What only lingers gives way to what
+    /// is there, and has a part of the limit at most.
     pub max_series: usize,
 }
 
@@ -51,9 +46,9 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             collectors: Collectors::ALL,
-            retention: Duration::from_secs(5 * 60),
+            retention: Duration::from_secs(10 * 60),
             workload_retention: Duration::from_secs(60 * 60),
-            max_series: 100_000,
+            max_series: 400_000,
         }
     }
 }
@@ -107,12 +102,17 @@ pub struct Store {
     workloads: Table<Workload>,
     pods: Table<Pod>,
     node: Node,
-    /// Cgroups that found no room.
-    refused: HashSet<CgroupId>,
-    /// Most series of a container, a workload, a Pod.
-    costs: [usize; 3],
+    scrapers: Scrapers,
+    /// What found no room.
+    refused: Refused,
+    expected: Expected,
+    /// Series of the last exposition.
     series: u64,
+    /// Series that the last exposition left out.
+    left_out: u64,
     generation: Generation,
+    /// Time of the last expiry.
+    now_boot_ns: u64,
 }
 
 impl std::fmt::Debug for Store {
@@ -126,8 +126,6 @@ impl Store {
     /// An empty store.
     #[must_use]
     pub fn new(options: StoreOptions) -> Self {
-        let costs = [Scope::Container, Scope::Workload, Scope::Pod]
-            .map(|scope| catalog::series_max(scope, options.collectors) as usize);
         Self {
             families: Families::new(options.collectors),
             members: HashMap::new(),
@@ -136,33 +134,15 @@ impl Store {
             workloads: Table::default(),
             pods: Table::default(),
             node: Node::new(options.collectors),
-            refused: HashSet::new(),
-            costs,
+            scrapers: Scrapers::default(),
+            refused: Refused::default(),
+            expected: Expected::new(options.collectors),
             series: 0,
+            left_out: 0,
             generation: Generation::FIRST,
+            now_boot_ns: 0,
             options,
         }
-    }
-
-    /// Whether there is room for `cost` more series.
-    fn fits(&self, cost: usize) -> bool {
-        let [container, workload, pod] = self.costs;
-        let taken = self.containers.count() * container
-            + self.workloads.count() * workload
-            + self.pods.count() * pod;
-        cost == 0 || taken + cost <= self.options.max_series
-    }
-
-    /// Whether there is room for `cost` more series; if not, they are counted as dropped.
-    fn has_room(&mut self, cgroup: CgroupId, cost: usize) -> bool {
-        let room = self.fits(cost);
-        if room {
-            self.refused.remove(&cgroup);
-        } else if self.refused.len() < REFUSED_MAX && self.refused.insert(cgroup) {
-            let dropped = &mut self.node.agent.series_dropped;
-            *dropped = dropped.saturating_add(cost as u64);
-        }
-        room
     }
 
     /// Takes over which containers are terminating now, with the moment of their stop signal; no
@@ -172,11 +152,11 @@ impl Store {
         now_boot_ns: u64,
         open: impl IntoIterator<Item = (CgroupId, OpenShutdown)>,
     ) {
-        self.containers.each(|_, container| {
+        for container in self.containers.iter_mut() {
             for instance in container.usage.live_mut() {
                 instance.terminating = None;
             }
-        });
+        }
         for (cgroup, shutdown) in open {
             if let Some(container) = self.container_mut(cgroup)
                 && let Some(instance) = container.usage.instance_mut(cgroup)
@@ -187,75 +167,67 @@ impl Store {
         }
     }
 
-    /// Drops what has been retained long enough. Cheap; once in a few seconds is enough.
-    pub fn expire(&mut self, now_boot_ns: u64) {
-        let before = now_boot_ns.saturating_sub(HOLD_NS);
-        self.containers.each(|_, container| {
-            container.usage.forget_gone_before(before, |cgroup| {
-                release(&mut self.members, &mut self.workloads, cgroup);
-            });
-        });
-        self.pods.each(|_, pod| {
-            pod.usage.forget_gone_before(before, |cgroup| {
-                self.pod_members.remove(&cgroup);
-            });
-        });
-        let passed = |since_boot_ns: u64, retention: Duration| {
-            u128::from(now_boot_ns.saturating_sub(since_boot_ns)) >= retention.as_nanos()
-        };
-        let Self { options, containers, pods, workloads, .. } = self;
-        containers.retain(|container| {
-            !container.usage.empty_since_boot_ns().is_some_and(|at| passed(at, options.retention))
-        });
-        pods.retain(|pod| {
-            !pod.usage.empty_since_boot_ns().is_some_and(|at| passed(at, options.retention))
-        });
-        workloads.retain(|workload| {
-            workload.members > 0 || !passed(workload.gone_boot_ns, options.workload_retention)
-        });
-        // Ids are used again: one whose workload is gone must not lead to another workload.
-        containers.each(|_, container| {
-            container.workload = container.workload.filter(|id| workloads.contains(*id));
-        });
-    }
-
-    /// Begins a generation: the variants that are written before anything changes.
-    pub const fn next_generation(&mut self) -> Generation {
-        self.generation = self.generation.next();
+    /// Begins a generation: the expositions that are written before anything changes.
+    pub fn next_generation(&mut self, now_boot_ns: u64) -> Generation {
+        self.generation = self.generation.next(now_boot_ns);
         self.generation
     }
 
-    /// The whole exposition, in chunks of about 64 KiB.
-    pub fn encode(
-        &mut self,
-        generation: Generation,
-        stats: &AgentStats,
-        variant: Variant,
-    ) -> Vec<Bytes> {
-        let mut to = Exposition::new(variant, generation).at(stats.wall);
+    /// What a scraper has seen before a generation, which it is shown now.
+    pub fn seen(&mut self, generation: Generation, from: &Connection) -> Seen {
+        self.scrapers.scrape(from, generation)
+    }
+
+    /// The whole exposition.
+    pub fn encode(&mut self, generation: Generation, stats: &AgentStats, format: Format) -> Text {
+        self.node.agent.stats.clone_from(stats);
+        let mut to = self.write(generation, format);
+        if to.left_out() > 0 && self.evict(to.left_out()) {
+            to = self.write(generation, format);
+        }
+        self.overflows(to.left_out());
+        self.series = to.series();
+        to.finish()
+    }
+
+    /// Writes all families, and counts the series of each entity.
+    fn write(&mut self, generation: Generation, format: Format) -> Exposition {
+        let mut to = Exposition::new(format, generation).at(self.node.agent.stats.wall);
+        to.set_limit(self.options.max_series as u64);
+        self.node.agent.containers_hidden = self.refused.containers() as u64;
+        self.node.agent.scrapers_forgotten = self.scrapers.strangers();
         let Self { families, containers, pods, workloads, node, .. } = self;
+        containers.restart_count();
+        pods.restart_count();
+        workloads.restart_count();
         for entry in &families.container {
             entry.write_all(containers, &mut to);
         }
         for (first, family) in families.container_usage.iter() {
             to.family(&family.family);
-            containers
-                .each(|block, container| container.usage.write(family, first, block, &mut to));
+            containers.each_counted(|block, container| {
+                let before = to.entity();
+                container.usage.write(family, first, block, &mut to);
+                to.wanted() - before
+            });
         }
         for (first, family) in families.pod_usage.iter() {
             to.family(&family.family);
-            pods.each(|block, pod| pod.usage.write(family, first, block, &mut to));
+            pods.each_counted(|block, pod| {
+                let before = to.entity();
+                pod.usage.write(family, first, block, &mut to);
+                to.wanted() - before
+            });
         }
         for entry in &families.workload {
             entry.write_all(workloads, &mut to);
         }
-        node.agent.stats.clone_from(stats);
+        to.set_limit(u64::MAX);
         for entry in &families.node {
             to.family(entry.family());
             entry.write(b"", node, &mut to);
         }
-        self.series = to.series();
-        to.finish()
+        to
     }
 
     /// Series of the last exposition.
@@ -270,21 +242,20 @@ impl Store {
         self.containers.count()
     }
 
+    /// The limit of series, with the series of containers, Pods and workloads, as people read it.
+    #[must_use]
+    pub fn room(&self) -> String {
+        format!("{} of {} at most", self.taken(), self.options.max_series)
+    }
+
+    /// Containers that are not shown because there is no room for their series.
+    #[must_use]
+    pub fn hidden(&self) -> usize {
+        self.refused.containers()
+    }
+
     fn container_mut(&mut self, container: CgroupId) -> Option<&mut Container> {
         let member = self.members.get(&container)?;
         self.containers.get_mut(member.container)
-    }
-}
-
-/// Forgets a cgroup: no fact about it is taken in any more.
-fn release(
-    members: &mut HashMap<CgroupId, Member>,
-    workloads: &mut Table<Workload>,
-    cgroup: CgroupId,
-) {
-    if let Some(member) = members.remove(&cgroup)
-        && let Some(workload) = workloads.get_mut(member.workload)
-    {
-        workload.members = workload.members.saturating_sub(1);
     }
 }

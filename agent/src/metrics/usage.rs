@@ -213,14 +213,16 @@ impl Usage {
         }
     }
 
-    /// Drops the gauges of a cgroup that was removed. Its last counters may still come.
-    pub fn gone(&mut self, cgroup: CgroupId, now_boot_ns: u64) {
-        if let Some(instance) = self.instance_mut(cgroup) {
-            instance.gone_boot_ns.get_or_insert(now_boot_ns);
-            instance.sample = None;
-            instance.terminating = None;
-            self.gone_boot_ns = self.gone_boot_ns.max(now_boot_ns);
-        }
+    /// Drops the gauges of a cgroup that was removed. Its last counters may still come. Returns
+    /// whether the cgroup was still there.
+    pub fn gone(&mut self, cgroup: CgroupId, now_boot_ns: u64) -> bool {
+        let there = |instance: &&mut Instance| instance.gone_boot_ns.is_none();
+        let Some(instance) = self.instance_mut(cgroup).filter(there) else { return false };
+        instance.gone_boot_ns = Some(now_boot_ns);
+        instance.sample = None;
+        instance.terminating = None;
+        self.gone_boot_ns = self.gone_boot_ns.max(now_boot_ns);
+        true
     }
 
     /// Takes back a cgroup that is not of this key. Its counters stay if another is under the key,
@@ -231,6 +233,12 @@ impl Usage {
             self.forget(&instance);
         }
         self.instances.is_empty()
+    }
+
+    /// Whether this cgroup is under the key and was not removed.
+    #[must_use]
+    pub fn is_live(&self, cgroup: CgroupId) -> bool {
+        self.live().any(|instance| instance.cgroup == cgroup)
     }
 
     /// Whether this cgroup is the newest of the key.
@@ -258,8 +266,19 @@ impl Usage {
 
     /// The moment at which the last cgroup went, if there is no other.
     #[must_use]
-    pub fn empty_since_boot_ns(&self) -> Option<u64> {
-        self.instances.is_empty().then_some(self.gone_boot_ns)
+    pub fn gone_since_boot_ns(&self) -> Option<u64> {
+        self.live().next().is_none().then_some(self.gone_boot_ns)
+    }
+
+    /// Whether facts may still come about a cgroup.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        !self.instances.is_empty()
+    }
+
+    /// The cgroups that facts may still be about.
+    pub fn cgroups(&self) -> impl Iterator<Item = CgroupId> + '_ {
+        self.instances.iter().map(|instance| instance.cgroup)
     }
 
     /// The instances that were not removed, the newest first.

@@ -15,6 +15,6 @@ impl Node {
             publish.sample(subject, sample, Reading::Current);
         });
         publish.set_terminating(now.boot_ns, lifecycle.open_shutdowns());
-        Collection { generation: publish.next_generation(), stats: self.stats() }
+        Collection { generation: publish.next_generation(now.boot_ns), stats: self.stats() }
     }
 }

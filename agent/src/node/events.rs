@@ -86,7 +86,7 @@ impl Node {
         for id in removed {
             self.sampler.forget(id);
             if let Some(pod) = self.registry.pod_removed(id) {
-                self.publish.gone(&pod, self.now.boot_ns);
+                self.pod_gone(&pod);
             }
         }
         for met in met {
@@ -212,8 +212,16 @@ impl Node {
         let fact = Fact { time_boot_ns: self.now.boot_ns, kind };
         self.publish.fact(&subject, &fact);
         if gone {
-            self.publish.gone(&subject, self.now.boot_ns);
+            self.pod_gone(&subject);
         }
+    }
+
+    /// The cgroup of a Pod is removed, and its last container is forgotten.
+    fn pod_gone(&mut self, subject: &Subject) {
+        if let Subject::Pod(pod) = subject {
+            self.reasons.forget_pod(pod);
+        }
+        self.publish.gone(subject, self.now.boot_ns);
     }
 
     /// Looks for the names of all containers that wait for one, or may have a better one.

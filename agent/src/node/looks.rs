@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::{Collection, Node};
 use crate::clock::Now;
 use crate::http::{Counters, Exposition, Inbox, Later, Meter, Scrape};
-use crate::metrics::variant::Variant;
+use crate::metrics::text::Text;
+use crate::metrics::variant::{Format, Seen};
 
 /// Time for which a look serves all who scrape: however many there are, the node is looked at once a
 /// second.
@@ -27,9 +28,15 @@ pub(super) struct Looks {
 struct Look {
     taken: Instant,
     collection: Collection,
-    /// Expositions of the look. Each variant is written once.
-    written: HashMap<Variant, Arc<Exposition>>,
+    /// Texts of the look. Each format is written once.
+    written: HashMap<Format, Text>,
+    /// Expositions of a format to readers to whom so many of its values are news.
+    shown: HashMap<(Format, usize), Arc<Exposition>>,
 }
+
+/// Expositions of a look that are made whether there is room for what they have of their own or not:
+/// it is little.
+const SHOWN_ANYWAY: usize = 4;
 
 impl Looks {
     pub(super) fn new(inbox: &Inbox) -> Self {
@@ -60,28 +67,36 @@ impl Looks {
         now: Instant,
     ) -> Result<Arc<Exposition>, Later> {
         self.expire(now);
-        if let Some(look) = &self.last {
-            if scrape.since.is_some_and(|since| look.taken < since) {
-                return Err(Later::Look(rest_of(look, now)));
-            }
-            if let Some(exposition) = look.written.get(&scrape.variant) {
-                return Ok(Arc::clone(exposition));
-            }
+        if let Some(look) = &self.last
+            && scrape.since.is_some_and(|since| look.taken < since)
+        {
+            return Err(Later::Look(rest_of(look, now)));
         }
-        if !self.meter.has_room(self.bytes) {
+        let known =
+            self.last.as_ref().is_some_and(|look| look.written.contains_key(&scrape.format));
+        let many = self.last.as_ref().is_some_and(|look| look.shown.len() >= SHOWN_ANYWAY);
+        // Before anything counts as seen.
+        if (!known || (many && scrape.scraper.is_some())) && !self.meter.has_room(self.bytes) {
             return Err(Later::Room);
         }
+        let meter = &self.meter;
         let look = self.last.get_or_insert_with(|| {
             let mut collection = node.collect(Now::read());
             collection.stats.http_closed = self.counters.connections_closed();
             collection.stats.http_scrapes_refused = self.counters.scrapes_refused();
-            Look { taken: now, collection, written: HashMap::new() }
+            Look { taken: now, collection, written: HashMap::new(), shown: HashMap::new() }
         });
-        let chunks = node.expose(&look.collection, scrape.variant);
-        let exposition = Arc::new(Exposition::new(chunks, &self.meter));
-        self.bytes = exposition.len();
-        look.written.insert(scrape.variant, Arc::clone(&exposition));
-        Ok(exposition)
+        let text = look.written.entry(scrape.format).or_insert_with(|| {
+            node.expose(&look.collection, scrape.format).map(|chunk| meter.count(chunk))
+        });
+        self.bytes = text.len();
+        let seen = scrape.scraper.as_ref();
+        let seen = seen.map_or(Seen::ALL, |from| node.seen(&look.collection, from));
+        let exposition = look.shown.entry((scrape.format, text.news(seen))).or_insert_with(|| {
+            let chunks = text.for_reader(seen, |chunk| meter.count(chunk));
+            Arc::new(Exposition::of_counted(chunks, meter))
+        });
+        Ok(Arc::clone(exposition))
     }
 }
 
@@ -98,8 +113,8 @@ mod tests {
     use super::*;
     use crate::cgroup::tree;
     use crate::http;
+    use crate::metrics::scrapers::Connection;
     use crate::metrics::store::StoreOptions;
-    use crate::metrics::variant::{Audience, Format};
     use crate::node::Options;
 
     struct World {
@@ -131,27 +146,29 @@ mod tests {
             self.start + Duration::from_millis(ms)
         }
 
-        fn ask(&mut self, variant: Variant, ms: u64) -> Vec<Bytes> {
-            self.try_ask(variant, None, ms).unwrap().plain()
+        fn ask(&mut self, wanted: Wanted, ms: u64) -> Vec<Bytes> {
+            self.try_ask(wanted, None, ms).unwrap().plain()
         }
 
         fn try_ask(
             &mut self,
-            variant: Variant,
+            (scraper, format): Wanted,
             since: Option<u64>,
             ms: u64,
         ) -> Result<Arc<Exposition>, Later> {
             let since = since.map(|ms| self.ms(ms));
-            let scrape = Scrape { variant, peer: Ipv4Addr::LOCALHOST.into(), since };
+            let from = |host| Connection::new(Ipv4Addr::new(127, 0, 0, host).into());
+            let scrape = Scrape { format, scraper: scraper.map(from), since };
             let now = self.ms(ms);
             self.looks.scrape(&mut self.node, &scrape, now)
         }
     }
 
-    const SCRAPER: Variant = Variant { audience: Audience::Scraper, format: Format::Text };
-    const HUMAN: Variant = Variant { audience: Audience::Human, format: Format::Text };
-    const OPEN_METRICS: Variant =
-        Variant { audience: Audience::Scraper, format: Format::OpenMetrics };
+    /// A scraper by its address, or a human, and a format.
+    type Wanted = (Option<u8>, Format);
+    const SCRAPER: Wanted = (Some(1), Format::Text);
+    const HUMAN: Wanted = (None, Format::Text);
+    const OPEN_METRICS: Wanted = (Some(1), Format::OpenMetrics);
 
     #[test]
     fn one_look_a_second_serves_all_who_scrape() {
@@ -169,7 +186,7 @@ mod tests {
         assert_eq!(samples(&text), samples(&open_metrics));
         assert_eq!(samples(&text), samples(&human));
         assert!(samples(&text).iter().any(|line| line.contains("collector_duration_seconds")));
-        assert_eq!(text[0].as_ptr(), again[0].as_ptr(), "the same variant is written once");
+        assert_eq!(text[0].as_ptr(), again[0].as_ptr(), "the same format is written once");
         assert!(open_metrics.concat().ends_with(b"# EOF\n"));
         let next = world.ask(SCRAPER, 1000);
         assert_ne!(samples(&text), samples(&next), "there was another look");
@@ -209,11 +226,23 @@ mod tests {
         let mut world = World::new();
         let taken = world.ask(SCRAPER, 0);
         let much = Exposition::new(vec![Bytes::from(vec![b'x'; 32 << 20])], &world.inbox.meter);
-        assert_eq!(world.try_ask(HUMAN, None, 10).unwrap_err(), Later::Room);
-        assert!(world.try_ask(SCRAPER, None, 10).is_ok(), "what is written already needs none");
+        assert_eq!(world.try_ask(OPEN_METRICS, None, 10).unwrap_err(), Later::Room);
+        assert!(world.try_ask(HUMAN, None, 10).is_ok(), "what is written already needs none");
         assert_eq!(world.try_ask(SCRAPER, None, 1010).unwrap_err(), Later::Room);
         drop(much);
         assert!(world.try_ask(SCRAPER, None, 1020).is_ok());
         drop(taken);
+    }
+
+    #[test]
+    fn readers_to_whom_the_same_is_new_share_an_exposition() {
+        let mut world = World::new();
+        let others: Vec<_> = (2..9).map(|host| world.ask((Some(host), Format::Text), 0)).collect();
+        let human = world.ask(HUMAN, 0);
+        // Nothing has happened, so nothing is new to anybody.
+        assert!(others.iter().all(|one| one[0].as_ptr() == human[0].as_ptr()));
+        let look = world.looks.last.as_ref().unwrap();
+        assert_eq!((look.written.len(), look.shown.len()), (1, 1));
+        assert_eq!(world.inbox.meter.bytes(), human.concat().len(), "counted once");
     }
 }

@@ -19,15 +19,15 @@ mod tracking;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::bpf::start::Kernel;
 use crate::cgroup::{files::Parts, role::Mode, statistics::Elements};
 use crate::clock::{Now, ShownOffset};
 use crate::kube::pods::Pods;
 use crate::lifecycle::{Input, Lifecycle, reason::Reasons};
 use crate::metrics::agent::AgentStats;
-use crate::metrics::variant::{Generation, Variant};
+use crate::metrics::scrapers::Connection;
+use crate::metrics::text::Text;
+use crate::metrics::variant::{Format, Generation, Seen};
 pub use options::{Options, Source};
 use publish::Publish;
 use registry::Registry;
@@ -159,8 +159,17 @@ impl Node {
         }
         if now_boot_ns >= self.next_expire_ns {
             self.next_expire_ns = now_boot_ns + EXPIRE_NS;
-            self.publish.expire(now_boot_ns);
-            self.reasons.expire(now_boot_ns);
+            self.expire();
+        }
+    }
+
+    /// Gives up what has been kept long enough, and shows what finds room instead.
+    fn expire(&mut self) {
+        let Self { pods, publish, reasons, now, .. } = self;
+        let shown = publish.expire(now.boot_ns, |pod, container| pods.waits(pod, container));
+        reasons.expire(now.boot_ns, pods);
+        for id in shown {
+            self.spec_known(id);
         }
     }
 
@@ -207,7 +216,13 @@ impl Node {
 
     /// The whole exposition, as of a collection, which is to be the last one.
     #[must_use]
-    pub fn expose(&mut self, collection: &Collection, variant: Variant) -> Vec<Bytes> {
-        self.publish.encode(collection.generation, &collection.stats, variant)
+    pub fn expose(&mut self, collection: &Collection, format: Format) -> Text {
+        self.publish.encode(collection.generation, &collection.stats, format)
+    }
+
+    /// What a scraper has seen before a collection, which it is shown now.
+    #[must_use]
+    pub fn seen(&mut self, collection: &Collection, from: &Connection) -> Seen {
+        self.publish.seen(collection.generation, from)
     }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::cgroup::CgroupId;
 use crate::cgroup::sample::Sample;
 use crate::kube::pod::Pod;
@@ -12,8 +10,10 @@ use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{Subject, Who};
 use crate::log::Lines;
 use crate::metrics::agent::AgentStats;
+use crate::metrics::scrapers::Connection;
 use crate::metrics::store::{Store, StoreOptions};
-use crate::metrics::variant::{Generation, Variant};
+use crate::metrics::text::Text;
+use crate::metrics::variant::{Format, Generation, Seen};
 use crate::reader::{Reader, Reading};
 
 /// The list of readers, and the ways to reach them.
@@ -89,9 +89,19 @@ impl Publish {
         }
     }
 
-    /// Gives up what has been kept long enough.
-    pub(super) fn expire(&mut self, now_boot_ns: u64) {
-        self.store.expire(now_boot_ns);
+    /// Gives up what has been kept long enough, but for what waits to run again. Returns the
+    /// containers for whose series there is room only now.
+    pub(super) fn expire(
+        &mut self,
+        now_boot_ns: u64,
+        waits: impl Fn(&str, &str) -> bool,
+    ) -> Vec<CgroupId> {
+        self.store.expire(now_boot_ns, waits)
+    }
+
+    /// The metrics' room for series, for people.
+    pub(super) fn room(&self) -> (String, usize) {
+        (self.store.room(), self.store.hidden())
     }
 
     /// The containers that are terminating at the moment of a collection. It is a state and no
@@ -104,16 +114,20 @@ impl Publish {
         self.store.set_terminating(now_boot_ns, open);
     }
 
-    pub(super) fn next_generation(&mut self) -> Generation {
-        self.store.next_generation()
+    pub(super) fn next_generation(&mut self, now_boot_ns: u64) -> Generation {
+        self.store.next_generation(now_boot_ns)
+    }
+
+    pub(super) fn seen(&mut self, generation: Generation, from: &Connection) -> Seen {
+        self.store.seen(generation, from)
     }
 
     pub(super) fn encode(
         &mut self,
         generation: Generation,
         stats: &AgentStats,
-        variant: Variant,
-    ) -> Vec<Bytes> {
-        self.store.encode(generation, stats, variant)
+        format: Format,
+    ) -> Text {
+        self.store.encode(generation, stats, format)
     }
 }

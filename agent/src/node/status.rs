@@ -32,6 +32,13 @@ impl Node {
             fact("cgroups in no known form", self.unclassified()),
             fact("cgroups without a known place", self.tracking.unresolved().to_string()),
         ];
+        let (series, hidden) = self.publish.room();
+        facts.push(fact("series", series));
+        if hidden > 0 {
+            let hidden =
+                format!("{hidden} for want of room for their series: raise --metrics.max-series");
+            facts.push(fact("containers hidden", hidden));
+        }
         let wanted = snapshot::describe(self.sampler.wanted());
         for ((values, by_run), (_, is_wanted)) in
             snapshot::describe(self.sampler.covered()).into_iter().zip(wanted)
@@ -105,6 +112,7 @@ impl Node {
                 ("share_cgroup", losses.share_cgroups),
                 ("nested_full", losses.nested_full + self.tracking.nested_refused()),
             ],
+            evidence_dropped: self.reasons.dropped().to_vec(),
             events_unseen: vec![("oom_kill", self.tracking.unseen_oom_kills())],
             log_lines_dropped: crate::log::dropped().to_vec(),
             process: ProcessStats::read(),

@@ -15,7 +15,7 @@ use agent::lifecycle::fact::{
 use agent::lifecycle::subject::{Birth, Subject, Who};
 use agent::metrics::agent::AgentStats;
 use agent::metrics::store::{Store, StoreOptions};
-use agent::metrics::variant::{Audience, Format, Variant};
+use agent::metrics::variant::{Format, Seen};
 use agent::reader::{Reader as _, Reading};
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
@@ -84,9 +84,8 @@ fn copy(text: &[u8]) -> Vec<Bytes> {
 }
 
 fn encode(store: &mut Store, stats: &AgentStats) -> Vec<Bytes> {
-    let generation = store.next_generation();
-    let variant = Variant { audience: Audience::Scraper, format: Format::Text };
-    store.encode(generation, stats, variant)
+    let generation = store.next_generation(0);
+    store.encode(generation, stats, Format::Text).for_reader(Seen::ALL, |chunk| chunk)
 }
 
 /// A store that has had a life: Pods of two containers, twenty of a workload, some of which ended.
@@ -122,8 +121,6 @@ fn filled(stats: &AgentStats) -> Result<Store> {
         if number % 20 == 0 {
             encode(&mut store, stats);
             if store.series() >= SERIES {
-                // What was new is shown at 0 once; from now on each exposition is the same.
-                encode(&mut store, stats);
                 return Ok(store);
             }
         }

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     Counters, Exposition, Inbox, Later, Limits, Meter, Request, Status, bind, channel, serve_with,
 };
-use crate::metrics::variant::{Audience, Format, Variant};
+use crate::metrics::variant::Format;
 
 const EXPOSITION: &str = "# HELP a x\n# TYPE a gauge\na 1\n";
 
@@ -120,23 +120,22 @@ async fn metrics_are_served() {
 }
 
 #[tokio::test]
-async fn headers_choose_format_and_audience() {
+async fn headers_choose_the_format_and_tell_scrapers() {
     const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n";
     const SCRAPER: &str = "X-Prometheus-Scrape-Timeout-Seconds: 10\r\n";
     let (running, mut requests) = start(Limits::default()).await;
-    for (headers, audience, format) in [
-        ("", Audience::Human, Format::Text),
-        (SCRAPER, Audience::Scraper, Format::Text),
-        (OPEN_METRICS, Audience::Human, Format::OpenMetrics),
-        (&format!("{SCRAPER}{OPEN_METRICS}"), Audience::Scraper, Format::OpenMetrics),
-        ("Accept: a;b,,\"\u{ff}\r\nAccept: \u{ff}/*;q=9\r\n", Audience::Human, Format::Text),
+    for (headers, scraper, format) in [
+        ("", false, Format::Text),
+        (SCRAPER, true, Format::Text),
+        (OPEN_METRICS, false, Format::OpenMetrics),
+        (&format!("{SCRAPER}{OPEN_METRICS}"), true, Format::OpenMetrics),
+        ("Accept: a;b,,\"\u{ff}\r\nAccept: \u{ff}/*;q=9\r\n", false, Format::Text),
     ] {
         let address = running.address;
         let headers = headers.to_owned();
         let answer = tokio::spawn(async move { scrape(address, &headers).await });
         let Some(Request::Scrape(scrape, to)) = requests.recv().await else { panic!("none") };
-        assert_eq!(scrape.variant, Variant { audience, format });
-        assert_eq!(scrape.peer, std::net::Ipv4Addr::LOCALHOST);
+        assert_eq!((scrape.format, scrape.scraper.is_some()), (format, scraper));
         to.send(Ok(exposition())).unwrap();
         let (head, body) = answer.await.unwrap();
         assert!(head.contains(&format!("content-type: {}\r\n", format.content_type())), "{head}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::entity::{Container, Pod, Workload};
 use super::super::table::Id;
-use super::{Member, Store, release};
+use super::{Member, Store};
 use crate::cgroup::sample::Sample;
 use crate::kube::identity::Identity;
 use crate::kube::pod;
@@ -18,40 +18,7 @@ impl Reader for Store {
         if self.members.contains_key(&who.cgroup) {
             return;
         }
-        let identity = &who.identity;
-        let block = Container::block(&identity.namespace, &identity.pod, &identity.container);
-        let workload_block = Workload::block(identity);
-        let (key, workload) =
-            (self.containers.find(block.bytes()), self.workloads.find(workload_block.bytes()));
-        let [container_cost, workload_cost, _] = self.costs;
-        let cost = if key.is_none() { container_cost } else { 0 }
-            + if workload.is_none() { workload_cost } else { 0 };
-        if !self.has_room(who.cgroup, cost) {
-            return;
-        }
-        let collectors = self.options.collectors;
-        let key = key.unwrap_or_else(|| {
-            let new = Container::new(collectors, &self.families.container_usage);
-            self.containers.insert(block.bytes(), new)
-        });
-        let workload = workload.unwrap_or_else(|| {
-            self.workloads.insert(workload_block.bytes(), Workload::new(collectors))
-        });
-        if let Some(entry) = self.containers.get_mut(key) {
-            // Of two with the same key, the one that was made later is the newest.
-            let (newest, forgotten) = entry.usage.appear(who.cgroup, who.birth.since_boot_ns());
-            if newest {
-                entry.identify(identity);
-            }
-            entry.workload = Some(workload);
-            if let Some(forgotten) = forgotten {
-                release(&mut self.members, &mut self.workloads, forgotten);
-            }
-        }
-        if let Some(workload) = self.workloads.get_mut(workload) {
-            workload.members += 1;
-        }
-        self.members.insert(who.cgroup, Member { container: key, workload });
+        self.show(who);
     }
 
     /// Under the same namespace, Pod and container its series go on, whatever workload it is found to
@@ -73,17 +40,21 @@ impl Reader for Store {
     /// Its series end, but for those of a workload for which something was counted.
     fn retracted(&mut self, subject: &Subject, now_boot_ns: u64) {
         let Some(cgroup) = subject.cgroup() else { return };
-        self.refused.remove(&cgroup);
+        self.refused.remove(cgroup);
         if let Some(id) = self.pod_members.remove(&cgroup)
             && self.pods.get_mut(id).is_some_and(|pod| pod.usage.retract(cgroup))
         {
             self.pods.remove(id);
         }
         let Some(member) = self.members.remove(&cgroup) else { return };
-        if self.containers.get_mut(member.container).is_some_and(|it| it.usage.retract(cgroup)) {
-            self.containers.remove(member.container);
+        let mut live = false;
+        if let Some(container) = self.containers.get_mut(member.container) {
+            live = container.usage.is_live(cgroup);
+            if container.usage.retract(cgroup) {
+                self.containers.remove(member.container);
+            }
         }
-        self.leave_workload(member.workload, now_boot_ns);
+        self.leave_workload(member.workload, live, now_boot_ns);
     }
 
     /// Containers of the Pod that are not shown are passed over.
@@ -94,7 +65,7 @@ impl Reader for Store {
             let Some(entry) = self.containers.get_mut(id) else { continue };
             entry.pod(pod, container);
             if let Some(workload) = entry.workload.and_then(|id| self.workloads.get_mut(id)) {
-                workload.pod(container);
+                self.node.agent.label_sets_folded += workload.pod(container);
             }
         }
     }
@@ -107,17 +78,20 @@ impl Reader for Store {
             Subject::Planned(identity) => return self.planned(identity, fact),
             Subject::Pod(_) => return,
         };
+        let agent = &mut self.node.agent;
         let Some(member) = self.members.get(&who.cgroup) else {
-            if !self.refused.contains(&who.cgroup) {
-                self.node.agent.facts_forgotten += 1;
+            match self.refused.fact(who.cgroup, fact) {
+                Some(kept) => agent.facts_hidden += u64::from(!kept),
+                None => agent.facts_forgotten += 1,
             }
             return;
         };
         if let Some(container) = self.containers.get_mut(member.container) {
             container.fact(who.cgroup, fact);
         }
-        if let Some(workload) = self.workloads.get_mut(member.workload) {
-            workload.fact(fact);
+        match self.workloads.get_mut(member.workload) {
+            Some(workload) => agent.label_sets_folded += workload.fact(fact),
+            None => agent.facts_forgotten += 1,
         }
     }
 
@@ -137,17 +111,17 @@ impl Reader for Store {
 
     fn gone(&mut self, subject: &Subject, now_boot_ns: u64) {
         let Some(cgroup) = subject.cgroup() else { return };
-        self.refused.remove(&cgroup);
+        self.refused.remove(cgroup);
         if let Some(id) = self.pod_members.get(&cgroup)
             && let Some(entry) = self.pods.get_mut(*id)
         {
             entry.usage.gone(cgroup, now_boot_ns);
         }
         let Some(member) = self.members.get(&cgroup).copied() else { return };
-        if let Some(key) = self.containers.get_mut(member.container) {
-            key.gone(cgroup, now_boot_ns);
-        }
-        if let Some(workload) = self.workloads.get_mut(member.workload) {
+        let key = self.containers.get_mut(member.container);
+        let news = key.is_some_and(|key| key.gone(cgroup, now_boot_ns));
+        if news && let Some(workload) = self.workloads.get_mut(member.workload) {
+            workload.live = workload.live.saturating_sub(1);
             workload.gone_boot_ns = workload.gone_boot_ns.max(now_boot_ns);
         }
     }
@@ -158,20 +132,20 @@ impl Store {
     /// as after the last of its containers.
     fn planned(&mut self, identity: &Identity, fact: &Fact) {
         let block = Workload::block(identity);
-        let [_, cost, _] = self.costs;
+        let series = self.expected.workload;
         let id = match self.workloads.find(block.bytes()) {
             Some(id) => id,
-            None if self.fits(cost) => {
+            None if self.has_room(series) => {
                 let new = Workload::new(self.options.collectors);
-                self.workloads.insert(block.bytes(), new)
+                self.workloads.insert(block.bytes(), new, series)
             }
             None => {
-                self.node.agent.facts_forgotten += 1;
+                self.node.agent.facts_hidden += 1;
                 return;
             }
         };
         if let Some(workload) = self.workloads.get_mut(id) {
-            workload.fact(fact);
+            self.node.agent.label_sets_folded += workload.fact(fact);
             workload.gone_boot_ns = workload.gone_boot_ns.max(fact.time_boot_ns);
         }
     }
@@ -180,39 +154,43 @@ impl Store {
     fn identified(&mut self, who: &Who, member: Member, now_boot_ns: u64) {
         let block = Workload::block(&who.identity);
         let known = self.workloads.find(block.bytes());
-        let [_, cost, _] = self.costs;
-        if !self.has_room(who.cgroup, if known.is_none() { cost } else { 0 }) {
-            return;
+        let series = if known.is_none() { self.expected.workload } else { 0 };
+        if !self.has_room(series) {
+            return self.dropped(series);
         }
         let collectors = self.options.collectors;
-        let workload = known
-            .unwrap_or_else(|| self.workloads.insert(block.bytes(), Workload::new(collectors)));
+        let workload = known.unwrap_or_else(|| {
+            self.workloads.insert(block.bytes(), Workload::new(collectors), series)
+        });
+        let mut live = false;
         if let Some(entry) = self.containers.get_mut(member.container) {
+            live = entry.usage.is_live(who.cgroup);
             if entry.usage.is_newest(who.cgroup) {
-                entry.identify(&who.identity);
+                entry.identify(who);
             }
             entry.workload = Some(workload);
         }
         self.members.insert(who.cgroup, Member { workload, ..member });
         if workload != member.workload {
             if let Some(workload) = self.workloads.get_mut(workload) {
-                workload.members += 1;
+                workload.live += usize::from(live);
+                if !live {
+                    workload.gone_boot_ns = workload.gone_boot_ns.max(now_boot_ns);
+                }
             }
-            self.leave_workload(member.workload, now_boot_ns);
+            self.leave_workload(member.workload, live, now_boot_ns);
         }
     }
 
-    /// A container was counted to a workload that it is not of.
-    fn leave_workload(&mut self, id: Id, now_boot_ns: u64) {
+    /// A container, live or not, was counted to a workload that it is not of.
+    fn leave_workload(&mut self, id: Id, live: bool, now_boot_ns: u64) {
         let Some(workload) = self.workloads.get_mut(id) else { return };
-        workload.members = workload.members.saturating_sub(1);
+        workload.live = workload.live.saturating_sub(usize::from(live));
+        // Facts about those that are gone may still come.
+        let had_no_other = workload.live == 0 && workload.gone_boot_ns == 0;
         workload.gone_boot_ns = workload.gone_boot_ns.max(now_boot_ns);
-        if workload.members == 0 && !workload.counted {
+        if had_no_other && !workload.counted {
             self.workloads.remove(id);
-            // Ids are used again.
-            self.containers.each(|_, container| {
-                container.workload = container.workload.filter(|known| *known != id);
-            });
         }
     }
 
@@ -232,12 +210,13 @@ impl Store {
     fn pod_appears(&mut self, who: &PodWho) -> Option<Id> {
         let block = Pod::block(&who.namespace, &who.pod);
         let known = self.pods.find(block.bytes());
-        let [.., cost] = self.costs;
-        if !self.has_room(who.cgroup, if known.is_none() { cost } else { 0 }) {
+        let series = if known.is_none() { self.expected.pod } else { 0 };
+        if !self.admits_pod(who.cgroup, series) {
             return None;
         }
-        let id = known
-            .unwrap_or_else(|| self.pods.insert(block.bytes(), Pod::new(&self.families.pod_usage)));
+        let id = known.unwrap_or_else(|| {
+            self.pods.insert(block.bytes(), Pod::new(&self.families.pod_usage), series)
+        });
         if let Some(entry) = self.pods.get_mut(id) {
             // The order of appearance is the order of age here: a Pod's name is taken until it is
             // gone from the API.

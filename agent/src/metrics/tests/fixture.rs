@@ -1,12 +1,13 @@
 //! Facts and samples as data, and an exposition made of them.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use testbed::exposition::{self, Exposition, Family};
 
-use crate::cgroup::path::Origin;
+use crate::cgroup::path::{ContainerName, Origin, PodName, Qos, Runtime};
 use crate::cgroup::reader::{ReadErrors, ReaderStats};
 use crate::cgroup::sample::{Cpu, Sample};
 use crate::cgroup::{self, CgroupId};
@@ -19,9 +20,11 @@ use crate::lifecycle::fact::{
 use crate::lifecycle::subject::{Birth, PodWho, Subject, Who};
 use crate::metrics::agent::{AgentStats, CollectorStats};
 use crate::metrics::process::ProcessStats;
+use crate::metrics::scrapers::Connection;
 use crate::metrics::store::{Store, StoreOptions};
-use crate::metrics::variant::{Audience, Format, Variant};
-use crate::reader::{Reader, Reading};
+use crate::metrics::text::Text;
+use crate::metrics::variant::{Format, Seen};
+use crate::reader::{Reader as _, Reading};
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const WALL: WallOffset = WallOffset { unix_less_boot_ns: 1_700_000_000_000_000_000 };
@@ -103,7 +106,9 @@ pub(super) trait Tell {
 
 pub(super) fn who(cgroup: CgroupId, identity: Identity, since_boot_ns: u64) -> Arc<Who> {
     let birth = Birth::Seen { boot_ns: since_boot_ns };
-    let origin = Origin::Unit(String::new(), String::new());
+    let pod = PodName { uid: identity.pod_uid.clone(), qos: Qos::Burstable };
+    let id = identity.container_id.clone();
+    let origin = Origin::Pod(pod, ContainerName { id, runtime: Runtime::Containerd });
     Arc::new(Who { cgroup, pod_cgroup: None, origin, identity, birth })
 }
 
@@ -114,7 +119,8 @@ fn subject(cgroup: CgroupId) -> Subject {
 
 pub(super) fn pod_subject(cgroup: CgroupId, namespace: &str, pod: &str) -> Subject {
     let (namespace, pod) = (namespace.into(), pod.into());
-    Subject::Pod(Arc::new(PodWho { cgroup, namespace, pod, uid: "uid".into() }))
+    let [uid, cgroup_uid] = ["uid", "uid"].map(Into::into);
+    Subject::Pod(Arc::new(PodWho { cgroup, namespace, pod, uid, cgroup_uid }))
 }
 
 impl Tell for Store {
@@ -156,6 +162,7 @@ pub(super) fn agent_stats() -> AgentStats {
         events_lost: vec![("ring_full", 0), ("tracked_full", 0)],
         events_rejected: vec![("short", 0), ("unknown_kind", 0)],
         events_dropped: vec![("unmatched", 5), ("waiting_full", 0)],
+        evidence_dropped: vec![("restart", 0)],
         events_unseen: vec![("oom", 0), ("restart", 1)],
         collectors: vec![
             CollectorStats { name: "cgroup", duration_ns: Some(1_234_000), success: true },
@@ -190,11 +197,29 @@ pub(super) fn text(chunks: &[Bytes]) -> String {
     String::from_utf8(chunks.concat()).unwrap()
 }
 
+/// A scraper by the last part of its address, or a human.
+pub(super) type Reader = Option<u8>;
+
+/// The next collection, as each of the readers sees it, in a format.
+pub(super) fn encode_for<const N: usize>(
+    store: &mut Store,
+    now_boot_ns: u64,
+    readers: [(Reader, Format); N],
+) -> [String; N] {
+    let generation = store.next_generation(now_boot_ns);
+    let formats = [Format::Text, Format::OpenMetrics];
+    let texts: [Text; 2] = formats.map(|format| store.encode(generation, &agent_stats(), format));
+    readers.map(|(reader, format)| {
+        let from = reader.map(|host| Connection::new(Ipv4Addr::new(127, 0, 0, host).into()));
+        let seen = from.map_or(Seen::ALL, |from| store.seen(generation, &from));
+        let at = formats.iter().position(|known| *known == format).unwrap();
+        text(&texts[at].for_reader(seen, |chunk| chunk))
+    })
+}
+
 /// The next collection for a scraper, in several formats.
 pub(super) fn encode_as<const N: usize>(store: &mut Store, formats: [Format; N]) -> [String; N] {
-    let generation = store.next_generation();
-    let variant = |format| Variant { audience: Audience::Scraper, format };
-    formats.map(|format| text(&store.encode(generation, &agent_stats(), variant(format))))
+    encode_for(store, 0, formats.map(|format| (Some(1), format)))
 }
 
 pub(super) fn encode(store: &mut Store) -> String {
@@ -216,6 +241,12 @@ pub(super) struct Shown(pub(super) Vec<Family>);
 
 pub(super) fn scrape(store: &mut Store) -> Shown {
     Shown(parse(&encode(store), Format::Text))
+}
+
+/// What one reader is shown at a time.
+pub(super) fn scrape_as(store: &mut Store, reader: Reader, now_boot_ns: u64) -> Shown {
+    let [text] = encode_for(store, now_boot_ns, [(reader, Format::Text)]);
+    Shown(parse(&text, Format::Text))
 }
 
 impl Shown {

@@ -13,7 +13,7 @@ use super::fixture::{parse, text};
 use crate::metrics::expose::{Block, Exposition, NONE, Value};
 use crate::metrics::family::{Family, Scope};
 use crate::metrics::histogram::{Bound, Histogram};
-use crate::metrics::variant::{Audience, Format, Generation, Variant};
+use crate::metrics::variant::{Format, Generation, Seen};
 
 const HELP: &str = "a \\ and\na \"line";
 static GAUGE: Family = Family::gauge("test_gauge", Scope::Process, HELP);
@@ -23,14 +23,14 @@ const BOUNDS: [Bound; 2] =
     [Bound { ns: 100_000_000, le: "0.1" }, Bound { ns: 30_000_000_000, le: "30.0" }];
 
 fn exposition(format: Format) -> Exposition {
-    Exposition::new(Variant { audience: Audience::Human, format }, Generation::FIRST)
+    Exposition::new(format, Generation::FIRST)
 }
 
 fn one(labels: &[(&str, &str)], value: Value) -> String {
     let mut to = exposition(Format::Text);
     to.family(&GAUGE);
     to.sample(Block::new(labels).bytes(), &NONE, value);
-    text(&to.finish())
+    text(&to.finish().for_reader(Seen::ALL, |chunk| chunk))
 }
 
 fn number(value: Value) -> String {
@@ -152,8 +152,11 @@ test_seconds_count{a=\"a\",b=\"b\"} 1
 # EOF
 ";
     assert_eq!(by_us(&subjects, Format::OpenMetrics), expected);
-    assert_eq!(text(&exposition(Format::OpenMetrics).finish()), "# EOF\n");
-    assert_eq!(text(&exposition(Format::Text).finish()), "");
+    assert_eq!(
+        text(&exposition(Format::OpenMetrics).finish().for_reader(Seen::ALL, |chunk| chunk)),
+        "# EOF\n"
+    );
+    assert_eq!(text(&exposition(Format::Text).finish().for_reader(Seen::ALL, |chunk| chunk)), "");
 }
 
 type Subjects = BTreeMap<(String, String), (u64, Vec<u64>)>;
@@ -177,7 +180,7 @@ fn by_us(subjects: &Subjects, format: Format) -> String {
         }
         to.histogram(block(key).bytes(), &NONE, &mut histogram);
     }
-    text(&to.finish())
+    text(&to.finish().for_reader(Seen::ALL, |chunk| chunk))
 }
 
 fn by_prometheus(subjects: &Subjects) -> String {

@@ -3,5 +3,7 @@
 mod fixture;
 mod format;
 mod golden;
+mod readers;
 mod renamed;
+mod room;
 mod store;

@@ -58,7 +58,7 @@ fn what_was_counted_stays_under_the_old_workload() {
     assert_eq!((errors("uid"), errors("web")), (vec![1.0], vec![0.0]));
     assert_eq!(shown.get("container_info", &[]).len(), 1);
     // As any workload without a container, it goes in the end.
-    store.expire(10_000 * SECOND);
+    store.expire(10_000 * SECOND, |_, _| false);
     assert_eq!(scrape(&mut store).get("terminations_total", &[("workload", "uid")]), NOTHING);
 }
 

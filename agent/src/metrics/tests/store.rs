@@ -11,12 +11,8 @@ use crate::cgroup::sample::Sample;
 use crate::kube::identity::Identity;
 use crate::lifecycle::OpenShutdown;
 use crate::lifecycle::fact::{
-    Cause, FactKind, FatalSignal, OomFact, OomScope, OomVictim, Restart, Sender, StopSignal,
-    Termination,
+    Cause, FactKind, FatalSignal, OomFact, OomVictim, Restart, Sender, StopSignal, Termination,
 };
-use crate::metrics::catalog;
-use crate::metrics::collector::Collectors;
-use crate::metrics::family::Scope;
 use crate::metrics::store::{Store, StoreOptions};
 
 const A: CgroupId = CgroupId(1);
@@ -73,7 +69,7 @@ fn counters_go_on_over_restarts() {
     // Later than the removal, and still counted; the first is added to the base afterwards.
     store.read_last(A, &poor_sample(1_500_000));
     assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0]);
-    store.expire(80 * SECOND);
+    store.expire(80 * SECOND, |_, _| false);
     assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0]);
     store.read_last(A, &poor_sample(9_000_000));
     assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0], "too late");
@@ -135,7 +131,7 @@ fn gauges_vanish_and_the_rest_is_retained() {
     store.die(CgroupId(1), exited(9 * SECOND, 0));
     store.remove(A, 10 * SECOND);
     for now in [10, 100, 309] {
-        store.expire(now * SECOND);
+        store.expire(now * SECOND, |_, _| false);
         let shown = scrape(&mut store);
         assert_eq!(shown.get("container_tasks", &[]), NOTHING);
         assert_eq!(shown.get("container_start_time_seconds", &[]), NOTHING);
@@ -144,13 +140,13 @@ fn gauges_vanish_and_the_rest_is_retained() {
         let last = shown.get("container_last_termination_info", &[("exit_code", "0")]);
         assert_eq!(last, [1_700_000_009.0]);
     }
-    store.expire(310 * SECOND);
+    store.expire(310 * SECOND, |_, _| false);
     let shown = scrape(&mut store);
     assert_eq!(shown.get("container_info", &[]), NOTHING);
     assert_eq!(shown.get("terminations_total", &[("cause", "completed")]), [1.0]);
-    store.expire(3609 * SECOND);
+    store.expire(3609 * SECOND, |_, _| false);
     assert_eq!(scrape(&mut store).get("terminations_total", &[]).len(), 7);
-    store.expire(3610 * SECOND);
+    store.expire(3610 * SECOND, |_, _| false);
     assert_eq!(scrape(&mut store).get("terminations_total", &[]), NOTHING);
 }
 
@@ -160,10 +156,10 @@ fn a_short_retention_does_not_mix_up_keys() {
         Store::new(StoreOptions { retention: Duration::ZERO, ..StoreOptions::default() });
     store.appear(A, &identity("web-1", "web"), SECOND);
     store.remove(A, 2 * SECOND);
-    store.expire(3 * SECOND);
+    store.expire(3 * SECOND, |_, _| false);
     store.appear(B, &identity("web-2", "web"), 4 * SECOND);
     store.read(A, &poor_sample(7_000_000));
-    store.expire(90 * SECOND);
+    store.expire(90 * SECOND, |_, _| false);
     let shown = scrape(&mut store);
     assert_eq!(shown.get("container_info", &[("pod", "web-1")]), NOTHING);
     assert_eq!(shown.get("container_info", &[("pod", "web-2")]), [1.0]);
@@ -231,7 +227,7 @@ fn facts_may_follow_the_removal() {
     let mut store = one();
     encode(&mut store);
     store.remove(A, 10 * SECOND);
-    store.expire(69 * SECOND);
+    store.expire(69 * SECOND, |_, _| false);
     let cpu = Termination { init_cpu_ns: Some(2_500_000), ..exited(10 * SECOND, 1) };
     store.die(CgroupId(1), cpu);
     let shown = scrape(&mut store);
@@ -315,49 +311,12 @@ fn pods_come_and_go() {
     assert_eq!(shown.get(name, &[("event", "oom_kill")]), [4.0]);
     assert_eq!(shown.get("pod_cpu_limit_cores", &[]), [0.5]);
     store.remove_pod(B, 20 * SECOND);
-    store.expire(90 * SECOND);
+    store.expire(90 * SECOND, |_, _| false);
     let shown = scrape(&mut store);
     assert_eq!(shown.get(name, &[("event", "oom_kill")]), [4.0]);
     assert_eq!(shown.get("pod_cpu_limit_cores", &[]), NOTHING);
-    store.expire(320 * SECOND);
+    store.expire(320 * SECOND, |_, _| false);
     assert_eq!(scrape(&mut store).get(name, &[]), NOTHING);
-}
-
-#[test]
-fn beyond_the_limit_nothing_is_made_and_all_is_counted() {
-    let max_series = 300;
-    let mut store = Store::new(StoreOptions { max_series, ..StoreOptions::default() });
-    for container in 0..100 {
-        let id = CgroupId(container);
-        for _ in 0..3 {
-            store.appear(id, &identity(&format!("web-{container}"), "web"), SECOND);
-            store.read_pod(CgroupId(1000 + container), "shop", "x", &full_sample());
-        }
-        store.read(id, &full_sample());
-        let oom = OomFact { scope: Some(OomScope::Node), victim: OomVictim::Init, killed: 1 };
-        store.tell(CgroupId(container), 3 * SECOND, FactKind::Oom(oom));
-    }
-    encode(&mut store);
-    let shown = scrape(&mut store);
-    let kept = shown.get("container_info", &[]).len();
-    assert!((2..100).contains(&kept));
-    let dropped =
-        (100 - kept) as f64 * f64::from(catalog::series_max(Scope::Container, Collectors::ALL));
-    assert_eq!(shown.get("series_dropped_total", &[]), [dropped]);
-    assert_eq!(shown.get("node_oom_events_total", &[("scope", "node")]), [100.0]);
-    let of_node = catalog::families()
-        .filter(|family| family.scope.labels().is_empty())
-        .map(|family| u64::from(family.series_max))
-        .sum::<u64>();
-    assert!(store.series() <= max_series as u64 + of_node);
-    // A container that is refused finds room later.
-    for container in 0..90 {
-        store.remove(CgroupId(container), 10 * SECOND);
-    }
-    store.expire(100 * SECOND);
-    store.expire(400 * SECOND);
-    store.appear(CgroupId(95), &identity("web-95", "web"), SECOND);
-    assert_eq!(scrape(&mut store).get("container_info", &[("pod", "web-95")]), [1.0]);
 }
 
 #[test]
@@ -371,8 +330,8 @@ fn a_crash_loop_does_not_pile_up() {
     assert_eq!(scrape(&mut store).get(CPU, &[]), [1.0]);
     store.die(CgroupId(0), exited(SECOND, 0));
     assert_eq!(scrape(&mut store).get("terminations_total", &[]), [0.0; 7]);
-    store.expire(2000 * SECOND);
-    store.expire(9000 * SECOND);
+    store.expire(2000 * SECOND, |_, _| false);
+    store.expire(9000 * SECOND, |_, _| false);
     assert_eq!(store.containers(), 0);
     assert_eq!(scrape(&mut store).get("terminations_total", &[]), NOTHING);
 }

@@ -64,6 +64,7 @@ impl PodEntry {
             namespace: identity.namespace.clone(),
             pod: identity.pod.clone(),
             uid: identity.pod_uid.clone(),
+            cgroup_uid: who.origin.pod().map_or_else(String::new, |(pod, _)| pod.uid.clone()),
         };
         let named_alike = |known: &Subject| match known {
             Subject::Pod(known) => known.namespace == pod.namespace && known.pod == pod.pod,

@@ -65,8 +65,9 @@ fn a_clock_that_is_set_moves_what_was_shown() {
     let times = |world: &mut World, unix_less_boot_ns| {
         let wall = WallOffset { unix_less_boot_ns };
         let collection = world.node.collect(Now { wall, ..NOW });
-        let variant = Variant { audience: Audience::Human, format: Format::Text };
-        let text = String::from_utf8(world.node.expose(&collection, variant).concat()).unwrap();
+        let text = world.node.expose(&collection, Format::Text);
+        let text = text.for_reader(Seen::ALL, |chunk| chunk).concat();
+        let text = String::from_utf8(text).unwrap();
         let value = |family: &str| {
             let line = text.lines().find(|line| line.starts_with(&format!("podvitals_{family}")));
             line.and_then(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())

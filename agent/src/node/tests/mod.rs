@@ -3,6 +3,7 @@
 mod clocks;
 mod evidence;
 mod hostile;
+mod kept;
 mod names;
 mod roles;
 mod stops;
@@ -27,7 +28,7 @@ use crate::kube::pod::Pod;
 use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{Subject, Who};
 use crate::metrics::store::StoreOptions;
-use crate::metrics::variant::{Audience, Format, Variant};
+use crate::metrics::variant::{Format, Seen};
 use crate::reader::Reader;
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -91,15 +92,23 @@ struct World {
 
 impl World {
     fn new(with_source: bool) -> Self {
+        Self::with_room(with_source, StoreOptions::default())
+    }
+
+    fn with_room(with_source: bool, store: StoreOptions) -> Self {
         let pod = format!(
             "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice",
             UID.replace('-', "_")
         );
-        Self::with(Mode::Kubernetes, with_source, &[&pod])
+        Self::with_all(Mode::Kubernetes, with_source, &[&pod], store)
     }
 
     /// With these cgroups; the last is taken for the Pod's.
     fn with(mode: Mode, with_source: bool, dirs: &[&str]) -> Self {
+        Self::with_all(mode, with_source, dirs, StoreOptions::default())
+    }
+
+    fn with_all(mode: Mode, with_source: bool, dirs: &[&str], store: StoreOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut pod_dir = dir.path().to_owned();
         for below in dirs {
@@ -112,7 +121,7 @@ impl World {
             cgroup_root: dir.path().to_owned(),
             log_dir: dir.path().join("logs"),
             pods: with_source.then(|| ("a test".to_owned(), LastContact::default())),
-            store: StoreOptions::default(),
+            store,
             max_fds: 10,
         };
         let mut node = Node::new(options, None);
@@ -266,8 +275,8 @@ impl World {
     /// The lines of a family, without its prefix.
     fn shown(&mut self, family: &str) -> Vec<String> {
         let collection = self.node.collect(NOW);
-        let variant = Variant { audience: Audience::Human, format: Format::Text };
-        let chunks = self.node.expose(&collection, variant);
+        let chunks =
+            self.node.expose(&collection, Format::Text).for_reader(Seen::ALL, |chunk| chunk);
         let text = String::from_utf8(chunks.concat()).unwrap();
         let name = format!("podvitals_{family}");
         let of_family = |line: &&str| line.split(['{', ' ']).next() == Some(&name);

@@ -25,9 +25,8 @@ impl World {
     /// Every sample line that has this text.
     fn lines_with(&mut self, text: &str) -> Vec<String> {
         let collection = self.node.collect(super::NOW);
-        let variant =
-            super::Variant { audience: super::Audience::Human, format: super::Format::Text };
-        let body = self.node.expose(&collection, variant).concat();
+        let shown = self.node.expose(&collection, super::Format::Text);
+        let body = shown.for_reader(super::Seen::ALL, |chunk| chunk).concat();
         let body = String::from_utf8(body).unwrap();
         body.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
     }

@@ -1,0 +1,254 @@
+//! What is kept of what is gone: as long as it may come again, and nothing for ever.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use serde_json::json;
+
+use super::{HOST, MS, NOW, Recorder, UID, World, shim, task};
+use crate::cgroup::CgroupId;
+use crate::clock::Now;
+use crate::event::{
+    CgroupMade, End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult,
+};
+use crate::kube::event::{PodEvent, PodEventKind};
+use crate::kube::pod::{self, Pod};
+use crate::metrics::store::StoreOptions;
+
+/// The system's allocator, which counts what each thread holds.
+struct Counting;
+
+thread_local! {
+    static HELD_BYTES: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    // At the end of a thread there is nothing to count with any more.
+    let _ = HELD_BYTES.try_with(|held| held.set(held.get() + bytes));
+}
+
+// SAFETY: everything is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size().cast_signed());
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(-layout.size().cast_signed());
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A node on which Pods come and go.
+struct Churn {
+    world: World,
+    classes: CgroupId,
+    now: Now,
+}
+
+impl Churn {
+    fn new() -> Self {
+        let store = StoreOptions { max_series: 20_000, ..StoreOptions::default() };
+        let mut world = World::with_room(true, store);
+        // The cgroups are not in the file system.
+        world.node.next_rescan_ns = u64::MAX;
+        let classes = world.node.tracking.tree().get(world.pod_cgroup).unwrap().parent.unwrap();
+        Self { world, classes, now: NOW }
+    }
+
+    fn event(&mut self, kind: EventKind) {
+        self.world.node.event(&Event { time_boot_ns: self.now.boot_ns, kind });
+    }
+
+    fn mkdir(&mut self, cgroup: CgroupId, parent: CgroupId, name: &str) {
+        let name = Some(name.as_bytes().to_vec());
+        self.event(EventKind::CgroupMade(CgroupMade { cgroup, parent, name, untracked: false }));
+    }
+
+    fn pod(&mut self, kind: PodEventKind) {
+        let time_boot_ns = self.now.boot_ns;
+        self.world.node.pod_event(PodEvent { time_boot_ns, kind }, self.now);
+    }
+
+    fn wait(&mut self, ms: u64) {
+        self.now.boot_ns += ms * MS;
+        self.world.node.tick(self.now);
+    }
+
+    /// A Pod that nobody has seen before: it ends by itself, is stopped, or crashes and runs again.
+    fn life(&mut self, number: u64) {
+        let uid = format!("{number:08x}-2222-3333-4444-555555555555");
+        let name = format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
+        let (pod_cgroup, tgid) =
+            (CgroupId(1_000_000 + number * 10), 1000 + (number % 30_000) as u32);
+        self.mkdir(pod_cgroup, self.classes, &name);
+        let runs = if number % 4 == 3 { 2 } else { 1 };
+        let mut pod = Pod {
+            uid,
+            namespace: "ci".into(),
+            name: format!("runner-{number}"),
+            workload: pod::Workload { kind: "Pod".into(), name: format!("runner-{number}") },
+            ..Pod::default()
+        };
+        for run in 1..=runs {
+            let cgroup = CgroupId(pod_cgroup.0 + run);
+            let container_id = format!("{number:032x}{run:032x}");
+            let name = format!("cri-containerd-{container_id}.scope");
+            self.mkdir(cgroup, pod_cgroup, &name);
+            let init = task(tgid + run as u32, cgroup, "build");
+            let exec = Exec { task: init, parent: shim(), argv: vec![b'x', 0] };
+            self.event(EventKind::Exec(exec));
+            pod.containers = vec![pod::Container {
+                name: "build".into(),
+                id: Some(container_id),
+                state: pod::State::Running { started_unix_s: None },
+                ..pod::Container::default()
+            }];
+            self.pod(PodEventKind::Applied(Box::new(pod.clone())));
+            if number % 4 == 1 {
+                let signal = Signal {
+                    target: init,
+                    sender: task(60, HOST, "runc"),
+                    signal: 15,
+                    result: SignalResult::Delivered,
+                    origin: SignalOrigin::User,
+                    target_dying: false,
+                    sender_dying: false,
+                };
+                self.event(EventKind::Signal(signal));
+            }
+            let status = ExitStatus::Code(u8::from(runs > 1));
+            let end = End { task: init, status, parent_cgroup: HOST, cpu_runtime_ns: 1 };
+            self.event(EventKind::End(end));
+            self.event(EventKind::CgroupRemoved(cgroup));
+            self.wait(150);
+            let reason = if runs > 1 { "Error" } else { "Completed" };
+            let ended = pod::Terminated { reason: reason.into(), ..pod::Terminated::default() };
+            pod.containers[0].state = pod::State::Terminated(ended);
+            self.pod(PodEventKind::Applied(Box::new(pod.clone())));
+        }
+        self.pod(PodEventKind::Deleted(Box::new(pod)));
+        self.event(EventKind::CgroupRemoved(pod_cgroup));
+        self.wait(50);
+        self.world.node.publish.recorder = Recorder::default();
+    }
+}
+
+/// As many Pods as fill what is kept for a while, and as many again. `LIVES` asks for more.
+#[test]
+fn nothing_is_kept_for_ever_of_pods_that_come_and_go() {
+    let lives = std::env::var("LIVES").map_or(24_000, |lives| lives.parse().unwrap());
+    let mut churn = Churn::new();
+    let mut held = Vec::new();
+    for number in 0..lives {
+        churn.life(number);
+        if number % 1000 == 0 {
+            let _ = churn.world.node.collect(churn.now);
+        }
+        if (number + 1) % (lives / 4) == 0 {
+            held.push(HELD_BYTES.get());
+        }
+    }
+    eprintln!("bytes held after each quarter of {lives} lives: {held:?}");
+    let grown = held[3] - held[1];
+    assert!(grown < 100_000, "{grown} bytes more over {} lives", lives / 2);
+    let sum = |world: &mut World, family: &str| {
+        let lines = world.shown(family);
+        lines
+            .iter()
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+            .sum::<f64>()
+    };
+    assert_eq!(sum(&mut churn.world, "terminations_by_trigger_total"), (lives + lives / 4) as f64);
+    assert_eq!(sum(&mut churn.world, "series_dropped_total"), 0.0);
+}
+
+/// The container's cgroup is gone in the back-off, and its status says so.
+fn backs_off(world: &mut World) {
+    world.runs();
+    world.end(1002, 200, ExitStatus::Code(3), -1000);
+    world.removed(CgroupId(1002), -900);
+    world.status("a", &json!({"waiting": {"reason": "CrashLoopBackOff"}}), Some(("a", "Error")));
+    world.pod["status"]["containerStatuses"][0]["restartCount"] = 8.into();
+    world.reported(-500);
+}
+
+#[test]
+fn a_container_in_a_back_off_of_any_length_keeps_its_counters() {
+    let mut world = World::new(true);
+    backs_off(&mut world);
+    for minutes in [1, 6, 20, 100, 300] {
+        world.node.tick(world.now(minutes * 60_000));
+        assert_eq!(world.value("container_restarts_total", ""), Some(8.0), "{minutes} min");
+        assert_eq!(world.shown("container_last_termination_info").len(), 1, "{minutes} min");
+        assert_eq!(world.value("terminations_total", "error"), Some(1.0), "{minutes} min");
+    }
+    // It runs again, and knows for how long it was down.
+    let at = 300 * 60_000;
+    world.made(1003, 'b', at);
+    world.exec(1003, 300, "web", at + 100);
+    world.status("b", &json!({"running": {}}), Some(("a", "Error")));
+    world.pod["status"]["containerStatuses"][0]["restartCount"] = 9.into();
+    world.reported(at + 500);
+    assert_eq!(world.value("container_restarts_total", ""), Some(9.0));
+    let downtime = (at + 1100) as f64 / 1000.0;
+    assert_eq!(world.value("container_last_restart_downtime_seconds", ""), Some(downtime));
+}
+
+#[test]
+fn a_pod_that_is_deleted_in_its_back_off_is_kept_no_longer_than_others() {
+    let mut world = World::new(true);
+    backs_off(&mut world);
+    world.node.tick(world.now(60 * 60_000));
+    assert_eq!(world.shown("container_last_termination_info").len(), 1);
+    let pod = crate::kube::convert::pod(&serde_json::from_value(world.pod.clone()).unwrap());
+    let now = world.now(60 * 60_000 + 1000);
+    let kind = PodEventKind::Deleted(Box::new(pod));
+    world.node.pod_event(PodEvent { time_boot_ns: now.boot_ns, kind }, now);
+    world.node.tick(world.now(69 * 60_000));
+    assert_eq!(world.shown("container_last_termination_info").len(), 1, "retained");
+    world.node.tick(world.now(70 * 60_000 + 5000));
+    assert_eq!(world.shown("container_last_termination_info").len(), 0);
+}
+
+#[test]
+fn a_container_that_found_no_room_is_shown_with_all_that_its_pod_says() {
+    let mut world =
+        World::with_room(true, StoreOptions { max_series: 110, ..StoreOptions::default() });
+    world.runs();
+    assert_eq!(world.shown("container_info").len(), 1);
+    let uid = UID.replace('1', "9");
+    let first = world.pod.clone();
+    let tree = world.node.tracking.tree();
+    let classes = tree.get(world.pod_cgroup).unwrap().parent.unwrap();
+    let name = format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
+    world.mkdir(2000, classes, &name, -4000);
+    world.pod["metadata"]["uid"] = uid.as_str().into();
+    world.pod["metadata"]["name"] = "db-0".into();
+    world.pod["metadata"]["ownerReferences"] = json!([]);
+    world.pod["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "2"}});
+    let pod_cgroup = std::mem::replace(&mut world.pod_cgroup, CgroupId(2000));
+    world.made(2001, 'd', -3500);
+    world.exec(2001, 400, "web", -3400);
+    world.status("d", &json!({"running": {}}), None);
+    world.reported(-3000);
+    assert_eq!(world.value("containers_hidden", ""), Some(1.0));
+    let page = world.node.facts(NOW);
+    assert!(page.iter().any(|(name, value)| name == "containers hidden" && value.starts_with('1')));
+    // The first one goes.
+    world.pod = first;
+    world.end(1002, 200, ExitStatus::Code(0), -2500);
+    world.removed(CgroupId(1002), -2400);
+    world.removed(pod_cgroup, -2000);
+    world.node.tick(world.now(6000));
+    assert_eq!(world.value("containers_hidden", ""), Some(0.0));
+    assert_eq!(world.value("container_cpu_request_cores", "pod=\"db-0\""), Some(2.0));
+    assert!(world.value("container_start_time_seconds", "db-0").is_some());
+    assert!(world.node.facts(NOW).iter().all(|(name, _)| name != "containers hidden"));
+}
