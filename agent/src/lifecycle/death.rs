@@ -186,13 +186,18 @@ impl Deaths {
             return Ok(explained(Arc::clone(who), Death::kernel_only(*end)));
         };
         let stop = self.stops.of(who.cgroup);
-        let request = stop_request(end, stop.map(|stop| stop.sender));
         let at_boot_ns = end.stop_boot_ns.unwrap_or(end.end_boot_ns);
         let found = pods.of_cgroup(pod).map(|known| (known, known.container(&name.id)));
+        let request = match stop_request(end, stop.map(|stop| stop.sender)) {
+            StopRequest::None => unseen::stop_request(end, who.birth, found, wall),
+            request => request,
+        };
         let said = stop.map_or_else(|| Said::now(pods, pod, name), Stop::said);
         let deleted = |known: &KnownPod| deleted_before(known, at_boot_ns, request, wall);
+        let some_time = |known: &KnownPod| is_unplaced(known, request, wall) && !deleted(known);
         let evidence = found.map(|(known, container)| PodEvidence {
             deleted: deleted(known),
+            deleted_some_time: some_time(known),
             absence: absence(known, now.boot_ns),
             others_stopped: self.stops.others(pod, who.cgroup, at_boot_ns),
             ..evidence(&known.pod, container, &name.id, said.container)
@@ -216,8 +221,8 @@ impl Deaths {
             && request == StopRequest::ByRuntime
         {
             // Reported after the signal, and requested before it.
-            let requested_s =
-                known.deletion.filter(|_| deleted(known)).and_then(|it| it.first.grace_s);
+            let requested = known.deletion.filter(|_| deleted(known) || some_time(known));
+            let requested_s = requested.and_then(|it| it.first.grace_s);
             death.grace_s = said.periods(requested_s).effective_s(trigger);
             let kill = Kill {
                 begin_boot_ns: kill::begin_boot_ns(
@@ -281,6 +286,14 @@ fn deleted_before(
     noticed.time_boot_ns <= time_boot_ns
         || (stopped && noticed.via == Via::Watch && noticed.time_boot_ns < latest)
         || (late && requested().is_some_and(|requested| requested <= latest))
+}
+
+/// Whether the Pod's deletion was reported after the stop, and the API's time for it cannot be true:
+/// its clock is wrong, this machine's was set, or the report was held up on its way.
+fn is_unplaced(known: &KnownPod, request: StopRequest, wall: WallOffset) -> bool {
+    let stopped = matches!(request, StopRequest::ByRuntime | StopRequest::Unseen { .. });
+    let requested = known.deletion.filter(|_| stopped && !known.pod.is_mirror());
+    requested.is_some_and(|deletion| deletion.requested_boot_ns(wall).is_none())
 }
 
 /// Time at which a Pod that is missing counts as gone for good, `CLOCK_BOOTTIME`.

@@ -1,0 +1,124 @@
+//! What is not concluded where the evidence has a gap: a deletion without a time, a signal from before
+//! the agent, a mirror that is re-created or forged.
+
+use serde_json::json;
+
+use super::*;
+use crate::event::RunningTask;
+use crate::lifecycle::Input;
+
+impl World {
+    /// A deletion that was requested 10 s ago by that clock.
+    fn deleted_by_clock(&mut self, skew_s: i64) {
+        let unix_s = (NOW.wall.unix_ns(self.at(-10_000)) / SECOND).cast_signed() + skew_s;
+        let deadline = k8s_openapi::jiff::Timestamp::from_second(unix_s + 10).unwrap();
+        self.pod["metadata"]["deletionTimestamp"] = deadline.to_string().into();
+        self.pod["metadata"]["deletionGracePeriodSeconds"] = 10.into();
+    }
+
+    /// The container has ended, and nothing follows.
+    fn is_terminated(&mut self, exit_code: u8) {
+        let id = format!("containerd://{}", id('a'));
+        let end = json!({"containerID": id, "exitCode": exit_code, "reason": "Completed"});
+        self.status("a", &json!({"terminated": end}), None);
+    }
+
+    /// A container that is older than the agent, found that long ago.
+    fn is_found(&mut self, ms: i64) {
+        let name = format!("cri-containerd-{}.scope", id('a'));
+        let found_boot_ns = self.at(ms);
+        let (pod, node) = (self.pod_cgroup, &mut self.node);
+        for met in node.tracking.found(CgroupId(1002), pod, name.as_bytes(), found_boot_ns) {
+            node.met(met);
+        }
+        let task = task(200, CgroupId(1002), "web");
+        node.apply(Input::Running(&RunningTask { task, parent_cgroup: HOST }));
+        node.apply(Input::WalkDone { tasks_read: true });
+        self.status("a", &json!({"running": {}}), None);
+        self.source(PodEventKind::Listed(vec![self.told()]), ms + 100);
+    }
+}
+
+#[test]
+fn a_deletion_whose_time_is_not_known_is_no_failed_probe() {
+    // The clock of the API is wrong and the watch is broken; or the watch was held up on its way.
+    for (skew_s, broken) in [(3600, true), (-3600, true), (0, false)] {
+        let mut world = World::new(true);
+        world.runs_since(-30_000);
+        world.reported(-12_000);
+        world.terminate(1002, 200, "runc", -9900);
+        world.end(1002, 200, ExitStatus::Code(0), -9000);
+        world.deleted_by_clock(skew_s);
+        if broken {
+            world.source(PodEventKind::Failed("connection reset".into()), -8000);
+        }
+        world.reported(-3000);
+        world.is_terminated(0);
+        world.reported(-2900);
+        assert_eq!(world.trigger().as_deref(), Some("pod_deletion"), "{skew_s}");
+        assert_eq!(world.value("container_grace_seconds", ""), Some(10.0), "the deletion's");
+    }
+}
+
+#[test]
+fn a_container_that_is_there_again_was_not_deleted_before() {
+    let mut world = World::new(true);
+    world.runs_since(-30_000);
+    world.terminate(1002, 200, "runc", -9900);
+    world.end(1002, 200, ExitStatus::Code(0), -9000);
+    world.deleted_by_clock(3600);
+    world.status("b", &json!({"running": {}}), Some(("a", "Completed")));
+    world.source(PodEventKind::Listed(vec![world.told()]), -3000);
+    assert_eq!(world.trigger().as_deref(), Some("liveness"));
+}
+
+#[test]
+fn a_signal_from_before_the_agent_may_have_stopped_it() {
+    for (found_ms, exit_code, reason, trigger) in [
+        (-9000, 0, "Evicted", "node_pressure"),
+        (-9000, 1, "Terminated", "node_shutdown"),
+        (-9000, 143, "DeadlineExceeded", "deadline"),
+        (-9000, 0, "", "unknown"),
+        (-9000, 143, "", "unknown"),
+        (-9000, 3, "", "none"),
+        // No stop takes that long.
+        (-60_000, 0, "", "none"),
+    ] {
+        let mut world = World::new(true);
+        world.is_found(found_ms);
+        world.end(1002, 200, ExitStatus::Code(exit_code), -4000);
+        if reason.is_empty() {
+            world.status("b", &json!({"running": {}}), Some(("a", "Error")));
+        } else {
+            world.is_terminated(exit_code);
+            world.pod["status"]["phase"] = "Failed".into();
+            world.pod["status"]["reason"] = reason.into();
+        }
+        world.reported(-2000);
+        assert_eq!(world.trigger().as_deref(), Some(trigger), "{found_ms} {exit_code} {reason}");
+    }
+}
+
+#[test]
+fn a_mirror_that_is_recreated_restarts_nothing() {
+    let mut world = World::new(true);
+    world.pod["metadata"]["annotations"] = json!({
+        "kubernetes.io/config.hash": UID, "kubernetes.io/config.mirror": UID
+    });
+    world.pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "n", "controller": true}]);
+    world.pod["metadata"]["uid"] = "mirror-0".into();
+    world.status("a", &json!({"running": {}}), None);
+    world.pod["status"]["containerStatuses"][0]["restartCount"] = 3.into();
+    world.made(1002, 'a', -8500);
+    world.exec(1002, 200, "web", -8250);
+    world.reported(-7000);
+    for (mirror, restarts) in [("mirror-1", 3), ("mirror-2", 3), ("mirror-3", 4)] {
+        world.source(PodEventKind::Deleted(Box::new(world.told())), -5000);
+        world.pod["metadata"]["uid"] = mirror.into();
+        world.pod["status"]["containerStatuses"][0]["restartCount"] = restarts.into();
+        world.reported(-4500);
+        let shown = world.value("container_restarts_total", "");
+        assert_eq!(shown, Some(f64::from(restarts)), "{mirror}");
+    }
+}
