@@ -276,6 +276,16 @@ impl Pods {
         self.by_uid.get(uid).or_else(mirror)
     }
 
+    /// Notes that a container was made in a Pod's cgroup.
+    pub fn container_made(&mut self, name: &PodName, time_boot_ns: u64) {
+        let mirror = self.by_hash.get(&name.uid).cloned();
+        for uid in [Some(&name.uid), mirror.as_ref()].into_iter().flatten() {
+            if let Some(known) = self.by_uid.get_mut(uid) {
+                known.made_boot_ns = known.made_boot_ns.max(Some(time_boot_ns));
+            }
+        }
+    }
+
     /// The container that a container's cgroup belongs to, with its Pod.
     #[must_use]
     pub fn container(

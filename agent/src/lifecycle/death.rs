@@ -198,7 +198,7 @@ impl Deaths {
         let evidence = found.map(|(known, container)| PodEvidence {
             deleted: deleted(known),
             deleted_some_time: some_time(known),
-            absence: absence(known, now.boot_ns),
+            absence: absence(known, at_boot_ns, now.boot_ns),
             others_stopped: self.stops.others(pod, who.cgroup, at_boot_ns),
             ..evidence(&known.pod, container, &name.id, said.container)
         });
@@ -301,7 +301,12 @@ fn sure_boot_ns(known: &KnownPod) -> Option<u64> {
     known.missing_since().map(|missing| missing.time_boot_ns.saturating_add(MISSING_NS))
 }
 
-fn absence(known: &KnownPod, now_boot_ns: u64) -> Option<Absence> {
+/// Absence of the Pod, as evidence about a stop at that moment: a Pod that goes on after it was not
+/// deleted before it.
+fn absence(known: &KnownPod, stop_boot_ns: u64, now_boot_ns: u64) -> Option<Absence> {
+    if known.made_boot_ns > Some(stop_boot_ns) {
+        return None;
+    }
     let sure = sure_boot_ns(known)?;
     Some(if sure <= now_boot_ns { Absence::ForGood } else { Absence::Missing })
 }

@@ -73,6 +73,26 @@ fn a_container_that_is_there_again_was_not_deleted_before() {
 }
 
 #[test]
+fn a_missing_pod_in_which_a_container_is_made_is_not_gone() {
+    for (made, trigger) in [(true, None), (false, Some("pod_deletion"))] {
+        let mut world = World::new(true);
+        world.runs_since(-30_000);
+        world.source(PodEventKind::Listed(Vec::new()), -20_000);
+        world.terminate(1002, 200, "runc", -18_000);
+        world.end(1002, 200, ExitStatus::Code(0), -17_500);
+        if made {
+            world.made(1003, 'b', -17_000);
+        }
+        world.node.tick(world.now(-1000));
+        assert_eq!(world.trigger().as_deref(), trigger);
+        world.status("b", &json!({"running": {}}), Some(("a", "Completed")));
+        world.source(PodEventKind::Listed(vec![world.told()]), -500);
+        let trigger = if made { "liveness" } else { "pod_deletion" };
+        assert_eq!(world.trigger().as_deref(), Some(trigger));
+    }
+}
+
+#[test]
 fn a_signal_from_before_the_agent_may_have_stopped_it() {
     for (found_ms, exit_code, reason, trigger) in [
         (-9000, 0, "Evicted", "node_pressure"),
