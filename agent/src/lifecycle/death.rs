@@ -116,6 +116,7 @@ impl Deaths {
 
     /// Takes over another name of a container, for its death if that waits.
     pub fn rename(&mut self, who: &Arc<Who>) {
+        self.stops.rename(who);
         for waiting in self.waiting.iter_mut().filter(|it| it.who.cgroup == who.cgroup) {
             waiting.who = Arc::clone(who);
         }
@@ -199,7 +200,7 @@ impl Deaths {
             deleted: deleted(known),
             deleted_some_time: some_time(known),
             absence: absence(known, at_boot_ns, now.boot_ns),
-            others_stopped: self.stops.others(pod, who.cgroup, at_boot_ns),
+            others_stopped: self.stops.others(who, pod, at_boot_ns),
             ..evidence(&known.pod, container, &name.id, said.container)
         });
         let more_may_come = has_time && self.pods_may_come;

@@ -23,6 +23,8 @@ pub(super) struct Stop {
     container: CgroupId,
     pod: PodName,
     name: ContainerName,
+    /// The container's name in its Pod, which its instances share.
+    container_name: String,
     time_boot_ns: u64,
     pub(super) sender: Sender,
     /// The exec session of the preStop hook, if the container has an exec hook.
@@ -150,6 +152,7 @@ impl Stops {
             container: who.cgroup,
             pod: pod.clone(),
             name: name.clone(),
+            container_name: who.identity.container.clone(),
             time_boot_ns,
             sender: stop.sender,
             pre_stop_session,
@@ -180,6 +183,13 @@ impl Stops {
         }
     }
 
+    /// Takes over another name of a container.
+    pub(super) fn rename(&mut self, who: &Who) {
+        for stop in self.stops.iter_mut().filter(|stop| stop.container == who.cgroup) {
+            stop.container_name.clone_from(&who.identity.container);
+        }
+    }
+
     /// Drops what is known of a container.
     pub(super) fn forget(&mut self, container: CgroupId) {
         self.stops.retain(|stop| stop.container != container);
@@ -190,11 +200,13 @@ impl Stops {
         self.stops.iter().rev().find(|stop| stop.container == container)
     }
 
-    /// Whether other containers of the Pod were stopped at about that time.
-    pub(super) fn others(&self, pod: &PodName, container: CgroupId, time_boot_ns: u64) -> bool {
+    /// Whether other containers of the Pod were stopped at about that time. Former instances of the
+    /// container are none: a probe that fails again and again has them stopped one by one.
+    pub(super) fn others(&self, who: &Who, pod: &PodName, time_boot_ns: u64) -> bool {
         self.stops.iter().any(|other| {
             other.pod.uid == pod.uid
-                && other.container != container
+                && other.container != who.cgroup
+                && other.container_name != who.identity.container
                 && other.time_boot_ns.abs_diff(time_boot_ns) <= TOGETHER_NS
         })
     }

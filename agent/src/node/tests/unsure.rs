@@ -120,6 +120,26 @@ fn a_signal_from_before_the_agent_may_have_stopped_it() {
 }
 
 #[test]
+fn a_probe_that_fails_again_is_still_the_probe() {
+    let mut world = World::new(true);
+    world.runs_since(-30_000);
+    for (cgroup, digit, next, ms) in [(1002, 'a', 'b', -20_000), (1003, 'b', 'c', -10_000)] {
+        let tgid = u32::try_from(cgroup).unwrap();
+        let tgid = if cgroup == 1002 { 200 } else { tgid };
+        world.terminate(cgroup, tgid, "runc", ms);
+        world.end(cgroup, tgid, ExitStatus::Code(0), ms + 500);
+        world.made(cgroup + 1, next, ms + 1000);
+        world.exec(cgroup + 1, u32::try_from(cgroup).unwrap() + 1, "web", ms + 1100);
+        let (last, next) = (digit.to_string(), next.to_string());
+        world.status(&next, &json!({"running": {}}), Some((&last, "Completed")));
+        world.reported(ms + 1500);
+        assert_eq!(world.trigger().as_deref(), Some("liveness"), "{digit}");
+    }
+    let labels = "cause=\"completed\",trigger=\"liveness\"";
+    assert_eq!(world.value("terminations_by_trigger_total", labels), Some(2.0));
+}
+
+#[test]
 fn a_mirror_that_is_recreated_restarts_nothing() {
     let mut world = World::new(true);
     world.pod["metadata"]["annotations"] = json!({
