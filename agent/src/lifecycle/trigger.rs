@@ -287,9 +287,12 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
     if let Some(answer) = reported(evidence) {
         return answer;
     }
+    if request == (StopRequest::Unseen { likely: false }) {
+        // A crash.
+        return Answer::Is(Trigger::None, Source::Kernel);
+    }
     // If the app containers were stopped as well, they had not completed: the whole Pod is stopped.
-    let completed = evidence.role == Role::Sidecar && evidence.app_containers_done;
-    if completed && !evidence.others_stopped && request == StopRequest::ByRuntime {
+    if outlives_apps(evidence) && !evidence.others_stopped && request == StopRequest::ByRuntime {
         return Answer::Is(Trigger::PodCompletion, Source::Inferred);
     }
     let all_is_said = evidence.terminal.is_some() || evidence.reported_last;
@@ -302,14 +305,14 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
             None => evidence.deleted_some_time && (all_is_said || !more_may_come),
         };
         let deletion = Answer::Is(deletion(evidence.disruption), Source::Inferred);
-        return if gone { deletion } else { open() };
+        return match request {
+            _ if gone => deletion,
+            StopRequest::Unseen { .. } if !more_may_come => unseen(evidence),
+            _ => open(),
+        };
     }
-    if let StopRequest::Unseen { likely } = request {
-        // A probe can have failed before the agent came, or a sidecar's Pod can have completed;
-        // nothing else stops a container of a Pod that goes on.
-        let stopped = likely && (evidence.probe.is_some() || completed);
-        let unknown = Answer::Is(Trigger::Unknown, Source::No);
-        return if stopped { unknown } else { Answer::Is(Trigger::None, Source::Inferred) };
+    if request != StopRequest::ByRuntime {
+        return unseen(evidence);
     }
     // The Pod goes on, or has ended without a reason from the kubelet: only this container was to
     // be stopped.
@@ -319,6 +322,22 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
         None => Trigger::RestartOther,
     };
     Answer::Is(trigger, Source::Inferred)
+}
+
+/// Whether this is a sidecar of a Pod whose app containers are done.
+const fn outlives_apps(evidence: &PodEvidence) -> bool {
+    matches!(evidence.role, Role::Sidecar) && evidence.app_containers_done
+}
+
+/// The answer for a container without a stop signal that is older than the agent, and of whose end
+/// nothing more is known. A probe can have failed before the agent came, or a sidecar's Pod can have
+/// completed; nothing else stops a container of a Pod that goes on.
+fn unseen(evidence: &PodEvidence) -> Answer {
+    if evidence.probe.is_some() || outlives_apps(evidence) {
+        Answer::Is(Trigger::Unknown, Source::No)
+    } else {
+        Answer::Is(Trigger::None, Source::Inferred)
+    }
 }
 
 /// The answer that the kubelet gives: its reason for ending the Pod.

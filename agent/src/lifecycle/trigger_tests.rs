@@ -190,23 +190,25 @@ fn a_stop_from_before_the_agent_is_not_ruled_out() {
     for request in [CRASH, STOP] {
         assert_eq!(decide(request, None, true), NONE);
         assert_eq!(decide(request, Some(&DELETED), true), api(Trigger::PodDeletion));
-        for evidence in [NOTHING, LIVENESS] {
-            assert_eq!(decide(request, Some(&evidence), true), Answer::Wait);
-            assert_eq!(decide(request, Some(&evidence), false), UNKNOWN);
-        }
         let evicted = PodEvidence { terminal: Some(TerminalReason::Evicted), ..NOTHING };
         assert_eq!(decide(request, Some(&evicted), true), api(Trigger::NodePressure));
-        let gone = PodEvidence { absence: Some(Absence::ForGood), ..NOTHING };
-        assert_eq!(decide(request, Some(&gone), true), inferred(Trigger::PodDeletion));
     }
-    // The Pod goes on: only what has a probe, or is a sidecar, can have been stopped.
+    // What ends as after a stop may be stopped: nothing but a probe stops what goes on, unless it is
+    // a sidecar.
     let again = PodEvidence { replaced: true, ..NOTHING };
     let probed = PodEvidence { replaced: true, ..LIVENESS };
     let sidecar = PodEvidence { role: Role::Sidecar, app_containers_done: true, ..again };
     assert_eq!(decide(STOP, Some(&again), true), inferred(Trigger::None));
-    assert_eq!(decide(CRASH, Some(&probed), true), inferred(Trigger::None));
     for evidence in [probed, sidecar] {
         assert_eq!(decide(STOP, Some(&evidence), true), UNKNOWN);
+        assert_eq!(decide(CRASH, Some(&evidence), true), NONE);
+    }
+    for (evidence, answer) in [(NOTHING, inferred(Trigger::None)), (LIVENESS, UNKNOWN)] {
+        assert_eq!(decide(STOP, Some(&evidence), true), Answer::Wait);
+        assert_eq!(decide(STOP, Some(&evidence), false), answer);
+        assert_eq!(decide(CRASH, Some(&evidence), true), NONE);
+        let gone = PodEvidence { absence: Some(Absence::ForGood), ..evidence };
+        assert_eq!(decide(STOP, Some(&gone), true), inferred(Trigger::PodDeletion));
     }
 }
 

@@ -96,7 +96,7 @@ fn a_missing_pod_in_which_a_container_is_made_is_not_gone() {
 fn a_signal_from_before_the_agent_may_have_stopped_it() {
     for (found_ms, exit_code, reason, trigger) in [
         (-9000, 0, "Evicted", "node_pressure"),
-        (-9000, 1, "Terminated", "node_shutdown"),
+        (-9000, 0, "Terminated", "node_shutdown"),
         (-9000, 143, "DeadlineExceeded", "deadline"),
         (-9000, 0, "", "unknown"),
         (-9000, 143, "", "unknown"),
