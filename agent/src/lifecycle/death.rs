@@ -85,6 +85,11 @@ impl Deaths {
         self.stops.insert(who, time_boot_ns, stop, pre_stop_session, pods);
     }
 
+    /// Records the start of a container.
+    pub fn started(&mut self, who: &Who, time_boot_ns: u64) {
+        self.stops.started(who, time_boot_ns);
+    }
+
     /// Records the end of a container. Returns the deaths that are explained now, this one or
     /// others.
     pub fn ended(
@@ -282,10 +287,16 @@ fn deleted_before(
     // What ended by itself may have been deleted in the same second, and because of it.
     let stopped = request == StopRequest::ByRuntime;
     let latest = time_boot_ns.saturating_add(if stopped { KUBELET_AHEAD_NS } else { 0 });
+    if noticed.time_boot_ns <= time_boot_ns {
+        return true;
+    }
+    // What the kubelet ended itself is deleted at once by its controller.
+    if stopped && TerminalReason::of(&known.pod).is_some_and(TerminalReason::is_the_kubelets) {
+        return false;
+    }
     let requested = || known.deletion?.requested_boot_ns(wall);
     let late = stopped || noticed.via == Via::List;
-    noticed.time_boot_ns <= time_boot_ns
-        || (stopped && noticed.via == Via::Watch && noticed.time_boot_ns < latest)
+    (stopped && noticed.via == Via::Watch && noticed.time_boot_ns < latest)
         || (late && requested().is_some_and(|requested| requested <= latest))
 }
 
@@ -321,7 +332,7 @@ fn evidence(pod: &Pod, container: Option<&Container>, id: &str, said: Option<Spe
             .disruption
             .as_ref()
             .map(|it| Disruption::announced(&it.reason, &it.message)),
-        terminal: pod.is_terminal().then(|| TerminalReason::from_reason(&pod.reason)),
+        terminal: TerminalReason::of(pod),
         role: said.map_or(Role::App, |spec| spec.role),
         app_containers_done: any && apps.all(|app| matches!(app.state, State::Terminated(_))),
         probe: said.and_then(Spec::failed_probe),

@@ -19,7 +19,7 @@
 //!   the next one.
 //! - When the app containers have ended for good, the sidecars are stopped.
 
-use crate::kube::pod::Role;
+use crate::kube::pod::{Pod, Role};
 
 /// The trigger of a container's end: who or what had it stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -231,6 +231,19 @@ pub enum TerminalReason {
 }
 
 impl TerminalReason {
+    /// The terminal reason of a Pod; `None` if it goes on.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Option<Self> {
+        pod.is_terminal().then(|| Self::from_reason(&pod.reason))
+    }
+
+    /// Whether the kubelet ended the Pod for a reason of its own: it does so with no Pod that is
+    /// being deleted.
+    #[must_use]
+    pub const fn is_the_kubelets(self) -> bool {
+        matches!(self, Self::Evicted | Self::NodeShutdown | Self::Preempted | Self::Deadline)
+    }
+
     /// The terminal reason, from `status.reason` of a Pod that has succeeded or failed.
     #[must_use]
     pub fn from_reason(reason: &str) -> Self {

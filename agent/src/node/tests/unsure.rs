@@ -140,6 +140,68 @@ fn a_probe_that_fails_again_is_still_the_probe() {
 }
 
 #[test]
+fn what_the_kubelet_ended_is_deleted_afterwards() {
+    // By a DaemonSet's controller, at once.
+    let mut world = World::new(true);
+    world.runs();
+    world.terminate(1002, 200, "runc", -4000);
+    world.end(1002, 200, ExitStatus::Code(0), -3900);
+    world.is_terminated(0);
+    world.pod["status"]["phase"] = "Failed".into();
+    world.pod["status"]["reason"] = "Evicted".into();
+    world.reported(-3890);
+    world.deleted(-3880);
+    world.reported(-3880);
+    assert_eq!(world.trigger().as_deref(), Some("node_pressure"));
+}
+
+#[test]
+fn containers_that_are_stopped_one_after_the_other_are_not_stopped_together() {
+    // The second stop comes before the first container runs again, or after it.
+    for (second_ms, trigger) in [(-19_500, "restart_other"), (-10_000, "liveness")] {
+        let mut world = World::new(true);
+        let containers = &mut world.pod["spec"]["containers"];
+        let mut other = containers[0].clone();
+        other["name"] = "other".into();
+        containers.as_array_mut().unwrap().push(other);
+        world.made(1002, 'a', -40_000);
+        world.exec(1002, 200, "web", -39_900);
+        world.made(1003, 'b', -39_000);
+        world.exec(1003, 300, "other", -38_900);
+        let status = |name: &str, digit: char, last: Option<char>| {
+            let id = |digit: char| format!("containerd://{}", id(digit));
+            let last = last.map(|last| json!({"terminated": {"containerID": id(last)}}));
+            json!({"name": name, "containerID": id(digit), "restartCount": 0, "started": true,
+                   "state": {"running": {}}, "lastState": last})
+        };
+        let tell = |world: &mut World, statuses: Value, ms| {
+            world.pod["status"]["containerStatuses"] = statuses;
+            world.reported(ms);
+        };
+        tell(&mut world, json!([status("web", 'a', None), status("other", 'b', None)]), -35_000);
+        world.terminate(1002, 200, "runc", -20_000);
+        if second_ms < -19_000 {
+            world.terminate(1003, 300, "runc", second_ms);
+        }
+        world.end(1002, 200, ExitStatus::Code(0), -19_000);
+        world.made(1004, 'c', -18_000);
+        world.exec(1004, 400, "web", -17_900);
+        let web = status("web", 'c', Some('a'));
+        tell(&mut world, json!([web, status("other", 'b', None)]), -17_000);
+        if second_ms > -19_000 {
+            world.terminate(1003, 300, "runc", second_ms);
+        }
+        world.end(1003, 300, ExitStatus::Code(0), -9000);
+        world.made(1005, 'd', -8000);
+        world.exec(1005, 500, "other", -7900);
+        tell(&mut world, json!([web, status("other", 'd', Some('b'))]), -7000);
+        let labels = format!("cause=\"completed\",trigger=\"{trigger}\"");
+        let counted = world.value("terminations_by_trigger_total", &labels);
+        assert_eq!(counted, Some(2.0), "{trigger}");
+    }
+}
+
+#[test]
 fn a_mirror_that_is_recreated_restarts_nothing() {
     let mut world = World::new(true);
     world.pod["metadata"]["annotations"] = json!({
@@ -161,4 +223,26 @@ fn a_mirror_that_is_recreated_restarts_nothing() {
         let shown = world.value("container_restarts_total", "");
         assert_eq!(shown, Some(f64::from(restarts)), "{mirror}");
     }
+}
+
+#[test]
+fn a_forged_mirror_gets_no_container_by_the_log_link_of_another_pod() {
+    let mut world = World::new(true);
+    let dir = world.dir.path().join("logs");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join(format!("etcd-n1_kube-system_web-{}.log", id('a'))), "").unwrap();
+    world.pod["metadata"]["annotations"] = json!({
+        "kubernetes.io/config.hash": UID, "kubernetes.io/config.mirror": UID
+    });
+    world.pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "n", "controller": true}]);
+    world.pod["metadata"]["uid"] = "forged".into();
+    world.reported(-20_000);
+    world.made(1002, 'a', -19_000);
+    world.exec(1002, 200, "web", -18_500);
+    world.node.tick(world.now(0));
+    let info = world.shown("container_info");
+    assert_eq!(info.len(), 1, "{info:?}");
+    let own = "namespace=\"kube-system\",pod=\"etcd-n1\",container=\"web\"";
+    assert!(info[0].contains(own), "{info:?}");
 }
