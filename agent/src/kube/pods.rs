@@ -1,6 +1,6 @@
 //! Pods of this node, including those that are just gone.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::event::{PodEvent, PodEventKind};
 use super::known_pod::{self, KnownPod, Noticed, Via};
@@ -29,8 +29,9 @@ const CATCH_UP_NS: u64 = 1_000_000_000;
 /// Pods of this node, including those that are gone from the API but not yet forgotten.
 #[derive(Debug, Default)]
 pub struct Pods {
-    /// Boxed, since a table of ever new Pods is made anew, twice as large, at some time.
-    by_uid: HashMap<String, Box<KnownPod>>,
+    /// No hash table, and boxed: with ever new Pods such a table is made again twice as large at some
+    /// time, though there are no more of them.
+    by_uid: BTreeMap<String, Box<KnownPod>>,
     /// UIDs of static Pods' mirrors, by the name in the Pods' cgroups.
     by_hash: HashMap<String, String>,
     /// Pods that only linger, by the time since which they do.

@@ -341,22 +341,3 @@ fn what_a_healthy_source_does_not_report_is_not_there() {
     pods.apply(listed(made + 61 * SECOND, &[]));
     assert!(!pods.would_report(pods.get(REPORT).unwrap(), made + 30 * SECOND), "it is gone");
 }
-
-/// Bytes of a table's buckets, without what their keys and values own.
-fn table_bytes<K, V>(table: &HashMap<K, V>) -> usize {
-    table.capacity() * size_of::<(K, V)>()
-}
-
-#[test]
-fn the_table_of_pods_stays_small_over_ever_new_ones() {
-    let mut pods = Pods::new();
-    pods.apply(list(1, Vec::new()));
-    for number in 0..30_000 {
-        let time = 1 + number as u64;
-        pods.apply(event(time, PodEventKind::Applied(Box::new(live(number)))));
-        pods.apply(event(time, PodEventKind::Deleted(Box::new(live(number)))));
-    }
-    assert_eq!(pods.by_uid.len(), LINGERING_MAX);
-    let bytes = table_bytes(&pods.by_uid);
-    assert!(bytes < 150_000, "{bytes}");
-}
