@@ -341,3 +341,24 @@ fn a_pod_whose_item_cannot_be_read_is_not_gone() {
     );
     assert_eq!(pods.rejections().counts().next(), Some(("malformed", 1)));
 }
+
+#[test]
+fn what_a_healthy_source_does_not_report_is_not_there() {
+    let mut pods = Pods::new();
+    let made = 100 * SECOND;
+    let asked = |pods: &Pods| pods.would_report(pods.get(REPORT).unwrap(), made);
+    pods.apply(listed(made, &[CRON_JOB]));
+    assert!(!asked(&pods), "it may be newer than the list");
+    for (heard, reported) in [(None, false), (Some(made + 5 * SECOND), false)] {
+        pods.heard(heard);
+        assert_eq!(asked(&pods), reported, "{heard:?}");
+    }
+    // A refusal is no contact.
+    pods.apply(event(made + 10 * SECOND, PodEventKind::Failed("refused".into())));
+    pods.heard(Some(made + 9 * SECOND));
+    assert!(!asked(&pods));
+    pods.heard(Some(made + 60 * SECOND));
+    assert!(asked(&pods), "a bookmark");
+    pods.apply(listed(made + 61 * SECOND, &[]));
+    assert!(!pods.would_report(pods.get(REPORT).unwrap(), made + 30 * SECOND), "it is gone");
+}

@@ -230,6 +230,8 @@ impl Node {
     /// Looks for the names of all containers that wait for one, or may have a better one.
     pub(super) fn resolve_names(&mut self) {
         self.registry.refresh_links();
+        let last_contact = self.options.pods.as_ref().and_then(|(_, at)| at.last_boot_ns());
+        self.pods.heard(last_contact);
         for id in self.registry.unsettled_by_age() {
             self.resolve_name(id);
         }

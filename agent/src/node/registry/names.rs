@@ -175,10 +175,13 @@ impl Registry {
             gone_ns: gone_boot_ns.map(|gone_boot_ns| now_boot_ns.saturating_sub(gone_boot_ns)),
             init_may_come: init_may_come && entry.birth.is_seen() && gone_boot_ns.is_none(),
             pods_may_come: self.pods_may_come,
+            pods_answer: pods.answers(),
             names_may_come: self.pods_may_come || self.links.available(),
+            links_tell: !self.links_denied && !self.links.is_empty(),
             is_pause: entry.started().map(|(started, _)| started.is_pause),
             is_first: self.first_of(entry.pod_cgroup) == Some(id),
-            sibling_linked: self.siblings(entry.pod_cgroup).iter().any(has_link),
+            sibling_linked: self.siblings(entry.pod_cgroup).iter().any(has_link)
+                || self.named_by_link(entry.pod_cgroup),
             listing,
         };
         (named, known)
@@ -210,7 +213,7 @@ fn look_up(pods: &Pods, links: &LogNames, pod: &PodName, name: &ContainerName) -
 fn listing(pods: &Pods, pod: &PodName, since_boot_ns: u64) -> Listing {
     match pods.of_cgroup(pod) {
         None => Listing::Unknown,
-        Some(known) if known.would_report(since_boot_ns) => Listing::None,
+        Some(known) if pods.would_report(known, since_boot_ns) => Listing::None,
         Some(known) if known.pod.statuses_complete() => Listing::Missing,
         Some(_) => Listing::Incomplete,
     }
