@@ -140,10 +140,11 @@ impl Pods {
         let unread = self.rejections.of_list();
         let may_be_there = |uid: &str| there.contains(uid) || unread(uid);
         self.refused.retain(|uid| may_be_there(uid));
-        let missing = |(uid, known): (&String, &Box<KnownPod>)| {
+        let missing = |uid: &String, known: &KnownPod| {
             (known.gone.is_none() && !may_be_there(uid)).then(|| uid.clone())
         };
-        let mut changed: Vec<String> = self.by_uid.iter().filter_map(missing).collect();
+        let mut changed: Vec<String> =
+            self.by_uid.iter().filter_map(|(uid, known)| missing(uid, known)).collect();
         for uid in &changed {
             if let Some(known) = self.by_uid.get_mut(uid) {
                 known.gone = Some(noticed);
