@@ -244,17 +244,22 @@ impl Pods {
 
     /// Gives a mirror Pod the cgroup of its static Pod.
     ///
-    /// The first keeps it: another Pod that bears the same marks is forged, unless it has an owner
-    /// of kind Node and the first has none. A mirror that is re-created has the same name.
+    /// The first keeps it: another Pod that bears the same marks is forged, unless it proves more. A
+    /// mirror that is re-created has the same name. The kubelet runs no forged mirror, so it reports
+    /// containers of the true one alone; and the API server demands an owner of kind Node of a
+    /// kubelet, but of nobody else.
     fn claim_cgroup(&mut self, uid: &str) {
         let Some(pod) = self.by_uid.get(uid).map(|known| &known.pod) else { return };
         let Some(mirror) = &pod.mirror else { return };
         let holder = self.by_hash.get(&mirror.hash).and_then(|holder| self.by_uid.get(holder));
+        let proof = |pod: &Pod| {
+            let owned = pod.mirror.as_ref().is_some_and(|mirror| mirror.owned_by_node);
+            (pod.reports_containers(), owned)
+        };
         let takes = holder.is_none_or(|holder| {
-            let owned = holder.pod.mirror.as_ref().is_some_and(|mirror| mirror.owned_by_node);
             let same_name =
                 (&holder.pod.namespace, &holder.pod.name) == (&pod.namespace, &pod.name);
-            same_name || (mirror.owned_by_node && !owned)
+            same_name || proof(pod) > proof(&holder.pod)
         });
         if takes {
             self.by_hash.insert(mirror.hash.clone(), uid.to_owned());
@@ -308,6 +313,16 @@ impl Pods {
         // `applyDefaults`, Kubernetes 1.37).
         let mirror = || self.by_uid.get(self.by_hash.get(uid)?);
         self.by_uid.get(uid).or_else(mirror).map(Box::as_ref)
+    }
+
+    /// Notes that a container was made in a Pod's cgroup.
+    pub fn container_made(&mut self, name: &PodName, time_boot_ns: u64) {
+        let mirror = self.by_hash.get(&name.uid).cloned();
+        for uid in [Some(&name.uid), mirror.as_ref()].into_iter().flatten() {
+            if let Some(known) = self.by_uid.get_mut(uid) {
+                known.made_boot_ns = known.made_boot_ns.max(Some(time_boot_ns));
+            }
+        }
     }
 
     /// The container that a container's cgroup belongs to, with its Pod.

@@ -106,6 +106,27 @@ fn a_forged_mirror_does_not_take_a_static_pods_place() {
 }
 
 #[test]
+fn a_mirror_whose_containers_are_reported_is_no_forged_one() {
+    let forged = STATIC
+        .replace("99999999", "77777777")
+        .replace("\"etcd-n1\"", "\"etcd-debug\"")
+        .replace("\"containerID\"", "\"x\"");
+    let no_report_yet = STATIC.replace("\"containerID\"", "\"x\"");
+    let holder = |pods: &Pods| pods.of_cgroup(&cgroup(HASH)).unwrap().pod.name.clone();
+    let mut pods = Pods::new();
+    for (time, json, name) in [
+        (1, &*forged, "etcd-debug"),
+        (2, &no_report_yet, "etcd-debug"),
+        (3, STATIC, "etcd-n1"),
+        (4, &forged, "etcd-n1"),
+        (5, &no_report_yet, "etcd-n1"),
+    ] {
+        pods.apply(applied(time, json));
+        assert_eq!(holder(&pods), name, "{time}");
+    }
+}
+
+#[test]
 fn a_pod_that_is_gone_stays_known_for_a_while() {
     let mut pods = Pods::new();
     pods.apply(listed(SECOND, &[DEPLOYMENT, CRON_JOB]));

@@ -63,6 +63,9 @@ impl Node {
             }
             Met::Container { id, pod, origin, birth, oom_seen } => {
                 let is_unit = origin.is_unit();
+                if let (Some((pod, _)), Some(made)) = (origin.pod(), birth.made_boot_ns()) {
+                    self.pods.container_made(pod, made);
+                }
                 self.registry.insert(id, pod, origin, birth);
                 let oom_seen = &oom_seen;
                 self.apply(Input::ContainerMade { container: id, pod, birth, is_unit, oom_seen });

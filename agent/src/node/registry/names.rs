@@ -8,6 +8,7 @@ use crate::cgroup::CgroupId;
 use crate::cgroup::path::{ContainerName, Origin, PodName};
 use crate::kube::{
     identity::Identity,
+    known_pod::KnownPod,
     log_names::LogNames,
     naming::{self, Decision, Listing, NameSource, Named, NamingInput, Revision},
     pods::Pods,
@@ -191,9 +192,14 @@ impl Registry {
 fn look_up(pods: &Pods, links: &LogNames, pod: &PodName, name: &ContainerName) -> Named {
     let link = links.lookup(&name.id);
     let known = pods.of_cgroup(pod);
-    // The link tells which container it is before the statuses do.
+    // The link tells which container it is before the statuses do; and of which Pod, as a mirror
+    // may be forged.
+    let of_link = |known: &KnownPod| {
+        link.filter(|link| known.pod.namespace == link.namespace && known.pod.name == link.pod)
+    };
     let container = known.and_then(|known| {
-        known.container(&name.id).or_else(|| known.pod.container(&link?.container))
+        let linked = || known.pod.container(&of_link(known)?.container);
+        known.container(&name.id).or_else(linked)
     });
     if let (Some(known), Some(container)) = (known, container) {
         return Named::FromPod(Box::new(Identity::from_pod(&known.pod, container, pod, name)));
