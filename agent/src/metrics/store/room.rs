@@ -6,98 +6,19 @@
 //! What still finds none is hidden, and tried again whenever something expires. Where series of
 //! entities that are shown find none, whole families of an entity are left out of the exposition.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::super::catalog;
-use super::super::collector::Collectors;
 use super::super::entity::{Container, Workload};
-use super::super::expose::Exposition;
-use super::super::family::Scope;
 use super::super::table::Id;
-use super::super::variant::{Format, Generation};
 use super::{Member, Store};
 use crate::cgroup::CgroupId;
-use crate::lifecycle::fact::{Fact, FactKind};
 use crate::lifecycle::subject::Who;
 
-/// Containers that wait for room. As many as the kernel side tracks.
-const REFUSED_MAX: usize = agent_common::map::TRACKED_MAX as usize;
 /// Part of the limit that is made room for at once: to look for what lingers costs a walk over all.
 const EVICT_AT_ONCE: u64 = 64;
 /// Part of the limit that what only lingers may have. It is for those that come again, and for
 /// scrapers that have not come; the memory and the time of each scrape are for who is there.
 const LINGERING: u64 = 4;
-/// Time between two warnings that the limit is reached.
-const WARN_NS: u64 = 3_600_000_000_000;
-
-/// Series that are expected of a new entity.
-#[derive(Debug)]
-pub(super) struct Expected {
-    pub(super) container: u64,
-    pub(super) workload: u64,
-    pub(super) pod: u64,
-}
-
-impl Expected {
-    pub(super) fn new(collectors: Collectors) -> Self {
-        let most = |scope| catalog::series_max(scope, collectors).into();
-        Self {
-            container: most(Scope::Container),
-            workload: at_first(collectors),
-            pod: most(Scope::Pod),
-        }
-    }
-}
-
-/// Series of a workload to which nothing has happened.
-fn at_first(collectors: Collectors) -> u64 {
-    let mut workload = Workload::new(collectors);
-    let mut to = Exposition::new(Format::Text, Generation::FIRST);
-    for entry in catalog::WORKLOAD {
-        to.family(entry.family());
-        entry.write(b"", &mut workload, &mut to);
-    }
-    to.series()
-}
-
-/// Containers and Pods that found no room.
-#[derive(Debug, Default)]
-pub(super) struct Refused {
-    containers: HashMap<CgroupId, Hidden>,
-    pods: HashSet<CgroupId>,
-    warned_boot_ns: Option<u64>,
-}
-
-/// A container that waits for room.
-#[derive(Debug)]
-struct Hidden {
-    who: Arc<Who>,
-    /// Its start, for when it is shown.
-    started: Option<Fact>,
-}
-
-impl Refused {
-    pub(super) fn containers(&self) -> usize {
-        self.containers.len()
-    }
-
-    /// Takes in a fact about a container. Returns whether it is kept; `None` if the container does
-    /// not wait for room.
-    pub(super) fn fact(&mut self, container: CgroupId, fact: &Fact) -> Option<bool> {
-        let hidden = self.containers.get_mut(&container)?;
-        let starts = matches!(fact.kind, FactKind::Started(_));
-        if starts {
-            hidden.started = Some(fact.clone());
-        }
-        Some(starts)
-    }
-
-    pub(super) fn remove(&mut self, cgroup: CgroupId) {
-        self.containers.remove(&cgroup);
-        self.pods.remove(&cgroup);
-    }
-}
 
 /// An entity that only lingers.
 #[derive(Clone, Copy, Debug)]
@@ -124,11 +45,7 @@ impl Store {
     /// Whether a container that needs so many series is shown. If not, it waits for room.
     pub(super) fn admits(&mut self, who: &Arc<Who>, series: u64) -> bool {
         let room = self.has_room(series);
-        if !room && !self.refused.containers.contains_key(&who.cgroup) {
-            if self.refused.containers.len() < REFUSED_MAX {
-                let hidden = Hidden { who: Arc::clone(who), started: None };
-                self.refused.containers.insert(who.cgroup, hidden);
-            }
+        if !room && self.refused.insert(who) {
             self.dropped(series);
         }
         room
@@ -140,7 +57,7 @@ impl Store {
         let room = self.has_room(series);
         if room {
             self.refused.remove(cgroup);
-        } else if self.refused.pods.len() < REFUSED_MAX && self.refused.pods.insert(cgroup) {
+        } else if self.refused.insert_pod(cgroup) {
             self.dropped(series);
         }
         room
@@ -149,10 +66,7 @@ impl Store {
     pub(super) fn dropped(&mut self, series: u64) {
         let dropped = &mut self.node.agent.series_dropped;
         *dropped = dropped.saturating_add(series);
-        let now = self.now_boot_ns;
-        let lately = |warned: u64| now.saturating_sub(warned) < WARN_NS;
-        if !self.refused.warned_boot_ns.is_some_and(lately) {
-            self.refused.warned_boot_ns = Some(now);
+        if self.refused.warns(self.now_boot_ns) {
             tracing::warn!(
                 max_series = self.options.max_series,
                 containers = self.containers.count(),
@@ -175,16 +89,12 @@ impl Store {
     /// Shows the containers that have waited for room, the oldest first, as long as there is some.
     /// Returns those that are shown now.
     pub(super) fn readmit(&mut self) -> Vec<CgroupId> {
-        let waiting = self.refused.containers.values().map(|hidden| Arc::clone(&hidden.who));
-        let mut waiting: Vec<_> = waiting.collect();
-        waiting.sort_by_key(|who| (who.birth.since_boot_ns(), who.cgroup.0));
         let mut shown = Vec::new();
-        for who in waiting {
+        for who in self.refused.oldest_first() {
             if !self.show(&who) {
                 break;
             }
-            let hidden = self.refused.containers.remove(&who.cgroup);
-            if let Some(fact) = hidden.and_then(|hidden| hidden.started)
+            if let Some(fact) = self.refused.admit(who.cgroup)
                 && let Some(container) = self.container_mut(who.cgroup)
             {
                 container.fact(who.cgroup, &fact);
