@@ -108,7 +108,7 @@ none: the API does not report their grace period.
 | `workload_kind`, `workload` | the owner that created the Pod, such as `Deployment`; `Pod` and the Pod's name where there is none or it is not known; `Unit` and the path for a unit |
 | `cause` | `oom`, `killed_after_grace`, `killed_without_stop_signal`, `signal`, `error`, `completed`, `unknown`: see Causes above |
 | `trigger` | `none`, `pod_deletion`, `api_eviction`, `preemption`, `taint`, `node_pressure`, `node_shutdown`, `deadline`, `liveness`, `startup`, `pod_completion`, `restart_other`, `unknown`: see Triggers above |
-| `sender` | of a signal: `runtime` (the container runtime, as the kubelet or a person asks it), `kernel`, `self` (init), `same_container`, `other_container`, `host` (another process of the host) |
+| `sender` | of a signal: `runtime` (the container runtime, as the kubelet or a human asks it), `kernel`, `self` (init), `same_container`, `other_container`, `host` (another process of the host) |
 | `scope` | of an OOM, the limit that was reached: `container`, `pod`, or `node` for all above; `unknown` where the kernel's counters could not be read |
 | `victim` | of an OOM: `init` (the container ends), `child` (another process of the container), `exec` (a process of a probe, a hook or `kubectl exec`) |
 | `phase` | of a start: `scheduled_to_sandbox`, `sandbox_to_created` (network, images, containers before it), `init` (from the sandbox to the end of all init containers), `created_to_running`, `running_to_started` (the startup probe succeeds), `running_to_ready` |
