@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::fact::{Death, Fact, FactKind, Sender, StopSignal, Termination};
 use super::grace;
 use super::kill::{self, KUBELET_AHEAD_NS, Kill};
+use super::sandbox::Sandboxes;
 use super::session::ExecSession;
 use super::stop::{Said, Spec, Stop, Stops};
 use super::subject::Who;
@@ -55,6 +56,7 @@ pub struct Deaths {
     /// Whether there is a Pod source, so that unknown Pods may still be reported.
     pods_may_come: bool,
     stops: Stops,
+    sandboxes: Sandboxes,
     waiting: Vec<Waiting>,
     hurried: u64,
 }
@@ -63,7 +65,13 @@ impl Deaths {
     /// Deaths of no container yet. `pods_may_come`: there is a Pod source to wait for.
     #[must_use]
     pub fn new(pods_may_come: bool) -> Self {
-        Self { pods_may_come, stops: Stops::default(), waiting: Vec::new(), hurried: 0 }
+        Self {
+            pods_may_come,
+            stops: Stops::default(),
+            sandboxes: Sandboxes::default(),
+            waiting: Vec::new(),
+            hurried: 0,
+        }
     }
 
     /// Time at which the first death that waits may be decided, `CLOCK_BOOTTIME`.
@@ -83,6 +91,11 @@ impl Deaths {
         pods: &Pods,
     ) {
         self.stops.insert(who, time_boot_ns, stop, pre_stop_session, pods);
+    }
+
+    /// Records the end of a Pod's sandbox, by the UID in the name of the Pod's cgroup.
+    pub fn sandbox_ended(&mut self, cgroup_uid: &str, time_boot_ns: u64) {
+        self.sandboxes.ended(cgroup_uid, time_boot_ns);
     }
 
     /// Records the end of a container. Returns the deaths that are explained now, this one or
@@ -191,11 +204,22 @@ impl Deaths {
         let found = pods.of_cgroup(pod).map(|known| (known, known.container(&name.id)));
         let said = stop.map_or_else(|| Said::now(pods, pod, name), Stop::said);
         let deleted = |known: &KnownPod| deleted_before(known, at_boot_ns, request, wall);
-        let evidence = found.map(|(known, container)| PodEvidence {
-            deleted: deleted(known),
-            absence: absence(known, now.boot_ns),
-            others_stopped: self.stops.others(pod, who.cgroup, at_boot_ns),
-            ..evidence(&known.pod, container, &name.id, said.container)
+        let others = || self.stops.others(pod, who.cgroup, at_boot_ns);
+        let since_boot_ns = who.birth.since_boot_ns();
+        let evidence = found.map(|(known, container)| {
+            let of_pod = evidence(&known.pod, container, &name.id, said.container);
+            let redefined =
+                container.is_some_and(|it| known.redefined(&it.name, since_boot_ns, at_boot_ns));
+            PodEvidence {
+                deleted: deleted(known),
+                absence: absence(known, now.boot_ns),
+                others_stopped: others().next().is_some(),
+                apps_stopped: others().any(|role| role == Role::App),
+                other_reason: of_pod.other_reason
+                    || redefined
+                    || self.sandboxes.ended_since(&pod.uid, since_boot_ns),
+                ..of_pod
+            }
         });
         let more_may_come = has_time && self.pods_may_come;
         let (trigger, source) = match trigger::decide(request, evidence.as_ref(), more_may_come) {
@@ -307,6 +331,7 @@ fn evidence(pod: &Pod, container: Option<&Container>, id: &str, said: Option<Spe
         app_containers_done: any && apps.all(|app| matches!(app.state, State::Terminated(_))),
         probe: said.and_then(Spec::failed_probe),
         replaced: container.is_some_and(|container| replaced(container, id)),
+        other_reason: container.is_some_and(|container| post_start_failed(container, id)),
         reported_last: container.is_some_and(|container| container.terminated(id).is_some())
             && !pod.containers.iter().any(|other| matches!(other.state, State::Running { .. })),
         ..PodEvidence::default()
@@ -319,6 +344,12 @@ fn replaced(container: &Container, id: &str) -> bool {
         && container.last_id.as_deref() == Some(id);
     other
         || matches!(&container.state, State::Waiting { .. } if container.last_id.as_deref() == Some(id))
+}
+
+/// Whether the kubelet has stopped the container because its postStart hook failed.
+fn post_start_failed(container: &Container, id: &str) -> bool {
+    matches!(&container.state, State::Waiting { reason } if reason == "PostStartHookError")
+        && container.last_id.as_deref() == Some(id)
 }
 
 #[cfg(test)]

@@ -124,6 +124,11 @@ impl Reasons {
         out.extend(fact.map(|fact| (Arc::clone(who), fact)));
     }
 
+    /// Records the end of a Pod's sandbox, by the UID in the name of the Pod's cgroup.
+    pub fn sandbox_ended(&mut self, cgroup_uid: &str, time_boot_ns: u64) {
+        self.deaths.sandbox_ended(cgroup_uid, time_boot_ns);
+    }
+
     /// Failed starts of containers without a cgroup that a Pod's change reports.
     pub fn pod(&mut self, known: &KnownPod, now: Now) -> Vec<Planned> {
         self.failures.pod(known, now.boot_ns)

@@ -190,13 +190,19 @@ impl Stops {
         self.stops.iter().rev().find(|stop| stop.container == container)
     }
 
-    /// Whether other containers of the Pod were stopped at about that time.
-    pub(super) fn others(&self, pod: &PodName, container: CgroupId, time_boot_ns: u64) -> bool {
-        self.stops.iter().any(|other| {
+    /// The roles of other containers of the Pod that were stopped at about that time.
+    pub(super) fn others(
+        &self,
+        pod: &PodName,
+        container: CgroupId,
+        time_boot_ns: u64,
+    ) -> impl Iterator<Item = Role> {
+        let others = self.stops.iter().filter(move |other| {
             other.pod.uid == pod.uid
                 && other.container != container
                 && other.time_boot_ns.abs_diff(time_boot_ns) <= TOGETHER_NS
-        })
+        });
+        others.map(|other| other.said.container.map_or(Role::App, |spec| spec.role))
     }
 }
 

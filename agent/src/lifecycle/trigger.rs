@@ -17,7 +17,12 @@
 //!   `computePodActions`). The startup probe runs until `started`, the liveness probe from then on.
 //! - Nothing but a deletion takes a Pod out of the API. One that is missing from a list may be in
 //!   the next one.
-//! - When the app containers have ended for good, the sidecars are stopped.
+//! - When the app containers have ended for good, what else runs in the Pod is stopped: the sidecars
+//!   one after the other, and containers for debugging. The latter never start again.
+//! - A container whose image is changed in the Pod's spec is restarted, and one whose resources are,
+//!   if its `resizePolicy` demands it (`computePodActions`); so is one whose postStart hook fails
+//!   (`kuberuntime_container.go`, `startContainer`). Where the sandbox is gone, or was changed, all
+//!   containers are stopped, and it is made anew.
 
 use crate::kube::pod::Role;
 
@@ -45,7 +50,7 @@ pub enum Trigger {
     Liveness,
     /// Failure of its startup probe.
     Startup,
-    /// Completion of its Pod: it is a sidecar, and the app containers were done.
+    /// Completion of its Pod: it is a sidecar or for debugging, and the app containers were done.
     PodCompletion,
     /// Restart by the kubelet for another reason.
     RestartOther,
@@ -152,6 +157,11 @@ pub struct PodEvidence {
     pub reported_last: bool,
     /// Whether other containers of the Pod were stopped at about the same time.
     pub others_stopped: bool,
+    /// Whether app containers were among them.
+    pub apps_stopped: bool,
+    /// Whether the kubelet has a reason to restart the container that is no probe's: its definition
+    /// was changed, its postStart hook failed, or its sandbox is gone.
+    pub other_reason: bool,
     /// Whether the Pod is missing from the API, removed nobody knows when.
     pub absence: Option<Absence>,
 }
@@ -288,7 +298,8 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
         Some(Disruption::Eviction | Disruption::Taint | Disruption::Other) | None => {}
     }
     // If the app containers were stopped as well, they had not completed: the whole Pod is stopped.
-    if evidence.role == Role::Sidecar && evidence.app_containers_done && !evidence.others_stopped {
+    let goes_with_apps = matches!(evidence.role, Role::Sidecar | Role::Ephemeral);
+    if goes_with_apps && evidence.app_containers_done && !evidence.apps_stopped {
         return Answer::Is(Trigger::PodCompletion, Source::Inferred);
     }
     if evidence.terminal.is_none() && !evidence.replaced && !evidence.reported_last {
@@ -303,9 +314,13 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
     }
     // The Pod goes on, or has ended without a reason from the kubelet: only this container was to
     // be stopped.
-    let trigger = match evidence.probe.filter(|_| !evidence.others_stopped) {
+    let other = evidence.others_stopped || evidence.other_reason;
+    let trigger = match evidence.probe.filter(|_| !other) {
         Some(FailedProbe::Startup) => Trigger::Startup,
         Some(FailedProbe::Liveness) => Trigger::Liveness,
+        None if evidence.role == Role::Ephemeral => {
+            return Answer::Is(Trigger::Unknown, Source::No);
+        }
         None => Trigger::RestartOther,
     };
     Answer::Is(trigger, Source::Inferred)
