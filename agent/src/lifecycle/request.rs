@@ -166,6 +166,23 @@ impl Request {
         }
     }
 
+    /// Whether this request stopped nothing, and so gives way to a later one: it was sent by hand,
+    /// or by another container, and init ignored it or has outlived it.
+    ///
+    /// Runtimes and service managers are kept to: they follow up with a SIGKILL.
+    pub(super) fn gives_way_to(&self, later: &Self, reported: &Reported) -> bool {
+        let by_hand =
+            !self.by.manages && later.by.manages && self.time_boot_ns <= later.time_boot_ns;
+        by_hand && (self.ignored || self.is_over(later.time_boot_ns, reported))
+    }
+
+    /// Whether this request, sent by hand or by another container, was longer ago than any stop
+    /// takes.
+    pub(super) fn is_over(&self, now_boot_ns: u64, reported: &Reported) -> bool {
+        let since_ns = now_boot_ns.saturating_sub(self.time_boot_ns);
+        !self.by.manages && since_ns > reported.longest_stop_ns()
+    }
+
     /// Whether init's end, so long after the signal, follows from it.
     fn explains(&self, status: Option<ExitStatus>, after_ns: u64) -> bool {
         let clean = matches!(status, Some(ExitStatus::Code(code))
