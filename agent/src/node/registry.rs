@@ -65,6 +65,13 @@ impl Entry {
         seen.map_or(0, |(_, time_boot_ns)| time_boot_ns).max(self.birth.since_boot_ns())
     }
 
+    /// The moment since when it is there, as far as is known: one that is older than the agent is as
+    /// old as its program at least.
+    fn exists_since_boot_ns(&self) -> u64 {
+        let since = self.birth.since_boot_ns();
+        self.started().map_or(since, |(_, time_boot_ns)| time_boot_ns.min(since))
+    }
+
     fn shown(&self) -> Option<&Subject> {
         match &self.naming {
             Naming::Shown(subject, _) => Some(subject),
