@@ -227,14 +227,14 @@ fn restarting(spec: &wire::Container) -> Restarting {
         })
     };
     let (cpu, memory) = (restarts("cpu"), restarts("memory"));
-    let of = |amounts: Resources| Resources {
-        cpu_millis: amounts.cpu_millis.filter(|_| cpu),
-        memory_bytes: amounts.memory_bytes.filter(|_| memory),
+    let of = |all: Resources| Resources {
+        cpu_millis: all.cpu_millis.filter(|_| cpu),
+        memory_bytes: all.memory_bytes.filter(|_| memory),
     };
     let resources = spec.resources.as_ref();
     resources.map_or_else(Restarting::default, |all| Restarting {
-        requests: of(self::amounts(all.requests.as_ref())),
-        limits: of(self::amounts(all.limits.as_ref())),
+        requests: of(amounts(all.requests.as_ref())),
+        limits: of(amounts(all.limits.as_ref())),
     })
 }
 
@@ -272,7 +272,13 @@ fn pre_stop(from: &wire::Handler) -> Option<PreStop> {
 }
 
 fn probe(from: wire::Probe) -> Probe {
-    Probe { grace_s: natural(from.termination_grace_period_seconds) }
+    let between = natural(from.failure_threshold).unwrap_or(1).saturating_sub(1);
+    let period_s = natural(from.period_seconds).unwrap_or(0);
+    let delay_s = natural(from.initial_delay_seconds).unwrap_or(0);
+    Probe {
+        grace_s: natural(from.termination_grace_period_seconds),
+        earliest_s: delay_s.saturating_add(between.saturating_mul(period_s)),
+    }
 }
 
 #[cfg(test)]

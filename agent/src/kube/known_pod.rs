@@ -130,10 +130,11 @@ impl KnownPod {
     }
 
     /// Moment from which on the Pod was missing from lists, so that nobody knows when it was
-    /// removed. `None` while it is there, and for the mirror of a static Pod.
+    /// removed; or at which the mirror of a static Pod was removed, which the kubelet does when the
+    /// static Pod has ended, and makes anew if somebody else did it. `None` while it is there.
     #[must_use]
     pub fn missing_since(&self) -> Option<Noticed> {
-        self.gone.filter(|gone| gone.via == Via::List && !self.pod.is_mirror())
+        self.gone.filter(|gone| gone.via == Via::List || self.pod.is_mirror())
     }
 
     /// The container that has, or had, this id.
@@ -242,6 +243,7 @@ impl Noticed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kube::pod::{Resources, Restarting};
 
     const WALL: WallOffset = WallOffset { unix_less_boot_ns: 1_790_000_000_000_000_000 };
 
@@ -283,12 +285,11 @@ mod tests {
 
     /// A Pod with a container of this image, and of this memory that a change restarts.
     fn app(image: &str, memory_bytes: u64) -> Pod {
-        let limits =
-            super::super::pod::Resources { memory_bytes: Some(memory_bytes), ..Default::default() };
+        let limits = Resources { memory_bytes: Some(memory_bytes), ..Default::default() };
         let container = Container {
             name: "app".into(),
             image: image.into(),
-            restarting: super::super::pod::Restarting { limits, ..Default::default() },
+            restarting: Restarting { limits, ..Default::default() },
             ..Container::default()
         };
         Pod { containers: vec![container], ..Pod::default() }

@@ -355,4 +355,7 @@ impl PreStop {
 pub struct Probe {
     /// The probe's own `terminationGracePeriodSeconds`.
     pub grace_s: Option<u64>,
+    /// Least time from the container's start until the probe can have failed as often as it has to:
+    /// `initialDelaySeconds` and a period between each two failures.
+    pub earliest_s: u64,
 }

@@ -223,6 +223,9 @@ pub struct Sleep {
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Probe {
+    pub failure_threshold: Option<i64>,
+    pub initial_delay_seconds: Option<i64>,
+    pub period_seconds: Option<i64>,
     pub termination_grace_period_seconds: Option<i64>,
 }
 

@@ -93,6 +93,11 @@ impl Deaths {
         self.stops.insert(who, time_boot_ns, stop, pre_stop_session, pods);
     }
 
+    /// Records the start of a container.
+    pub fn started(&mut self, who: &Who, time_boot_ns: u64) {
+        self.stops.started(who, time_boot_ns);
+    }
+
     /// Records the end of a Pod's sandbox, by the UID in the name of the Pod's cgroup.
     pub fn sandbox_ended(&mut self, cgroup_uid: &str, time_boot_ns: u64) {
         self.sandboxes.ended(cgroup_uid, time_boot_ns);
@@ -204,9 +209,11 @@ impl Deaths {
         let found = pods.of_cgroup(pod).map(|known| (known, known.container(&name.id)));
         let said = stop.map_or_else(|| Said::now(pods, pod, name), Stop::said);
         let deleted = |known: &KnownPod| deleted_before(known, at_boot_ns, request, wall);
-        let others = || self.stops.others(pod, who.cgroup, at_boot_ns);
+        let others = || self.stops.others(who, pod, at_boot_ns);
         let since_boot_ns = who.birth.since_boot_ns();
         let evidence = found.map(|(known, container)| {
+            let age_ns = who.birth.made_boot_ns().map(|made| at_boot_ns.saturating_sub(made));
+            let probe = said.container.and_then(|spec| spec.failed_probe(age_ns));
             let of_pod = evidence(&known.pod, container, &name.id, said.container);
             let redefined =
                 container.is_some_and(|it| known.redefined(&it.name, since_boot_ns, at_boot_ns));
@@ -218,6 +225,7 @@ impl Deaths {
                 other_reason: of_pod.other_reason
                     || redefined
                     || self.sandboxes.ended_since(&pod.uid, since_boot_ns),
+                probe,
                 ..of_pod
             }
         });
@@ -329,10 +337,12 @@ fn evidence(pod: &Pod, container: Option<&Container>, id: &str, said: Option<Spe
         terminal: pod.is_terminal().then(|| TerminalReason::from_reason(&pod.reason)),
         role: said.map_or(Role::App, |spec| spec.role),
         app_containers_done: any && apps.all(|app| matches!(app.state, State::Terminated(_))),
-        probe: said.and_then(Spec::failed_probe),
         replaced: container.is_some_and(|container| replaced(container, id)),
         other_reason: container.is_some_and(|container| post_start_failed(container, id)),
-        reported_last: container.is_some_and(|container| container.terminated(id).is_some())
+        // A static Pod whose manifest is changed or removed is reported like one that goes on: what
+        // its mirror does next decides.
+        reported_last: !pod.is_mirror()
+            && container.is_some_and(|container| container.terminated(id).is_some())
             && !pod.containers.iter().any(|other| matches!(other.state, State::Running { .. })),
         ..PodEvidence::default()
     }

@@ -95,6 +95,7 @@ impl Reasons {
         match kind {
             FactKind::Started(started) => {
                 self.starts.started(who, time_boot_ns, &started);
+                self.deaths.started(who, time_boot_ns);
                 self.started(who, time_boot_ns, out);
                 self.progress(who, evidence, out);
             }

@@ -115,8 +115,9 @@ impl Signals {
             let counts = !left && (!began || !other_began);
             if request.is_proved(&Evidence::Report, reported) {
                 let known = self.stop.filter(|_| !std::mem::take(&mut self.stop_inferred));
-                let known = known.filter(|known| !known.gives_way_to(&request, reported));
-                self.stop_reported &= known.is_some();
+                let gives_way = known.is_some_and(|known| known.gives_way_to(&request, reported));
+                let known = known.filter(|_| !gives_way);
+                self.stop_reported &= !gives_way;
                 self.stop = Some(known.map_or(request, |known| known.min(request)));
                 if counts {
                     self.report(request, &mut facts);
