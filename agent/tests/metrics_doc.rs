@@ -58,7 +58,8 @@ Stop signals. SIGTERM and the stop signal that the Pod source reports count at o
 outside the container. Any other signal (an image's own stop signal, or a reload) counts from its own
 time once something proves it: the Pod is being deleted, a SIGKILL by the same sender follows, or init
 ends in a way that follows from it. A SIGTERM by hand, or by another container, that init ignored or has
-outlived by more than a grace period stopped nothing: the runtime's own counts instead of it.
+outlived by more than its grace period (five minutes where nobody reports one) stopped nothing: the
+runtime's own counts instead of it.
 
 Ends. A container ends with its init: the process that was first in its cgroup, with or without an
 exec. A unit of a plain machine ends when its cgroup is empty, with the status of its main process.

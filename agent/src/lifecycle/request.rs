@@ -36,6 +36,8 @@ const DEFAULT_GRACE_NS: u64 = 30_000_000_000;
 /// Grace period that the kubelet allows at least, however long a preStop hook took
 /// (`pkg/kubelet/kuberuntime/kuberuntime_container.go`, `minimumGracePeriodInSeconds`).
 const LEAST_GRACE_NS: u64 = 2_000_000_000;
+/// Longest stop by hand where nobody reports a grace period: a database may take minutes.
+const LONGEST_BY_HAND_NS: u64 = 300_000_000_000;
 /// Time by which a busy runtime sends its SIGKILL late.
 const LATE_NS: u64 = 5_000_000_000;
 /// Time in which any end follows from SIGQUIT: a dump of all threads is its other use, and what
@@ -180,7 +182,9 @@ impl Request {
     /// takes.
     pub(super) fn is_over(&self, now_boot_ns: u64, reported: &Reported) -> bool {
         let since_ns = now_boot_ns.saturating_sub(self.time_boot_ns);
-        !self.by.manages && since_ns > reported.longest_stop_ns()
+        let longest_ns =
+            reported.grace_ns.map_or(LONGEST_BY_HAND_NS, |_| reported.longest_stop_ns());
+        !self.by.manages && since_ns > longest_ns
     }
 
     /// Whether init's end, so long after the signal, follows from it.
