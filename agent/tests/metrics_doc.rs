@@ -68,7 +68,9 @@ empty.
 Stop signals. SIGTERM and the stop signal that the Pod source reports count at once, from any sender
 outside the container. Any other signal (an image's own stop signal, or a reload) counts from its own
 time once something proves it: the Pod is being deleted, a SIGKILL by the same sender follows, or init
-ends in a way that follows from it.
+ends in a way that follows from it. A SIGTERM by hand, or by another container, that init ignored or has
+outlived by more than its grace period (five minutes where nobody reports one) stopped nothing: the
+runtime's own counts instead of it.
 
 Ends. A container ends with its init: the process that was first in its cgroup, with or without an
 exec. A unit of a plain machine ends when its cgroup is empty, with the status of its main process.
@@ -86,10 +88,13 @@ the API's clock is wrong), and nothing else explains the stop. What the Pod says
 changes neither the trigger nor the grace period. `node_pressure`, `node_shutdown`, `deadline`
 (`activeDeadlineSeconds`): the reason that the kubelet writes into the Pod's status once nothing of it
 runs. `liveness`, `startup`, `restart_other`: the kubelet stopped the container and started it again;
-that a probe was the cause is inferred from the Pod having one, since the API does not report it.
-`pod_completion`: a sidecar whose Pod's app containers were done, inferred likewise. `unknown`: nothing
-was reported within 30 seconds; or a container older than the agent exited as what is stopped does, soon
-after the agent came, and may have had its stop signal before.
+that a probe was the cause is inferred from the Pod having one, since the API does not report it,
+unless something else explains the stop: other containers were stopped too, the sandbox was gone, the
+image or resources that restart it were changed in the spec, its postStart hook failed, or the probe
+cannot have failed yet. `pod_completion`: a sidecar, or a container for debugging, whose Pod's app
+containers were done, inferred likewise. A static Pod whose mirror is removed and does not come again
+is deleted. `unknown`: nothing was reported within 30 seconds; or a container older than the agent
+exited as what is stopped does, soon after the agent came, and may have had its stop signal before.
 
 Restarts. A Pod that is re-created under its name, as a StatefulSet's, is no restart; its containers'
 counters go on. A unit of the host (host mode) is restarted if it runs again within five minutes after

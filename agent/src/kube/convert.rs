@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::pod::{
     Announcement, Container, Deletion, Mirror, Phase, Pod, PreStop, Probe, Resources,
-    RestartPolicy, Role, State, Terminated, Times, Workload,
+    RestartPolicy, Restarting, Role, State, Terminated, Times, Workload,
 };
 use super::{quantity, wire, workload};
 use crate::cgroup::path::Qos;
@@ -195,6 +195,7 @@ fn from_spec(
         last,
         requests: resources.map(|all| amounts(all.requests.as_ref())).unwrap_or_default(),
         limits: resources.map(|all| amounts(all.limits.as_ref())).unwrap_or_default(),
+        restarting: restarting(spec),
         pre_stop: lifecycle.and_then(|lifecycle| pre_stop(lifecycle.pre_stop.as_ref()?)),
         startup: spec.startup_probe.map(probe),
         liveness: spec.liveness_probe.map(probe),
@@ -216,6 +217,25 @@ fn amounts(from: Option<&wire::Amounts>) -> Resources {
         cpu_millis: cpu.as_deref().and_then(quantity::millis),
         memory_bytes: memory.as_deref().and_then(quantity::units),
     }
+}
+
+fn restarting(spec: &wire::Container) -> Restarting {
+    let restarts = |resource: &str| {
+        spec.resize_policy.iter().flatten().any(|policy| {
+            policy.resource_name.as_deref() == Some(resource)
+                && policy.restart_policy.as_deref() == Some("RestartContainer")
+        })
+    };
+    let (cpu, memory) = (restarts("cpu"), restarts("memory"));
+    let of = |all: Resources| Resources {
+        cpu_millis: all.cpu_millis.filter(|_| cpu),
+        memory_bytes: all.memory_bytes.filter(|_| memory),
+    };
+    let resources = spec.resources.as_ref();
+    resources.map_or_else(Restarting::default, |all| Restarting {
+        requests: of(amounts(all.requests.as_ref())),
+        limits: of(amounts(all.limits.as_ref())),
+    })
 }
 
 fn state(from: &wire::State) -> State {
@@ -252,7 +272,13 @@ fn pre_stop(from: &wire::Handler) -> Option<PreStop> {
 }
 
 fn probe(from: wire::Probe) -> Probe {
-    Probe { grace_s: natural(from.termination_grace_period_seconds) }
+    let between = natural(from.failure_threshold).unwrap_or(1).saturating_sub(1);
+    let period_s = natural(from.period_seconds).unwrap_or(0);
+    let delay_s = natural(from.initial_delay_seconds).unwrap_or(0);
+    Probe {
+        grace_s: natural(from.termination_grace_period_seconds),
+        earliest_s: delay_s.saturating_add(between.saturating_mul(period_s)),
+    }
 }
 
 #[cfg(test)]

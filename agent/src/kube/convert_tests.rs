@@ -70,7 +70,7 @@ fn fields_of_containers_are_read() {
     let end = migrate.terminated(&"a".repeat(64)).unwrap();
     assert_eq!((end.exit_code, end.reason.as_str()), (Some(0), "Completed"));
     assert_eq!(end.finished_unix_s, Some(1_793_527_205));
-    assert_eq!(proxy.startup, Some(Probe { grace_s: Some(7) }));
+    assert_eq!(proxy.startup, Some(Probe { grace_s: Some(7), earliest_s: 0 }));
     assert_eq!((proxy.pre_stop, proxy.started), (Some(PreStop::Http), Some(true)));
 
     assert_eq!((&web.id, &web.last_id, web.restarts), (&id("c"), &id("d"), Some(2)));
@@ -81,7 +81,7 @@ fn fields_of_containers_are_read() {
     let requests = Resources { cpu_millis: Some(300), memory_bytes: Some(64 << 20) };
     assert_eq!(web.requests, requests, "those in effect");
     assert_eq!(web.limits, Resources { cpu_millis: None, memory_bytes: Some(128 << 20) });
-    assert_eq!(web.liveness, Some(Probe { grace_s: Some(10) }));
+    assert_eq!(web.liveness, Some(Probe { grace_s: Some(10), earliest_s: 0 }));
     assert_eq!((web.readiness, web.startup), (Some(Probe::default()), None));
     assert_eq!((web.pre_stop, web.stop_signal.as_deref()), (Some(PreStop::Exec), Some("SIGUSR2")));
 

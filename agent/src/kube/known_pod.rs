@@ -14,6 +14,11 @@ const STATUS_LAG_NS: u64 = 5_000_000_000;
 /// Longest delay between a change in the API and its watch event.
 const WATCH_LAG_NS: u64 = 5_000_000_000;
 
+/// Longest time by which the kubelet may learn of a change before the agent does.
+const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
+/// Default of `terminationGracePeriodSeconds`.
+const DEFAULT_GRACE_S: u64 = 30;
+
 /// A Pod with the moments at which the agent learned of its changes.
 #[derive(Debug)]
 pub struct KnownPod {
@@ -37,6 +42,9 @@ pub struct KnownPod {
     pub(super) lingers_since_boot_ns: Option<u64>,
     /// Container ids with the containers' names, the newest last.
     ids: VecDeque<(String, String)>,
+    /// Names of containers that the kubelet restarts because their spec was changed, with the last
+    /// change.
+    redefined: Vec<(String, Noticed)>,
 }
 
 impl KnownPod {
@@ -52,6 +60,7 @@ impl KnownPod {
             made_boot_ns: None,
             lingers_since_boot_ns: None,
             ids: VecDeque::new(),
+            redefined: Vec::new(),
         };
         known.update(pod, now);
         known
@@ -75,6 +84,14 @@ impl KnownPod {
         while self.ids.len() > FORMER_IDS_MAX.max(2 * pod.containers.len()) {
             self.ids.pop_front();
         }
+        let changed = pod.containers.iter().filter(|next| {
+            self.pod.container(&next.name).is_some_and(|before| before.is_redefined_by(next))
+        });
+        for container in changed {
+            self.redefined.retain(|(name, _)| *name != container.name);
+            self.redefined.push((container.name.clone(), now));
+        }
+        self.redefined.retain(|(name, _)| pod.container(name).is_some());
         self.pod = pod;
     }
 
@@ -117,10 +134,11 @@ impl KnownPod {
     }
 
     /// Moment from which on the Pod was missing from lists, so that nobody knows when it was
-    /// removed. `None` while it is there, and for the mirror of a static Pod.
+    /// removed; or at which the mirror of a static Pod was removed, which the kubelet does when the
+    /// static Pod has ended, and makes anew if somebody else did it. `None` while it is there.
     #[must_use]
     pub fn missing_since(&self) -> Option<Noticed> {
-        self.gone.filter(|gone| gone.via == Via::List && !self.pod.is_mirror())
+        self.gone.filter(|gone| gone.via == Via::List || self.pod.is_mirror())
     }
 
     /// The container that has, or had, this id.
@@ -131,6 +149,23 @@ impl KnownPod {
             self.pod.container(name)
         };
         self.pod.container_by_id(id).or_else(former)
+    }
+
+    /// Whether the kubelet has stopped a container at `stop_boot_ns` because its spec was changed
+    /// after it was made. It does so at once, after a preStop hook at the latest.
+    #[must_use]
+    pub fn redefined(&self, container: &str, made_boot_ns: u64, stop_boot_ns: u64) -> bool {
+        let longest_ns = self.pod.grace_s.unwrap_or(DEFAULT_GRACE_S).saturating_mul(SECOND_NS);
+        self.redefined.iter().filter(|(name, _)| name == container).any(|(_, noticed)| {
+            let changed_after = match noticed.via {
+                Via::Watch => noticed.time_boot_ns.saturating_sub(KUBELET_AHEAD_NS),
+                Via::List => noticed.after_boot_ns.unwrap_or(0),
+            };
+            let latest = noticed.time_boot_ns.saturating_add(longest_ns);
+            noticed.time_boot_ns >= made_boot_ns
+                && changed_after <= stop_boot_ns
+                && stop_boot_ns <= latest.saturating_add(WATCH_LAG_NS)
+        })
     }
 
     /// Whether a container created at that time would be in the statuses by now, if it were one of
@@ -212,6 +247,7 @@ impl Noticed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kube::pod::{Resources, Restarting};
 
     const WALL: WallOffset = WallOffset { unix_less_boot_ns: 1_790_000_000_000_000_000 };
 
@@ -249,5 +285,41 @@ mod tests {
         for unix_s in [i64::MIN, -1, 0, i64::MAX] {
             assert_eq!(noticed.agreed(unix_s, WALL), None, "{unix_s}");
         }
+    }
+
+    /// A Pod with a container of this image, and of this memory that a change restarts.
+    fn app(image: &str, memory_bytes: u64) -> Pod {
+        let limits = Resources { memory_bytes: Some(memory_bytes), ..Default::default() };
+        let container = Container {
+            name: "app".into(),
+            image: image.into(),
+            restarting: Restarting { limits, ..Default::default() },
+            ..Container::default()
+        };
+        Pod { containers: vec![container], ..Pod::default() }
+    }
+
+    #[test]
+    fn a_change_of_the_spec_explains_the_stop_that_follows() {
+        let at = |at_s: u64, via, after_s: Option<u64>| Noticed {
+            time_boot_ns: at_s * SECOND_NS,
+            via,
+            after_boot_ns: after_s.map(|after| after * SECOND_NS),
+        };
+        let after = |pod: Pod, noticed, made_s: u64, stop_s: u64| {
+            let mut known = KnownPod::new(app("a:1", 7), at(10, Via::List, None));
+            known.update(pod, noticed);
+            known.redefined("app", made_s * SECOND_NS, stop_s * SECOND_NS)
+        };
+        let watch = at(100, Via::Watch, Some(90));
+        for pod in [app("a:2", 7), app("a:1", 8)] {
+            assert!(after(pod.clone(), watch, 20, 101));
+            assert!(after(pod.clone(), watch, 20, 130), "after a preStop hook");
+            assert!(!after(pod.clone(), watch, 20, 98), "before the change");
+            assert!(!after(pod.clone(), watch, 20, 200), "long after it");
+            assert!(!after(pod.clone(), watch, 101, 110), "it was made with that spec");
+            assert!(after(pod, at(100, Via::List, Some(90)), 20, 91), "a list reports late");
+        }
+        assert!(!after(app("a:1", 7), watch, 20, 101), "nothing has changed");
     }
 }

@@ -213,6 +213,8 @@ pub struct Container {
     pub requests: Resources,
     /// Resource limits, from the same source.
     pub limits: Resources,
+    /// Resources of the spec whose change restarts the container (`resizePolicy`).
+    pub restarting: Restarting,
     /// The preStop hook, if there is one.
     pub pre_stop: Option<PreStop>,
     /// The startup probe, if there is one.
@@ -230,6 +232,12 @@ impl Container {
     /// Container ids in the status: the newest instance, then the previous one.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.id.iter().chain(&self.last_id).map(String::as_str)
+    }
+
+    /// Whether the kubelet restarts a container whose spec changes from this to `next`.
+    #[must_use]
+    pub fn is_redefined_by(&self, next: &Self) -> bool {
+        self.image != next.image || self.restarting != next.restarting
     }
 
     /// Memory that the container takes, about, in bytes.
@@ -329,6 +337,15 @@ pub struct Resources {
     pub memory_bytes: Option<u64>,
 }
 
+/// Resources of a container's spec whose change restarts it; empty without such a policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restarting {
+    /// Requested resources.
+    pub requests: Resources,
+    /// Resource limits.
+    pub limits: Resources,
+}
+
 /// A preStop hook, by its handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreStop {
@@ -360,4 +377,7 @@ impl PreStop {
 pub struct Probe {
     /// The probe's own `terminationGracePeriodSeconds`.
     pub grace_s: Option<u64>,
+    /// Least time from the container's start until the probe can have failed as often as it has to:
+    /// `initialDelaySeconds` and a period between each two failures.
+    pub earliest_s: u64,
 }

@@ -81,6 +81,17 @@ fn a_recreated_mirror_replaces_the_old_one() {
 }
 
 #[test]
+fn a_mirror_that_is_removed_and_not_made_anew_means_the_end_of_its_static_pod() {
+    let mut pods = Pods::new();
+    pods.apply(applied(1, STATIC));
+    pods.apply(event(3, PodEventKind::Deleted(Box::new(fixtures::pod(STATIC)))));
+    let of_hash = |pods: &Pods| pods.of_cgroup(&cgroup(HASH)).unwrap().missing_since();
+    assert_eq!(of_hash(&pods).map(|missing| missing.time_boot_ns), Some(3));
+    pods.apply(applied(4, &STATIC.replace("99999999", "88888888")));
+    assert_eq!(of_hash(&pods), None, "somebody else has removed it");
+}
+
+#[test]
 fn a_forged_mirror_does_not_take_a_static_pods_place() {
     let named = |uid: &str, name: &str| {
         STATIC.replace("99999999", uid).replace("\"etcd-n1\"", &format!("\"{name}\""))

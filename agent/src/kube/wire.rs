@@ -172,9 +172,19 @@ pub struct Container {
     pub lifecycle: Option<Lifecycle>,
     pub liveness_probe: Option<Probe>,
     pub readiness_probe: Option<Probe>,
+    pub resize_policy: Option<Array<ResizePolicy>>,
     pub resources: Option<Resources>,
     pub restart_policy: Option<String>,
     pub startup_probe: Option<Probe>,
+}
+
+/// Policy for a change of resources (an item of `resizePolicy`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct ResizePolicy {
+    pub resource_name: Option<String>,
+    pub restart_policy: Option<String>,
 }
 
 /// Lifecycle of a container (`lifecycle`).
@@ -213,6 +223,9 @@ pub struct Sleep {
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Probe {
+    pub failure_threshold: Option<i64>,
+    pub initial_delay_seconds: Option<i64>,
+    pub period_seconds: Option<i64>,
     pub termination_grace_period_seconds: Option<i64>,
 }
 

@@ -383,11 +383,12 @@ impl Container {
     }
 
     /// The shutdown that is in progress, if there is one.
-    pub(super) fn open_shutdown(&self) -> Option<OpenShutdown> {
+    pub(super) fn open_shutdown(&self, now_boot_ns: u64) -> Option<OpenShutdown> {
         if self.terminated || self.death().is_some() {
             return None;
         }
-        let (since_boot_ns, killed) = self.init.as_ref()?.signals.open()?;
+        let (since_boot_ns, killed) =
+            self.init.as_ref()?.signals.open(now_boot_ns, &self.reported)?;
         Some(OpenShutdown { since_boot_ns, killed })
     }
 

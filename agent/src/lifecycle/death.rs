@@ -9,6 +9,7 @@ use super::fact::{Death, Fact, FactKind, Sender, StopSignal, Termination};
 use super::grace;
 use super::kill::{self, KUBELET_AHEAD_NS, Kill};
 use super::request::SIGKILL;
+use super::sandbox::Sandboxes;
 use super::session::ExecSession;
 use super::stop::{Said, Spec, Stop, Stops};
 use super::subject::Who;
@@ -56,6 +57,7 @@ pub struct Deaths {
     /// Whether there is a Pod source, so that unknown Pods may still be reported.
     pods_may_come: bool,
     stops: Stops,
+    sandboxes: Sandboxes,
     waiting: Vec<Waiting>,
     hurried: u64,
 }
@@ -64,7 +66,13 @@ impl Deaths {
     /// Deaths of no container yet. `pods_may_come`: there is a Pod source to wait for.
     #[must_use]
     pub fn new(pods_may_come: bool) -> Self {
-        Self { pods_may_come, stops: Stops::default(), waiting: Vec::new(), hurried: 0 }
+        Self {
+            pods_may_come,
+            stops: Stops::default(),
+            sandboxes: Sandboxes::default(),
+            waiting: Vec::new(),
+            hurried: 0,
+        }
     }
 
     /// Time at which the first death that waits may be decided, `CLOCK_BOOTTIME`.
@@ -89,6 +97,11 @@ impl Deaths {
     /// Records the start of a container.
     pub fn started(&mut self, who: &Who, time_boot_ns: u64) {
         self.stops.started(who, time_boot_ns);
+    }
+
+    /// Records the end of a Pod's sandbox, by the UID in the name of the Pod's cgroup.
+    pub fn sandbox_ended(&mut self, cgroup_uid: &str, time_boot_ns: u64) {
+        self.sandboxes.ended(cgroup_uid, time_boot_ns);
     }
 
     /// Records the end of a container. Returns the deaths that are explained now, this one or
@@ -202,12 +215,26 @@ impl Deaths {
         let said = stop.map_or_else(|| Said::now(pods, pod, name), Stop::said);
         let deleted = |known: &KnownPod| deleted_before(known, at_boot_ns, request, wall);
         let some_time = |known: &KnownPod| is_unplaced(known, request, wall) && !deleted(known);
-        let evidence = found.map(|(known, container)| PodEvidence {
-            deleted: deleted(known),
-            deleted_some_time: some_time(known),
-            absence: absence(known, at_boot_ns, now.boot_ns),
-            others_stopped: self.stops.others(who, pod, at_boot_ns),
-            ..evidence(&known.pod, container, &name.id, said.container)
+        let others = || self.stops.others(who, pod, at_boot_ns);
+        let since_boot_ns = who.birth.since_boot_ns();
+        let evidence = found.map(|(known, container)| {
+            let age_ns = who.birth.made_boot_ns().map(|made| at_boot_ns.saturating_sub(made));
+            let probe = said.container.and_then(|spec| spec.failed_probe(age_ns));
+            let of_pod = evidence(&known.pod, container, &name.id, said.container);
+            let redefined =
+                container.is_some_and(|it| known.redefined(&it.name, since_boot_ns, at_boot_ns));
+            PodEvidence {
+                deleted: deleted(known),
+                deleted_some_time: some_time(known),
+                absence: absence(known, at_boot_ns, now.boot_ns),
+                others_stopped: others().next().is_some(),
+                apps_stopped: others().any(|role| role == Role::App),
+                other_reason: of_pod.other_reason
+                    || redefined
+                    || self.sandboxes.ended_since(&pod.uid, since_boot_ns),
+                probe,
+                ..of_pod
+            }
         });
         let more_may_come = has_time && self.pods_may_come;
         let (trigger, source) = match trigger::decide(request, evidence.as_ref(), more_may_come) {
@@ -336,9 +363,12 @@ fn evidence(pod: &Pod, container: Option<&Container>, id: &str, said: Option<Spe
         terminal: TerminalReason::of(pod),
         role: said.map_or(Role::App, |spec| spec.role),
         app_containers_done: any && apps.all(|app| matches!(app.state, State::Terminated(_))),
-        probe: said.and_then(Spec::failed_probe),
         replaced: container.is_some_and(|container| replaced(container, id)),
-        reported_last: container.is_some_and(|container| container.terminated(id).is_some())
+        other_reason: container.is_some_and(|container| post_start_failed(container, id)),
+        // A static Pod whose manifest is changed or removed is reported like one that goes on: what
+        // its mirror does next decides.
+        reported_last: !pod.is_mirror()
+            && container.is_some_and(|container| container.terminated(id).is_some())
             && !pod.containers.iter().any(|other| matches!(other.state, State::Running { .. })),
         ..PodEvidence::default()
     }
@@ -350,6 +380,12 @@ fn replaced(container: &Container, id: &str) -> bool {
         && container.last_id.as_deref() == Some(id);
     other
         || matches!(&container.state, State::Waiting { .. } if container.last_id.as_deref() == Some(id))
+}
+
+/// Whether the kubelet has stopped the container because its postStart hook failed.
+fn post_start_failed(container: &Container, id: &str) -> bool {
+    matches!(&container.state, State::Waiting { reason } if reason == "PostStartHookError")
+        && container.last_id.as_deref() == Some(id)
 }
 
 #[cfg(test)]

@@ -90,10 +90,9 @@ fn evidence_about_an_end_is_read_from_the_pod() {
         (running.terminal, running.replaced, running.app_containers_done),
         (None, false, false)
     );
-    assert_eq!(running.probe, Some(FailedProbe::Liveness));
     assert!(of(&before).replaced, "there is a newer instance");
     let none = evidence(&pod, None, &now, None);
-    assert_eq!((none.probe, none.role), (None, Role::App));
+    assert_eq!(none.role, Role::App);
 
     // Another container of the Pod still runs: the kubelet holds back the reason.
     assert!(!of(&before).reported_last);
@@ -118,7 +117,7 @@ fn the_probe_that_can_have_failed_depends_on_started() {
     let pod = fixtures::pod(DEPLOYMENT);
     let probe = |name: &str, started| {
         let container = Container { started, ..pod.container(name).unwrap().clone() };
-        Spec::of(&container, container.id.as_deref().unwrap_or("x")).failed_probe()
+        Spec::of(&container, container.id.as_deref().unwrap_or("x")).failed_probe(None)
     };
     assert_eq!(probe("proxy", None), Some(FailedProbe::Startup));
     assert_eq!(probe("proxy", Some(false)), Some(FailedProbe::Startup));
@@ -126,7 +125,44 @@ fn the_probe_that_can_have_failed_depends_on_started() {
     assert_eq!(probe("web", Some(true)), Some(FailedProbe::Liveness));
     assert_eq!(probe("metrics", None), None);
     let proxy = Container { started: Some(true), ..pod.container("proxy").unwrap().clone() };
-    assert_eq!(Spec::of(&proxy, "another").failed_probe(), Some(FailedProbe::Startup));
+    assert_eq!(Spec::of(&proxy, "another").failed_probe(None), Some(FailedProbe::Startup));
+}
+
+#[test]
+fn a_probe_cannot_have_failed_before_its_time() {
+    let json = DEPLOYMENT.replace(
+        "\"livenessProbe\": {",
+        "\"livenessProbe\": {\"initialDelaySeconds\": 30, \"periodSeconds\": 10, \"failureThreshold\": 3, ",
+    );
+    let pod = fixtures::pod(&json);
+    let spec = Spec { started: Some(true), ..Spec::of(&web(&pod), "x") };
+    for (age_s, failed) in [(5, None), (48, None), (49, Some(FailedProbe::Liveness))] {
+        assert_eq!(spec.failed_probe(Some(age_s * SECOND)), failed, "{age_s}");
+    }
+    assert_eq!(spec.failed_probe(None), Some(FailedProbe::Liveness), "it is older than the agent");
+}
+
+#[test]
+fn a_failed_post_start_hook_and_a_static_pods_end_are_no_probes() {
+    let mut pod = fixtures::pod(DEPLOYMENT);
+    let id = "d".repeat(64);
+    let container = pod.containers.iter_mut().find(|it| it.name == "web").unwrap();
+    container.last_id = Some(id.clone());
+    for (reason, other) in [("PostStartHookError", true), ("CrashLoopBackOff", false)] {
+        container.state = State::Waiting { reason: reason.into() };
+        let container = container.clone();
+        assert_eq!(post_start_failed(&container, &id), other);
+        assert!(!post_start_failed(&container, "another"));
+    }
+    let mut pod = fixtures::pod(STATIC);
+    for container in &mut pod.containers {
+        container.state = State::Terminated(Terminated::default());
+    }
+    let container = pod.containers.first().cloned().unwrap();
+    let id = container.id.clone().unwrap();
+    assert!(!evidence(&pod, Some(&container), &id, None).reported_last, "its manifest may be gone");
+    pod.mirror = None;
+    assert!(evidence(&pod, Some(&container), &id, None).reported_last);
 }
 
 #[test]

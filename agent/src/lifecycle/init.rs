@@ -1,6 +1,7 @@
 //! Init of a container: its start, the signals sent to it, and its end.
 
 use super::fact::{EndSource, Termination};
+use super::request::Reported;
 use super::settle::SETTLE_NS;
 use super::shutdown::Signals;
 use crate::event::{ExitStatus, TaskKey};
@@ -108,10 +109,11 @@ impl Init {
         time_boot_ns: u64,
         end_source: EndSource,
         by_init: bool,
+        reported: &Reported,
     ) -> Termination {
         let left = self.end.map(|end| end.last).or(self.exit);
         let status = self.status().filter(|_| by_init);
-        let conclusion = self.signals.conclude(status, time_boot_ns, self.oom_killed);
+        let conclusion = self.signals.conclude(status, time_boot_ns, self.oom_killed, reported);
         Termination {
             cause: conclusion.cause,
             status,

@@ -21,6 +21,7 @@ pub mod reason;
 pub mod report;
 mod request;
 pub mod restart;
+mod sandbox;
 mod search;
 pub mod session;
 mod settle;
@@ -164,9 +165,12 @@ impl Lifecycle {
     }
 
     /// Containers with a stop signal that have not ended yet, in the order of their cgroups.
-    pub fn open_shutdowns(&self) -> impl Iterator<Item = (CgroupId, OpenShutdown)> + '_ {
-        self.containers.iter().filter_map(|(id, entry)| {
-            entry.container.open_shutdown().map(|shutdown| (*id, shutdown))
+    pub fn open_shutdowns(
+        &self,
+        now_boot_ns: u64,
+    ) -> impl Iterator<Item = (CgroupId, OpenShutdown)> + '_ {
+        self.containers.iter().filter_map(move |(id, entry)| {
+            entry.container.open_shutdown(now_boot_ns).map(|shutdown| (*id, shutdown))
         })
     }
 

@@ -96,6 +96,7 @@ impl Reasons {
             FactKind::Started(started) => {
                 self.deaths.started(who, time_boot_ns);
                 self.starts.started(who, time_boot_ns, &started);
+                self.deaths.started(who, time_boot_ns);
                 self.started(who, time_boot_ns, out);
                 self.progress(who, evidence, out);
             }
@@ -123,6 +124,11 @@ impl Reasons {
         let Evidence { pods, sandbox_boot_ns, now, .. } = *evidence;
         let fact = self.starts.progress(who, sandbox_boot_ns, pods, now.wall);
         out.extend(fact.map(|fact| (Arc::clone(who), fact)));
+    }
+
+    /// Records the end of a Pod's sandbox, by the UID in the name of the Pod's cgroup.
+    pub fn sandbox_ended(&mut self, cgroup_uid: &str, time_boot_ns: u64) {
+        self.deaths.sandbox_ended(cgroup_uid, time_boot_ns);
     }
 
     /// Failed starts of containers without a cgroup that a Pod's change reports.

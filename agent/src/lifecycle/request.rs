@@ -34,6 +34,8 @@ const SIGQUIT: u32 = 3;
 
 /// Default of `terminationGracePeriodSeconds`; the runtimes' own default is 10 s.
 const DEFAULT_GRACE_NS: u64 = 30_000_000_000;
+/// Longest stop by hand where nobody reports a grace period: a database may take minutes.
+const LONGEST_BY_HAND_NS: u64 = 300_000_000_000;
 /// Time in which any end follows from SIGQUIT: a dump of all threads is its other use, and what
 /// ends later than that has its own reason.
 const AFTER_QUIT_NS: u64 = 2_000_000_000;
@@ -160,6 +162,25 @@ impl Request {
                     || (after_ns <= longest_ns && self.explains(status, after_ns))
             }
         }
+    }
+
+    /// Whether this request stopped nothing, and so gives way to a later one: it was sent by hand,
+    /// or by another container, and init ignored it or has outlived it.
+    ///
+    /// Runtimes and service managers are kept to: they follow up with a SIGKILL.
+    pub(super) fn gives_way_to(&self, later: &Self, reported: &Reported) -> bool {
+        let by_hand =
+            !self.by.manages && later.by.manages && self.time_boot_ns <= later.time_boot_ns;
+        by_hand && (self.ignored || self.is_over(later.time_boot_ns, reported))
+    }
+
+    /// Whether this request, sent by hand or by another container, was longer ago than any stop
+    /// takes.
+    pub(super) fn is_over(&self, now_boot_ns: u64, reported: &Reported) -> bool {
+        let since_ns = now_boot_ns.saturating_sub(self.time_boot_ns);
+        let longest_ns =
+            reported.grace_ns.map_or(LONGEST_BY_HAND_NS, |_| reported.longest_stop_ns());
+        !self.by.manages && since_ns > longest_ns
     }
 
     /// Whether init's end, so long after the signal, follows from it.

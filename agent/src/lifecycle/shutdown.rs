@@ -115,6 +115,9 @@ impl Signals {
             let counts = !left && (!began || !other_began);
             if request.is_proved(&Evidence::Report, reported) {
                 let known = self.stop.filter(|_| !std::mem::take(&mut self.stop_inferred));
+                let gives_way = known.is_some_and(|known| known.gives_way_to(&request, reported));
+                let known = known.filter(|_| !gives_way);
+                self.stop_reported &= !gives_way;
                 self.stop = Some(known.map_or(request, |known| known.min(request)));
                 if counts {
                     self.report(request, &mut facts);
@@ -191,6 +194,7 @@ impl Signals {
         if let (true, Some(stop)) = (self.stop_reported, self.stop)
             && !self.kill_reported
             && stop.time_boot_ns <= kill_boot_ns
+            && !stop.is_over(kill_boot_ns, reported)
         {
             self.kill_reported = true;
             let kind = FactKind::KilledAfterStopSignal;
@@ -300,8 +304,11 @@ impl Signals {
     }
 
     /// The shutdown in progress: its start, and whether SIGKILL was sent.
-    pub(super) fn open(&self) -> Option<(u64, bool)> {
+    pub(super) fn open(&self, now_boot_ns: u64, reported: &Reported) -> Option<(u64, bool)> {
         let stop = self.stop.filter(|_| self.stop_reported)?;
+        if stop.is_over(now_boot_ns, reported) && !self.kill_reported {
+            return None;
+        }
         Some((stop.time_boot_ns, self.kill_reported))
     }
 
@@ -311,6 +318,7 @@ impl Signals {
         status: Option<ExitStatus>,
         end_boot_ns: u64,
         oom: bool,
+        reported: &Reported,
     ) -> Conclusion {
         let ended_by = match status {
             Some(ExitStatus::Signal { signal, .. }) => Some(signal),
@@ -323,7 +331,9 @@ impl Signals {
             // dying before (5.10), and the signal began no shutdown.
             let consistent = !stop.began || status.is_none() || ended_by == Some(stop.signal);
             let alive = self.first_kill().is_none_or(|kill| stop.time_boot_ns <= kill);
-            consistent && alive && stop.time_boot_ns <= end_boot_ns
+            // What a SIGKILL followed in time stopped it, however long the process took to end.
+            let over = stop.is_over(end_boot_ns, reported) && !self.kill_reported;
+            consistent && alive && !over && stop.time_boot_ns <= end_boot_ns
         });
         let cause = match (ended_by, status) {
             (Some(SIGKILL), _) if oom => Cause::Oom,

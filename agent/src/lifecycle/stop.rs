@@ -9,6 +9,7 @@ use super::subject::Who;
 use super::trigger::FailedProbe;
 use crate::cgroup::CgroupId;
 use crate::cgroup::path::{ContainerName, PodName};
+use crate::clock::SECOND_NS;
 use crate::kube::pod::{Container, PreStop, Probe, Role};
 use crate::kube::pods::Pods;
 
@@ -23,11 +24,11 @@ pub(super) struct Stop {
     container: CgroupId,
     pod: PodName,
     name: ContainerName,
-    /// The container's name in its Pod, which its instances share.
-    container_name: String,
+    /// Name of the container, which its next instance has as well.
+    label: String,
     time_boot_ns: u64,
-    /// Time at which the container ran again.
-    restarted_boot_ns: Option<u64>,
+    /// Start of the next instance, if it was seen.
+    next_boot_ns: Option<u64>,
     pub(super) sender: Sender,
     /// The exec session of the preStop hook, if the container has an exec hook.
     pub(super) pre_stop_session: Option<ExecSession>,
@@ -81,12 +82,16 @@ impl Spec {
         Self { started: self.started.filter(|started| *started), ..self }
     }
 
-    /// The probe that can have failed.
-    pub(super) fn failed_probe(self) -> Option<FailedProbe> {
-        if self.startup.is_some() && self.started != Some(true) {
-            return Some(FailedProbe::Startup);
-        }
-        self.liveness.map(|_| FailedProbe::Liveness)
+    /// The probe that can have failed when the container was `age_ns` old; `None` for an age that is
+    /// not known.
+    pub(super) fn failed_probe(self, age_ns: Option<u64>) -> Option<FailedProbe> {
+        let (probe, kind) = match (self.startup, self.liveness) {
+            (Some(startup), _) if self.started != Some(true) => (startup, FailedProbe::Startup),
+            (_, liveness) => (liveness?, FailedProbe::Liveness),
+        };
+        let earliest_ns = probe.earliest_s.saturating_mul(SECOND_NS);
+        let possible = age_ns.is_none_or(|age_ns| age_ns.saturating_add(SECOND_NS) >= earliest_ns);
+        possible.then_some(kind)
     }
 }
 
@@ -154,9 +159,9 @@ impl Stops {
             container: who.cgroup,
             pod: pod.clone(),
             name: name.clone(),
-            container_name: who.identity.container.clone(),
+            label: who.identity.container.clone(),
             time_boot_ns,
-            restarted_boot_ns: None,
+            next_boot_ns: None,
             sender: stop.sender,
             pre_stop_session,
             said: Said::now(pods, pod, name),
@@ -189,7 +194,7 @@ impl Stops {
     /// Takes over another name of a container.
     pub(super) fn rename(&mut self, who: &Who) {
         for stop in self.stops.iter_mut().filter(|stop| stop.container == who.cgroup) {
-            stop.container_name.clone_from(&who.identity.container);
+            stop.label.clone_from(&who.identity.container);
         }
     }
 
@@ -203,36 +208,40 @@ impl Stops {
         self.stops.iter().rev().find(|stop| stop.container == container)
     }
 
-    /// Notes that a container runs, as a former instance's successor if there is one.
+    /// Records the start of a container: the next instance of those of its name that were stopped.
     pub(super) fn started(&mut self, who: &Who, time_boot_ns: u64) {
         let Some((pod, _)) = who.origin.pod() else { return };
         for stop in &mut self.stops {
             let former = stop.pod.uid == pod.uid
-                && stop.container_name == who.identity.container
-                && stop.time_boot_ns < time_boot_ns;
-            if former && stop.restarted_boot_ns.is_none() {
-                stop.restarted_boot_ns = Some(time_boot_ns);
+                && stop.container != who.cgroup
+                && stop.label == who.identity.container;
+            if former && stop.time_boot_ns <= time_boot_ns {
+                stop.next_boot_ns.get_or_insert(time_boot_ns);
             }
         }
     }
 
-    /// Whether other containers of the Pod were stopped at about that time, before the first of them
-    /// ran again. Former instances of the container are no others: a probe that fails repeatedly has
-    /// them stopped one by one.
-    pub(super) fn others(&self, who: &Who, pod: &PodName, time_boot_ns: u64) -> bool {
-        let restarted_boot_ns = self.of(who.cgroup).and_then(|stop| stop.restarted_boot_ns);
-        self.stops.iter().any(|other| {
-            let (first, later) = if other.time_boot_ns < time_boot_ns {
-                (other.restarted_boot_ns, time_boot_ns)
+    /// The roles of other containers of the Pod that were stopped together with this one at about
+    /// that time: none of them ran again in between.
+    pub(super) fn others(
+        &self,
+        who: &Who,
+        pod: &PodName,
+        time_boot_ns: u64,
+    ) -> impl Iterator<Item = Role> {
+        let next_boot_ns = self.of(who.cgroup).and_then(|stop| stop.next_boot_ns);
+        let others = self.stops.iter().filter(move |other| {
+            let (last, next) = if other.time_boot_ns <= time_boot_ns {
+                (time_boot_ns, other.next_boot_ns)
             } else {
-                (restarted_boot_ns, other.time_boot_ns)
+                (other.time_boot_ns, next_boot_ns)
             };
             other.pod.uid == pod.uid
-                && other.container != who.cgroup
-                && other.container_name != who.identity.container
+                && other.label != who.identity.container
                 && other.time_boot_ns.abs_diff(time_boot_ns) <= TOGETHER_NS
-                && first.is_none_or(|restarted| later < restarted)
-        })
+                && next.is_none_or(|next| next > last)
+        });
+        others.map(|other| other.said.container.map_or(Role::App, |spec| spec.role))
     }
 }
 

@@ -17,7 +17,12 @@
 //!   `computePodActions`). The startup probe runs until `started`, the liveness probe from then on.
 //! - Nothing but a deletion takes a Pod out of the API. One that is missing from a list may be in
 //!   the next one.
-//! - When the app containers have ended for good, the sidecars are stopped.
+//! - When the app containers have ended for good, what else runs in the Pod is stopped: the sidecars
+//!   one after the other, and containers for debugging. The latter never start again.
+//! - A container whose image is changed in the Pod's spec is restarted, and one whose resources are,
+//!   if its `resizePolicy` demands it (`computePodActions`); so is one whose postStart hook fails
+//!   (`kuberuntime_container.go`, `startContainer`). Where the sandbox is gone, or was changed, all
+//!   containers are stopped, and it is made anew.
 
 use crate::kube::pod::{Pod, Role};
 
@@ -45,7 +50,7 @@ pub enum Trigger {
     Liveness,
     /// Failure of its startup probe.
     Startup,
-    /// Completion of its Pod: it is a sidecar, and the app containers were done.
+    /// Completion of its Pod: it is a sidecar or for debugging, and the app containers were done.
     PodCompletion,
     /// Restart by the kubelet for another reason.
     RestartOther,
@@ -161,6 +166,11 @@ pub struct PodEvidence {
     pub reported_last: bool,
     /// Whether other containers of the Pod were stopped at about the same time.
     pub others_stopped: bool,
+    /// Whether app containers were among them.
+    pub apps_stopped: bool,
+    /// Whether the kubelet has a reason to restart the container that is no probe's: its definition
+    /// was changed, its postStart hook failed, or its sandbox is gone.
+    pub other_reason: bool,
     /// Whether the Pod is missing from the API, removed nobody knows when.
     pub absence: Option<Absence>,
 }
@@ -305,7 +315,7 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
         return Answer::Is(Trigger::None, Source::Kernel);
     }
     // If the app containers were stopped as well, they had not completed: the whole Pod is stopped.
-    if outlives_apps(evidence) && !evidence.others_stopped && request == StopRequest::ByRuntime {
+    if outlives_apps(evidence) && !evidence.apps_stopped && request == StopRequest::ByRuntime {
         return Answer::Is(Trigger::PodCompletion, Source::Inferred);
     }
     let all_is_said = evidence.terminal.is_some() || evidence.reported_last;
@@ -329,17 +339,21 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
     }
     // The Pod goes on, or has ended without a reason from the kubelet: only this container was to
     // be stopped.
-    let trigger = match evidence.probe.filter(|_| !evidence.others_stopped) {
+    let other = evidence.others_stopped || evidence.other_reason;
+    let trigger = match evidence.probe.filter(|_| !other) {
         Some(FailedProbe::Startup) => Trigger::Startup,
         Some(FailedProbe::Liveness) => Trigger::Liveness,
+        None if evidence.role == Role::Ephemeral => {
+            return Answer::Is(Trigger::Unknown, Source::No);
+        }
         None => Trigger::RestartOther,
     };
     Answer::Is(trigger, Source::Inferred)
 }
 
-/// Whether this is a sidecar of a Pod whose app containers are done.
+/// Whether this is a sidecar, or a container for debugging, of a Pod whose app containers are done.
 const fn outlives_apps(evidence: &PodEvidence) -> bool {
-    matches!(evidence.role, Role::Sidecar) && evidence.app_containers_done
+    matches!(evidence.role, Role::Sidecar | Role::Ephemeral) && evidence.app_containers_done
 }
 
 /// The answer for a container without a stop signal that is older than the agent, and of whose end

@@ -13,6 +13,8 @@ const NOTHING: PodEvidence = PodEvidence {
     replaced: false,
     reported_last: false,
     others_stopped: false,
+    apps_stopped: false,
+    other_reason: false,
     absence: None,
 };
 const DELETED: PodEvidence = PodEvidence { deleted: true, ..NOTHING };
@@ -112,6 +114,12 @@ fn a_probe_is_inferred_when_the_pod_goes_on() {
         // Its Pod never restarts it.
         let ended = PodEvidence { terminal: Some(TerminalReason::ByItself), ..evidence };
         assert_eq!(decide(StopRequest::ByRuntime, Some(&ended), true), inferred(trigger));
+        // Something else explains it.
+        let other = PodEvidence { other_reason: true, ..again };
+        assert_eq!(
+            decide(StopRequest::ByRuntime, Some(&other), true),
+            inferred(Trigger::RestartOther)
+        );
         // All containers were stopped: the sandbox was re-created.
         let all = PodEvidence { others_stopped: true, ..again };
         assert_eq!(
@@ -131,7 +139,7 @@ fn a_sidecar_is_stopped_when_the_app_containers_are_done() {
         inferred(Trigger::PodCompletion)
     );
     // The app containers were stopped: that may be an eviction.
-    let stopped = PodEvidence { others_stopped: true, ..evidence };
+    let stopped = PodEvidence { others_stopped: true, apps_stopped: true, ..evidence };
     assert_eq!(decide(StopRequest::ByRuntime, Some(&stopped), true), Answer::Wait);
     let evicted = PodEvidence { terminal: Some(TerminalReason::Evicted), ..stopped };
     assert_eq!(decide(StopRequest::ByRuntime, Some(&evicted), true), api(Trigger::NodePressure));
@@ -224,4 +232,23 @@ fn a_stop_without_a_known_reason_is_unknown_in_the_end() {
 fn labels_are_distinct() {
     let labels: std::collections::BTreeSet<_> = Trigger::ALL.map(Trigger::label).into();
     assert_eq!(labels.len(), Trigger::ALL.len());
+}
+
+#[test]
+fn what_runs_beside_the_app_containers_is_stopped_when_they_are_done() {
+    // One sidecar after the other, and a container for debugging.
+    for role in [Role::Sidecar, Role::Ephemeral] {
+        let evidence = PodEvidence {
+            role,
+            app_containers_done: true,
+            others_stopped: true,
+            terminal: Some(TerminalReason::ByItself),
+            ..NOTHING
+        };
+        let answer = decide(StopRequest::ByRuntime, Some(&evidence), true);
+        assert_eq!(answer, inferred(Trigger::PodCompletion), "{role:?}");
+    }
+    // Nothing restarts a container for debugging.
+    let evidence = PodEvidence { role: Role::Ephemeral, reported_last: true, ..NOTHING };
+    assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), UNKNOWN);
 }

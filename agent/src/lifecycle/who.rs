@@ -43,6 +43,15 @@ pub(super) fn sender_of(signal: &Signal, container: CgroupId, index: &CgroupInde
     }
 }
 
+/// Programs of runtimes.
+const RUNTIMES: [&[u8]; 5] = [b"runc", b"crun", b"krun", b"runsc", b"youki"];
+
+/// Whether a program is called like one of these, alone or in part: packages and variants add to the
+/// name (`crio-crun` and `crio-runc` of CRI-O's packages, `sysbox-runc`, `docker-runc`, `crun-wasm`).
+fn is_called(name: &[u8], programs: &[&[u8]]) -> bool {
+    name.split(|b| matches!(b, b'-' | b'.' | b'_')).any(|part| programs.contains(&part))
+}
+
 /// Whether this is the short name of a container runtime or of its shim. It only has a meaning
 /// outside containers.
 ///
@@ -50,18 +59,11 @@ pub(super) fn sender_of(signal: &Signal, container: CgroupId, index: &CgroupInde
 /// (CVE-2019-5736; crun `src/libcrun/cloned_binary.c`, youki's use of pentacle). The kernel then
 /// names them after the descriptor's number, or from Linux 6.14 on after the memfd.
 pub(super) fn is_runtime(comm: &Comm) -> bool {
-    const NAMES: [&[u8]; 4] = [b"runc", b"crun", b"runsc", b"youki"];
-    const PREFIXES: [&[u8]; 7] = [
-        b"containerd-shim",
-        b"conmon",
-        b"runc:",
-        b"youki:",
-        b"memfd:crun",
-        b"memfd:runc",
-        b"memfd:pentacle",
-    ];
+    const PREFIXES: [&[u8]; 5] =
+        [b"runc:", b"youki:", b"memfd:crun", b"memfd:runc", b"memfd:pentacle"];
     let name = comm.bytes();
-    NAMES.contains(&name)
+    is_called(name, &RUNTIMES)
+        || is_subreaper(comm)
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         || is_descriptor(name)
 }
@@ -73,7 +75,9 @@ pub(super) fn is_runtime(comm: &Comm) -> bool {
 /// such a name is the process that becomes init.
 pub(super) fn is_named_stage(comm: &Comm) -> bool {
     let name = comm.bytes();
-    name.starts_with(b"runc:[") || name.starts_with(b"youki:[") || name == b"runc"
+    let stage = name.starts_with(b"runc:[") || name.starts_with(b"youki:[");
+    // A variant ends in this; an image's program may begin with it.
+    stage || name == b"runc" || name.ends_with(b"-runc")
 }
 
 /// Whether the runtime's own stage executes: `runc init`, from its file, `/proc/self/exe`,
@@ -99,7 +103,8 @@ pub(super) fn is_stage(exec: &Exec) -> bool {
 }
 
 fn is_stage_program(name: &[u8]) -> bool {
-    matches!(name, b"runc" | b"crun" | b"youki" | b"exe")
+    is_called(name, &[b"runc", b"crun", b"krun", b"youki"])
+        || name == b"exe"
         || name.starts_with(b"memfd:")
         || is_descriptor(name)
 }
@@ -131,7 +136,8 @@ pub(super) fn is_last_stage(comm: &Comm) -> bool {
 }
 
 fn is_subreaper(comm: &Comm) -> bool {
-    comm.bytes().starts_with(b"containerd-shim") || comm.bytes().starts_with(b"conmon")
+    const NAMES: [&[u8]; 3] = [b"containerd-shim", b"conmon", b"crio-conmon"];
+    NAMES.iter().any(|name| comm.bytes().starts_with(name))
 }
 
 /// Whether this is the kernel's name for a program executed through `/proc/self/fd/N`.

@@ -14,7 +14,7 @@ impl Node {
         sampler.sample(tracking.tree(), registry.shown(), |subject, sample| {
             publish.sample(subject, sample, Reading::Current);
         });
-        publish.set_terminating(now.boot_ns, lifecycle.open_shutdowns());
+        publish.set_terminating(now.boot_ns, lifecycle.open_shutdowns(now.boot_ns));
         Collection { generation: publish.next_generation(now.boot_ns), stats: self.stats() }
     }
 }

@@ -132,6 +132,9 @@ impl Node {
             Route::Named(who, fact) => self.named(&who, fact),
             // Without a source of names, init's name may decide.
             Route::Waits => self.resolve_name(container),
+            Route::SandboxEnded(pod, time_boot_ns) => {
+                self.reasons.sandbox_ended(&pod, time_boot_ns);
+            }
             Route::Nowhere => {}
         }
     }

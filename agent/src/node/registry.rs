@@ -65,6 +65,13 @@ impl Entry {
         seen.map_or(0, |(_, time_boot_ns)| time_boot_ns).max(self.birth.since_boot_ns())
     }
 
+    /// The moment since when it is there, as far as is known: one that is older than the agent is as
+    /// old as its program at least.
+    fn exists_since_boot_ns(&self) -> u64 {
+        let since = self.birth.since_boot_ns();
+        self.started().map_or(since, |(_, time_boot_ns)| time_boot_ns.min(since))
+    }
+
     fn shown(&self) -> Option<&Subject> {
         match &self.naming {
             Naming::Shown(subject, _) => Some(subject),
@@ -99,6 +106,8 @@ pub(super) enum Route {
     Named(Arc<Who>, Fact),
     /// To its container, which waits for a name that may now be decided.
     Waits,
+    /// To the reasons: the sandbox of the Pod with this UID in its cgroup's name ended at this time.
+    SandboxEnded(String, u64),
     /// Nowhere: its container is a sandbox, or not known.
     Nowhere,
 }
@@ -175,9 +184,13 @@ impl Registry {
             entry.started = Some(fact.clone());
         }
         match &mut entry.naming {
-            Naming::Hidden | Naming::Shown(Subject::Pod(_) | Subject::Planned(_), _) => {
-                Route::Nowhere
-            }
+            Naming::Hidden => match (entry.origin.pod(), &fact.kind) {
+                (Some((pod, _)), FactKind::Ended(end)) => {
+                    Route::SandboxEnded(pod.uid.clone(), end.end_boot_ns)
+                }
+                _ => Route::Nowhere,
+            },
+            Naming::Shown(Subject::Pod(_) | Subject::Planned(_), _) => Route::Nowhere,
             Naming::Shown(Subject::Container(who), _) => Route::Named(Arc::clone(who), fact),
             Naming::Waiting(waiting) => {
                 if waiting.facts.len() < WAITING_FACTS_MAX {

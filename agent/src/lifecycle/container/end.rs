@@ -201,7 +201,7 @@ impl Container {
         });
         let status = ended.status().filter(|_| !unseen);
         let facts = ended.signals.ended(time_boot_ns, status, ended.oom_killed, &self.reported);
-        let termination = ended.termination(time_boot_ns, source, !unseen);
+        let termination = ended.termination(time_boot_ns, source, !unseen, &self.reported);
         self.init = Some(main);
         self.terminated = true;
         self.facts(facts, out);

@@ -21,11 +21,11 @@ fn process_stuck_after_its_exit_stays_an_open_shutdown() {
     node.event(&exit(40 * SEC, init(), KILLED));
     node.run_to(90 * SEC);
     assert_eq!(node.deaths(), []);
-    let open: Vec<_> = node.lifecycle.open_shutdowns().collect();
+    let open: Vec<_> = node.lifecycle.open_shutdowns(0).collect();
     assert_eq!(open.len(), 1);
     assert_eq!((open[0].0, open[0].1.since_boot_ns, open[0].1.killed), (WEB, 10 * SEC, true));
     node.event(&end(95 * SEC, init(), KILLED));
-    assert_eq!(node.lifecycle.open_shutdowns().count(), 0);
+    assert_eq!(node.lifecycle.open_shutdowns(0).count(), 0);
     node.run_to(96 * SEC);
     assert_eq!(node.death().1.shutdown_ns(), Some(85 * SEC));
 }

@@ -221,7 +221,7 @@ fn process_that_moved_has_not_ended() {
         assert_eq!((node.deaths(), node.looks), (vec![], 1), "{to:?} {complete}");
         let there = Task { cgroup: to.unwrap_or(CgroupId(777)), ..init() };
         node.event(&signal(20 * SEC, plain(TERM, runc(), there)));
-        assert_eq!(node.lifecycle.open_shutdowns().count(), 1);
+        assert_eq!(node.lifecycle.open_shutdowns(0).count(), 1);
         node.event(&end(20 * SEC + 300 * MS, there, EXITED));
         node.run_to(30 * SEC);
         assert_eq!(node.death().1.shutdown_ns(), Some(300 * MS));

@@ -19,7 +19,7 @@ impl Node {
     }
 
     fn is_terminating(&self) -> bool {
-        self.lifecycle.open_shutdowns().next().is_some()
+        self.lifecycle.open_shutdowns(0).next().is_some()
     }
 }
 
@@ -208,4 +208,51 @@ fn end_whose_status_nobody_saw_follows_from_what_commonly_stops() {
     let stopped = [sent(10 * SEC, INT), gone.clone()];
     assert_eq!(shutdown_of(&stopped).1, Some(INT));
     assert_eq!(shutdown_of(&[sent(10 * SEC, HUP), gone]).1, None);
+}
+
+fn by_hand(at: u64, result: SignalResult) -> Event {
+    let bash = task(70, HOST, "bash");
+    signal(at, Signal { result, ..plain(TERM, bash, init()) })
+}
+
+#[test]
+fn sigterm_by_hand_that_stopped_nothing_is_no_part_of_the_stop_after_it() {
+    for (result, ago) in [(SignalResult::Ignored, 8 * SEC), (SignalResult::Delivered, 3600 * SEC)] {
+        let mut node = Node::running();
+        let stop = 10 * SEC + ago;
+        node.events(&[by_hand(10 * SEC, result), sent(stop, TERM)]);
+        node.event(&signal(stop + 2 * SEC, plain(KILL, runc(), init())));
+        let killed = ExitStatus::Signal { signal: KILL, core: false };
+        node.event(&end(stop + 2 * SEC + MS, init(), killed));
+        node.run_to(7200 * SEC);
+        let (_, death) = node.death();
+        assert_eq!(death.cause, Cause::KilledAfterGrace);
+        assert_eq!(death.shutdown_ns(), Some(2 * SEC + MS), "{result:?}");
+        let senders: Vec<_> = node.stops().iter().map(|(_, stop)| stop.sender).collect();
+        assert_eq!(senders, [Sender::Host, Sender::Runtime]);
+    }
+    // One that is under way goes on.
+    let events = [by_hand(10 * SEC, SignalResult::Delivered), sent(12 * SEC, TERM)];
+    let events: Vec<_> = events.into_iter().chain([ends(15 * SEC, 0)]).collect();
+    assert_eq!(shutdown_of(&events).0, Some(5 * SEC));
+}
+
+#[test]
+fn sigterm_by_hand_is_over_after_the_longest_stop() {
+    let mut node = Node::running();
+    node.event(&by_hand(10 * SEC, SignalResult::Ignored));
+    assert_eq!(node.lifecycle.open_shutdowns(300 * SEC).count(), 1, "a database may take minutes");
+    assert_eq!(node.lifecycle.open_shutdowns(320 * SEC).count(), 0);
+    // Where the grace period is known, that decides.
+    node.apply(Input::GracePeriod { container: WEB, grace_ns: 30 * SEC });
+    assert_eq!(node.lifecycle.open_shutdowns(40 * SEC).count(), 1);
+    assert_eq!(node.lifecycle.open_shutdowns(50 * SEC).count(), 0);
+    node.event(&ends(3600 * SEC, 1));
+    node.run_to(7200 * SEC);
+    let (_, death) = node.death();
+    assert_eq!((death.cause, death.shutdown_ns()), (Cause::Error, None));
+    // The runtime's own stays open, however long it takes.
+    let mut node = Node::running();
+    node.event(&sent(10 * SEC, TERM));
+    assert_eq!(node.lifecycle.open_shutdowns(3600 * SEC).count(), 1);
 }

@@ -182,7 +182,7 @@ fn refused_sigkill_from_inside_is_no_kill() {
     let mut node = Node::running();
     node.event(&signal(2 * SEC, term()));
     node.event(&signal(3 * SEC, inside));
-    assert_eq!(node.lifecycle.open_shutdowns().next().map(|(_, s)| s.killed), Some(false));
+    assert_eq!(node.lifecycle.open_shutdowns(0).next().map(|(_, s)| s.killed), Some(false));
     assert_eq!(node.kinds().len(), 1);
 }
 

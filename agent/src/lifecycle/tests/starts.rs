@@ -37,7 +37,8 @@ fn pause_is_marked() {
 #[test]
 fn stages_of_runtimes_are_known_by_program_and_argument() {
     let argv0s = ["runc", "/usr/bin/runc", "crun", "youki", "/proc/self/exe", "/proc/self/fd/7"];
-    for argv0 in argv0s {
+    let variants = ["/usr/bin/crio-runc", "/usr/bin/crio-crun", "sysbox-runc", "crun-wasm"];
+    for argv0 in argv0s.into_iter().chain(variants) {
         assert!(is_stage_exec("x", runc(), &[argv0, "init"]), "{argv0}");
         assert!(!is_stage_exec("x", runc(), &[argv0, "serve"]), "{argv0}");
     }
@@ -62,6 +63,7 @@ fn stage_is_known_by_its_short_name_where_argv_is_not_readable_or_cut() {
 fn shim_is_never_the_parent_of_a_stage() {
     assert!(!is_stage_exec("exe", shim(), &["/exe", "init"]));
     assert!(!is_stage_exec("crun", task(51, HOST, "conmon"), &["crun", "init"]));
+    assert!(!is_stage_exec("crun", task(51, HOST, "crio-conmon"), &["crun", "init"]));
 }
 
 #[test]
@@ -72,7 +74,10 @@ fn runtimes_are_known_by_name_and_crun_also_by_its_descriptor() {
     for comm in ["containerd-shim-runc-v2", "conmon", "conmonrs", "runc:[2:INIT]"] {
         assert!(is_runtime(&comm.into()), "{comm}");
     }
-    for comm in ["", "systemd", "bash", "runcible", "memfd:other", "3d"] {
+    for comm in ["crio-runc", "crio-crun", "crio-conmon", "sysbox-runc", "crun-wasm", "krun"] {
+        assert!(is_runtime(&comm.into()), "{comm}");
+    }
+    for comm in ["", "systemd", "bash", "runcible", "truncate", "memfd:other", "3d"] {
         assert!(!is_runtime(&comm.into()), "{comm}");
     }
 }

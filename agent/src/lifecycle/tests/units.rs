@@ -116,7 +116,7 @@ fn what_stays_behind_for_good_does_not_keep_a_unit_alive() {
     node.events(&[executes(main), signal(10 * SEC, plain(TERM, systemd(), main))]);
     node.events(&[exit(11 * SEC, main, EXITED), end(11 * SEC, main, EXITED)]);
     node.run_to(100 * SEC);
-    assert_eq!((node.deaths(), node.lifecycle.open_shutdowns().count()), (vec![], 0));
+    assert_eq!((node.deaths(), node.lifecycle.open_shutdowns(0).count()), (vec![], 0));
     node.run_to(102 * SEC);
     let (time, death) = node.death();
     assert_eq!((time, death.shutdown_ns()), (11 * SEC, Some(SEC)));

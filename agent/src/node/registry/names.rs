@@ -152,7 +152,7 @@ impl Registry {
         init_may_come: bool,
         now_boot_ns: u64,
     ) -> (Named, NamingInput) {
-        let since_boot_ns = entry.birth.since_boot_ns();
+        let since_boot_ns = entry.exists_since_boot_ns();
         let (named, listing) = match &entry.origin {
             Origin::Pod(pod, name) => {
                 (look_up(pods, &self.links, pod, name), listing(pods, pod, since_boot_ns))

@@ -246,3 +246,55 @@ fn what_came_before_the_agent_is_not_concluded_from() {
         assert_eq!(World::new(false).killed_after(watched_ms), cause, "{watched_ms}");
     }
 }
+
+#[test]
+fn no_probe_is_blamed_for_what_something_else_explains() {
+    type Change = fn(&mut World);
+    let none: Change = |_| {};
+    let sandbox: Change = |world| world.end(1001, 100, KILLED, -6000);
+    let image: Change = |world| {
+        world.pod["spec"]["containers"][0]["image"] = "web:2".into();
+        world.reported(-5200);
+    };
+    // A probe of 30 s cannot have failed after 3 s.
+    let early: Change = |world| {
+        world.pod["spec"]["containers"][0]["livenessProbe"]["initialDelaySeconds"] = 30.into();
+        world.reported(-5200);
+    };
+    for (change, trigger) in [
+        (none, "liveness"),
+        (sandbox, "restart_other"),
+        (image, "restart_other"),
+        (early, "restart_other"),
+    ] {
+        let mut world = World::new(true);
+        world.runs();
+        world.tick(-6500);
+        change(&mut world);
+        world.tick(-5100);
+        world.terminate(1002, 200, "runc", -5000);
+        world.end(1002, 200, ExitStatus::Code(0), -3000);
+        world.tick(-2000);
+        world.again(-1000);
+        assert_eq!(world.death().map(|(trigger, ..)| trigger), Some(trigger));
+    }
+}
+
+#[test]
+fn a_probe_that_fails_again_and_again_is_blamed_each_time() {
+    let mut world = World::new(true);
+    world.runs();
+    for (n, digit, ms) in [(0, 'b', -5000), (1, 'c', -3000), (2, 'd', -1000)] {
+        let (cgroup, tgid) = (1002 + n, 200 + u32::try_from(n).unwrap());
+        world.terminate(cgroup, tgid, "runc", ms);
+        world.end(cgroup, tgid, ExitStatus::Code(0), ms + 500);
+        world.tick(ms + 700);
+        world.made(cgroup + 1, digit, ms + 800);
+        world.exec(cgroup + 1, tgid + 1, "web", ms + 900);
+        let before = ["a", "b", "c"][usize::try_from(n).unwrap()];
+        let digit = digit.to_string();
+        world.status(&digit, &json!({"running": {}}), Some((before, "Error")));
+        world.reported(ms + 950);
+        assert_eq!(world.death().map(|(trigger, ..)| trigger), Some("liveness"), "{before}");
+    }
+}

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::{Recorder, UID, World, id};
 use crate::cgroup::CgroupId;
-use crate::event::{EventKind, ExitStatus, Signal, SignalOrigin, SignalResult};
+use crate::event::{EventKind, ExitStatus, RunningTask, Signal, SignalOrigin, SignalResult};
 use crate::kube::event::{PodEvent, PodEventKind};
+use crate::lifecycle::Input;
 use crate::lifecycle::subject::Subject;
 
 impl World {
@@ -349,4 +350,27 @@ fn a_container_that_was_taken_for_a_sandbox_is_shown_when_it_is_named() {
     world.reported(-10_000);
     assert_eq!(world.value("container_info", NAMED), Some(1.0));
     assert_eq!(world.shown("container_start_time_seconds").len(), 1);
+}
+
+/// The agent comes to a node whose sandboxes are not called `pause`, and no Pod changes.
+#[test]
+fn a_sandbox_of_any_name_that_is_older_than_the_agent_is_not_shown() {
+    let mut world = World::new(true);
+    world.status("a", &json!({"running": {}}), None);
+    world.reported(-30_000);
+    let (pod, found_boot_ns) = (world.pod_cgroup, world.at(-30_000));
+    for (cgroup, digit, comm) in [(1001, '0', "pod"), (1002, 'a', "web")] {
+        let name = format!("cri-containerd-{}.scope", id(digit));
+        let node = &mut world.node;
+        for met in node.tracking.found(CgroupId(cgroup), pod, name.as_bytes(), found_boot_ns) {
+            node.met(met);
+        }
+        let tgid = u32::try_from(cgroup).unwrap();
+        let task = super::task(tgid, CgroupId(cgroup), comm);
+        node.apply(Input::Running(&RunningTask { task, parent_cgroup: super::HOST }));
+    }
+    world.node.apply(Input::WalkDone { tasks_read: true });
+    world.node.tick(world.now(-10_000));
+    let web = ("web-7d4b9c6f5-abcde".to_owned(), "web".to_owned());
+    assert_eq!(world.names_shown(), [web]);
 }
