@@ -38,8 +38,10 @@ pub struct Pods {
     listed: bool,
     /// Time of the last report of the source, `CLOCK_BOOTTIME`.
     reported_boot_ns: Option<u64>,
-    /// Time of the first report after the source's last failure.
+    /// Time of the first report after the source's last failure, or at which the agent was back.
     recovered_boot_ns: Option<u64>,
+    /// Time of the last report before that.
+    before_gap_boot_ns: Option<u64>,
     /// Time and reason of the source's last failure, if it has not reported since.
     failed: Option<(u64, String)>,
     dropped: u64,
@@ -84,16 +86,29 @@ impl Pods {
         }
     }
 
+    /// The agent could not run until now: the watch was interrupted, and what it reports next comes
+    /// late.
+    pub const fn resumed(&mut self, now_boot_ns: u64) {
+        self.recovered(now_boot_ns);
+    }
+
+    const fn recovered(&mut self, now_boot_ns: u64) {
+        self.recovered_boot_ns = Some(now_boot_ns);
+        self.before_gap_boot_ns = self.reported_boot_ns;
+    }
+
     /// The source has reported. Returns the moment for what a watch event says: after a failure,
     /// what the watch has missed comes first, some time after the change.
     fn reported(&mut self, now: u64) -> Noticed {
         if self.failed.take().is_some() {
             tracing::info!("Pod source available again");
-            self.recovered_boot_ns = Some(now);
+            self.recovered(now);
         }
-        let after_boot_ns = self.reported_boot_ns.replace(now);
+        let before_boot_ns = self.reported_boot_ns.replace(now);
         let late = self.recovered_boot_ns.is_some_and(|at| now < at.saturating_add(CATCH_UP_NS));
-        let via = if late { Via::List } else { Via::Watch };
+        // All that was missed came after the last report before the gap, not only the first of it.
+        let (via, after_boot_ns) =
+            if late { (Via::List, self.before_gap_boot_ns) } else { (Via::Watch, before_boot_ns) };
         Noticed { time_boot_ns: now, via, after_boot_ns }
     }
 

@@ -38,11 +38,13 @@ struct Waiting {
     end: Termination,
     /// Time at which the passage of time alone may decide, `CLOCK_BOOTTIME`.
     next_boot_ns: u64,
+    /// Time from which it waits: its end, or the moment at which the agent was back.
+    since_boot_ns: u64,
 }
 
 impl Waiting {
     const fn deadline_boot_ns(&self) -> u64 {
-        self.end.end_boot_ns.saturating_add(TIMEOUT_NS)
+        self.since_boot_ns.saturating_add(TIMEOUT_NS)
     }
 }
 
@@ -57,13 +59,24 @@ pub struct Deaths {
     stops: Stops,
     waiting: Vec<Waiting>,
     hurried: u64,
+    /// The moment at which the agent was back after it could not run.
+    resumed_boot_ns: u64,
 }
 
 impl Deaths {
     /// Deaths of no container yet. `pods_may_come`: there is a Pod source to wait for.
     #[must_use]
     pub fn new(pods_may_come: bool) -> Self {
-        Self { pods_may_come, stops: Stops::default(), waiting: Vec::new(), hurried: 0 }
+        let stops = Stops::default();
+        Self { pods_may_come, stops, waiting: Vec::new(), hurried: 0, resumed_boot_ns: 0 }
+    }
+
+    /// The agent could not run until now, and what the Pod source says of it is yet to be read.
+    pub fn resumed(&mut self, now_boot_ns: u64) {
+        self.resumed_boot_ns = now_boot_ns;
+        for waiting in &mut self.waiting {
+            waiting.since_boot_ns = waiting.since_boot_ns.max(now_boot_ns);
+        }
     }
 
     /// Time at which the first death that waits may be decided, `CLOCK_BOOTTIME`.
@@ -99,7 +112,8 @@ impl Deaths {
             let end = Termination { cause, ..end };
             return vec![explained(Arc::clone(who), Death::kernel_only(end))];
         }
-        let mut waiting = Waiting { who: Arc::clone(who), end, next_boot_ns: 0 };
+        let since_boot_ns = end.end_boot_ns.max(self.resumed_boot_ns);
+        let mut waiting = Waiting { who: Arc::clone(who), end, next_boot_ns: 0, since_boot_ns };
         waiting.next_boot_ns = waiting.deadline_boot_ns();
         self.waiting.push(waiting);
         let mut out = Vec::new();
