@@ -7,6 +7,7 @@
 //! minute and only then added to the key's base.
 
 mod read;
+mod refused;
 mod retention;
 mod room;
 
@@ -26,7 +27,7 @@ use super::usage::{Terminating, UsageFamilies, UsageFamily};
 use super::variant::{Format, Generation, Seen};
 use crate::cgroup::CgroupId;
 use crate::lifecycle::OpenShutdown;
-use room::{Expected, Refused};
+use refused::{Expected, Refused};
 
 /// Settings of the store.
 #[derive(Clone, Copy, Debug)]

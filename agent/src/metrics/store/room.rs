@@ -6,23 +6,15 @@
 //! What still finds none is hidden, and tried again whenever something expires. Where series of
 //! entities that are shown find none, whole families of an entity are left out of the exposition.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::super::catalog;
-use super::super::collector::Collectors;
 use super::super::entity::{Container, Workload};
-use super::super::expose::Exposition;
-use super::super::family::Scope;
 use super::super::table::Id;
-use super::super::variant::{Format, Generation};
+use super::refused::{Hidden, REFUSED_MAX};
 use super::{Member, Store};
 use crate::cgroup::CgroupId;
-use crate::lifecycle::fact::{Fact, FactKind};
 use crate::lifecycle::subject::Who;
 
-/// Containers that wait for room. As many as the kernel side tracks.
-const REFUSED_MAX: usize = agent_common::map::TRACKED_MAX as usize;
 /// Part of the limit that is made room for at once: to look for what lingers costs a walk over all.
 const EVICT_AT_ONCE: u64 = 64;
 /// Part of the limit that what only lingers may have. It is for those that come again, and for
@@ -30,74 +22,6 @@ const EVICT_AT_ONCE: u64 = 64;
 const LINGERING: u64 = 4;
 /// Time between two warnings that the limit is reached.
 const WARN_NS: u64 = 3_600_000_000_000;
-
-/// Series that are expected of a new entity.
-#[derive(Debug)]
-pub(super) struct Expected {
-    pub(super) container: u64,
-    pub(super) workload: u64,
-    pub(super) pod: u64,
-}
-
-impl Expected {
-    pub(super) fn new(collectors: Collectors) -> Self {
-        let most = |scope| catalog::series_max(scope, collectors).into();
-        Self {
-            container: most(Scope::Container),
-            workload: at_first(collectors),
-            pod: most(Scope::Pod),
-        }
-    }
-}
-
-/// Series of a workload to which nothing has happened.
-fn at_first(collectors: Collectors) -> u64 {
-    let mut workload = Workload::new(collectors);
-    let mut to = Exposition::new(Format::Text, Generation::FIRST);
-    for entry in catalog::WORKLOAD {
-        to.family(entry.family());
-        entry.write(b"", &mut workload, &mut to);
-    }
-    to.series()
-}
-
-/// Containers and Pods that found no room.
-#[derive(Debug, Default)]
-pub(super) struct Refused {
-    containers: HashMap<CgroupId, Hidden>,
-    pods: HashSet<CgroupId>,
-    warned_boot_ns: Option<u64>,
-}
-
-/// A container that waits for room.
-#[derive(Debug)]
-struct Hidden {
-    who: Arc<Who>,
-    /// Its start, for when it is shown.
-    started: Option<Fact>,
-}
-
-impl Refused {
-    pub(super) fn containers(&self) -> usize {
-        self.containers.len()
-    }
-
-    /// Takes in a fact about a container. Returns whether it is kept; `None` if the container does
-    /// not wait for room.
-    pub(super) fn fact(&mut self, container: CgroupId, fact: &Fact) -> Option<bool> {
-        let hidden = self.containers.get_mut(&container)?;
-        let starts = matches!(fact.kind, FactKind::Started(_));
-        if starts {
-            hidden.started = Some(fact.clone());
-        }
-        Some(starts)
-    }
-
-    pub(super) fn remove(&mut self, cgroup: CgroupId) {
-        self.containers.remove(&cgroup);
-        self.pods.remove(&cgroup);
-    }
-}
 
 /// An entity that only lingers.
 #[derive(Clone, Copy, Debug)]
