@@ -68,13 +68,15 @@ is older than the agent, which may have had its stop signal before.
 
 Triggers. `none`: no stop was requested. `pod_deletion`, `api_eviction`, `preemption`, `taint`: the
 Pod was deleted before the stop signal, and its condition `DisruptionTarget` reports by whom; or the
-Pod is gone from the API, and nothing else explains the stop. What the Pod says after the stop signal
+Pod is gone from the API, or its deletion came at a time that cannot be known (a report was held up, or
+the API's clock is wrong), and nothing else explains the stop. What the Pod says after the stop signal
 changes neither the trigger nor the grace period. `node_pressure`, `node_shutdown`, `deadline`
 (`activeDeadlineSeconds`): the reason that the kubelet writes into the Pod's status once nothing of it
 runs. `liveness`, `startup`, `restart_other`: the kubelet stopped the container and
 started it again; that a probe was the cause is inferred from the Pod having one, since the API does
 not report it. `pod_completion`: a sidecar whose Pod's app containers were done, inferred likewise.
-`unknown`: nothing was reported within 30 seconds.
+`unknown`: nothing was reported within 30 seconds; or a container older than the agent exited as what
+is stopped does, soon after the agent came, and may have had its stop signal before.
 
 Restarts. A Pod that is re-created under its name, as a StatefulSet's, is no restart; its containers'
 counters go on. A unit of the host (host mode) is restarted if it runs again within five minutes after

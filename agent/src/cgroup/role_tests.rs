@@ -164,6 +164,27 @@ fn every_shape_is_shown_whenever_the_agent_comes() {
             ],
         },
         Shape {
+            what: "Podman's own pods with the cgroupfs driver",
+            mode: Auto,
+            dirs: &[
+                "libpod_parent/ID/libpod-OTHER/container",
+                "libpod_parent/ID/conmon",
+                "libpod_parent/OTHER",
+                "libpod_parent/libpod-ID",
+                "libpod_parent/conmon",
+                "user.slice/user-1000.slice/session-2.scope/libpod_parent/ID/libpod-OTHER",
+            ],
+            shown: &[
+                ("libpod_parent/ID/libpod-OTHER", "unit"),
+                ("libpod_parent/libpod-ID", "unit"),
+                ("user.slice/user-1000.slice/session-2.scope", "unit"),
+                (
+                    "user.slice/user-1000.slice/session-2.scope/libpod_parent/ID/libpod-OTHER",
+                    "unit",
+                ),
+            ],
+        },
+        Shape {
             what: "Docker in Docker is the outer container's business",
             mode: Auto,
             dirs: &[

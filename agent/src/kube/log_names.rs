@@ -83,6 +83,8 @@ struct Known {
 pub struct LogNames {
     dir: PathBuf,
     names: HashMap<String, Known>,
+    /// Whether the directory held a link of any container, wanted or not.
+    any: bool,
     /// Moment before which the directory is not listed again; `None` if it is cheap.
     rests_until: Option<Instant>,
 }
@@ -91,7 +93,7 @@ impl LogNames {
     /// Names from the links in `dir`, usually [`DEFAULT_DIR`]. Nothing is read yet.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), names: HashMap::new(), rests_until: None }
+        Self { dir: dir.into(), names: HashMap::new(), any: false, rests_until: None }
     }
 
     /// Directory of the links.
@@ -128,9 +130,11 @@ impl LogNames {
     }
 
     fn refresh_at(&mut self, now: Instant, wanted: impl Fn(&str) -> bool) -> io::Result<()> {
+        let mut any = false;
         for entry in fs::read_dir(&self.dir)? {
             let file_name = entry?.file_name();
             let Some(parts) = parse(file_name.as_bytes()) else { continue };
+            any = true;
             if let Some(known) = self.names.get_mut(parts.container_id) {
                 known.seen = now;
             } else if wanted(parts.container_id) {
@@ -142,6 +146,7 @@ impl LogNames {
                 self.names.insert(parts.container_id.to_owned(), Known { name, seen: now });
             }
         }
+        self.any = any;
         self.names.retain(|id, known| wanted(id) || now.duration_since(known.seen) < KEEP);
         Ok(())
     }
@@ -151,6 +156,12 @@ impl LogNames {
     #[must_use]
     pub fn lookup(&self, container_id: &str) -> Option<&LogName> {
         self.names.get(container_id).map(|known| &known.name)
+    }
+
+    /// Whether the directory held a link of any container when it was listed last.
+    #[must_use]
+    pub const fn any(&self) -> bool {
+        self.any
     }
 
     /// Number of known names.

@@ -98,6 +98,11 @@ impl Deaths {
         self.stops.insert(who, time_boot_ns, stop, pre_stop_session, pods);
     }
 
+    /// Records the start of a container.
+    pub fn started(&mut self, who: &Who, time_boot_ns: u64) {
+        self.stops.started(who, time_boot_ns);
+    }
+
     /// Records the end of a container. Returns the deaths that are explained now, this one or
     /// others.
     pub fn ended(
@@ -130,6 +135,7 @@ impl Deaths {
 
     /// Takes over another name of a container, for its death if that waits.
     pub fn rename(&mut self, who: &Arc<Who>) {
+        self.stops.rename(who);
         for waiting in self.waiting.iter_mut().filter(|it| it.who.cgroup == who.cgroup) {
             waiting.who = Arc::clone(who);
         }
@@ -200,15 +206,20 @@ impl Deaths {
             return Ok(explained(Arc::clone(who), Death::kernel_only(*end)));
         };
         let stop = self.stops.of(who.cgroup);
-        let request = stop_request(end, stop.map(|stop| stop.sender));
         let at_boot_ns = end.stop_boot_ns.unwrap_or(end.end_boot_ns);
         let found = pods.of_cgroup(pod).map(|known| (known, known.container(&name.id)));
+        let request = match stop_request(end, stop.map(|stop| stop.sender)) {
+            StopRequest::None => unseen::stop_request(end, who.birth, found, wall),
+            request => request,
+        };
         let said = stop.map_or_else(|| Said::now(pods, pod, name), Stop::said);
         let deleted = |known: &KnownPod| deleted_before(known, at_boot_ns, request, wall);
+        let some_time = |known: &KnownPod| is_unplaced(known, request, wall) && !deleted(known);
         let evidence = found.map(|(known, container)| PodEvidence {
             deleted: deleted(known),
-            absence: absence(known, now.boot_ns),
-            others_stopped: self.stops.others(pod, who.cgroup, at_boot_ns),
+            deleted_some_time: some_time(known),
+            absence: absence(known, at_boot_ns, now.boot_ns),
+            others_stopped: self.stops.others(who, pod, at_boot_ns),
             ..evidence(&known.pod, container, &name.id, said.container)
         });
         let more_may_come = has_time && self.pods_may_come;
@@ -230,8 +241,8 @@ impl Deaths {
             && request == StopRequest::ByRuntime
         {
             // Reported after the signal, and requested before it.
-            let requested_s =
-                known.deletion.filter(|_| deleted(known)).and_then(|it| it.first.grace_s);
+            let requested = known.deletion.filter(|_| deleted(known) || some_time(known));
+            let requested_s = requested.and_then(|it| it.first.grace_s);
             death.grace_s = said.periods(requested_s).effective_s(trigger);
             let kill = Kill {
                 begin_boot_ns: kill::begin_boot_ns(
@@ -290,11 +301,25 @@ fn deleted_before(
     // What ended by itself may have been deleted in the same second, and because of it.
     let stopped = request == StopRequest::ByRuntime;
     let latest = time_boot_ns.saturating_add(if stopped { KUBELET_AHEAD_NS } else { 0 });
+    if noticed.time_boot_ns <= time_boot_ns {
+        return true;
+    }
+    // What the kubelet ended itself is deleted at once by its controller.
+    if stopped && TerminalReason::of(&known.pod).is_some_and(TerminalReason::is_the_kubelets) {
+        return false;
+    }
     let requested = || known.deletion?.requested_boot_ns(wall);
     let late = stopped || noticed.via == Via::List;
-    noticed.time_boot_ns <= time_boot_ns
-        || (stopped && noticed.via == Via::Watch && noticed.time_boot_ns < latest)
+    (stopped && noticed.via == Via::Watch && noticed.time_boot_ns < latest)
         || (late && requested().is_some_and(|requested| requested <= latest))
+}
+
+/// Whether the Pod's deletion was reported after the stop, and the API's time for it cannot be true:
+/// its clock is wrong, this machine's was set, or the report was held up on its way.
+fn is_unplaced(known: &KnownPod, request: StopRequest, wall: WallOffset) -> bool {
+    let stopped = matches!(request, StopRequest::ByRuntime | StopRequest::Unseen { .. });
+    let requested = known.deletion.filter(|_| stopped && !known.pod.is_mirror());
+    requested.is_some_and(|deletion| deletion.requested_boot_ns(wall).is_none())
 }
 
 /// Time at which a Pod that is missing counts as gone for good, `CLOCK_BOOTTIME`.
@@ -302,7 +327,12 @@ fn sure_boot_ns(known: &KnownPod) -> Option<u64> {
     known.missing_since().map(|missing| missing.time_boot_ns.saturating_add(MISSING_NS))
 }
 
-fn absence(known: &KnownPod, now_boot_ns: u64) -> Option<Absence> {
+/// Absence of the Pod, as evidence about a stop at that moment: a Pod that goes on after it was not
+/// deleted before it.
+fn absence(known: &KnownPod, stop_boot_ns: u64, now_boot_ns: u64) -> Option<Absence> {
+    if known.made_boot_ns > Some(stop_boot_ns) {
+        return None;
+    }
     let sure = sure_boot_ns(known)?;
     Some(if sure <= now_boot_ns { Absence::ForGood } else { Absence::Missing })
 }
@@ -316,7 +346,7 @@ fn evidence(pod: &Pod, container: Option<&Container>, id: &str, said: Option<Spe
             .disruption
             .as_ref()
             .map(|it| Disruption::announced(&it.reason, &it.message)),
-        terminal: pod.is_terminal().then(|| TerminalReason::from_reason(&pod.reason)),
+        terminal: TerminalReason::of(pod),
         role: said.map_or(Role::App, |spec| spec.role),
         app_containers_done: any && apps.all(|app| matches!(app.state, State::Terminated(_))),
         probe: said.and_then(Spec::failed_probe),

@@ -99,6 +99,7 @@ impl Reasons {
         out.push((Arc::clone(who), fact));
         match kind {
             FactKind::Started(started) => {
+                self.deaths.started(who, time_boot_ns);
                 self.starts.started(who, time_boot_ns, &started);
                 self.started(who, time_boot_ns, out);
                 self.progress(who, evidence, out);

@@ -23,7 +23,11 @@ pub(super) struct Stop {
     container: CgroupId,
     pod: PodName,
     name: ContainerName,
+    /// The container's name in its Pod, which its instances share.
+    container_name: String,
     time_boot_ns: u64,
+    /// Time at which the container ran again.
+    restarted_boot_ns: Option<u64>,
     pub(super) sender: Sender,
     /// The exec session of the preStop hook, if the container has an exec hook.
     pub(super) pre_stop_session: Option<ExecSession>,
@@ -150,7 +154,9 @@ impl Stops {
             container: who.cgroup,
             pod: pod.clone(),
             name: name.clone(),
+            container_name: who.identity.container.clone(),
             time_boot_ns,
+            restarted_boot_ns: None,
             sender: stop.sender,
             pre_stop_session,
             said: Said::now(pods, pod, name),
@@ -180,6 +186,13 @@ impl Stops {
         }
     }
 
+    /// Takes over another name of a container.
+    pub(super) fn rename(&mut self, who: &Who) {
+        for stop in self.stops.iter_mut().filter(|stop| stop.container == who.cgroup) {
+            stop.container_name.clone_from(&who.identity.container);
+        }
+    }
+
     /// Drops what is known of a container.
     pub(super) fn forget(&mut self, container: CgroupId) {
         self.stops.retain(|stop| stop.container != container);
@@ -190,12 +203,35 @@ impl Stops {
         self.stops.iter().rev().find(|stop| stop.container == container)
     }
 
-    /// Whether other containers of the Pod were stopped at about that time.
-    pub(super) fn others(&self, pod: &PodName, container: CgroupId, time_boot_ns: u64) -> bool {
+    /// Notes that a container runs, as a former instance's successor if there is one.
+    pub(super) fn started(&mut self, who: &Who, time_boot_ns: u64) {
+        let Some((pod, _)) = who.origin.pod() else { return };
+        for stop in &mut self.stops {
+            let former = stop.pod.uid == pod.uid
+                && stop.container_name == who.identity.container
+                && stop.time_boot_ns < time_boot_ns;
+            if former && stop.restarted_boot_ns.is_none() {
+                stop.restarted_boot_ns = Some(time_boot_ns);
+            }
+        }
+    }
+
+    /// Whether other containers of the Pod were stopped at about that time, before the first of them
+    /// ran again. Former instances of the container are no others: a probe that fails repeatedly has
+    /// them stopped one by one.
+    pub(super) fn others(&self, who: &Who, pod: &PodName, time_boot_ns: u64) -> bool {
+        let restarted_boot_ns = self.of(who.cgroup).and_then(|stop| stop.restarted_boot_ns);
         self.stops.iter().any(|other| {
+            let (first, later) = if other.time_boot_ns < time_boot_ns {
+                (other.restarted_boot_ns, time_boot_ns)
+            } else {
+                (restarted_boot_ns, other.time_boot_ns)
+            };
             other.pod.uid == pod.uid
-                && other.container != container
+                && other.container != who.cgroup
+                && other.container_name != who.identity.container
                 && other.time_boot_ns.abs_diff(time_boot_ns) <= TOGETHER_NS
+                && first.is_none_or(|restarted| later < restarted)
         })
     }
 }

@@ -285,6 +285,12 @@ impl Registry {
         pod.and_then(|pod| self.pods.get(&pod)).map_or(&[], |entry| &entry.containers)
     }
 
+    /// Whether a container of the Pod is, or was, named by its log link.
+    fn named_by_link(&self, pod: Option<CgroupId>) -> bool {
+        let source = pod.and_then(|pod| self.pods.get(&pod)?.source());
+        source == Some(NameSource::LogLink)
+    }
+
     /// The first of a Pod's containers that are there.
     fn first_of(&self, pod: Option<CgroupId>) -> Option<CgroupId> {
         self.siblings(pod).iter().copied().min_by_key(|id| self.age(*id))

@@ -35,6 +35,11 @@ impl PodEntry {
         self.subject.as_ref().map(|(subject, _)| subject)
     }
 
+    /// The source of the Pod's names, if they are known.
+    pub(crate) fn source(&self) -> Option<NameSource> {
+        self.subject.as_ref().map(|(_, source)| *source)
+    }
+
     /// The Pod, if it is shown and has containers.
     pub(crate) fn shown(&self) -> Option<&Subject> {
         self.subject().filter(|_| !self.containers.is_empty() && !self.removed)

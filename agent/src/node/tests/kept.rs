@@ -158,6 +158,9 @@ fn nothing_is_kept_for_ever_of_pods_that_come_and_go() {
     eprintln!("bytes held after each quarter of {lives} lives: {held:?}");
     let grown = held[3] - held[1];
     assert!(grown < 100_000, "{grown} bytes more over {} lives", lives / 2);
+    // Nor is there a table that is made again twice as large at some time.
+    let grown = held[3] - held[0];
+    assert!(grown < 300_000, "{grown} bytes more since a quarter of {lives} lives");
     let sum = |world: &mut World, family: &str| {
         let lines = world.shown(family);
         lines

@@ -9,6 +9,7 @@ mod names;
 mod roles;
 mod stops;
 mod stream;
+mod unsure;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
