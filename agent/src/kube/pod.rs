@@ -79,6 +79,15 @@ impl Pod {
         self.containers.iter().find(|container| container.name == name)
     }
 
+    /// The longest grace period that the spec names for a stop of a container: the Pod's own, or
+    /// that of a probe.
+    #[must_use]
+    pub fn longest_grace_s(&self, container: Option<&Container>) -> Option<u64> {
+        let probes =
+            container.into_iter().flat_map(|container| [container.startup, container.liveness]);
+        probes.flatten().filter_map(|probe| probe.grace_s).chain(self.grace_s).max()
+    }
+
     /// Memory that the Pod takes, about, in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

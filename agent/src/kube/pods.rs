@@ -160,10 +160,9 @@ impl Pods {
         let unread = self.rejections.of_list();
         let may_be_there = |uid: &str| there.contains(uid) || unread(uid);
         self.refused.retain(|uid| may_be_there(uid));
-        let missing = |(uid, known): (&String, &Box<KnownPod>)| {
-            (known.gone.is_none() && !may_be_there(uid)).then(|| uid.clone())
-        };
-        let mut changed: Vec<String> = self.by_uid.iter().filter_map(missing).collect();
+        let before = self.by_uid.iter().filter(|(_, known)| known.gone.is_none());
+        let missing = before.map(|(uid, _)| uid).filter(|uid| !may_be_there(uid));
+        let mut changed: Vec<String> = missing.cloned().collect();
         for uid in &changed {
             if let Some(known) = self.by_uid.get_mut(uid) {
                 known.gone = Some(noticed);

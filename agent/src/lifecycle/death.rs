@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::fact::{Death, Fact, FactKind, Sender, StopSignal, Termination};
 use super::grace;
 use super::kill::{self, KUBELET_AHEAD_NS, Kill};
+use super::request::SIGKILL;
 use super::session::ExecSession;
 use super::stop::{Said, Spec, Stop, Stops};
 use super::subject::Who;
@@ -279,7 +280,7 @@ fn explained(who: Arc<Who>, death: Death) -> Explained {
 fn stop_request(end: &Termination, stop: Option<Sender>) -> StopRequest {
     let by_signal = stop.filter(|_| end.stop_boot_ns.is_some());
     // SIGKILL without a stop signal before: a grace period of 0.
-    let by_kill = || end.fatal.filter(|fatal| fatal.signal == 9).map(|fatal| fatal.sender);
+    let by_kill = || end.fatal.filter(|fatal| fatal.signal == SIGKILL).map(|fatal| fatal.sender);
     match by_signal.or_else(by_kill) {
         Some(Sender::Runtime) => StopRequest::ByRuntime,
         Some(Sender::Host | Sender::OtherContainer) => StopRequest::ByOther,

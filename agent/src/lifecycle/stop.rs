@@ -31,13 +31,13 @@ pub(super) struct Stop {
     pub(super) sender: Sender,
     /// The exec session of the preStop hook, if the container has an exec hook.
     pub(super) pre_stop_session: Option<ExecSession>,
-    /// What the Pod said at the signal, or, if it was not known then, when it became known. A later
+    /// Word of the Pod at the signal, or, if it was not known then, when it became known. A later
     /// change of the Pod does not rewrite a stop that is under way.
     said: Said,
     explained: bool,
 }
 
-/// What a Pod says about the stop of one of its containers.
+/// Word of a Pod on the stop of one of its containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
     /// Grace period of the deletion, if one was requested.
@@ -51,7 +51,7 @@ struct OfPod {
     grace_s: Option<u64>,
 }
 
-/// What matters of a container's spec when it is stopped.
+/// Part of a container's spec that matters when it is stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spec {
     pub(super) role: Role,
@@ -63,7 +63,7 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    /// What is known of the container for its instance `id`.
+    /// Spec of the container for its instance `id`.
     pub(super) fn of(container: &Container, id: &str) -> Self {
         Self {
             role: container.role,
@@ -91,7 +91,7 @@ impl Spec {
 }
 
 impl Said {
-    /// What the Pod says now of a container.
+    /// Word of the Pod on a container now.
     pub(super) fn now(pods: &Pods, pod: &PodName, name: &ContainerName) -> Self {
         let Some(known) = pods.of_cgroup(pod) else { return Self::default() };
         let container = pods.container(pod, name);
@@ -237,7 +237,7 @@ impl Stops {
 }
 
 impl Stop {
-    /// What the Pod said at the signal.
+    /// Word of the Pod at the signal.
     pub(super) const fn said(&self) -> Said {
         self.said
     }

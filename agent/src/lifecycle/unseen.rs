@@ -1,6 +1,8 @@
 //! Stops that began before the agent came: what is not concluded from them. Pure.
 
 use super::fact::{Cause, Termination};
+use super::grace::OVERDUE_NS;
+use super::request::SIGKILL;
 use super::subject::Birth;
 use super::trigger::StopRequest;
 use crate::clock::{SECOND_NS, WallOffset};
@@ -12,9 +14,6 @@ use crate::kube::pod::Container;
 const LONGEST_STOP_NS: u64 = 300_000_000_000;
 /// Exit code of a program that ends because of SIGTERM, and says so as a shell does.
 const AFTER_SIGTERM: u8 = 128 + 15;
-/// Time by which a stop may exceed its grace period: the kubelet's least grace period, and a node
-/// under load.
-const OVERDUE_NS: u64 = 5_000_000_000;
 
 /// The cause of an end, in view of the container's Pod, if it is known.
 ///
@@ -27,7 +26,7 @@ pub(super) fn cause(
     pod: Option<(&KnownPod, Option<&Container>)>,
     wall: WallOffset,
 ) -> Cause {
-    let killed = end.fatal.is_some_and(|fatal| fatal.signal == 9);
+    let killed = end.fatal.is_some_and(|fatal| fatal.signal == SIGKILL);
     let Birth::BeforeAgent { found_boot_ns } = birth else { return end.cause };
     if end.cause != Cause::Unknown || !killed {
         return end.cause;
@@ -86,11 +85,7 @@ fn longest_stop_ns(
     if older {
         return None;
     }
-    let probes =
-        container.into_iter().flat_map(|container| [container.startup, container.liveness]);
-    let of_probes = probes.flatten().filter_map(|probe| probe.grace_s);
-    let longest_s = of_probes.chain(known.pod.grace_s).max();
-    Some(longest_s.map_or(LONGEST_STOP_NS, |longest_s| {
+    Some(known.pod.longest_grace_s(container).map_or(LONGEST_STOP_NS, |longest_s| {
         longest_s.saturating_mul(SECOND_NS).saturating_add(OVERDUE_NS)
     }))
 }

@@ -116,7 +116,7 @@ struct Restarts {
     api: Option<Api>,
     /// UID of the Pod of this name before.
     former_uid: Option<Box<str>>,
-    /// What is to be added to the API's number: restarts of former Pods of the same name, and those
+    /// Number to be added to the API's: restarts of former Pods of the same name, and those
     /// before the number began anew.
     base: u64,
     /// The value that a scraper sees first: restarts before the agent are no increase.
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(shown(&mut restarts).1, 5, "a late report of the Pod before");
     }
 
-    /// What is shown after each of these reports, with a restart that the agent saw before each of
+    /// Counts shown after each of these reports, with a restart that the agent saw before each of
     /// the second list.
     fn after(reports: &[u64], with_restart: &[u64]) -> Vec<u64> {
         let mut restarts = Restarts::default();

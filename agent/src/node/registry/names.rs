@@ -124,7 +124,7 @@ impl Registry {
         self.renamed(id, who, naming)
     }
 
-    /// What follows from a decision.
+    /// Consequences of a decision.
     fn renamed(&mut self, id: CgroupId, who: Option<Arc<Who>>, naming: Naming) -> Option<Decided> {
         let source = match &naming {
             Naming::Shown(_, source) => Some(*source),
@@ -157,7 +157,7 @@ impl Registry {
         self.pods.get_mut(&who.pod_cgroup?)?.hide()
     }
 
-    /// What the sources and the kernel say of a container.
+    /// Word of the sources and of the kernel on a container.
     fn evidence(
         &self,
         id: CgroupId,

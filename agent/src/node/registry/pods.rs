@@ -81,7 +81,7 @@ impl PodEntry {
         before
     }
 
-    /// None of its containers is shown any more, since the last was a sandbox. Returns the Pod.
+    /// Hides the Pod, none of whose containers is shown any more: the last was a sandbox. Returns it.
     pub(crate) fn hide(&mut self) -> Option<Subject> {
         self.deletion_told = false;
         Some(self.subject.take()?.0)

@@ -11,7 +11,7 @@ impl World {
     /// A deletion that was requested 10 s ago by that clock.
     fn deleted_by_clock(&mut self, skew_s: i64) {
         let unix_s = (NOW.wall.unix_ns(self.at(-10_000)) / SECOND).cast_signed() + skew_s;
-        let deadline = k8s_openapi::jiff::Timestamp::from_second(unix_s + 10).unwrap();
+        let deadline = jiff::Timestamp::from_second(unix_s + 10).unwrap();
         self.pod["metadata"]["deletionTimestamp"] = deadline.to_string().into();
         self.pod["metadata"]["deletionGracePeriodSeconds"] = 10.into();
     }
