@@ -205,6 +205,7 @@ pub struct AgentArgs {
         env = "PODVITALS_METRICS_RETENTION",
         value_name = "SECONDS",
         default_value = "600",
+        allow_negative_numbers = true,
         value_parser = parse_seconds
     )]
     pub retention: Duration,
@@ -215,6 +216,7 @@ pub struct AgentArgs {
         env = "PODVITALS_METRICS_MAX_SERIES",
         value_name = "N",
         default_value = "400000",
+        allow_negative_numbers = true,
         value_parser = parse_count
     )]
     pub max_series: usize,

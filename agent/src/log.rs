@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use tracing::callsite::Identifier;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
@@ -152,9 +152,11 @@ fn filter(level: &str) -> anyhow::Result<Targets> {
              as info,agent::kube=debug"
         )
     };
-    // `Targets` would take a misspelt level for the name of a target.
-    for level in level.split(',').filter(|item| !item.contains('=')) {
-        level.trim().parse::<LevelFilter>().with_context(expected)?;
+    // `Targets` would take a misspelt level for the name of a target, and nothing for `error`.
+    for item in level.split(',') {
+        let level = item.rsplit_once('=').map_or(item, |(_, level)| level).trim();
+        level.parse::<LevelFilter>().with_context(expected)?;
+        ensure!(!level.is_empty() && !item.starts_with('='), expected());
     }
     level.parse().with_context(expected)
 }

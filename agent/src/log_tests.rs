@@ -176,7 +176,10 @@ fn other_facts_are_logged_at_debug_level_only() {
 
 #[test]
 fn filter_is_a_level_or_a_list() {
-    assert!(filter("warn").is_ok());
+    assert!(filter("warn").is_ok() && filter("agent::kube=debug").is_ok());
+    for nothing in ["", " ", ",", "info,", "=", "=info", "agent=", "agent=loud"] {
+        assert!(filter(nothing).is_err(), "{nothing:?}");
+    }
     let some = filter("info,agent::kube=debug").unwrap();
     assert!(some.would_enable("agent::kube::watch", &Level::DEBUG));
     assert!(!some.would_enable("agent::node", &Level::DEBUG));

@@ -63,12 +63,7 @@ pub(crate) fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
             ),
         },
     };
-    let offered = cgroup_mount::controllers(&root).with_context(|| {
-        format!(
-            "{} is not a readable cgroup v2 directory (--cgroup.root)",
-            crate::escape::path(&root)
-        )
-    })?;
+    let offered = cgroup_mount::controllers(&root).with_context(|| no_root(&root))?;
     for controller in ["cpu", "memory", "pids"] {
         if !offered.iter().any(|offered| offered == controller) {
             tracing::warn!(
@@ -81,6 +76,20 @@ pub(crate) fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
     // In a Pod and with symbolic links the tree is still built on this path.
     Ok(root)
+}
+
+/// Words for a root that is none, with what to give in its place.
+fn no_root(root: &Path) -> String {
+    let mounted = cgroup_mount::find().ok().and_then(|mounts| mounts.unified);
+    let remedy = match mounted {
+        Some(at) => format!("cgroup v2 is mounted at {}", crate::escape::path(&at)),
+        None => "no cgroup v2 hierarchy is mounted here".to_owned(),
+    };
+    let why = if root.is_dir() { "has no file cgroup.controllers" } else { "cannot be read" };
+    format!(
+        "{} is no cgroup v2 directory (--cgroup.root): it {why}; {remedy}",
+        crate::escape::path(root)
+    )
 }
 
 /// The kind of node.

@@ -53,10 +53,18 @@ fn unusable_settings_are_refused_by_name() {
         ("--metrics.retention", "soon"),
         ("--metrics.max-series", "-1"),
         ("--log.level", "=loud="),
+        ("--log.level", ""),
+        ("--cgroup.root", "/proc"),
+        ("--cgroup.root", "/proc/version"),
     ] {
         let said = refused(&["agent", &format!("{flag}={value}")]);
         assert!(said.contains(flag), "{flag}: {said}");
     }
+    // A value that looks like a flag is one of the flag before it all the same.
+    let said = refused(&["agent", "--metrics.retention", "-1"]);
+    assert!(said.contains("--metrics.retention") && said.contains("whole number"), "{said}");
+    let said = refused(&["agent", "--cgroup.root", "/proc"]);
+    assert!(said.contains("cgroup.controllers") && said.contains("mounted"), "{said}");
 }
 
 #[test]

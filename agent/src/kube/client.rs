@@ -36,6 +36,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Limit of what is read of a refusal, in bytes and in time.
 const REFUSAL_MAX: usize = 8 << 10;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Limit of an answer's head, and of what is taken from a connection at once, in bytes. A server may
+/// send interim answers (`103 Early Hints`) without end: with more at once, nobody else has a turn
+/// for seconds.
+const READ_MAX: usize = 16 << 10;
 /// Longest text of a server that is told to people, in characters.
 const TEXT_MAX: usize = 240;
 
@@ -185,7 +189,10 @@ fn https(tls: ClientConfig) -> Https {
         .https_or_http()
         .enable_http1()
         .wrap_connector(connector);
-    Hyper::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)
+    Hyper::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .http1_max_buf_size(READ_MAX)
+        .build(connector)
 }
 
 /// The body of a good answer.

@@ -198,3 +198,12 @@ async fn what_is_compressed_unasked_is_refused() {
     let said = failure(refused("200 OK", "Content-Encoding: gzip\r\n", "{}")).await;
     assert!(said.why.contains("gzip"), "{}", said.why);
 }
+
+#[tokio::test]
+async fn heads_have_a_limit() {
+    let padded = |length| format!("X-Pad: {}\r\n", "x".repeat(length));
+    let said = failure(refused("500 No", &padded(8 << 10), "")).await;
+    assert_eq!(said.status, Some(500));
+    let said = failure(refused("500 No", &padded(64 << 10), "")).await;
+    assert_eq!(said.status, None, "{}", said.why);
+}

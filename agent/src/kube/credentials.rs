@@ -10,8 +10,13 @@ use http::HeaderValue;
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
+use super::secret_file;
+
 /// Age at which a file is read again: kubelets renew tokens in good time (client-go does the same).
 pub(super) const AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Longest token. Servers take heads of some KB, and tokens of service accounts are about one.
+const TOKEN_MAX: usize = 64 << 10;
 
 /// File with the bearer token that identifies the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +59,7 @@ impl Token {
             return Ok(Some(header.clone()));
         }
         let file = self.file.path.display();
-        let read = std::fs::read_to_string(&self.file.path);
+        let read = secret_file::read(&self.file.path);
         if let (None, false, Err(error)) = (&self.header, self.file.required, &read)
             && error.kind() == ErrorKind::NotFound
         {
@@ -78,13 +83,17 @@ impl Token {
     }
 }
 
-fn bearer(token: &str) -> Result<HeaderValue, String> {
-    let token = token.trim();
+fn bearer(token: &[u8]) -> Result<HeaderValue, String> {
+    let no_token = || "the file holds no token".to_owned();
+    let token = str::from_utf8(token).map_err(|_| no_token())?.trim();
     if token.is_empty() {
         return Err("the file is empty".to_owned());
     }
+    if token.len() > TOKEN_MAX {
+        return Err(format!("a token of more than {TOKEN_MAX} bytes"));
+    }
     let header = HeaderValue::try_from(format!("Bearer {token}"));
-    let mut header = header.map_err(|_| "the file holds no token".to_owned())?;
+    let mut header = header.map_err(|_| no_token())?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -101,7 +110,7 @@ pub(super) struct Authority {
 impl Authority {
     /// Reads the file for the first time.
     pub(super) fn open(file: &Path) -> anyhow::Result<(Self, RootCertStore)> {
-        let pem = std::fs::read(file).with_context(|| {
+        let pem = secret_file::read(file).with_context(|| {
             format!(
                 "CA certificates in {}: name them with --api.ca-file or --kubelet.ca-file, or skip \
                  the kubelet's with --kubelet.insecure-skip-verify",
@@ -121,7 +130,7 @@ impl Authority {
         }
         self.read = Instant::now();
         let file = self.file.display();
-        let read = std::fs::read(&self.file).map_err(anyhow::Error::from);
+        let read = secret_file::read(&self.file).map_err(anyhow::Error::from);
         match read.and_then(|pem| Ok((roots(&pem)?, pem))) {
             Ok((_, pem)) if pem == self.pem => {
                 self.failing = false;
@@ -203,6 +212,9 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         age(&mut token);
         assert_eq!(said(&mut token).as_deref(), Some("Bearer two"));
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        age(&mut token);
+        assert_eq!(said(&mut token).as_deref(), Some("Bearer two"), "a FIFO is not waited for");
     }
 
     #[test]
@@ -236,6 +248,9 @@ mod tests {
         }
         std::fs::remove_file(&file).unwrap();
         assert!(authority.renewed(true).is_none());
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(authority.renewed(true).is_none(), "a FIFO is not waited for");
+        std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, CA).unwrap();
         authority.read = Instant::now().checked_sub(AGE_MAX).unwrap();
         assert!(authority.renewed(false).is_some(), "old enough");

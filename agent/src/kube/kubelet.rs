@@ -55,7 +55,7 @@ fn explain(failure: &Failure) -> String {
     } else if why.contains("certificate") {
         "; a kubelet signs its own certificate unless serverTLSBootstrap is set: give its \
          authority with --kubelet.ca-file, or skip the check with --kubelet.insecure-skip-verify"
-    } else if failure.status.is_none() {
+    } else if why.contains("(Connect)") || why.starts_with("no answer") {
         "; its address is that of --kubelet.address"
     } else {
         ""
@@ -73,7 +73,11 @@ mod tests {
         let certificate = failure("invalid peer certificate: UnknownIssuer", None);
         assert!(certificate.contains("--kubelet.ca-file"));
         assert!(failure("403 Forbidden", Some(403)).contains("nodes/pods"));
-        assert!(failure("connection refused", None).contains("--kubelet.address"));
+        for away in ["client error (Connect): Connection refused", "no answer in 30 s"] {
+            assert!(failure(away, None).contains("--kubelet.address"));
+        }
+        let long = "a list of more than 1073741824 bytes";
+        assert_eq!(failure(long, None), format!("kubelet: {long}"), "its address is right");
         assert_eq!(failure("500: oops", Some(500)), "kubelet: 500: oops");
     }
 }

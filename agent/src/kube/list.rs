@@ -1,5 +1,7 @@
 //! Lists of Pods: read item by item, so that no more is held than one item and our own Pods.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -54,9 +56,14 @@ impl List {
     ) -> Result<Self, Failure> {
         let whole = async {
             let mut list = Self::default();
+            // Of the tokens only hashes are kept: each may be long.
+            let (mut told, hasher) = (HashSet::new(), RandomState::new());
             list.read(client, path, node).await?;
             for _ in 1..PAGES_MAX {
                 let Some(next) = list.next_page.take() else { return Ok(list) };
+                if !told.insert(hasher.hash_one(&next)) {
+                    return Err(Failure::new("a list whose pages go round in a circle"));
+                }
                 tokio::time::sleep(PAGE_REST).await;
                 list.read(client, &page(&next), node).await?;
             }

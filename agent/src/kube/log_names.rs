@@ -13,6 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::time::ClockId;
+
 /// Directory where the kubelet puts the links.
 pub const DEFAULT_DIR: &str = "/var/log/containers";
 
@@ -20,8 +22,12 @@ pub const DEFAULT_DIR: &str = "/var/log/containers";
 /// but they never wait longer than this.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// Limit of names that are kept. A node runs a few hundred containers.
-const MAX_NAMES: usize = 20_000;
+/// Part of the time that lists of the directory may take: one in so many. A directory of the usual
+/// size takes less than a millisecond; in one where links of the dead have piled up by the hundred
+/// thousand the agent would do nothing else.
+const COST: u32 = 10;
+/// Cost below which a list is no matter.
+const CHEAP: Duration = Duration::from_millis(10);
 
 /// Length of a container id in hexadecimal digits.
 const ID_DIGITS: usize = 64;
@@ -77,15 +83,17 @@ struct Known {
 pub struct LogNames {
     dir: PathBuf,
     names: HashMap<String, Known>,
-    max: usize,
-    dropped: u64,
+    /// Whether the directory held a link of any container, wanted or not.
+    any: bool,
+    /// Moment before which the directory is not listed again; `None` if it is cheap.
+    rests_until: Option<Instant>,
 }
 
 impl LogNames {
     /// Names from the links in `dir`, usually [`DEFAULT_DIR`]. Nothing is read yet.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), names: HashMap::new(), max: MAX_NAMES, dropped: 0 }
+        Self { dir: dir.into(), names: HashMap::new(), any: false, rests_until: None }
     }
 
     /// Directory of the links.
@@ -100,34 +108,46 @@ impl LogNames {
         self.dir.is_dir()
     }
 
-    /// Lists the directory once, without following the links.
+    /// Lists the directory once, without following the links, and takes the names of the containers
+    /// that are `wanted`. There may be any number of others: links of the dead can pile up.
     ///
     /// # Errors
     /// The directory cannot be read; the names known before are kept.
-    pub fn refresh(&mut self) -> io::Result<()> {
-        self.refresh_at(Instant::now())
+    pub fn refresh(&mut self, wanted: impl Fn(&str) -> bool) -> io::Result<()> {
+        let now = Instant::now();
+        if self.rests_until.is_some_and(|until| now < until) {
+            return Ok(());
+        }
+        let before = cpu_time();
+        let refreshed = self.refresh_at(now, wanted);
+        self.listed(Instant::now(), cpu_time().saturating_sub(before));
+        refreshed
     }
 
-    fn refresh_at(&mut self, now: Instant) -> io::Result<()> {
-        let mut left_over = 0;
+    /// Notes what a list has cost.
+    fn listed(&mut self, now: Instant, cost: Duration) {
+        self.rests_until = (cost > CHEAP).then(|| now + cost * (COST - 1));
+    }
+
+    fn refresh_at(&mut self, now: Instant, wanted: impl Fn(&str) -> bool) -> io::Result<()> {
+        let mut any = false;
         for entry in fs::read_dir(&self.dir)? {
             let file_name = entry?.file_name();
             let Some(parts) = parse(file_name.as_bytes()) else { continue };
+            any = true;
             if let Some(known) = self.names.get_mut(parts.container_id) {
                 known.seen = now;
-            } else if self.names.len() < self.max {
+            } else if wanted(parts.container_id) {
                 let name = LogName {
                     namespace: crate::escape::name(parts.namespace.as_bytes()),
                     pod: crate::escape::name(parts.pod.as_bytes()),
                     container: crate::escape::name(parts.container.as_bytes()),
                 };
                 self.names.insert(parts.container_id.to_owned(), Known { name, seen: now });
-            } else {
-                left_over += 1;
             }
         }
-        self.names.retain(|_, known| now.duration_since(known.seen) < KEEP);
-        self.dropped = self.dropped.saturating_add(left_over);
+        self.any = any;
+        self.names.retain(|id, known| wanted(id) || now.duration_since(known.seen) < KEEP);
         Ok(())
     }
 
@@ -136,6 +156,12 @@ impl LogNames {
     #[must_use]
     pub fn lookup(&self, container_id: &str) -> Option<&LogName> {
         self.names.get(container_id).map(|known| &known.name)
+    }
+
+    /// Whether the directory held a link of any container when it was listed last.
+    #[must_use]
+    pub const fn any(&self) -> bool {
+        self.any
     }
 
     /// Number of known names.
@@ -149,12 +175,12 @@ impl LogNames {
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
+}
 
-    /// Total of links that were skipped because too many names were known.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped
-    }
+/// Time for which this thread has run. The time of day would also count what others run.
+fn cpu_time() -> Duration {
+    // The clock exists on every Linux.
+    ClockId::CLOCK_THREAD_CPUTIME_ID.now().map_or(Duration::ZERO, Duration::from)
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ fn names_outlive_their_links_for_a_while() {
     let dir = tempfile::tempdir().unwrap();
     let mut names = LogNames::new(dir.path().join("containers"));
     assert!(!names.available());
-    assert!(names.refresh().is_err());
+    assert!(names.refresh(|_| true).is_err());
 
     let mut names = LogNames::new(dir.path());
     assert!(names.available());
@@ -65,28 +65,44 @@ fn names_outlive_their_links_for_a_while() {
     fs::write(dir.path().join("other.log"), "").unwrap();
     assert_eq!(names.lookup(ID), None, "not read yet");
     let start = Instant::now();
-    names.refresh_at(start).unwrap();
+    names.refresh_at(start, |_| true).unwrap();
     assert_eq!(names.lookup(ID), Some(&name("shop", "web-0", "app")));
     assert_eq!(names.len(), 1);
 
     fs::remove_file(&file).unwrap();
-    names.refresh_at(start + KEEP / 2).unwrap();
+    names.refresh_at(start + KEEP / 2, |_| false).unwrap();
     assert!(names.lookup(ID).is_some());
-    names.refresh_at(start + KEEP).unwrap();
+    names.refresh_at(start + KEEP, |_| false).unwrap();
     assert!(names.is_empty());
 }
 
 #[test]
-fn the_number_of_names_is_bounded() {
+fn links_of_the_dead_take_no_place_of_the_living() {
     let dir = tempfile::tempdir().unwrap();
-    for at in 0..5 {
-        fs::write(dir.path().join(link("a", "b", "c", &format!("{at:064x}"))), "").unwrap();
+    let id = |at: usize| format!("{at:064x}");
+    for at in 0..500 {
+        fs::write(dir.path().join(link("a", "b", "c", &id(at))), "").unwrap();
     }
-    let mut names = LogNames { max: 3, ..LogNames::new(dir.path()) };
-    for dropped in [2, 4] {
-        names.refresh().unwrap();
-        assert_eq!((names.len(), names.dropped()), (3, dropped));
-    }
+    let mut names = LogNames::new(dir.path());
+    let start = Instant::now();
+    names.refresh_at(start, |_| false).unwrap();
+    assert!(names.is_empty() && names.any(), "they tell that there are links");
+    names.refresh_at(start, |wanted| wanted == id(499)).unwrap();
+    assert_eq!(names.len(), 1);
+    assert!(names.lookup(&id(499)).is_some());
+    names.refresh_at(start, |wanted| wanted == id(3)).unwrap();
+    assert!(names.lookup(&id(3)).is_some() && names.len() == 2, "it may have facts to come");
+}
+
+#[test]
+fn a_directory_that_takes_long_is_listed_seldom() {
+    let mut names = LogNames::new("/nowhere");
+    let end = Instant::now();
+    names.listed(end, CHEAP);
+    assert_eq!(names.rests_until, None);
+    names.listed(end, Duration::from_secs(1));
+    assert_eq!(names.rests_until, Some(end + Duration::from_secs(9)));
+    assert!(names.refresh(|_| true).is_ok(), "it is not looked at");
 }
 
 proptest! {

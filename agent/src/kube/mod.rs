@@ -19,6 +19,7 @@ pub mod pods;
 pub mod quantity;
 mod read;
 pub mod rejected;
+mod secret_file;
 pub mod source;
 #[cfg(test)]
 mod test_server;

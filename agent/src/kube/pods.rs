@@ -45,8 +45,10 @@ pub struct Pods {
     reported_boot_ns: Option<u64>,
     /// Time of the last contact with the source, at which it had no change to report.
     heard_boot_ns: Option<u64>,
-    /// Time of the first report after the source's last failure.
+    /// Time of the first report after the source's last failure, or at which the agent was back.
     recovered_boot_ns: Option<u64>,
+    /// Time of the last report before that.
+    before_gap_boot_ns: Option<u64>,
     /// Time and reason of the source's last failure, if it has not reported since.
     failed: Option<(u64, String)>,
     dropped: u64,
@@ -91,16 +93,29 @@ impl Pods {
         }
     }
 
+    /// The agent could not run until now: the watch was interrupted, and what it reports next comes
+    /// late.
+    pub const fn resumed(&mut self, now_boot_ns: u64) {
+        self.recovered(now_boot_ns);
+    }
+
+    const fn recovered(&mut self, now_boot_ns: u64) {
+        self.recovered_boot_ns = Some(now_boot_ns);
+        self.before_gap_boot_ns = self.reported_boot_ns;
+    }
+
     /// The source has reported. Returns the moment for what a watch event says: after a failure,
     /// what the watch has missed comes first, some time after the change.
     fn reported(&mut self, now: u64) -> Noticed {
         if self.failed.take().is_some() {
             tracing::info!("Pod source available again");
-            self.recovered_boot_ns = Some(now);
+            self.recovered(now);
         }
-        let after_boot_ns = self.reported_boot_ns.replace(now);
+        let before_boot_ns = self.reported_boot_ns.replace(now);
         let late = self.recovered_boot_ns.is_some_and(|at| now < at.saturating_add(CATCH_UP_NS));
-        let via = if late { Via::List } else { Via::Watch };
+        // All that was missed came after the last report before the gap, not only the first of it.
+        let (via, after_boot_ns) =
+            if late { (Via::List, self.before_gap_boot_ns) } else { (Via::Watch, before_boot_ns) };
         Noticed { time_boot_ns: now, via, after_boot_ns }
     }
 
@@ -111,7 +126,12 @@ impl Pods {
         let caught_up = |(failed, _): &(u64, String)| {
             last_contact_boot_ns >= Some(failed.saturating_add(UNCHANGED_LAG_NS))
         };
-        if self.reported_boot_ns.is_some() && self.failed.as_ref().is_none_or(caught_up) {
+        // Nor is all read at once that came while there was a gap.
+        let gap = self.recovered_boot_ns.map(|at| at.saturating_add(UNCHANGED_LAG_NS));
+        if self.reported_boot_ns.is_some()
+            && self.failed.as_ref().is_none_or(caught_up)
+            && last_contact_boot_ns >= gap
+        {
             self.heard_boot_ns = self.heard_boot_ns.max(last_contact_boot_ns);
         }
     }

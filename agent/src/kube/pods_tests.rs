@@ -296,8 +296,20 @@ fn what_an_interrupted_watch_has_missed_comes_late() {
         let noticed = pods.get(WEB).unwrap().deletion_noticed().unwrap();
         (noticed.via, noticed.after_boot_ns)
     };
-    assert_eq!(deletion(10), (Via::List, Some(9 * SECOND)));
+    assert_eq!(deletion(10), (Via::List, Some(SECOND)), "as all that was missed");
     assert_eq!(deletion(5000), (Via::Watch, Some(9 * SECOND)));
+}
+
+#[test]
+fn what_came_while_the_agent_was_away_comes_late() {
+    let living = DEPLOYMENT.replace("deletionTimestamp", "x");
+    let mut pods = Pods::new();
+    pods.apply(listed(SECOND, &[&living]));
+    pods.resumed(40 * SECOND);
+    pods.apply(applied(40 * SECOND, &living.replace("Running", "Pending")));
+    pods.apply(applied(40 * SECOND + 10, DEPLOYMENT));
+    let noticed = pods.get(WEB).unwrap().deletion_noticed().unwrap();
+    assert_eq!((noticed.via, noticed.after_boot_ns), (Via::List, Some(SECOND)));
 }
 
 #[test]

@@ -145,6 +145,10 @@ pub fn parse_url(text: &str) -> Result<Uri, String> {
     }
     let authority = url.authority().map_or("", |authority| authority.as_str());
     let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    // A port that is no number would be taken for that of the scheme.
+    if host_and_port.len() > host.len() && url.port_u16().is_none_or(|port| port == 0) {
+        return Err("its port is no number from 1 to 65535".to_owned());
+    }
     let scheme = url.scheme_str().unwrap_or_default();
     format!("{scheme}://{host_and_port}{}", url.path()).parse().map_err(|_| explain())
 }
@@ -255,6 +259,11 @@ mod tests {
             "https://user:secret@ho st",
             "https://user:secret@",
             "https://:1",
+            "https://host:99999",
+            "https://host:",
+            "https://host:0/",
+            "https://[2001:db8::1]:65536",
+            "https://user:secret@host:x",
         ] {
             let error = parse_url(wrong);
             let hidden = |error: &String| !error.contains("secret");

@@ -73,6 +73,22 @@ async fn pages_are_one_list() {
 }
 
 #[tokio::test]
+async fn pages_that_go_round_in_a_circle_are_no_list() {
+    let page = |next| Reply::Page(vec![item(CRON_JOB)], next);
+    let server = Server::start(vec![
+        page("a"),
+        page("b"),
+        page("a"),
+        page(""),
+        Reply::Watch(Vec::new(), Then::Stay),
+    ])
+    .await;
+    let mut watching = Watching::start(&server, 8);
+    watching.expect(&["failed a list", &format!("listed {REPORT}")]).await;
+    assert!(server.requests()[3].contains("resourceVersion=0"), "{:?}", server.requests());
+}
+
+#[tokio::test]
 async fn a_bad_item_costs_that_item() {
     let bad_date = item(CRON_JOB).replace("2026-11-02T00:00:01Z", "soon");
     let elsewhere = item(CRON_JOB).replace("\"nodeName\":\"n1\"", "\"nodeName\":\"n2\"");

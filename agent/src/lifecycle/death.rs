@@ -40,11 +40,13 @@ struct Waiting {
     end: Termination,
     /// Time at which the passage of time alone may decide, `CLOCK_BOOTTIME`.
     next_boot_ns: u64,
+    /// Time from which it waits: its end, or the moment at which the agent was back.
+    since_boot_ns: u64,
 }
 
 impl Waiting {
     const fn deadline_boot_ns(&self) -> u64 {
-        self.end.end_boot_ns.saturating_add(TIMEOUT_NS)
+        self.since_boot_ns.saturating_add(TIMEOUT_NS)
     }
 }
 
@@ -60,6 +62,8 @@ pub struct Deaths {
     sandboxes: Sandboxes,
     waiting: Vec<Waiting>,
     hurried: u64,
+    /// The moment at which the agent was back after it could not run.
+    resumed_boot_ns: u64,
 }
 
 impl Deaths {
@@ -72,6 +76,15 @@ impl Deaths {
             sandboxes: Sandboxes::default(),
             waiting: Vec::new(),
             hurried: 0,
+            resumed_boot_ns: 0,
+        }
+    }
+
+    /// The agent could not run until now, and what the Pod source says of it is yet to be read.
+    pub fn resumed(&mut self, now_boot_ns: u64) {
+        self.resumed_boot_ns = now_boot_ns;
+        for waiting in &mut self.waiting {
+            waiting.since_boot_ns = waiting.since_boot_ns.max(now_boot_ns);
         }
     }
 
@@ -118,7 +131,8 @@ impl Deaths {
             let end = Termination { cause, ..end };
             return vec![explained(Arc::clone(who), Death::kernel_only(end))];
         }
-        let mut waiting = Waiting { who: Arc::clone(who), end, next_boot_ns: 0 };
+        let since_boot_ns = end.end_boot_ns.max(self.resumed_boot_ns);
+        let mut waiting = Waiting { who: Arc::clone(who), end, next_boot_ns: 0, since_boot_ns };
         waiting.next_boot_ns = waiting.deadline_boot_ns();
         self.waiting.push(waiting);
         let mut out = Vec::new();

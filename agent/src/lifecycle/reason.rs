@@ -82,6 +82,11 @@ impl Reasons {
         }
     }
 
+    /// The agent could not run until now: see [`Deaths::resumed`].
+    pub fn resumed(&mut self, now_boot_ns: u64) {
+        self.deaths.resumed(now_boot_ns);
+    }
+
     /// Takes in a fact; appends it, and what follows from it, to `out`.
     pub fn take(
         &mut self,

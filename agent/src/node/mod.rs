@@ -134,6 +134,17 @@ impl Node {
         );
     }
 
+    /// The agent was away, and all that it waits for may have come meanwhile and is not read yet: what
+    /// waits for names and reasons has its time from now on. What the kernel recorded has the times
+    /// that it had.
+    pub fn resumed(&mut self, now: Now) {
+        tracing::warn!("the agent could not run for some seconds: what is told now is late");
+        self.pods.resumed(now.boot_ns);
+        self.registry.resumed(now.boot_ns);
+        self.reasons.resumed(now.boot_ns);
+        self.next_names_ns = 0;
+    }
+
     /// Does what has to be done now: records, settled facts, names, a walk.
     pub fn tick(&mut self, now: Now) {
         self.now = now;

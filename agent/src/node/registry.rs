@@ -145,6 +145,8 @@ pub(super) struct Registry {
     /// Whether there is a Pod source.
     pods_may_come: bool,
     facts_dropped: u64,
+    /// The moment at which the agent was back after it could not run: no name is due before.
+    resumed_boot_ns: u64,
 }
 
 impl Registry {
@@ -157,6 +159,7 @@ impl Registry {
             links_denied: false,
             pods_may_come,
             facts_dropped: 0,
+            resumed_boot_ns: 0,
         }
     }
 
@@ -385,7 +388,7 @@ impl Registry {
     pub(super) fn hurries(&self, now_boot_ns: u64) -> bool {
         let hurries = |entry: &Entry| {
             matches!(entry.naming, Naming::Waiting(_))
-                && now_boot_ns <= entry.due_boot_ns().saturating_add(HURRY_NS)
+                && self.waited_ns(entry.due_boot_ns(), now_boot_ns) <= HURRY_NS
         };
         self.entries.values().any(hurries)
     }

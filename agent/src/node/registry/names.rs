@@ -1,5 +1,6 @@
 //! Names of the registry: what the sources say of a container, and what is decided from it.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -18,7 +19,9 @@ use crate::lifecycle::subject::{Subject, Who};
 impl Registry {
     /// Reads the kubelet's log links.
     pub(crate) fn refresh_links(&mut self) {
-        let refreshed = self.links.refresh();
+        let ids = self.entries.values().filter_map(|entry| Some(entry.origin.pod()?.1.id.as_str()));
+        let ids: HashSet<&str> = ids.collect();
+        let refreshed = self.links.refresh(|id| ids.contains(id));
         let denied =
             matches!(&refreshed, Err(error) if error.kind() == ErrorKind::PermissionDenied);
         match refreshed {
@@ -35,6 +38,17 @@ impl Registry {
             }
         }
         self.links_denied = denied;
+    }
+
+    /// The agent could not run until now.
+    pub(crate) const fn resumed(&mut self, now_boot_ns: u64) {
+        self.resumed_boot_ns = now_boot_ns;
+    }
+
+    /// Time since a moment from which a name is waited for, without what was before the agent was
+    /// back.
+    pub(super) fn waited_ns(&self, since_boot_ns: u64, now_boot_ns: u64) -> u64 {
+        now_boot_ns.saturating_sub(since_boot_ns.max(self.resumed_boot_ns))
     }
 
     /// The best source of names that there is.
@@ -69,7 +83,7 @@ impl Registry {
                 // Nothing ever ran in it.
                 return self.renamed(id, None, Naming::Hidden);
             }
-            if now_boot_ns.saturating_sub(entry.birth.since_boot_ns()) < naming::TIMEOUT_NS {
+            if self.waited_ns(entry.birth.since_boot_ns(), now_boot_ns) < naming::TIMEOUT_NS {
                 return None;
             }
         }
@@ -171,13 +185,13 @@ impl Registry {
             *sibling != id && name.is_some_and(|name| self.links.lookup(&name.id).is_some())
         };
         let known = NamingInput {
-            waited_ns: now_boot_ns.saturating_sub(entry.due_boot_ns()),
-            gone_ns: gone_boot_ns.map(|gone_boot_ns| now_boot_ns.saturating_sub(gone_boot_ns)),
+            waited_ns: self.waited_ns(entry.due_boot_ns(), now_boot_ns),
+            gone_ns: gone_boot_ns.map(|gone_boot_ns| self.waited_ns(gone_boot_ns, now_boot_ns)),
             init_may_come: init_may_come && entry.birth.is_seen() && gone_boot_ns.is_none(),
             pods_may_come: self.pods_may_come,
             pods_answer: pods.answers(),
             names_may_come: self.pods_may_come || self.links.available(),
-            links_tell: !self.links_denied && !self.links.is_empty(),
+            links_tell: !self.links_denied && self.links.any(),
             is_pause: entry.started().map(|(started, _)| started.is_pause),
             is_first: self.first_of(entry.pod_cgroup) == Some(id),
             sibling_linked: self.siblings(entry.pod_cgroup).iter().any(has_link)

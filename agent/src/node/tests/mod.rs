@@ -1,5 +1,6 @@
 //! The owner, given kernel records, Pods and a clock, and what it then shows.
 
+mod away;
 mod clocks;
 mod deaths;
 mod evidence;
