@@ -11,6 +11,7 @@ use crate::bpf::{
     load, object,
     plan::{self, Facts, Sizes},
     programs::{Attached, Programs},
+    subjects::SubjectId,
     survey::Survey,
     tasks::self_check,
 };
@@ -147,8 +148,8 @@ fn check_memlock(facts: &Facts, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The source of each value.
-fn check_sources(survey: &Survey, findings: &mut Vec<Finding>) {
+/// The source of each value. `iterator_runs`: the cgroup iterator was loaded.
+fn check_sources(survey: &Survey, iterator_runs: bool, findings: &mut Vec<Finding>) {
     const FILES: &str = "nothing; values are read from the files of each cgroup, which costs more";
     let snapshot = match &survey.snapshot {
         Ok(snapshot) => snapshot,
@@ -167,7 +168,7 @@ fn check_sources(survey: &Survey, findings: &mut Vec<Finding>) {
         findings.push(Finding::bad(&what, Verdict::Degraded, error.to_string(), FILES));
     }
     for (values, by_run) in snapshot::describe(snapshot::parts(snapshot.layout.known.into())) {
-        let source = if by_run { "by one iterator run, if it loads" } else { "by files" };
+        let source = if by_run && iterator_runs { "by one iterator run" } else { "by files" };
         findings.push(Finding::ok("values", format!("{values}: {source}")));
     }
 }
@@ -218,8 +219,11 @@ fn check_programs(findings: &mut Vec<Finding>) {
     };
     findings.push(Finding::ok("BTF", format!("{}, {} types", btf::VMLINUX, survey.types)));
     check_memlock(&survey.facts, findings);
-    check_sources(&survey, findings);
-    match load::load(&survey, 0) {
+    let loaded = load::load(&survey, 0);
+    let programs = loaded.as_ref().map(|(programs, _)| programs);
+    let iterator_runs = programs.is_ok_and(|it| it.is_attached(SubjectId::CgroupIter));
+    check_sources(&survey, iterator_runs, findings);
+    match loaded {
         Err(error) => {
             let found = format!("{error:#}");
             findings.push(Finding::bad("programs", Verdict::Degraded, found, EVENTS));

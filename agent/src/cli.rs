@@ -13,6 +13,7 @@ use collectors::CollectorArgs;
 use crate::demo::{DemoArgs, DemoWorkArgs};
 use crate::http::ListenAddress;
 use crate::kube::client::{Endpoint, Trust};
+use crate::kube::log_names;
 use crate::kube::source::{
     self, CannotUse, Chosen, PodsSource, Surroundings, parse_kubelet_address,
 };
@@ -164,7 +165,7 @@ pub struct PodsArgs {
         long = "pods.log-dir",
         env = "PODVITALS_PODS_LOG_DIR",
         value_name = "DIR",
-        default_value = "/var/log/containers"
+        default_value = log_names::DEFAULT_DIR
     )]
     pub log_dir: PathBuf,
 }

@@ -218,7 +218,7 @@ impl Reader for Lines {
     }
 }
 
-/// What a line is about.
+/// Subject of a line.
 enum Line<'a> {
     Ended(&'a Death),
     Ignored(&'a StopSignal),

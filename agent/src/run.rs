@@ -87,7 +87,7 @@ pub async fn agent(
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         kernel = host::release().unwrap_or_default(),
-        mode = ?args.mode,
+        mode = mode.describe(),
         root = escape::path(&root),
         names = pods.describe(),
         programs = kernel.as_ref().map_or(0, Kernel::attached),

@@ -106,3 +106,12 @@ fn a_result_that_cannot_be_written_is_an_error_and_no_panic() {
         assert!(!said.contains("panicked"), "{command}: {said}");
     }
 }
+
+#[test]
+fn check_names_the_iterator_only_where_it_loads() {
+    let text = String::from_utf8(podvitals(&["check"]).stdout).unwrap();
+    let has = |start: &str, part: &str| {
+        text.lines().any(|line| line.starts_with(start) && line.contains(part))
+    };
+    assert!(!has("values", "iterator run") || has("program cgroup_iter", " loads"), "{text}");
+}

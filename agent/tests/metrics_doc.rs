@@ -9,7 +9,10 @@ use std::sync::Arc;
 use agent::cgroup::CgroupId;
 use agent::cgroup::path::Origin;
 use agent::kube::identity::Identity;
+use agent::lifecycle::fact::{Cause, OomScope, OomVictim, Sender};
+use agent::lifecycle::phase::Phase;
 use agent::lifecycle::subject::{Birth, Who};
+use agent::lifecycle::trigger::Trigger;
 use agent::metrics::agent::AgentStats;
 use agent::metrics::catalog::{cost, families, series_max};
 use agent::metrics::collector::{Collector, Collectors};
@@ -23,6 +26,8 @@ const HEAD: &str = "\
 
 Generated from the catalogue in the code (`podvitals catalogue`); a test keeps it up to date.
 
+## Values and scrapers
+
 A value that is not known makes no series. Counters are at 0 before their first event: where label
 sets are few they are initialised with their container or workload; where they are many (signals by
 sender) a series is made by its first event. Each scraper sees a series that is new to it at 0 once
@@ -35,12 +40,16 @@ appeared in the last 5 minutes. The agent knows 64 scrapers, 8 of one IPv6 /64; 
 place of one that scrapes at least every 5 minutes, and where it gets none it sees a new series at 0
 for 5 minutes (`podvitals_scrapers_dropped_total`).
 
+## Limits
+
 The exposition has `--metrics.max-series` series of containers, Pods and workloads at most. What is
 gone is kept (see below) in a quarter of that, and gives way to what is there, the oldest first
 (`podvitals_retention_evictions_total`). A container that finds no room is hidden
 (`podvitals_containers_hidden`) and shown when there is some. Where containers that are shown grow
 beyond the limit, whole families of some of them are left out. What was left out is counted in
 `podvitals_series_dropped_total`.
+
+## Reading the tables
 
 In OpenMetrics the name of a counter's family is without `_total`; the series are the same in both
 formats.
@@ -54,6 +63,8 @@ them, preStop hooks, startup phases that the API ends, and mismatches: the kerne
 them. `trigger` is then `none` without a stop signal, else `unknown`; `role` is `unknown` and `image`
 empty.
 
+## Meaning
+
 Stop signals. SIGTERM and the stop signal that the Pod source reports count at once, from any sender
 outside the container. Any other signal (an image's own stop signal, or a reload) counts from its own
 time once something proves it: the Pod is being deleted, a SIGKILL by the same sender follows, or init
@@ -64,23 +75,26 @@ runtime's own counts instead of it.
 Ends. A container ends with its init: the process that was first in its cgroup, with or without an
 exec. A unit of a plain machine ends when its cgroup is empty, with the status of its main process.
 
-Causes. `killed_after_grace`: SIGKILL after a stop signal. `killed_without_stop_signal`: SIGKILL, and
-no stop signal was sent. `unknown`: nobody saw the status of the end; or a SIGKILL of a container that
-is older than the agent, which may have had its stop signal before.
+Causes, the first that holds. `oom`: the OOM killer killed init. `killed_after_grace`: SIGKILL after a
+stop signal. `killed_without_stop_signal`: SIGKILL, and no stop signal was sent. `signal`: another fatal
+signal, SIGTERM included. `error`: exit with a code other than 0. `completed`: exit with 0. `unknown`:
+nobody saw the status of the end; or a SIGKILL of a container that is older than the agent, which may
+have had its stop signal before.
 
 Triggers. `none`: no stop was requested. `pod_deletion`, `api_eviction`, `preemption`, `taint`: the
 Pod was deleted before the stop signal, and its condition `DisruptionTarget` reports by whom; or the
-Pod is gone from the API, and nothing else explains the stop. What the Pod says after the stop signal
+Pod is gone from the API, or its deletion came at a time that cannot be known (a report was held up, or
+the API's clock is wrong), and nothing else explains the stop. What the Pod says after the stop signal
 changes neither the trigger nor the grace period. `node_pressure`, `node_shutdown`, `deadline`
 (`activeDeadlineSeconds`): the reason that the kubelet writes into the Pod's status once nothing of it
-runs. `liveness`, `startup`, `restart_other`: the kubelet stopped the container and
-started it again; that a probe was the cause is inferred from the Pod having one, since the API does
-not report it, unless something else explains the stop: other containers were stopped too, the sandbox
-was gone, the image or resources that restart it were changed in the spec, its postStart hook failed,
-or the probe cannot have failed yet. `pod_completion`: a sidecar, or a container for debugging, whose
-Pod's app containers were done, inferred likewise. A static Pod whose mirror is removed and does not
-come again is deleted.
-`unknown`: nothing was reported within 30 seconds.
+runs. `liveness`, `startup`, `restart_other`: the kubelet stopped the container and started it again;
+that a probe was the cause is inferred from the Pod having one, since the API does not report it, unless
+something else explains the stop: other containers were stopped too, the sandbox was gone, the image or
+resources that restart it were changed in the spec, its postStart hook failed, or the probe cannot have
+failed yet. `pod_completion`: a sidecar, or a container for debugging, whose Pod's app containers were
+done, inferred likewise. A static Pod whose mirror is removed and does not come again is deleted.
+`unknown`: nothing was reported within 30 seconds; or a container older than the agent exited as what is
+stopped does, soon after the agent came, and may have had its stop signal before.
 
 Restarts. A Pod that is re-created under its name, as a StatefulSet's, is no restart; its containers'
 counters go on. A unit of the host (host mode) is restarted if it runs again within five minutes after
@@ -92,6 +106,42 @@ time that was left at the signal. That is the grace period in effect (the deleti
 probe's own, else the Pod's), less the whole seconds that a preStop hook and a sidecar's wait had
 taken, and 2 s at least, as the kubelet does it. Evictions by node pressure and node shutdowns have
 none: the API does not report their grace period.
+
+## Labels
+
+| label | values |
+|---|---|
+| `namespace`, `pod`, `container` | the Pod's own. A container that no source names has an empty `namespace`, its Pod's UID, and the first 12 digits of its id. A unit of a plain machine has `host`, its cgroup's path, and the last part of that path |
+| `workload_kind`, `workload` | the owner that created the Pod, such as `Deployment`; `Pod` and the Pod's name where there is none or it is not known; `Unit` and the path for a unit |
+| `cause` | `oom`, `killed_after_grace`, `killed_without_stop_signal`, `signal`, `error`, `completed`, `unknown`: see Causes above |
+| `trigger` | `none`, `pod_deletion`, `api_eviction`, `preemption`, `taint`, `node_pressure`, `node_shutdown`, `deadline`, `liveness`, `startup`, `pod_completion`, `restart_other`, `unknown`: see Triggers above |
+| `sender` | of a signal: `runtime` (the container runtime, as the kubelet or a human asks it), `kernel`, `self` (init), `same_container`, `other_container`, `host` (another process of the host) |
+| `scope` | of an OOM, the limit that was reached: `container`, `pod`, or `node` for all above; `unknown` where the kernel's counters could not be read |
+| `victim` | of an OOM: `init` (the container ends), `child` (another process of the container), `exec` (a process of a probe, a hook or `kubectl exec`) |
+| `phase` | of a start: `scheduled_to_sandbox`, `sandbox_to_created` (network, images, containers before it), `init` (from the sandbox to the end of all init containers), `created_to_running`, `running_to_started` (the startup probe succeeds), `running_to_ready` |
+| `outcome` | of a shutdown: `exited` by itself or by the stop signal, `killed` by SIGKILL |
+| `role` | `app`, `init`, `sidecar`, `ephemeral`, `unknown` |
+| `qos` | `guaranteed`, `burstable`, `besteffort`; empty for a unit |
+| `runtime` | `containerd`, `cri-o`, `docker`, `podman`; `unknown` where the cgroup's name does not tell |
+
+## Questions
+
+With the labels as the agent sets them (`honor_labels: true`), and `node` from `deploy/`. Families of a
+workload are per node: `sum by` adds them up.
+
+| question | PromQL |
+|---|---|
+| Why did this container end last? | `podvitals_container_last_termination_info{namespace=\"shop\", pod=\"web-0\"}` |
+| Who was killed, and was a stop signal sent before? | `sum by (namespace, workload, container, cause) (increase(podvitals_terminations_total{cause=~\"killed_.*\"}[1h])) > 0` |
+| Which workloads ignore their stop signal? | `sum by (namespace, workload, container, signal) (increase(podvitals_stop_signal_ignored_total[1d])) > 0` |
+| How long do stops take? | `histogram_quantile(0.99, sum by (namespace, workload, container, le) (rate(podvitals_shutdown_duration_seconds_bucket[1d]))) > 0` |
+| Who hardly stops within the grace period? | `podvitals_container_last_shutdown_grace_used_ratio > 0.9` |
+| What does not end, though it was killed? | `podvitals_container_terminating_seconds{killed=\"true\"} > 60` |
+| Whose limit ended containers by an OOM? | `sum by (namespace, workload, container, scope) (increase(podvitals_oom_events_total{victim=\"init\"}[1h])) > 0` |
+| What has containers of each node stopped? | `sum by (node, trigger) (increase(podvitals_terminations_by_trigger_total{trigger!=\"none\"}[1h])) > 0` |
+| Who crashes repeatedly? | `increase(podvitals_container_restarts_total[30m]) > 2` |
+| Who does not even start? | `sum by (namespace, workload, container) (increase(podvitals_start_failures_total[30m])) > 2` |
+| Does the agent miss anything? | `increase(podvitals_events_lost_total[1h]) > 0 or podvitals_program_attached{program!=\"cgroup_iter\"} == 0 or podvitals_containers_hidden > 0` |
 ";
 
 /// Series of a workload to which nothing has happened.
@@ -138,8 +188,8 @@ fn section(scope: Scope) -> (&'static str, String) {
             "Per workload on this node",
             format!(
                 "Without a Pod source the workload is the Pod. Kept an hour after the last \
-                 container, and as long as one waits to run again. A workload container has {} series from the start on, and {} at most; \
-                 the others are made by their first event.",
+                 container, and as long as one waits to run again. A workload container has {} \
+                 series from the start on, and {} at most; the others are made by their first event.",
                 series_at_first(),
                 series_max(Scope::Workload, Collectors::ALL)
             ),
@@ -204,6 +254,65 @@ fn document() -> String {
         }
     }
     out
+}
+
+/// Property: the queries name families and labels that there are, with values that there are.
+#[test]
+fn the_queries_are_about_what_is_exported() {
+    let (_, queries) = HEAD.split_once("## Questions").unwrap();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut count = 0;
+    for row in queries.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+        let query = row.split('`').nth(1).unwrap();
+        let mut labels = vec!["node", "le"];
+        for name in query.split(|c| !is_name(c)).filter(|word| word.starts_with("podvitals_")) {
+            let named = |family: &&Family| {
+                let rest =
+                    name.strip_prefix(family.prefix()).and_then(|it| it.strip_prefix(family.name));
+                matches!((rest, family.kind.name()), (Some(""), _) | (Some("_bucket"), "histogram"))
+            };
+            let family = families().find(named).unwrap_or_else(|| panic!("{name}"));
+            labels.extend(family.scope.labels().iter().chain(family.labels));
+            count += 1;
+        }
+        let by = query.split("by (").skip(1).map(|rest| rest.split(')').next().unwrap());
+        let matchers = query.split('{').skip(1).map(|rest| rest.split('}').next().unwrap());
+        let matched = matchers
+            .flat_map(|text| text.split(','))
+            .map(|it| it.split(['=', '!']).next().unwrap());
+        for label in by.flat_map(|text| text.split(',')).chain(matched).map(str::trim) {
+            assert!(labels.contains(&label), "{label} in {query}");
+        }
+    }
+    assert!(count > 10, "{count}");
+}
+
+/// Property: what the code can say of an end, a signal, an OOM or a start is explained.
+#[test]
+fn each_value_of_a_label_is_explained() {
+    let rows = |label: &str| HEAD.lines().find(|line| line.starts_with(&format!("| `{label}` |")));
+    let all: [(&str, Vec<&str>); 6] = [
+        ("cause", Cause::ALL.map(Cause::label).to_vec()),
+        ("trigger", Trigger::ALL.map(Trigger::label).to_vec()),
+        ("sender", Sender::ALL.map(Sender::label).to_vec()),
+        ("scope", OomScope::ALL.map(OomScope::label).to_vec()),
+        ("victim", OomVictim::ALL.map(OomVictim::label).to_vec()),
+        ("phase", Phase::ALL.map(Phase::label).to_vec()),
+    ];
+    for (label, values) in all {
+        let row = rows(label).unwrap();
+        for value in values {
+            assert!(row.contains(&format!("`{value}`")), "{label}={value}");
+        }
+    }
+    for cause in Cause::ALL.map(Cause::label) {
+        let causes = HEAD.split("\n\n").find(|text| text.starts_with("Causes")).unwrap();
+        assert!(causes.contains(&format!("`{cause}`:")), "{cause}");
+    }
+    for trigger in Trigger::ALL.map(Trigger::label) {
+        let triggers = HEAD.split("\n\n").find(|text| text.starts_with("Triggers")).unwrap();
+        assert!(triggers.contains(&format!("`{trigger}`")), "{trigger}");
+    }
 }
 
 #[test]

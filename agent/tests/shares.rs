@@ -1,4 +1,4 @@
-//! What one container can make the programs report and track, on the running kernel.
+//! Share of one container in what the programs report and track, on the running kernel.
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails here fails it")]
 

@@ -96,7 +96,7 @@ impl Server {
         body(&answer).map(str::to_owned)
     }
 
-    /// How long one scrape takes, into a buffer that is there already. [`rest`] comes before.
+    /// Duration of one scrape, into a buffer that is there already. [`rest`] comes before.
     pub(crate) fn time_scrape(&self, answer: &mut Vec<u8>) -> Result<Duration> {
         let start = Instant::now();
         self.get_into(TEXT, answer)?;

@@ -117,7 +117,7 @@ impl Container {
         Ok(before_ns)
     }
 
-    /// Its init enters the cgroup without an exec, as a process does that is restored from a
+    /// Has init enter the cgroup without an exec, as a process does that is restored from a
     /// checkpoint.
     pub(crate) fn restore(&mut self, work: &[&str], timeout: Duration) -> Result<()> {
         let dir = self.dir.to_str().context("the cgroup's path is not UTF-8")?;

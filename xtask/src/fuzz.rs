@@ -90,7 +90,7 @@ fn targets(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Why they cannot be run here, if so.
+/// Reason why they cannot be run here, if so.
 fn unfit() -> Option<String> {
     let bounded = "the unit tests run the targets with bounded inputs";
     if shell::find("cargo-fuzz").is_none() {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{apt, paths};
 
-/// What is tested when nothing is said: the columns of the table in docs/KERNELS.md.
+/// Kernels that are tested when none is named: the columns of the table in docs/KERNELS.md.
 pub(crate) const DEFAULT: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
 
 /// A kernel that Podvitals is tested on.

@@ -131,7 +131,7 @@ pub enum Component {
 }
 
 /// Meaning of the directory `name` in the directory `parent`. Any bytes may be given; `parent` is a
-/// name too, not a path, and matters for the cgroupfs driver and for machines only.
+/// name too, not a path, and matters for the cgroupfs driver, for Podman's pods and for machines only.
 #[must_use]
 pub fn component(name: &[u8], parent: &[u8]) -> Component {
     if is_kubepods(name) {
@@ -142,6 +142,9 @@ pub fn component(name: &[u8], parent: &[u8]) -> Component {
     }
     if let Some((pod, container)) = pod_container(name) {
         return Component::PodContainer(pod, container);
+    }
+    if is_podman_pod(name, parent) {
+        return Component::Other;
     }
     if let Some(container) = container(name) {
         return Component::Container(container);
@@ -269,13 +272,20 @@ pub fn has_container_id(name: &[u8]) -> bool {
     name.split(|b| !is_digit(b)).any(|run| run.len() == 64)
 }
 
+/// Whether the directory `name` in the directory `parent` holds the containers of one of Podman's own
+/// pods, with the cgroupfs driver: `libpod_parent/<id>`. With systemd's it is a slice.
+#[must_use]
+pub fn is_podman_pod(name: &[u8], parent: &[u8]) -> bool {
+    parent == b"libpod_parent" && container_id(name).is_some()
+}
+
 /// Whether a directory of this name holds a runtime's monitor: `crio-conmon-<id>`,
-/// `libpod-conmon-<id>`, with or without `.scope`, and `lxc.monitor.<name>`, `lxc.monitor/<name>`
+/// `libpod-conmon-<id>`, with or without `.scope`, `conmon` with Podman's cgroupfs driver, and `lxc.monitor.<name>`, `lxc.monitor/<name>`
 /// with the place to which LXC moves it at the end.
 #[must_use]
 pub fn is_monitor(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 3] = [b"crio-conmon-", b"libpod-conmon-", b"lxc.monitor."];
-    matches!(name, b"lxc.monitor" | b"lxc.pivot")
+    matches!(name, b"lxc.monitor" | b"lxc.pivot" | b"conmon")
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
@@ -283,7 +293,8 @@ pub fn is_monitor(name: &[u8]) -> bool {
 /// of a machine: what lies below is its own business.
 #[must_use]
 pub fn is_container(name: &[u8], parent: &[u8]) -> bool {
-    container(name).is_some() || !is_monitor(name) && is_machine(name, parent)
+    container(name).is_some() && !is_podman_pod(name, parent)
+        || !is_monitor(name) && is_machine(name, parent)
 }
 
 /// Whether the directory `name` in the directory `parent` is that of a system container or of a

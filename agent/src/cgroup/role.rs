@@ -180,7 +180,8 @@ fn in_slice(place: Place<'_>, name: &[u8], is_leaf: bool) -> Role {
         Role::Skipped
     } else if name.ends_with(b".service") || name.ends_with(b".scope") {
         Role::Unit
-    } else if may_hold_containers(name) || !is_leaf {
+    } else if may_hold_containers(name) || path::is_podman_pod(name, place.parent_name) || !is_leaf
+    {
         Role::Inner
     } else {
         Role::Unit

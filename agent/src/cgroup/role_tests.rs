@@ -3,7 +3,9 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::cgroup::path::Qos;
 use crate::cgroup::tree::{Change, Tree};
-use proptest::prelude::*;
+
+#[path = "role_property_tests.rs"]
+mod properties;
 
 const UID: &str = "b15d8c96-12da-479d-8b9f-b569fbda4d2d";
 const HEX: &str = "3a31a360e5aea903274416e0c4cf8ca8c050fd523cc5d91a82ec5707d5ee9fa1";
@@ -44,24 +46,6 @@ impl Dirs {
         };
         Self(dirs.iter().map(entry).collect())
     }
-
-    /// Indices in an order in which parents come first, otherwise as these numbers say.
-    fn order(&self, by: &[u16]) -> Vec<usize> {
-        let mut order: Vec<usize> = Vec::new();
-        let mut left: Vec<usize> = (0..self.0.len()).collect();
-        while !left.is_empty() {
-            let ready = |at: &usize| {
-                let parent = self.0[*at].1;
-                parent == CgroupId(1) || order.iter().any(|done| self.0[*done].0 == parent)
-            };
-            let mut may: Vec<usize> = left.iter().copied().filter(ready).collect();
-            may.sort_by_key(|at| by.get(*at).copied().unwrap_or_default());
-            let next = may[0];
-            left.retain(|at| *at != next);
-            order.push(next);
-        }
-        order
-    }
 }
 
 fn tree(mode: Mode) -> Tree {
@@ -80,7 +64,7 @@ fn walked(mode: Mode, dirs: &Dirs) -> Tree {
     tree
 }
 
-/// What is shown, by path: Pods and containers of Pods as `pod` and `container`, others as `unit`.
+/// Roles that are shown, by path: Pods and containers of Pods as `pod` and `container`, others as `unit`.
 fn shown(tree: &Tree) -> Vec<(String, &'static str)> {
     let mut shown: Vec<_> = tree
         .iter()
@@ -159,6 +143,27 @@ fn every_shape_is_shown_whenever_the_agent_comes() {
                 ("user.slice/user-1000.slice/user@1000.service/user.slice/docker-ID.scope", "unit"),
                 (
                     "user.slice/user-1000.slice/user@1000.service/user.slice/libpod-OTHER.scope",
+                    "unit",
+                ),
+            ],
+        },
+        Shape {
+            what: "Podman's own pods with the cgroupfs driver",
+            mode: Auto,
+            dirs: &[
+                "libpod_parent/ID/libpod-OTHER/container",
+                "libpod_parent/ID/conmon",
+                "libpod_parent/OTHER",
+                "libpod_parent/libpod-ID",
+                "libpod_parent/conmon",
+                "user.slice/user-1000.slice/session-2.scope/libpod_parent/ID/libpod-OTHER",
+            ],
+            shown: &[
+                ("libpod_parent/ID/libpod-OTHER", "unit"),
+                ("libpod_parent/libpod-ID", "unit"),
+                ("user.slice/user-1000.slice/session-2.scope", "unit"),
+                (
+                    "user.slice/user-1000.slice/session-2.scope/libpod_parent/ID/libpod-OTHER",
                     "unit",
                 ),
             ],
@@ -309,100 +314,6 @@ fn every_shape_is_shown_whenever_the_agent_comes() {
             made.take_changes();
         }
         assert_eq!(shown(&made), want, "{what}, one by one");
-    }
-}
-
-/// Applies changes to what was known of the roles before.
-fn replay(known: &mut Vec<(CgroupId, Role)>, changes: Vec<Change>) {
-    for Change { id, before, role } in changes {
-        let at = known.iter().position(|(known, _)| *known == id);
-        assert_eq!(at.map(|at| known[at].1.clone()), before, "{id}");
-        if let Some(at) = at {
-            known.remove(at);
-        }
-        known.push((id, role));
-    }
-}
-
-const NAMES: [&str; 17] = [
-    "a",
-    "b",
-    "docker",
-    "lxc",
-    "lxc.payload.x",
-    "lxc.monitor.x",
-    "user.slice",
-    "user@1000.service",
-    "x.scope",
-    "machine.slice",
-    "kubepods",
-    "burstable",
-    "podUID",
-    "kubepods-podUID_.slice",
-    "kubepods-podUID_.slice:cri-containerd:ID",
-    "docker-OTHER.scope",
-    "ID",
-];
-
-fn any_dirs() -> impl Strategy<Value = Dirs> {
-    let path_of = prop::collection::vec(prop::sample::select(NAMES.to_vec()), 1..6);
-    prop::collection::vec(path_of, 1..8).prop_map(|paths| {
-        let paths: Vec<String> = paths.iter().map(|names| names.join("/")).collect();
-        Dirs::of(&paths.iter().map(String::as_str).collect::<Vec<_>>())
-    })
-}
-
-fn roles(tree: &Tree) -> Vec<(CgroupId, Role)> {
-    let mut roles: Vec<_> = tree.iter().map(|(id, entry)| (id, entry.role.clone())).collect();
-    roles.sort_by_key(|(id, _)| *id);
-    roles
-}
-
-proptest! {
-    /// Property: the roles are the same in whatever order the directories became known, and the
-    /// changes add up to them.
-    #[test]
-    fn roles_do_not_depend_on_the_order(
-        dirs in any_dirs(),
-        by in prop::collection::vec(any::<u16>(), 40),
-        mode in prop::sample::select(vec![Mode::Auto, Mode::Kubernetes, Mode::Host]),
-    ) {
-        let want = walked(mode, &dirs);
-        let mut made = tree(mode);
-        let mut known = vec![(CgroupId(1), Role::Inner)];
-        for at in dirs.order(&by) {
-            let (id, parent, name) = &dirs.0[at];
-            made.insert(*id, *parent, name.as_bytes());
-            replay(&mut known, made.take_changes());
-        }
-        known.sort_by_key(|(id, _)| *id);
-        prop_assert_eq!(&roles(&made), &roles(&want));
-        prop_assert_eq!(&known, &roles(&want));
-        prop_assert_eq!(made.mode(), want.mode());
-        let unclassified = |tree: &Tree| tree.unclassified().collect::<Vec<_>>();
-        prop_assert_eq!(unclassified(&made), unclassified(&want));
-    }
-
-    /// Property: what was removed leaves no trace in the roles of the others.
-    #[test]
-    fn roles_do_not_depend_on_what_is_gone(
-        dirs in any_dirs(),
-        gone in prop::collection::vec(any::<bool>(), 40),
-        mode in prop::sample::select(vec![Mode::Kubernetes, Mode::Host]),
-    ) {
-        let mut tree = walked(mode, &dirs);
-        let mut known = roles(&tree);
-        tree.take_changes();
-        for ((id, ..), _) in dirs.0.iter().zip(gone).filter(|(_, gone)| *gone) {
-            let removed: Vec<_> = tree.remove_subtree(*id).into_iter().map(|(id, _)| id).collect();
-            known.retain(|(id, _)| !removed.contains(id));
-            replay(&mut known, tree.take_changes());
-        }
-        let left = Dirs(dirs.0.into_iter().filter(|(id, ..)| tree.get(*id).is_some()).collect());
-        let want = walked(mode, &left);
-        known.sort_by_key(|(id, _)| *id);
-        prop_assert_eq!(&roles(&tree), &roles(&want));
-        prop_assert_eq!(&known, &roles(&want));
     }
 }
 

@@ -12,7 +12,7 @@ use super::walk::Found;
 pub struct Shared {
     /// Roles of those that are within their container's share, parents before their children.
     pub roles: Vec<(CgroupId, Role)>,
-    /// Those beyond it, and what is below them.
+    /// Cgroups beyond that share, and all below them.
     pub refused: HashSet<CgroupId>,
 }
 

@@ -27,7 +27,7 @@ pub struct Found {
 #[derive(Debug, thiserror::Error)]
 pub enum WalkError {
     /// The kernel refused to read the directory.
-    #[error("cannot read the directory {}", crate::escape::path(path))]
+    #[error("cannot read the directory {}: {source}", crate::escape::path(path))]
     Io {
         /// Path of the directory.
         path: PathBuf,

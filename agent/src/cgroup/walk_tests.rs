@@ -68,6 +68,7 @@ fn a_file_as_root_is_an_error() {
     fs::write(&file, "").unwrap();
     let (_, errors) = walk(&file);
     assert!(matches!(&errors[..], [WalkError::Io { path, .. }] if *path == file));
+    assert!(errors[0].to_string().contains("file: Not a directory"), "{}", errors[0]);
 }
 
 #[test]

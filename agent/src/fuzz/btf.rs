@@ -53,7 +53,7 @@ fn check_array(btf: &Btf, holder: &str, path: &str) {
     assert!(btf.element(holder, path, 0, array.element_bytes.wrapping_add(1)).is_err());
 }
 
-/// What a loader gets is BTF itself, no longer, with the same answers.
+/// Property: the cut that a loader gets is BTF itself, no longer, with the same answers.
 fn check_reduced(btf: &Btf, input_bytes: usize) {
     let name = "bpf_iter_cgroup";
     let wanted = [Wanted::Function(name.into()), Wanted::Typedef("btf_trace_x".into())];

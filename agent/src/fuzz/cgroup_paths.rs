@@ -42,7 +42,7 @@ fn check_id(id: &str) {
     assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
 }
 
-/// What is found has the characters of a UID, and both drivers' names for it are found again.
+/// Property: a Pod that is found has the characters of a UID, and both drivers' names for it are found again.
 fn check_pod(pod: &PodName) {
     let is_uid = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     assert!(!pod.uid.is_empty() && pod.uid.bytes().all(is_uid), "{:?}", pod.uid);

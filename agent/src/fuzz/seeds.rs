@@ -1,6 +1,6 @@
 //! Seeds of targets whose inputs are texts.
 
-/// These texts, as inputs.
+/// Inputs of these texts.
 pub(super) fn texts(all: &[&str]) -> Vec<Vec<u8>> {
     all.iter().map(|text| text.as_bytes().to_vec()).collect()
 }

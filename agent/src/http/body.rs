@@ -14,7 +14,7 @@ pub(super) struct Body {
     chunks: std::vec::IntoIter<Bytes>,
     /// Bytes of the remaining chunks.
     left: u64,
-    /// What tells the house that all is given, when the body is dropped.
+    /// Guard that reports to the house, when the body is dropped, that all is given.
     _given: Given,
 }
 

@@ -13,7 +13,7 @@ pub(super) enum Closed {
     Idle,
     /// The client did not take its answer in time, or while its room was needed.
     SlowReader,
-    /// There was no room for it.
+    /// Refusal for want of room.
     Refused,
 }
 

@@ -22,20 +22,20 @@ use super::limits::Limits;
 /// Key of a connection, in the order of arrival.
 pub(super) type Id = u64;
 
-/// What a connection is doing.
+/// State of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doing {
-    /// It has begun, or sends a further head.
+    /// Begin of the connection, or a further head on its way.
     Head,
-    /// It has had its answer.
+    /// Rest after an answer.
     Idle,
-    /// It has sent a request, or takes a small answer.
+    /// A request, or a small answer on its way.
     Request,
-    /// It waits for a place among the expositions.
+    /// Wait for a place among the expositions.
     Waiting,
-    /// It has a place and waits for its exposition.
+    /// Wait for the exposition, with a place.
     Asking,
-    /// It takes its exposition.
+    /// Exposition on its way.
     Taking,
 }
 

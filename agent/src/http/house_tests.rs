@@ -1,4 +1,4 @@
-//! Who leaves when room is needed, by peer, by what they do, by age.
+//! Choice of who leaves when room is needed: by peer, by what they do, by age.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -41,7 +41,7 @@ pub struct Scrape {
 pub enum Later {
     /// The next look may be taken after this time.
     Look(Duration),
-    /// There is no room for another exposition in memory.
+    /// Lack of room for another exposition in memory.
     Room,
 }
 

@@ -297,7 +297,7 @@ impl Server {
     }
 }
 
-/// What a request to `/metrics` asks for.
+/// Demands of a request to `/metrics`.
 struct Wanted {
     format: Format,
     coding: Coding,

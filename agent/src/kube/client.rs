@@ -217,7 +217,7 @@ async fn next(body: &mut Incoming) -> Option<Result<Bytes, hyper::Error>> {
     Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
 }
 
-/// What the API reports in place of an answer (`metav1.Status`), as far as it is read.
+/// Report of the API in place of an answer (`metav1.Status`), as far as it is read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Status {

@@ -1,6 +1,6 @@
 //! Conversion of the API's Pod to the agent's: total, and bounded whatever the API sends.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use jiff::Timestamp;
 
 use super::pod::{
     Announcement, Container, Deletion, Mirror, Phase, Pod, PreStop, Probe, Resources,
@@ -71,8 +71,8 @@ fn natural(from: Option<i64>) -> Option<u64> {
     from.and_then(|from| u64::try_from(from).ok())
 }
 
-fn seconds(time: &Time) -> i64 {
-    time.0.as_second()
+fn seconds(time: &Timestamp) -> i64 {
+    time.as_second()
 }
 
 fn phase(from: Option<&str>) -> Phase {

@@ -201,7 +201,7 @@ fn places(value: &Value, at: &str, all: &mut Vec<String>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Whatever is in a Pod, as long as it is a Pod to the API's types.
+    /// Property: any Pod is safe, as long as it is one to the API's types.
     #[test]
     fn any_pod_is_safe(
         which in 0..fixtures::ALL.len(),

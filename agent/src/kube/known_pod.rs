@@ -35,6 +35,9 @@ pub struct KnownPod {
     pub deletion: Option<DeletionRequest>,
     /// Moment at which the Pod was found to be gone from the API; `None` while it is there.
     pub gone: Option<Noticed>,
+    /// Time of the newest container that was seen to be made in the Pod's cgroup, `CLOCK_BOOTTIME`:
+    /// the kubelet makes none in a Pod that it stops.
+    pub made_boot_ns: Option<u64>,
     /// Time since which the Pod only lingers, as the table of Pods has noted it.
     pub(super) lingers_since_boot_ns: Option<u64>,
     /// Container ids with the containers' names, the newest last.
@@ -54,6 +57,7 @@ impl KnownPod {
             via: now.via,
             deletion: None,
             gone: None,
+            made_boot_ns: None,
             lingers_since_boot_ns: None,
             ids: VecDeque::new(),
             redefined: Vec::new(),

@@ -7,6 +7,13 @@ use super::identity::Identity;
 /// under its ids until its name comes.
 pub const TIMEOUT_NS: u64 = 10_000_000_000;
 
+/// Longest time that a container waits for the source to say whether it is one of those in its
+/// Pod's statuses. A healthy watch is heard of once a minute.
+const SILENCE_NS: u64 = 90_000_000_000;
+
+/// Time after which the link of a container that runs is there: the kubelet makes it next.
+const LINK_LAG_NS: u64 = 2_000_000_000;
+
 /// Source of the name that a container is shown under, the poorest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NameSource {
@@ -41,14 +48,18 @@ pub struct NamingInput {
     pub init_may_come: bool,
     /// Whether a Pod source exists, which may still report more than the link.
     pub pods_may_come: bool,
+    /// Whether the Pod source answers, so that it would report a change.
+    pub pods_answer: bool,
     /// Whether any source of names exists, which may still report one.
     pub names_may_come: bool,
+    /// Whether the log links can be read, and there are some: then a container has one.
+    pub links_tell: bool,
     /// Whether init is called `pause`, as most sandboxes' is; `None` while init is not known.
     pub is_pause: Option<bool>,
     /// Whether this is the first of its Pod's containers that are there, as a sandbox is: the
     /// kubelet has it made before all others.
     pub is_first: bool,
-    /// Whether another container of the Pod has a log link.
+    /// Whether another container of the Pod has, or had, a log link.
     pub sibling_linked: bool,
     /// Place of the container in its Pod's statuses.
     pub listing: Listing,
@@ -83,7 +94,21 @@ impl NamingInput {
     /// Whether the log links prove it: the kubelet makes one for every container, and none for a
     /// sandbox.
     const fn is_linked_out(&self) -> bool {
-        self.is_first && self.sibling_linked
+        self.is_first && self.sibling_linked && self.waited_ns >= LINK_LAG_NS
+    }
+
+    /// Whether all else that is known of a container without a name agrees with its being the
+    /// sandbox, and what tells it from a container may yet come.
+    const fn may_be_sandbox(&self) -> bool {
+        // A sandbox whose program is not called `pause` is alone for as long as the images are
+        // pulled: minutes.
+        let alone = match self.listing {
+            Listing::Incomplete => true,
+            Listing::Unknown => !self.pods_may_come && self.links_tell,
+            Listing::Missing => self.pods_answer && self.waited_ns < SILENCE_NS,
+            Listing::None => false,
+        };
+        self.is_first && alone
     }
 }
 
@@ -109,7 +134,7 @@ pub fn decide(named: Named, unnamed: impl FnOnce() -> Identity, known: NamingInp
         Named::FromLogLink(identity) => return Decision::Show(identity, NameSource::LogLink),
         Named::Unnamed => {}
     }
-    if known.is_listed_out() {
+    if known.is_listed_out() || known.is_linked_out() {
         return Decision::Hide;
     }
     if known.names_may_come && !timed_out {
@@ -117,22 +142,21 @@ pub fn decide(named: Named, unnamed: impl FnOnce() -> Identity, known: NamingInp
         // name `pause` decides nothing yet.
         return Decision::Wait;
     }
-    if known.is_linked_out() {
-        return Decision::Hide;
-    }
     let unnamed = || Decision::Show(Box::new(unnamed()), NameSource::Ids);
-    match (known.is_pause, known.listing) {
-        (Some(true), _) => Decision::Hide,
-        // A sandbox whose program is not called `pause` is alone for as long as the images are
-        // pulled: minutes. What was removed without ever having been reported was one as well.
-        (_, Listing::Incomplete) if known.is_first => match known.gone_ns {
-            Some(gone_ns) if gone_ns >= TIMEOUT_NS => Decision::Hide,
+    match known.is_pause {
+        Some(true) => Decision::Hide,
+        // What was removed without ever having been reported was a sandbox as well, unless the source
+        // had no time to say so.
+        _ if known.may_be_sandbox() => match known.gone_ns {
+            Some(gone_ns) if gone_ns >= TIMEOUT_NS && known.listing != Listing::Missing => {
+                Decision::Hide
+            }
             _ => Decision::Wait,
         },
-        (Some(false), _) => unnamed(),
-        (None, _) if known.init_may_come => Decision::Wait,
-        (None, _) if timed_out => unnamed(),
-        (None, _) => Decision::Wait,
+        Some(false) => unnamed(),
+        None if known.init_may_come => Decision::Wait,
+        None if timed_out => unnamed(),
+        None => Decision::Wait,
     }
 }
 

@@ -23,7 +23,9 @@ const EARLY: NamingInput = NamingInput {
     gone_ns: None,
     init_may_come: false,
     pods_may_come: true,
+    pods_answer: true,
     names_may_come: true,
+    links_tell: false,
     is_pause: Some(false),
     is_first: true,
     sibling_linked: false,
@@ -132,6 +134,44 @@ fn the_first_of_a_pod_waits_for_as_long_as_the_statuses_are_incomplete() {
 }
 
 #[test]
+fn the_first_of_a_pod_waits_until_the_source_must_have_said_whether_it_is_reported() {
+    let unreported = NamingInput { listing: Listing::Missing, ..LATE };
+    for is_pause in [None, Some(false)] {
+        for gone_ns in [None, Some(TIMEOUT_NS)] {
+            let known = NamingInput { is_pause, gone_ns, ..unreported };
+            assert_eq!(ask(Named::Unnamed, known), Decision::Wait, "a sandbox made again");
+            let listed_out = NamingInput { listing: Listing::None, ..known };
+            assert_eq!(ask(Named::Unnamed, listed_out), Decision::Hide);
+            // The source is silent, or fails: nobody knows.
+            let silent = NamingInput { waited_ns: SILENCE_NS, ..known };
+            let fails = NamingInput { pods_answer: false, ..known };
+            for known in [silent, fails] {
+                assert_eq!(ask(Named::Unnamed, known), show("unnamed"));
+            }
+            let second = NamingInput { is_first: false, ..known };
+            assert_eq!(ask(Named::Unnamed, second), show("unnamed"));
+        }
+    }
+}
+
+#[test]
+fn the_first_of_a_pod_waits_for_a_link_where_containers_have_one() {
+    let linked = NamingInput { pods_may_come: false, links_tell: true, ..LATE };
+    for waited_ns in [TIMEOUT_NS, 30 * TIMEOUT_NS] {
+        let known = NamingInput { waited_ns, ..linked };
+        assert_eq!(ask(Named::Unnamed, known), Decision::Wait, "images are pulled");
+        assert_eq!(ask(link(), known), show("link"));
+        let removed = NamingInput { gone_ns: Some(TIMEOUT_NS), ..known };
+        assert_eq!(ask(Named::Unnamed, removed), Decision::Hide);
+        let second = NamingInput { is_first: false, ..known };
+        assert_eq!(ask(Named::Unnamed, second), show("unnamed"));
+    }
+    // Nobody has a link, so that none is missing.
+    let none = NamingInput { links_tell: false, ..linked };
+    assert_eq!(ask(Named::Unnamed, none), show("unnamed"));
+}
+
+#[test]
 fn the_first_of_a_pod_has_no_link_when_others_have_one_so_it_is_the_sandbox() {
     for pods_may_come in [false, true] {
         let linked = NamingInput { sibling_linked: true, pods_may_come, ..LATE };
@@ -140,6 +180,8 @@ fn the_first_of_a_pod_has_no_link_when_others_have_one_so_it_is_the_sandbox() {
         assert_eq!(ask(Named::Unnamed, second), show("unnamed"));
         let early = NamingInput { waited_ns: 0, ..linked };
         assert_eq!(ask(Named::Unnamed, early), Decision::Wait, "the links may not be read yet");
+        let short = NamingInput { waited_ns: LINK_LAG_NS, ..linked };
+        assert_eq!(ask(Named::Unnamed, short), Decision::Hide, "the Pod may be gone before long");
     }
 }
 

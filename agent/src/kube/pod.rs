@@ -46,6 +46,19 @@ impl Pod {
         self.mirror.is_some()
     }
 
+    /// The UID that stays the same for as long as the Pod is there: a static Pod's own, which its
+    /// mirror bears, and which stays where the mirror is re-created.
+    #[must_use]
+    pub fn lasting_uid(&self) -> &str {
+        self.mirror.as_ref().map_or(&self.uid, |mirror| &mirror.hash)
+    }
+
+    /// Whether the kubelet has reported any instance of a container.
+    #[must_use]
+    pub fn reports_containers(&self) -> bool {
+        self.containers.iter().any(|container| container.ids().next().is_some())
+    }
+
     /// Whether every container has an id. Then a container that is in none of the statuses is the
     /// sandbox, provided that the statuses are newer than it.
     #[must_use]
@@ -64,6 +77,15 @@ impl Pod {
     #[must_use]
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.containers.iter().find(|container| container.name == name)
+    }
+
+    /// The longest grace period that the spec names for a stop of a container: the Pod's own, or
+    /// that of a probe.
+    #[must_use]
+    pub fn longest_grace_s(&self, container: Option<&Container>) -> Option<u64> {
+        let probes =
+            container.into_iter().flat_map(|container| [container.startup, container.liveness]);
+        probes.flatten().filter_map(|probe| probe.grace_s).chain(self.grace_s).max()
     }
 
     /// Memory that the Pod takes, about, in bytes.

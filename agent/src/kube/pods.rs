@@ -1,6 +1,6 @@
 //! Pods of this node, including those that are just gone.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::event::{PodEvent, PodEventKind};
 use super::known_pod::{self, KnownPod, Noticed, Via};
@@ -20,13 +20,18 @@ const LINGERING_MAX: usize = 1_000;
 const REFUSED_MAX: usize = 20_000;
 /// Interval between looks for Pods that have been gone long enough.
 const FORGET_NS: u64 = 10_000_000_000;
+/// Longest delay between the creation of a container and its report where nothing is reported of its
+/// Pod: the kubelet catches up with its reports every ten seconds.
+const UNCHANGED_LAG_NS: u64 = 15_000_000_000;
 /// Time after an interruption of the watch in which its events are those of the interruption.
 const CATCH_UP_NS: u64 = 1_000_000_000;
 
 /// Pods of this node, including those that are gone from the API but not yet forgotten.
 #[derive(Debug, Default)]
 pub struct Pods {
-    by_uid: HashMap<String, KnownPod>,
+    /// No hash table, and boxed: with ever new Pods such a table is made again twice as large at some
+    /// time, though there are no more of them.
+    by_uid: BTreeMap<String, Box<KnownPod>>,
     /// UIDs of static Pods' mirrors, by the name in the Pods' cgroups.
     by_hash: HashMap<String, String>,
     /// Pods that only linger, by the time since which they do.
@@ -38,6 +43,8 @@ pub struct Pods {
     listed: bool,
     /// Time of the last report of the source, `CLOCK_BOOTTIME`.
     reported_boot_ns: Option<u64>,
+    /// Time of the last contact with the source, at which it had no change to report.
+    heard_boot_ns: Option<u64>,
     /// Time of the first report after the source's last failure.
     recovered_boot_ns: Option<u64>,
     /// Time and reason of the source's last failure, if it has not reported since.
@@ -97,16 +104,45 @@ impl Pods {
         Noticed { time_boot_ns: now, via, after_boot_ns }
     }
 
+    /// Takes note of the last contact with the source. A watch that is healthy and has no event to
+    /// report says that nothing has changed.
+    pub fn heard(&mut self, last_contact_boot_ns: Option<u64>) {
+        // After a failure the first contacts may be the parts of a list that is not taken in yet.
+        let caught_up = |(failed, _): &(u64, String)| {
+            last_contact_boot_ns >= Some(failed.saturating_add(UNCHANGED_LAG_NS))
+        };
+        if self.reported_boot_ns.is_some() && self.failed.as_ref().is_none_or(caught_up) {
+            self.heard_boot_ns = self.heard_boot_ns.max(last_contact_boot_ns);
+        }
+    }
+
+    /// Whether the source has answered since its last failure.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.failing(self.heard_boot_ns).is_none()
+    }
+
+    /// Whether a container that was made at that time would be in the Pod's statuses by now, if it
+    /// were one of the Pod's: they have changed since, or the source would have said so.
+    #[must_use]
+    pub fn would_report(&self, known: &KnownPod, made_boot_ns: u64) -> bool {
+        let unchanged = || {
+            known.gone.is_none()
+                && known.pod.statuses_complete()
+                && self.heard_boot_ns >= Some(made_boot_ns.saturating_add(UNCHANGED_LAG_NS))
+        };
+        known.would_report(made_boot_ns) || unchanged()
+    }
+
     /// Takes over a complete list. What lives comes before what only lingers.
     fn take_list(&mut self, mut pods: Vec<Pod>, noticed: Noticed) -> Vec<String> {
         let there: HashSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
         let unread = self.rejections.of_list();
         let may_be_there = |uid: &str| there.contains(uid) || unread(uid);
         self.refused.retain(|uid| may_be_there(uid));
-        let missing = |(uid, known): (&String, &KnownPod)| {
-            (known.gone.is_none() && !may_be_there(uid)).then(|| uid.clone())
-        };
-        let mut changed: Vec<String> = self.by_uid.iter().filter_map(missing).collect();
+        let before = self.by_uid.iter().filter(|(_, known)| known.gone.is_none());
+        let missing = before.map(|(uid, _)| uid).filter(|uid| !may_be_there(uid));
+        let mut changed: Vec<String> = missing.cloned().collect();
         for uid in &changed {
             if let Some(known) = self.by_uid.get_mut(uid) {
                 known.gone = Some(noticed);
@@ -130,7 +166,7 @@ impl Pods {
             known.update(pod, now);
         } else if self.has_room(&pod) {
             self.refused.remove(&uid);
-            self.by_uid.insert(uid.clone(), KnownPod::new(pod, now));
+            self.by_uid.insert(uid.clone(), Box::new(KnownPod::new(pod, now)));
         } else {
             self.refuse(&pod);
             return None;
@@ -206,17 +242,22 @@ impl Pods {
 
     /// Gives a mirror Pod the cgroup of its static Pod.
     ///
-    /// The first keeps it: another Pod that bears the same marks is forged, unless it has an owner
-    /// of kind Node and the first has none. A mirror that is re-created has the same name.
+    /// The first keeps it: another Pod that bears the same marks is forged, unless it proves more. A
+    /// mirror that is re-created has the same name. The kubelet runs no forged mirror, so it reports
+    /// containers of the true one alone; and the API server demands an owner of kind Node of a
+    /// kubelet, but of nobody else.
     fn claim_cgroup(&mut self, uid: &str) {
         let Some(pod) = self.by_uid.get(uid).map(|known| &known.pod) else { return };
         let Some(mirror) = &pod.mirror else { return };
         let holder = self.by_hash.get(&mirror.hash).and_then(|holder| self.by_uid.get(holder));
+        let proof = |pod: &Pod| {
+            let owned = pod.mirror.as_ref().is_some_and(|mirror| mirror.owned_by_node);
+            (pod.reports_containers(), owned)
+        };
         let takes = holder.is_none_or(|holder| {
-            let owned = holder.pod.mirror.as_ref().is_some_and(|mirror| mirror.owned_by_node);
             let same_name =
                 (&holder.pod.namespace, &holder.pod.name) == (&pod.namespace, &pod.name);
-            same_name || (mirror.owned_by_node && !owned)
+            same_name || proof(pod) > proof(&holder.pod)
         });
         if takes {
             self.by_hash.insert(mirror.hash.clone(), uid.to_owned());
@@ -231,7 +272,8 @@ impl Pods {
         let over = |known: &KnownPod| {
             known.gone.is_some_and(|gone| gone.time_boot_ns.saturating_add(KEEP_NS) <= now)
         };
-        let is_over = |(_, uid): &&(u64, String)| self.by_uid.get(uid).is_none_or(over);
+        let is_over =
+            |(_, uid): &&(u64, String)| self.by_uid.get(uid).is_none_or(|known| over(known));
         let over: Vec<String> =
             self.lingering.iter().filter(is_over).map(|(_, uid)| uid.clone()).collect();
         for uid in over {
@@ -254,7 +296,7 @@ impl Pods {
     /// The Pod with this UID in the API.
     #[must_use]
     pub fn get(&self, uid: &str) -> Option<&KnownPod> {
-        self.by_uid.get(uid)
+        self.by_uid.get(uid).map(Box::as_ref)
     }
 
     /// The Pod that a Pod-level cgroup belongs to.
@@ -268,7 +310,17 @@ impl Pods {
         // manifest gives it; the annotation has the same value (pkg/kubelet/config/common.go,
         // `applyDefaults`, Kubernetes 1.37).
         let mirror = || self.by_uid.get(self.by_hash.get(uid)?);
-        self.by_uid.get(uid).or_else(mirror)
+        self.by_uid.get(uid).or_else(mirror).map(Box::as_ref)
+    }
+
+    /// Notes that a container was made in a Pod's cgroup.
+    pub fn container_made(&mut self, name: &PodName, time_boot_ns: u64) {
+        let mirror = self.by_hash.get(&name.uid).cloned();
+        for uid in [Some(&name.uid), mirror.as_ref()].into_iter().flatten() {
+            if let Some(known) = self.by_uid.get_mut(uid) {
+                known.made_boot_ns = known.made_boot_ns.max(Some(time_boot_ns));
+            }
+        }
     }
 
     /// The container that a container's cgroup belongs to, with its Pod.

@@ -117,6 +117,27 @@ fn a_forged_mirror_does_not_take_a_static_pods_place() {
 }
 
 #[test]
+fn a_mirror_whose_containers_are_reported_is_no_forged_one() {
+    let forged = STATIC
+        .replace("99999999", "77777777")
+        .replace("\"etcd-n1\"", "\"etcd-debug\"")
+        .replace("\"containerID\"", "\"x\"");
+    let no_report_yet = STATIC.replace("\"containerID\"", "\"x\"");
+    let holder = |pods: &Pods| pods.of_cgroup(&cgroup(HASH)).unwrap().pod.name.clone();
+    let mut pods = Pods::new();
+    for (time, json, name) in [
+        (1, &*forged, "etcd-debug"),
+        (2, &no_report_yet, "etcd-debug"),
+        (3, STATIC, "etcd-n1"),
+        (4, &forged, "etcd-n1"),
+        (5, &no_report_yet, "etcd-n1"),
+    ] {
+        pods.apply(applied(time, json));
+        assert_eq!(holder(&pods), name, "{time}");
+    }
+}
+
+#[test]
 fn a_pod_that_is_gone_stays_known_for_a_while() {
     let mut pods = Pods::new();
     pods.apply(listed(SECOND, &[DEPLOYMENT, CRON_JOB]));
@@ -330,4 +351,25 @@ fn a_pod_whose_item_cannot_be_read_is_not_gone() {
         "now it is not"
     );
     assert_eq!(pods.rejections().counts().next(), Some(("malformed", 1)));
+}
+
+#[test]
+fn what_a_healthy_source_does_not_report_is_not_there() {
+    let mut pods = Pods::new();
+    let made = 100 * SECOND;
+    let asked = |pods: &Pods| pods.would_report(pods.get(REPORT).unwrap(), made);
+    pods.apply(listed(made, &[CRON_JOB]));
+    assert!(!asked(&pods), "it may be newer than the list");
+    for (heard, reported) in [(None, false), (Some(made + 5 * SECOND), false)] {
+        pods.heard(heard);
+        assert_eq!(asked(&pods), reported, "{heard:?}");
+    }
+    // A refusal is no contact.
+    pods.apply(event(made + 10 * SECOND, PodEventKind::Failed("refused".into())));
+    pods.heard(Some(made + 9 * SECOND));
+    assert!(!asked(&pods));
+    pods.heard(Some(made + 60 * SECOND));
+    assert!(asked(&pods), "a bookmark");
+    pods.apply(listed(made + 61 * SECOND, &[]));
+    assert!(!pods.would_report(pods.get(REPORT).unwrap(), made + 30 * SECOND), "it is gone");
 }

@@ -14,7 +14,7 @@ const NAME_MAX: usize = 253;
 /// Longest error that is told of an item.
 const WHY_MAX: usize = 160;
 
-/// Who an item is about, as far as it can be told.
+/// Names of the Pod that an item is about, as far as they can be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     /// Namespace and name, for people.

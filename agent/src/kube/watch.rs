@@ -78,7 +78,7 @@ fn encode(value: &str) -> String {
 /// The receiver is closed.
 struct Closed;
 
-/// What a round begins with.
+/// Begin of a round.
 #[derive(Debug)]
 enum Next {
     /// A list that is not older than this version.
@@ -93,7 +93,7 @@ enum End {
     Over,
     /// The server cannot go on with it, or an event was lost: a list has to follow.
     Stale(Failure),
-    /// It failed.
+    /// Failure of the watch.
     Failed(Failure),
 }
 
@@ -227,7 +227,7 @@ impl Reflector<'_> {
     }
 }
 
-/// What a line of a watch says.
+/// Line of a watch.
 #[derive(Default)]
 struct Line {
     event: Option<PodEventKind>,

@@ -9,7 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use jiff::Timestamp;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -47,9 +47,9 @@ where
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Metadata {
     pub annotations: Option<Annotations>,
-    pub creation_timestamp: Option<Time>,
+    pub creation_timestamp: Option<Timestamp>,
     pub deletion_grace_period_seconds: Option<i64>,
-    pub deletion_timestamp: Option<Time>,
+    pub deletion_timestamp: Option<Timestamp>,
     pub labels: Option<Labels>,
     pub name: Option<String>,
     pub namespace: Option<String>,
@@ -266,7 +266,7 @@ pub struct Status {
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Condition {
-    pub last_transition_time: Option<Time>,
+    pub last_transition_time: Option<Timestamp>,
     pub message: Option<String>,
     pub reason: Option<String>,
     pub status: Option<String>,
@@ -306,7 +306,7 @@ pub struct State {
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Running {
-    pub started_at: Option<Time>,
+    pub started_at: Option<Timestamp>,
 }
 
 /// Waiting state (`state.waiting`).
@@ -325,7 +325,7 @@ pub struct Terminated {
     #[serde(rename = "containerID")]
     pub container_id: Option<String>,
     pub exit_code: Option<i64>,
-    pub finished_at: Option<Time>,
+    pub finished_at: Option<Timestamp>,
     pub reason: Option<String>,
-    pub started_at: Option<Time>,
+    pub started_at: Option<Timestamp>,
 }

@@ -45,9 +45,10 @@ pub(super) struct Container {
 /// A question to the owner, about a cgroup whose init is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Question {
-    /// Who remains in a unit whose main process has ended?
+    /// Question of who remains in a unit whose main process has ended.
     Remaining(TaskKey),
-    /// Does init run, though its cgroup was empty at this time and no record tells of its exit?
+    /// Question of whether init runs, though its cgroup was empty at this time and no record tells
+    /// of its exit.
     Moved(u64),
 }
 
@@ -217,7 +218,7 @@ impl Container {
         self.is_unit && !self.terminated && left.is_some_and(|left| left <= time_boot_ns)
     }
 
-    /// The main process of a unit is another one now. One before it that failed or was stopped is
+    /// Takes another process for the main one of a unit. One before it that failed or was stopped is
     /// kept: its follower may be an `ExecStopPost=`.
     fn follow(&mut self, next: Init, out: &mut Vec<Output>) {
         let Some(former) = self.init.replace(next) else { return };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::fact::{Death, Fact, FactKind, Sender, StopSignal, Termination};
 use super::grace;
 use super::kill::{self, KUBELET_AHEAD_NS, Kill};
+use super::request::SIGKILL;
 use super::sandbox::Sandboxes;
 use super::session::ExecSession;
 use super::stop::{Said, Spec, Stop, Stops};
@@ -134,6 +135,7 @@ impl Deaths {
 
     /// Takes over another name of a container, for its death if that waits.
     pub fn rename(&mut self, who: &Arc<Who>) {
+        self.stops.rename(who);
         for waiting in self.waiting.iter_mut().filter(|it| it.who.cgroup == who.cgroup) {
             waiting.who = Arc::clone(who);
         }
@@ -204,11 +206,15 @@ impl Deaths {
             return Ok(explained(Arc::clone(who), Death::kernel_only(*end)));
         };
         let stop = self.stops.of(who.cgroup);
-        let request = stop_request(end, stop.map(|stop| stop.sender));
         let at_boot_ns = end.stop_boot_ns.unwrap_or(end.end_boot_ns);
         let found = pods.of_cgroup(pod).map(|known| (known, known.container(&name.id)));
+        let request = match stop_request(end, stop.map(|stop| stop.sender)) {
+            StopRequest::None => unseen::stop_request(end, who.birth, found, wall),
+            request => request,
+        };
         let said = stop.map_or_else(|| Said::now(pods, pod, name), Stop::said);
         let deleted = |known: &KnownPod| deleted_before(known, at_boot_ns, request, wall);
+        let some_time = |known: &KnownPod| is_unplaced(known, request, wall) && !deleted(known);
         let others = || self.stops.others(who, pod, at_boot_ns);
         let since_boot_ns = who.birth.since_boot_ns();
         let evidence = found.map(|(known, container)| {
@@ -219,7 +225,8 @@ impl Deaths {
                 container.is_some_and(|it| known.redefined(&it.name, since_boot_ns, at_boot_ns));
             PodEvidence {
                 deleted: deleted(known),
-                absence: absence(known, now.boot_ns),
+                deleted_some_time: some_time(known),
+                absence: absence(known, at_boot_ns, now.boot_ns),
                 others_stopped: others().next().is_some(),
                 apps_stopped: others().any(|role| role == Role::App),
                 other_reason: of_pod.other_reason
@@ -248,8 +255,8 @@ impl Deaths {
             && request == StopRequest::ByRuntime
         {
             // Reported after the signal, and requested before it.
-            let requested_s =
-                known.deletion.filter(|_| deleted(known)).and_then(|it| it.first.grace_s);
+            let requested = known.deletion.filter(|_| deleted(known) || some_time(known));
+            let requested_s = requested.and_then(|it| it.first.grace_s);
             death.grace_s = said.periods(requested_s).effective_s(trigger);
             let kill = Kill {
                 begin_boot_ns: kill::begin_boot_ns(
@@ -286,7 +293,7 @@ fn explained(who: Arc<Who>, death: Death) -> Explained {
 fn stop_request(end: &Termination, stop: Option<Sender>) -> StopRequest {
     let by_signal = stop.filter(|_| end.stop_boot_ns.is_some());
     // SIGKILL without a stop signal before: a grace period of 0.
-    let by_kill = || end.fatal.filter(|fatal| fatal.signal == 9).map(|fatal| fatal.sender);
+    let by_kill = || end.fatal.filter(|fatal| fatal.signal == SIGKILL).map(|fatal| fatal.sender);
     match by_signal.or_else(by_kill) {
         Some(Sender::Runtime) => StopRequest::ByRuntime,
         Some(Sender::Host | Sender::OtherContainer) => StopRequest::ByOther,
@@ -308,11 +315,25 @@ fn deleted_before(
     // What ended by itself may have been deleted in the same second, and because of it.
     let stopped = request == StopRequest::ByRuntime;
     let latest = time_boot_ns.saturating_add(if stopped { KUBELET_AHEAD_NS } else { 0 });
+    if noticed.time_boot_ns <= time_boot_ns {
+        return true;
+    }
+    // What the kubelet ended itself is deleted at once by its controller.
+    if stopped && TerminalReason::of(&known.pod).is_some_and(TerminalReason::is_the_kubelets) {
+        return false;
+    }
     let requested = || known.deletion?.requested_boot_ns(wall);
     let late = stopped || noticed.via == Via::List;
-    noticed.time_boot_ns <= time_boot_ns
-        || (stopped && noticed.via == Via::Watch && noticed.time_boot_ns < latest)
+    (stopped && noticed.via == Via::Watch && noticed.time_boot_ns < latest)
         || (late && requested().is_some_and(|requested| requested <= latest))
+}
+
+/// Whether the Pod's deletion was reported after the stop, and the API's time for it cannot be true:
+/// its clock is wrong, this machine's was set, or the report was held up on its way.
+fn is_unplaced(known: &KnownPod, request: StopRequest, wall: WallOffset) -> bool {
+    let stopped = matches!(request, StopRequest::ByRuntime | StopRequest::Unseen { .. });
+    let requested = known.deletion.filter(|_| stopped && !known.pod.is_mirror());
+    requested.is_some_and(|deletion| deletion.requested_boot_ns(wall).is_none())
 }
 
 /// Time at which a Pod that is missing counts as gone for good, `CLOCK_BOOTTIME`.
@@ -320,7 +341,12 @@ fn sure_boot_ns(known: &KnownPod) -> Option<u64> {
     known.missing_since().map(|missing| missing.time_boot_ns.saturating_add(MISSING_NS))
 }
 
-fn absence(known: &KnownPod, now_boot_ns: u64) -> Option<Absence> {
+/// Absence of the Pod, as evidence about a stop at that moment: a Pod that goes on after it was not
+/// deleted before it.
+fn absence(known: &KnownPod, stop_boot_ns: u64, now_boot_ns: u64) -> Option<Absence> {
+    if known.made_boot_ns > Some(stop_boot_ns) {
+        return None;
+    }
     let sure = sure_boot_ns(known)?;
     Some(if sure <= now_boot_ns { Absence::ForGood } else { Absence::Missing })
 }
@@ -334,7 +360,7 @@ fn evidence(pod: &Pod, container: Option<&Container>, id: &str, said: Option<Spe
             .disruption
             .as_ref()
             .map(|it| Disruption::announced(&it.reason, &it.message)),
-        terminal: pod.is_terminal().then(|| TerminalReason::from_reason(&pod.reason)),
+        terminal: TerminalReason::of(pod),
         role: said.map_or(Role::App, |spec| spec.role),
         app_containers_done: any && apps.all(|app| matches!(app.state, State::Terminated(_))),
         replaced: container.is_some_and(|container| replaced(container, id)),

@@ -13,10 +13,15 @@
 //! that the API does not report.
 
 use super::trigger::Trigger;
+use crate::clock::SECOND_NS;
 
 /// Least grace period that the kubelet leaves (`minimumGracePeriodInSeconds`).
 const LEFT_MIN_S: u64 = 2;
-const SECOND_NS: u64 = 1_000_000_000;
+/// The same, as a time.
+pub(super) const LEFT_MIN_NS: u64 = LEFT_MIN_S * SECOND_NS;
+/// Longest time by which a stop exceeds its grace period: the kubelet's least grace period, the
+/// API's resolution, and a node under load.
+pub(super) const OVERDUE_NS: u64 = 5 * SECOND_NS;
 
 /// Grace periods in a container's Pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! Kills: what the kubelet does from its decision to stop a container to the stop signal. Pure.
 
 use super::fact::PreStopRun;
-use super::grace::Before;
+use super::grace::{Before, OVERDUE_NS};
 use super::session::ExecSession;
 use super::stop::Spec;
 use super::trigger::Trigger;
 use crate::clock::{SECOND_NS, WallOffset};
-use crate::kube::known_pod::{KnownPod, Via};
+use crate::kube::known_pod::{KnownPod, Noticed, Via};
 use crate::kube::pod::{PreStop, Role};
 
 /// Longest time by which the kubelet may learn of a deletion before the agent does.
@@ -14,9 +14,6 @@ pub(super) const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
 /// Longest time between the end of a preStop hook and the stop signal. A session that ended earlier
 /// was no hook.
 const PRE_STOP_NEAR_NS: u64 = 1_000_000_000;
-/// Time by which the stop signal may come later than the end of the grace period allows: the least
-/// grace period, the API's resolution and a node under load.
-const OVERDUE_NS: u64 = 5_000_000_000;
 
 /// The stop of a container, from the kubelet's first act to the stop signal.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +73,14 @@ impl Kill {
             Some(run) => run.duration_ns().map_or(Before::Unknown, |ns| Before::Took { ns }),
         }
     }
+}
+
+/// Time since which the kubelet may know of a deletion, `CLOCK_BOOTTIME`: a list reports late.
+pub(crate) fn known_to_kubelet_since(known: &KnownPod, noticed: Noticed, wall: WallOffset) -> u64 {
+    let ahead_boot_ns = noticed.time_boot_ns.saturating_sub(KUBELET_AHEAD_NS);
+    let listed = known.deletion.filter(|_| noticed.via == Via::List);
+    let requested_boot_ns = listed.and_then(|deletion| deletion.requested_boot_ns(wall));
+    requested_boot_ns.map_or(ahead_boot_ns, |requested| requested.min(ahead_boot_ns))
 }
 
 /// Time at which the kubelet began to stop the container, where that was seen. `grace_s` is the

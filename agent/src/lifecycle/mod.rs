@@ -12,7 +12,7 @@ pub mod fact;
 pub mod grace;
 mod init;
 mod input;
-mod kill;
+pub(crate) mod kill;
 mod oom;
 mod output;
 mod pending;

@@ -53,7 +53,7 @@ fn ended(end_boot_ns: u64) -> FactKind {
     })
 }
 
-/// What is published of these facts, in their order, without a Pod source.
+/// Facts that are published of these, in their order, without a Pod source.
 fn taken(facts: impl IntoIterator<Item = (Arc<Who>, u64, FactKind)>) -> Vec<Named> {
     let (mut reasons, pods) = (Reasons::new(false), Pods::new());
     let evidence = Evidence {

@@ -24,6 +24,7 @@
 //! program crashes while it stops and nobody reports a deletion.
 
 use super::fact::Sender;
+use super::grace::{LEFT_MIN_NS, OVERDUE_NS};
 use crate::event::{Comm, ExitStatus, Signal, SignalResult, TaskKey};
 
 /// Signal SIGKILL.
@@ -33,13 +34,8 @@ const SIGQUIT: u32 = 3;
 
 /// Default of `terminationGracePeriodSeconds`; the runtimes' own default is 10 s.
 const DEFAULT_GRACE_NS: u64 = 30_000_000_000;
-/// Grace period that the kubelet allows at least, however long a preStop hook took
-/// (`pkg/kubelet/kuberuntime/kuberuntime_container.go`, `minimumGracePeriodInSeconds`).
-const LEAST_GRACE_NS: u64 = 2_000_000_000;
 /// Longest stop by hand where nobody reports a grace period: a database may take minutes.
 const LONGEST_BY_HAND_NS: u64 = 300_000_000_000;
-/// Time by which a busy runtime sends its SIGKILL late.
-const LATE_NS: u64 = 5_000_000_000;
 /// Time in which any end follows from SIGQUIT: a dump of all threads is its other use, and what
 /// ends later than that has its own reason.
 const AFTER_QUIT_NS: u64 = 2_000_000_000;
@@ -58,8 +54,8 @@ pub(super) struct Reported {
 impl Reported {
     /// Longest time between a stop signal and the SIGKILL that follows it.
     fn longest_stop_ns(&self) -> u64 {
-        let grace_ns = self.grace_ns.unwrap_or(DEFAULT_GRACE_NS).max(LEAST_GRACE_NS);
-        grace_ns.saturating_add(LATE_NS)
+        let grace_ns = self.grace_ns.unwrap_or(DEFAULT_GRACE_NS).max(LEFT_MIN_NS);
+        grace_ns.saturating_add(OVERDUE_NS)
     }
 }
 

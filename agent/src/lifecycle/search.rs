@@ -49,7 +49,7 @@ pub(super) struct Found {
 pub(super) enum Verdict {
     /// Init's own.
     Init(Found),
-    /// That of a stage of the runtime.
+    /// Exec of a stage of the runtime.
     Stage,
     /// Most likely that of an exec session.
     Session,

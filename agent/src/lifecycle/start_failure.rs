@@ -24,11 +24,11 @@ const RECORDS_MAX: usize = 256;
 /// A failed attempt to start a container, as the kubelet reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
-    /// It ended before there was a cgroup.
+    /// End before there was a cgroup.
     BeforeCgroup,
-    /// It ended in the runtime, with a cgroup or without.
+    /// End in the runtime, with a cgroup or without.
     InRuntime,
-    /// The kubelet waits until the next one.
+    /// Wait of the kubelet for the next one.
     BackOff,
 }
 
@@ -69,7 +69,7 @@ pub type Planned = (Arc<Identity>, Fact);
 /// Failed starts of all containers of the node's Pods.
 #[derive(Debug, Default)]
 pub struct StartFailures {
-    /// What containers that cannot start waited for, as last reported.
+    /// Reasons for which containers that cannot start waited, as last reported.
     reported: BTreeMap<Key, String>,
     waiting: Vec<Waiting>,
     /// The kernel's records, until the kubelet reports the same.

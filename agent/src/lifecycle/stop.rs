@@ -24,21 +24,21 @@ pub(super) struct Stop {
     container: CgroupId,
     pod: PodName,
     name: ContainerName,
-    /// Name of the container, which its next instance has as well.
-    label: String,
+    /// The container's name in its Pod, which its instances share.
+    container_name: String,
     time_boot_ns: u64,
-    /// Start of the next instance, if it was seen.
-    next_boot_ns: Option<u64>,
+    /// Time at which the container ran again.
+    restarted_boot_ns: Option<u64>,
     pub(super) sender: Sender,
     /// The exec session of the preStop hook, if the container has an exec hook.
     pub(super) pre_stop_session: Option<ExecSession>,
-    /// What the Pod said at the signal, or, if it was not known then, when it became known. A later
+    /// Word of the Pod at the signal, or, if it was not known then, when it became known. A later
     /// change of the Pod does not rewrite a stop that is under way.
     said: Said,
     explained: bool,
 }
 
-/// What a Pod says about the stop of one of its containers.
+/// Word of a Pod on the stop of one of its containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
     /// Grace period of the deletion, if one was requested.
@@ -52,7 +52,7 @@ struct OfPod {
     grace_s: Option<u64>,
 }
 
-/// What matters of a container's spec when it is stopped.
+/// Part of a container's spec that matters when it is stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spec {
     pub(super) role: Role,
@@ -64,7 +64,7 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    /// What is known of the container for its instance `id`.
+    /// Spec of the container for its instance `id`.
     pub(super) fn of(container: &Container, id: &str) -> Self {
         Self {
             role: container.role,
@@ -96,7 +96,7 @@ impl Spec {
 }
 
 impl Said {
-    /// What the Pod says now of a container.
+    /// Word of the Pod on a container now.
     pub(super) fn now(pods: &Pods, pod: &PodName, name: &ContainerName) -> Self {
         let Some(known) = pods.of_cgroup(pod) else { return Self::default() };
         let container = pods.container(pod, name);
@@ -159,9 +159,9 @@ impl Stops {
             container: who.cgroup,
             pod: pod.clone(),
             name: name.clone(),
-            label: who.identity.container.clone(),
+            container_name: who.identity.container.clone(),
             time_boot_ns,
-            next_boot_ns: None,
+            restarted_boot_ns: None,
             sender: stop.sender,
             pre_stop_session,
             said: Said::now(pods, pod, name),
@@ -191,6 +191,13 @@ impl Stops {
         }
     }
 
+    /// Takes over another name of a container.
+    pub(super) fn rename(&mut self, who: &Who) {
+        for stop in self.stops.iter_mut().filter(|stop| stop.container == who.cgroup) {
+            stop.container_name.clone_from(&who.identity.container);
+        }
+    }
+
     /// Drops what is known of a container.
     pub(super) fn forget(&mut self, container: CgroupId) {
         self.stops.retain(|stop| stop.container != container);
@@ -201,45 +208,47 @@ impl Stops {
         self.stops.iter().rev().find(|stop| stop.container == container)
     }
 
-    /// Records the start of a container: the next instance of those of its name that were stopped.
+    /// Notes that a container runs, as a former instance's successor if there is one.
     pub(super) fn started(&mut self, who: &Who, time_boot_ns: u64) {
         let Some((pod, _)) = who.origin.pod() else { return };
         for stop in &mut self.stops {
             let former = stop.pod.uid == pod.uid
-                && stop.container != who.cgroup
-                && stop.label == who.identity.container;
-            if former && stop.time_boot_ns <= time_boot_ns {
-                stop.next_boot_ns.get_or_insert(time_boot_ns);
+                && stop.container_name == who.identity.container
+                && stop.time_boot_ns < time_boot_ns;
+            if former && stop.restarted_boot_ns.is_none() {
+                stop.restarted_boot_ns = Some(time_boot_ns);
             }
         }
     }
 
-    /// The roles of other containers of the Pod that were stopped together with this one at about
-    /// that time: none of them ran again in between.
+    /// The roles of other containers of the Pod that were stopped at about that time, before the
+    /// first of them ran again. Former instances of the container are no others: a probe that fails
+    /// repeatedly has them stopped one by one.
     pub(super) fn others(
         &self,
         who: &Who,
         pod: &PodName,
         time_boot_ns: u64,
     ) -> impl Iterator<Item = Role> {
-        let next_boot_ns = self.of(who.cgroup).and_then(|stop| stop.next_boot_ns);
+        let restarted_boot_ns = self.of(who.cgroup).and_then(|stop| stop.restarted_boot_ns);
         let others = self.stops.iter().filter(move |other| {
-            let (last, next) = if other.time_boot_ns <= time_boot_ns {
-                (time_boot_ns, other.next_boot_ns)
+            let (first, later) = if other.time_boot_ns < time_boot_ns {
+                (other.restarted_boot_ns, time_boot_ns)
             } else {
-                (other.time_boot_ns, next_boot_ns)
+                (restarted_boot_ns, other.time_boot_ns)
             };
             other.pod.uid == pod.uid
-                && other.label != who.identity.container
+                && other.container != who.cgroup
+                && other.container_name != who.identity.container
                 && other.time_boot_ns.abs_diff(time_boot_ns) <= TOGETHER_NS
-                && next.is_none_or(|next| next > last)
+                && first.is_none_or(|restarted| later < restarted)
         });
         others.map(|other| other.said.container.map_or(Role::App, |spec| spec.role))
     }
 }
 
 impl Stop {
-    /// What the Pod said at the signal.
+    /// Word of the Pod at the signal.
     pub(super) const fn said(&self) -> Said {
         self.said
     }

@@ -24,7 +24,7 @@
 //!   (`kuberuntime_container.go`, `startContainer`). Where the sandbox is gone, or was changed, all
 //!   containers are stopped, and it is made anew.
 
-use crate::kube::pod::Role;
+use crate::kube::pod::{Pod, Role};
 
 /// The trigger of a container's end: who or what had it stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,6 +128,12 @@ impl Source {
 pub enum StopRequest {
     /// No stop requested.
     None,
+    /// None seen, but one before the agent came can have led to this end. `likely`: it ended as what
+    /// is stopped does.
+    Unseen {
+        /// Whether the status is that of a stop rather than of a crash.
+        likely: bool,
+    },
     /// A request by the container runtime, on behalf of the kubelet.
     ByRuntime,
     /// A request by another process of the host, not by Kubernetes.
@@ -140,6 +146,9 @@ pub struct PodEvidence {
     /// Whether the Pod's deletion was requested before the container's stop, or, if no stop was
     /// requested, before its end.
     pub deleted: bool,
+    /// Whether the Pod's deletion was requested, and nobody knows whether before the stop or after
+    /// it: it was reported late, and the clocks do not agree.
+    pub deleted_some_time: bool,
     /// The announced disruption (condition `DisruptionTarget`).
     pub disruption: Option<Disruption>,
     /// The reason of a Pod that has succeeded or failed.
@@ -232,6 +241,19 @@ pub enum TerminalReason {
 }
 
 impl TerminalReason {
+    /// The terminal reason of a Pod; `None` if it goes on.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Option<Self> {
+        pod.is_terminal().then(|| Self::from_reason(&pod.reason))
+    }
+
+    /// Whether the kubelet ended the Pod for a reason of its own: it does so with no Pod that is
+    /// being deleted.
+    #[must_use]
+    pub const fn is_the_kubelets(self) -> bool {
+        matches!(self, Self::Evicted | Self::NodeShutdown | Self::Preempted | Self::Deadline)
+    }
+
     /// The terminal reason, from `status.reason` of a Pod that has succeeded or failed.
     #[must_use]
     pub fn from_reason(reason: &str) -> Self {
@@ -277,40 +299,43 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
     {
         return Answer::Is(deletion(evidence.disruption), Source::Api);
     }
-    if request != StopRequest::ByRuntime {
-        return Answer::Is(Trigger::None, Source::Kernel);
+    match request {
+        StopRequest::ByRuntime => {}
+        StopRequest::Unseen { .. } if evidence.is_some() => {}
+        StopRequest::None | StopRequest::ByOther | StopRequest::Unseen { .. } => {
+            return Answer::Is(Trigger::None, Source::Kernel);
+        }
     }
     let Some(evidence) = evidence else { return open() };
-    match evidence.terminal {
-        Some(TerminalReason::Evicted) => return Answer::Is(Trigger::NodePressure, Source::Api),
-        Some(TerminalReason::NodeShutdown) => {
-            return Answer::Is(Trigger::NodeShutdown, Source::Api);
-        }
-        Some(TerminalReason::Preempted) => return Answer::Is(Trigger::Preemption, Source::Api),
-        Some(TerminalReason::Deadline) => return Answer::Is(Trigger::Deadline, Source::Api),
-        Some(TerminalReason::Other) => return Answer::Is(Trigger::Unknown, Source::No),
-        Some(TerminalReason::ByItself) | None => {}
+    if let Some(answer) = reported(evidence) {
+        return answer;
     }
-    match evidence.disruption {
-        Some(Disruption::NodePressure) => return Answer::Is(Trigger::NodePressure, Source::Api),
-        Some(Disruption::NodeShutdown) => return Answer::Is(Trigger::NodeShutdown, Source::Api),
-        Some(Disruption::Preemption) => return Answer::Is(Trigger::Preemption, Source::Api),
-        Some(Disruption::Eviction | Disruption::Taint | Disruption::Other) | None => {}
+    if request == (StopRequest::Unseen { likely: false }) {
+        // A crash.
+        return Answer::Is(Trigger::None, Source::Kernel);
     }
     // If the app containers were stopped as well, they had not completed: the whole Pod is stopped.
-    let goes_with_apps = matches!(evidence.role, Role::Sidecar | Role::Ephemeral);
-    if goes_with_apps && evidence.app_containers_done && !evidence.apps_stopped {
+    if outlives_apps(evidence) && !evidence.apps_stopped && request == StopRequest::ByRuntime {
         return Answer::Is(Trigger::PodCompletion, Source::Inferred);
     }
-    if evidence.terminal.is_none() && !evidence.replaced && !evidence.reported_last {
-        // Nothing but a deletion takes a Pod out of the API.
+    let all_is_said = evidence.terminal.is_some() || evidence.reported_last;
+    if !evidence.replaced && (!all_is_said || evidence.deleted_some_time) {
+        // Nothing but a deletion takes a Pod out of the API, and what is being deleted is not
+        // restarted.
         let gone = match evidence.absence {
             Some(Absence::ForGood) => true,
             Some(Absence::Missing) => !more_may_come,
-            None => false,
+            None => evidence.deleted_some_time && (all_is_said || !more_may_come),
         };
         let deletion = Answer::Is(deletion(evidence.disruption), Source::Inferred);
-        return if gone { deletion } else { open() };
+        return match request {
+            _ if gone => deletion,
+            StopRequest::Unseen { .. } if !more_may_come => unseen(evidence),
+            _ => open(),
+        };
+    }
+    if request != StopRequest::ByRuntime {
+        return unseen(evidence);
     }
     // The Pod goes on, or has ended without a reason from the kubelet: only this container was to
     // be stopped.
@@ -324,6 +349,43 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
         None => Trigger::RestartOther,
     };
     Answer::Is(trigger, Source::Inferred)
+}
+
+/// Whether this is a sidecar, or a container for debugging, of a Pod whose app containers are done.
+const fn outlives_apps(evidence: &PodEvidence) -> bool {
+    matches!(evidence.role, Role::Sidecar | Role::Ephemeral) && evidence.app_containers_done
+}
+
+/// The answer for a container without a stop signal that is older than the agent, and of whose end
+/// nothing more is known. A probe can have failed before the agent came, or a sidecar's Pod can have
+/// completed; nothing else stops a container of a Pod that goes on.
+fn unseen(evidence: &PodEvidence) -> Answer {
+    if evidence.probe.is_some() || outlives_apps(evidence) {
+        Answer::Is(Trigger::Unknown, Source::No)
+    } else {
+        Answer::Is(Trigger::None, Source::Inferred)
+    }
+}
+
+/// The answer that the kubelet gives: its reason for ending the Pod.
+const fn reported(evidence: &PodEvidence) -> Option<Answer> {
+    let trigger = match (evidence.terminal, evidence.disruption) {
+        (Some(TerminalReason::Evicted), _) => Trigger::NodePressure,
+        (Some(TerminalReason::NodeShutdown), _) => Trigger::NodeShutdown,
+        (Some(TerminalReason::Preempted), _) => Trigger::Preemption,
+        (Some(TerminalReason::Deadline), _) => Trigger::Deadline,
+        (Some(TerminalReason::Other), _) => {
+            return Some(Answer::Is(Trigger::Unknown, Source::No));
+        }
+        (_, Some(Disruption::NodePressure)) => Trigger::NodePressure,
+        (_, Some(Disruption::NodeShutdown)) => Trigger::NodeShutdown,
+        (_, Some(Disruption::Preemption)) => Trigger::Preemption,
+        (
+            Some(TerminalReason::ByItself) | None,
+            Some(Disruption::Eviction | Disruption::Taint | Disruption::Other) | None,
+        ) => return None,
+    };
+    Some(Answer::Is(trigger, Source::Api))
 }
 
 const fn deletion(disruption: Option<Disruption>) -> Trigger {

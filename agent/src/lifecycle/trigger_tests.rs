@@ -4,6 +4,7 @@ use super::*;
 
 const NOTHING: PodEvidence = PodEvidence {
     deleted: false,
+    deleted_some_time: false,
     disruption: None,
     terminal: None,
     role: Role::App,
@@ -167,6 +168,55 @@ fn a_pod_that_is_gone_for_good_was_deleted_if_nothing_else_explains_the_stop() {
         let again = PodEvidence { replaced: true, ..evidence };
         let answer = decide(StopRequest::ByRuntime, Some(&again), more_may_come);
         assert_eq!(answer, inferred(Trigger::Liveness));
+    }
+}
+
+#[test]
+fn a_deletion_of_unknown_time_explains_what_is_not_restarted() {
+    let stop = StopRequest::ByRuntime;
+    let deleted = PodEvidence { deleted_some_time: true, ..LIVENESS };
+    assert_eq!(decide(stop, Some(&deleted), true), Answer::Wait);
+    assert_eq!(decide(stop, Some(&deleted), false), inferred(Trigger::PodDeletion));
+    let reported = PodEvidence { reported_last: true, ..deleted };
+    let ended = PodEvidence { terminal: Some(TerminalReason::ByItself), ..deleted };
+    for evidence in [reported, ended] {
+        assert_eq!(decide(stop, Some(&evidence), true), inferred(Trigger::PodDeletion));
+        let drained = PodEvidence { disruption: Some(Disruption::Eviction), ..evidence };
+        assert_eq!(decide(stop, Some(&drained), true), inferred(Trigger::ApiEviction));
+        assert_eq!(decide(StopRequest::None, Some(&evidence), true), NONE);
+    }
+    let evicted = PodEvidence { terminal: Some(TerminalReason::Evicted), ..reported };
+    assert_eq!(decide(stop, Some(&evicted), true), api(Trigger::NodePressure));
+    let again = PodEvidence { replaced: true, ..deleted };
+    assert_eq!(decide(stop, Some(&again), true), inferred(Trigger::Liveness));
+}
+
+#[test]
+fn a_stop_from_before_the_agent_is_not_ruled_out() {
+    const CRASH: StopRequest = StopRequest::Unseen { likely: false };
+    const STOP: StopRequest = StopRequest::Unseen { likely: true };
+    for request in [CRASH, STOP] {
+        assert_eq!(decide(request, None, true), NONE);
+        assert_eq!(decide(request, Some(&DELETED), true), api(Trigger::PodDeletion));
+        let evicted = PodEvidence { terminal: Some(TerminalReason::Evicted), ..NOTHING };
+        assert_eq!(decide(request, Some(&evicted), true), api(Trigger::NodePressure));
+    }
+    // What ends as after a stop may be stopped: nothing but a probe stops what goes on, unless it is
+    // a sidecar.
+    let again = PodEvidence { replaced: true, ..NOTHING };
+    let probed = PodEvidence { replaced: true, ..LIVENESS };
+    let sidecar = PodEvidence { role: Role::Sidecar, app_containers_done: true, ..again };
+    assert_eq!(decide(STOP, Some(&again), true), inferred(Trigger::None));
+    for evidence in [probed, sidecar] {
+        assert_eq!(decide(STOP, Some(&evidence), true), UNKNOWN);
+        assert_eq!(decide(CRASH, Some(&evidence), true), NONE);
+    }
+    for (evidence, answer) in [(NOTHING, inferred(Trigger::None)), (LIVENESS, UNKNOWN)] {
+        assert_eq!(decide(STOP, Some(&evidence), true), Answer::Wait);
+        assert_eq!(decide(STOP, Some(&evidence), false), answer);
+        assert_eq!(decide(CRASH, Some(&evidence), true), NONE);
+        let gone = PodEvidence { absence: Some(Absence::ForGood), ..evidence };
+        assert_eq!(decide(STOP, Some(&gone), true), inferred(Trigger::PodDeletion));
     }
 }
 

@@ -1,16 +1,19 @@
 //! Stops that began before the agent came: what is not concluded from them. Pure.
 
 use super::fact::{Cause, Termination};
+use super::grace::OVERDUE_NS;
+use super::request::SIGKILL;
 use super::subject::Birth;
+use super::trigger::StopRequest;
 use crate::clock::{SECOND_NS, WallOffset};
+use crate::event::ExitStatus;
 use crate::kube::known_pod::KnownPod;
 use crate::kube::pod::Container;
 
 /// Longest stop where no source tells the grace period: systemd's default is 90 s, Docker's 10 s.
 const LONGEST_STOP_NS: u64 = 300_000_000_000;
-/// Time by which a stop may exceed its grace period: the kubelet's least grace period, and a node
-/// under load.
-const OVERDUE_NS: u64 = 5_000_000_000;
+/// Exit code of a program that ends because of SIGTERM, and says so as a shell does.
+const AFTER_SIGTERM: u8 = 128 + 15;
 
 /// The cause of an end, in view of the container's Pod, if it is known.
 ///
@@ -23,19 +26,46 @@ pub(super) fn cause(
     pod: Option<(&KnownPod, Option<&Container>)>,
     wall: WallOffset,
 ) -> Cause {
-    let killed = end.fatal.is_some_and(|fatal| fatal.signal == 9);
+    let killed = end.fatal.is_some_and(|fatal| fatal.signal == SIGKILL);
     let Birth::BeforeAgent { found_boot_ns } = birth else { return end.cause };
     if end.cause != Cause::Unknown || !killed {
         return end.cause;
     }
+    if can_be_under_way(end, found_boot_ns, pod, wall) {
+        Cause::Unknown
+    } else {
+        Cause::KilledWithoutStopSignal
+    }
+}
+
+/// The stop request of a container of a Pod for which no stop signal was seen: one from before the
+/// agent came can have led to its end. What is stopped exits with 0, or with the number of SIGTERM.
+pub(super) fn stop_request(
+    end: &Termination,
+    birth: Birth,
+    pod: Option<(&KnownPod, Option<&Container>)>,
+    wall: WallOffset,
+) -> StopRequest {
+    let Birth::BeforeAgent { found_boot_ns } = birth else { return StopRequest::None };
+    if end.cause == Cause::Oom || !can_be_under_way(end, found_boot_ns, pod, wall) {
+        return StopRequest::None;
+    }
+    let likely = matches!(end.status, Some(ExitStatus::Code(0 | AFTER_SIGTERM)) | None);
+    StopRequest::Unseen { likely }
+}
+
+/// Whether a stop from before the container was found can have lasted until its end.
+fn can_be_under_way(
+    end: &Termination,
+    found_boot_ns: u64,
+    pod: Option<(&KnownPod, Option<&Container>)>,
+    wall: WallOffset,
+) -> bool {
     let watched_ns = end.end_boot_ns.saturating_sub(found_boot_ns);
     let longest_ns = pod.map_or(Some(LONGEST_STOP_NS), |(known, container)| {
         longest_stop_ns(known, container, found_boot_ns, wall)
     });
-    match longest_ns {
-        Some(longest_ns) if watched_ns > longest_ns => Cause::KilledWithoutStopSignal,
-        _ => Cause::Unknown,
-    }
+    longest_ns.is_none_or(|longest_ns| watched_ns <= longest_ns)
 }
 
 /// The longest stop of a container that can have been under way when it was found; `None` if its Pod
@@ -55,11 +85,7 @@ fn longest_stop_ns(
     if older {
         return None;
     }
-    let probes =
-        container.into_iter().flat_map(|container| [container.startup, container.liveness]);
-    let of_probes = probes.flatten().filter_map(|probe| probe.grace_s);
-    let longest_s = of_probes.chain(known.pod.grace_s).max();
-    Some(longest_s.map_or(LONGEST_STOP_NS, |longest_s| {
+    Some(known.pod.longest_grace_s(container).map_or(LONGEST_STOP_NS, |longest_s| {
         longest_s.saturating_mul(SECOND_NS).saturating_add(OVERDUE_NS)
     }))
 }

@@ -93,7 +93,7 @@ impl Container {
             requests.request(container.requests);
         }
         if let Some(restart) = &mut self.restart {
-            restart.report(&pod.uid, container.restarts);
+            restart.report(pod.lasting_uid(), container.restarts);
         }
     }
 

@@ -127,9 +127,6 @@ fn write_escaped(out: &mut Vec<u8>, value: &str) {
 pub struct Block(Vec<u8>);
 
 impl Block {
-    /// A block without labels.
-    pub const EMPTY: Self = Self(Vec::new());
-
     /// A block of these labels, escaped.
     #[must_use]
     pub fn new(labels: &[(&str, &str)]) -> Self {

@@ -174,7 +174,7 @@ impl Unit {
     }
 }
 
-/// As the method of slices, which is not for constants yet.
+/// Counterpart of the method of slices, which is not for constants yet.
 const fn strip_suffix<'a>(name: &'a [u8], suffix: &[u8]) -> Option<&'a [u8]> {
     let Some(length) = name.len().checked_sub(suffix.len()) else { return None };
     let (base, mut end) = name.split_at(length);

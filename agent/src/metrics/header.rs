@@ -1,4 +1,4 @@
-//! What stands above the samples of a family, in each format.
+//! Lines above the samples of a family, in each format.
 
 use super::family::Family;
 

@@ -116,7 +116,7 @@ struct Restarts {
     api: Option<Api>,
     /// UID of the Pod of this name before.
     former_uid: Option<Box<str>>,
-    /// What is to be added to the API's number: restarts of former Pods of the same name, and those
+    /// Number to be added to the API's: restarts of former Pods of the same name, and those
     /// before the number began anew.
     base: u64,
     /// The value that a scraper sees first: restarts before the agent are no increase.
@@ -142,6 +142,17 @@ struct Fallen {
     to: u64,
     /// Restarts that the agent had seen by then.
     seen: u64,
+    /// Whether the number is known to have begun anew.
+    is_sure: bool,
+}
+
+impl Fallen {
+    /// Restarts since the fall that the agent has seen and the API's number does not show: a status
+    /// is rebuilt together with a restart.
+    const fn unreported(&self, seen: u64, restarts: u64) -> u64 {
+        let risen = restarts.saturating_sub(self.to);
+        seen.saturating_sub(self.seen).saturating_sub(risen)
+    }
 }
 
 impl Restarts {
@@ -163,19 +174,24 @@ impl Restarts {
             Some(api) if *api.pod_uid == *pod_uid && restarts < api.restarts => {
                 let from = api.restarts;
                 // The number may fall twice: what it was before the first fall counts.
-                let first = api.fallen.take();
-                let (from, old) = first.map_or((from, self.base), |first| (first.from, first.base));
-                api.fallen = Some(Fallen { from, base: old, to: restarts, seen });
+                let first = api.fallen.take().filter(|first| !first.is_sure);
+                let now = (from, before.saturating_sub(from));
+                let (from, old) = first.map_or(now, |first| (first.from, first.base));
+                let is_sure = false;
+                api.fallen = Some(Fallen { from, base: old, to: restarts, seen, is_sure });
                 api.restarts = restarts;
                 self.base = base;
             }
             Some(api) if *api.pod_uid == *pod_uid => {
                 api.restarts = restarts;
-                if let Some(fallen) = api.fallen.take_if(|fallen| restarts >= fallen.from)
-                    && seen.saturating_sub(fallen.seen) < restarts.saturating_sub(fallen.to)
-                {
+                let low = |fallen: &&mut Fallen| !fallen.is_sure && restarts >= fallen.from;
+                let Some(fallen) = api.fallen.as_mut().filter(low) else { return };
+                if seen.saturating_sub(fallen.seen) < restarts.saturating_sub(fallen.to) {
                     // It rose again by more than what happened: the low number was an old one.
                     self.base = fallen.base.max(base);
+                    api.fallen = None;
+                } else {
+                    fallen.is_sure = true;
                 }
             }
             Some(api) => {
@@ -194,7 +210,10 @@ impl Restarts {
     }
 
     fn count(&self) -> u64 {
-        self.base.saturating_add(self.api.as_ref().map_or(self.seen, |api| api.restarts))
+        let Some(api) = &self.api else { return self.base.saturating_add(self.seen) };
+        let fallen = api.fallen.as_ref();
+        let unreported = fallen.map_or(0, |fallen| fallen.unreported(self.seen, api.restarts));
+        self.base.saturating_add(api.restarts).saturating_add(unreported)
     }
 }
 
@@ -263,7 +282,7 @@ mod tests {
         assert_eq!(shown(&mut restarts).1, 5, "a late report of the Pod before");
     }
 
-    /// What is shown after each of these reports, with a restart that the agent saw before each of
+    /// Counts shown after each of these reports, with a restart that the agent saw before each of
     /// the second list.
     fn after(reports: &[u64], with_restart: &[u64]) -> Vec<u64> {
         let mut restarts = Restarts::default();
@@ -292,6 +311,23 @@ mod tests {
         assert_eq!(after(&[0, 1, 0], &[1, 2]), [10, 11, 11, 12, 13]);
         // Without events of the kernel the API's steps are all there is.
         assert_eq!(after(&[0, 1, 2], &[]), [10, 11, 12]);
+    }
+
+    #[test]
+    fn a_number_that_falls_with_a_restart_counts_it() {
+        // A container is there under its name once the API has reported it: its restart comes last.
+        let mut restarts = Restarts::default();
+        restarts.report("a", 10);
+        for (number, count) in [(0, 11), (1, 12), (2, 13), (1, 14), (2, 15), (3, 16)] {
+            restarts.report("a", number);
+            restarts.add_one();
+            assert_eq!(shown(&mut restarts).1, count, "{number}");
+        }
+        for number in 4..=12 {
+            restarts.report("a", number);
+            restarts.add_one();
+            assert_eq!(shown(&mut restarts).1, 13 + number, "{number}");
+        }
     }
 
     #[test]

@@ -48,9 +48,9 @@ fn network(address: IpAddr) -> IpAddr {
 struct Scraper {
     address: IpAddr,
     connection: Weak<()>,
-    /// What it had seen before its last scrape.
+    /// Series seen before the last scrape.
     before: Seen,
-    /// Its last scrape.
+    /// Generation of the last scrape.
     last: Generation,
     /// Whether it has come more than once.
     again: bool,
@@ -75,7 +75,7 @@ pub struct Scrapers {
 }
 
 impl Scrapers {
-    /// What the scraper on a connection has seen before this generation, which it is shown now.
+    /// Series that the scraper on a connection has seen before this generation, which it is shown now.
     pub fn scrape(&mut self, connection: &Connection, generation: Generation) -> Seen {
         let stranger = generation.stranger();
         self.known.retain(|known| !stranger.has(known.last));
@@ -148,7 +148,7 @@ mod tests {
         Generation::FIRST.next(NEWS_NS + second * SECOND)
     }
 
-    /// What a scraper with connections of one request each has seen before.
+    /// Series that a scraper with connections of one request each has seen before.
     fn scrape(scrapers: &mut Scrapers, address: IpAddr, second: u64) -> Seen {
         scrapers.scrape(&Connection::new(address), at(second))
     }

@@ -6,6 +6,7 @@
 //! counters may come after the removal of their cgroup, so an instance is held for another
 //! minute and only then added to the key's base.
 
+mod expected;
 mod read;
 mod refused;
 mod retention;
@@ -27,7 +28,8 @@ use super::usage::{Terminating, UsageFamilies, UsageFamily};
 use super::variant::{Format, Generation, Seen};
 use crate::cgroup::CgroupId;
 use crate::lifecycle::OpenShutdown;
-use refused::{Expected, Refused};
+use expected::Expected;
+use refused::Refused;
 
 /// Settings of the store.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +106,7 @@ pub struct Store {
     pods: Table<Pod>,
     node: Node,
     scrapers: Scrapers,
-    /// What found no room.
+    /// Containers and Pods that found no room.
     refused: Refused,
     expected: Expected,
     /// Series of the last exposition.
@@ -174,7 +176,7 @@ impl Store {
         self.generation
     }
 
-    /// What a scraper has seen before a generation, which it is shown now.
+    /// Series that a scraper has seen before a generation, which it is shown now.
     pub fn seen(&mut self, generation: Generation, from: &Connection) -> Seen {
         self.scrapers.scrape(from, generation)
     }

@@ -15,7 +15,7 @@ pub struct Id {
 struct Slot<T> {
     block: Arc<[u8]>,
     serial: u64,
-    /// Its series: as of the last exposition, before that as many as it can have.
+    /// Number of its series: as of the last exposition, before that as many as it can have.
     series: u64,
     entity: T,
 }

@@ -148,7 +148,7 @@ impl OfNode {
 }
 
 impl Default for OfNode {
-    /// There is one node, so all label sets are initialised.
+    /// Counters with all label sets: there is one node.
     fn default() -> Self {
         let of_cause = |cause| Trigger::ALL.map(|trigger| CauseAndTrigger(cause, trigger));
         Self(Counters::initialised(Cause::ALL.into_iter().flat_map(of_cause)))

@@ -286,7 +286,7 @@ impl Usage {
         self.instances.iter().rev().filter(|instance| instance.gone_boot_ns.is_none())
     }
 
-    /// As [`Self::live`].
+    /// Counterpart of [`Self::live`].
     pub fn live_mut(&mut self) -> impl Iterator<Item = &mut Instance> {
         self.instances.iter_mut().rev().filter(|instance| instance.gone_boot_ns.is_none())
     }

@@ -1,4 +1,4 @@
-//! What one exposition differs in from another: its format, the collection that it is of, and what
+//! Differences of one exposition from another: its format, the collection that it is of, and what
 //! its reader has seen before.
 
 use std::num::NonZeroU64;
@@ -44,20 +44,21 @@ impl Generation {
             .max(Self(self.0.saturating_add(1)))
     }
 
-    /// What a scraper has seen that is not known: all but the news.
+    /// Series seen by a scraper that is not known: all but the news.
     #[must_use]
     pub const fn stranger(self) -> Seen {
         Seen(self.0.get().saturating_sub(NEWS_NS))
     }
 
-    /// What a scraper has seen that was shown this generation.
+    /// Series seen by a scraper that was shown this generation.
     #[must_use]
     pub const fn seen(self) -> Seen {
         Seen(self.0.get())
     }
 }
 
-/// What the reader of an exposition has seen: the series that were there at a time, `CLOCK_BOOTTIME`.
+/// Series that the reader of an exposition has seen: those that were there at a time,
+/// `CLOCK_BOOTTIME`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seen(u64);
 

@@ -63,6 +63,9 @@ impl Node {
             }
             Met::Container { id, pod, origin, birth, oom_seen } => {
                 let is_unit = origin.is_unit();
+                if let (Some((pod, _)), Some(made)) = (origin.pod(), birth.made_boot_ns()) {
+                    self.pods.container_made(pod, made);
+                }
                 self.registry.insert(id, pod, origin, birth);
                 let oom_seen = &oom_seen;
                 self.apply(Input::ContainerMade { container: id, pod, birth, is_unit, oom_seen });
@@ -230,6 +233,8 @@ impl Node {
     /// Looks for the names of all containers that wait for one, or may have a better one.
     pub(super) fn resolve_names(&mut self) {
         self.registry.refresh_links();
+        let last_contact = self.options.pods.as_ref().and_then(|(_, at)| at.last_boot_ns());
+        self.pods.heard(last_contact);
         for id in self.registry.unsettled_by_age() {
             self.resolve_name(id);
         }

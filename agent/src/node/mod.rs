@@ -220,7 +220,7 @@ impl Node {
         self.publish.encode(collection.generation, &collection.stats, format)
     }
 
-    /// What a scraper has seen before a collection, which it is shown now.
+    /// Series that a scraper has seen before a collection, which it is shown now.
     #[must_use]
     pub fn seen(&mut self, collection: &Collection, from: &Connection) -> Seen {
         self.publish.seen(collection.generation, from)

@@ -2,22 +2,10 @@
 
 use super::Node;
 use crate::cgroup::CgroupId;
-use crate::clock::{Now, SECOND_NS, WallOffset};
+use crate::clock::{Now, SECOND_NS};
 use crate::kube::event::PodEvent;
-use crate::kube::known_pod::{KnownPod, Noticed, Via};
-use crate::lifecycle::Input;
+use crate::lifecycle::{Input, kill};
 use crate::signal;
-
-/// The kubelet may hear of a deletion that much before the agent does.
-const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
-
-/// Time since which the kubelet may know of a deletion, `CLOCK_BOOTTIME`: a list reports late.
-fn kubelet_knows_since(known: &KnownPod, noticed: Noticed, wall: WallOffset) -> u64 {
-    let ahead_boot_ns = noticed.time_boot_ns.saturating_sub(KUBELET_AHEAD_NS);
-    let listed = known.deletion.filter(|_| noticed.via == Via::List);
-    let requested_boot_ns = listed.and_then(|deletion| deletion.requested_boot_ns(wall));
-    requested_boot_ns.map_or(ahead_boot_ns, |requested| requested.min(ahead_boot_ns))
-}
 
 impl Node {
     /// Takes in a change of Pods, and decides what has waited for it.
@@ -69,10 +57,9 @@ impl Node {
     fn tell_lifecycle_of(&mut self, id: CgroupId) {
         let Some((known, container)) = self.registry.spec_of(id, &self.pods) else { return };
         let signal = container.stop_signal.as_deref().and_then(signal::number);
-        let probes = [container.startup, container.liveness].into_iter().flatten();
-        let grace_s = probes.filter_map(|probe| probe.grace_s).chain(known.pod.grace_s).max();
+        let grace_s = known.pod.longest_grace_s(Some(container));
         let kill = known.deletion_noticed().map(|noticed| {
-            let since_boot_ns = kubelet_knows_since(known, noticed, self.now.wall);
+            let since_boot_ns = kill::known_to_kubelet_since(known, noticed, self.now.wall);
             let noticed_boot_ns = noticed.time_boot_ns;
             Input::KillBegins { container: id, since_boot_ns, noticed_boot_ns }
         });
@@ -101,7 +88,7 @@ impl Node {
             (Some(why), _) => format!("{source}; unavailable: {why}"),
             (None, None) => format!("{source}; no contact yet"),
             (None, Some(last)) => {
-                let age_s = self.now.boot_ns.saturating_sub(last) / 1_000_000_000;
+                let age_s = self.now.boot_ns.saturating_sub(last) / SECOND_NS;
                 let refused = match self.pods.refused() {
                     0 => String::new(),
                     refused => format!(" and {refused} without room"),

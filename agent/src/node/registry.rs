@@ -117,7 +117,7 @@ pub(super) enum Route {
 pub(super) struct Decided {
     /// The container under the name that it was shown under so far.
     pub(super) old: Option<Arc<Who>>,
-    /// Its Pod under names that it has no more.
+    /// Pod of the container, under names that it has no more.
     pub(super) old_pod: Option<Subject>,
     /// The container under its name; `None`: it is a sandbox.
     pub(super) who: Option<Arc<Who>>,
@@ -130,7 +130,7 @@ pub(super) struct Decided {
 pub(super) struct Forgotten {
     /// The container, if it was shown.
     pub(super) subject: Option<Subject>,
-    /// Its Pod, if that is shown and this was its last container.
+    /// Pod of the container, if that is shown and this was its last container.
     pub(super) empty_pod: Option<EmptyPod>,
 }
 
@@ -142,7 +142,7 @@ pub(super) struct Registry {
     log_dir: PathBuf,
     /// Whether the links could not be read for want of permission, the last time.
     links_denied: bool,
-    /// There is a Pod source.
+    /// Whether there is a Pod source.
     pods_may_come: bool,
     facts_dropped: u64,
 }
@@ -232,7 +232,7 @@ impl Registry {
         Some(Forgotten { subject, empty_pod })
     }
 
-    /// What was taken for a container is none. Returns it if it was shown.
+    /// Withdraws what was taken for a container. Returns it if it was shown.
     pub(super) fn withdraw(&mut self, id: CgroupId) -> Option<Arc<Who>> {
         let entry = self.entries.remove(&id)?;
         if let Some(pod) = entry.pod_cgroup {
@@ -293,6 +293,12 @@ impl Registry {
     /// The containers of a Pod, the sandbox included.
     fn siblings(&self, pod: Option<CgroupId>) -> &[CgroupId] {
         pod.and_then(|pod| self.pods.get(&pod)).map_or(&[], |entry| &entry.containers)
+    }
+
+    /// Whether a container of the Pod is, or was, named by its log link.
+    fn named_by_link(&self, pod: Option<CgroupId>) -> bool {
+        let source = pod.and_then(|pod| self.pods.get(&pod)?.source());
+        source == Some(NameSource::LogLink)
     }
 
     /// The first of a Pod's containers that are there.

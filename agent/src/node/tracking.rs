@@ -54,7 +54,7 @@ pub(super) struct Walk {
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     pub(super) running: Vec<RunningTask>,
-    /// Nothing can be concluded from the absence of a process if they are not all there.
+    /// Whether all processes are there: if not, the absence of one proves nothing.
     pub(super) complete: bool,
 }
 
@@ -177,7 +177,7 @@ impl Tracking {
         more || kernel.is_blind()
     }
 
-    /// What a walk has changed. Records came meanwhile: what one of them says was made is no older
+    /// Changes by a walk. Records came meanwhile: what one of them says was made is no older
     /// than the agent, though the walk met it first.
     fn walked(&mut self, gone: Vec<CgroupId>, now_boot_ns: u64) -> Walk {
         let events = self.drain();
@@ -258,7 +258,7 @@ impl Tracking {
         self.changed(boot_ns)
     }
 
-    /// What the tree's last change means.
+    /// Meaning of the tree's last changes.
     fn changed(&mut self, boot_ns: u64) -> Vec<Met> {
         self.meet(|_| Birth::Seen { boot_ns }, boot_ns)
     }

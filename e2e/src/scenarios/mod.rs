@@ -57,7 +57,7 @@ struct Chosen {
     name: String,
 }
 
-/// Those whose names contain one of `only`, or all.
+/// Scenarios whose names contain one of `only`, or all.
 fn chosen(only: &[String]) -> impl Iterator<Item = Chosen> {
     all()
         .flat_map(|scenario| scenario.runtimes().map(move |runtime| (scenario, runtime)))

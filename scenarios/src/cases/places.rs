@@ -1,4 +1,4 @@
-//! Where containers lie: below a user's manager, in folders that were empty, beside their Pods. The
+//! Places of containers: below a user's manager, in folders that were empty, beside their Pods. The
 //! agent shows them whether it was there before or not.
 
 use std::fs;

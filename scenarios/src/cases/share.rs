@@ -1,4 +1,4 @@
-//! What one container, or a burst, costs the others: nothing.
+//! Costs of one container, or of a burst, for the others: none.
 
 use std::time::{Duration, Instant};
 
@@ -81,7 +81,8 @@ fn share(context: &Context) -> Result<String> {
 fn full(context: &Context) -> Result<String> {
     /// At 304 bytes a record the ring holds 3449.
     const CGROUPS: usize = 4000;
-    /// So many at once does the agent under test take in without loss, however slow the machine.
+    /// Number of cgroups at once that the agent under test takes in without loss, however slow the
+    /// machine.
     const BATCH: usize = 200;
     let pod = context.node.pod("ring-full")?;
     let mut early = pod.container("early")?;

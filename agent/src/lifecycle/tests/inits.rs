@@ -202,7 +202,7 @@ fn stage_older_than_the_agent_is_init_if_it_stays() {
     assert_eq!(node.starts(), [Started { before_agent: true, ..started(&wasm) }]);
 }
 
-/// Its cgroup is empty, and no record tells of its exit.
+/// A node whose init has left its cgroup empty, without a record of its exit.
 fn moved(to: Option<CgroupId>, records_complete: bool) -> Node {
     let mut node = Node::running();
     node.records_complete = records_complete;

@@ -15,7 +15,7 @@ fn executes(task: Task) -> Event {
     exec(task.key.start_boot_ns + MS, task, systemd(), &["x"])
 }
 
-/// Its end, after which the cgroup is empty.
+/// Events of a task's end, after which the cgroup is empty.
 fn leaves(at: u64, task: Task, status: ExitStatus) -> [Event; 3] {
     [exit(at, task, status), empty(at + 1, WEB), end(at + 2, task, status)]
 }

@@ -37,7 +37,7 @@ impl Reader for Store {
         }
     }
 
-    /// Its series end, but for those of a workload for which something was counted.
+    /// End of its series, but for those of a workload for which something was counted.
     fn retracted(&mut self, subject: &Subject, now_boot_ns: u64) {
         let Some(cgroup) = subject.cgroup() else { return };
         self.refused.remove(cgroup);

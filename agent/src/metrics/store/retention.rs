@@ -59,7 +59,7 @@ impl Store {
         self.readmit()
     }
 
-    /// Where nobody scrapes, writes an exposition for nobody: a series is as old as the first
+    /// Writes an exposition for nobody, where nobody scrapes: a series is as old as the first
     /// exposition that it is part of, and what is old must not look new to the first scraper that
     /// comes.
     fn date_series(&mut self, now_boot_ns: u64) {

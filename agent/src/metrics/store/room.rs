@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use super::super::entity::{Container, Workload};
 use super::super::table::Id;
-use super::refused::{Hidden, REFUSED_MAX};
 use super::{Member, Store};
 use crate::cgroup::CgroupId;
 use crate::lifecycle::subject::Who;
@@ -20,8 +19,6 @@ const EVICT_AT_ONCE: u64 = 64;
 /// Part of the limit that what only lingers may have. It is for those that come again, and for
 /// scrapers that have not come; the memory and the time of each scrape are for who is there.
 const LINGERING: u64 = 4;
-/// Time between two warnings that the limit is reached.
-const WARN_NS: u64 = 3_600_000_000_000;
 
 /// An entity that only lingers.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +45,7 @@ impl Store {
     /// Whether a container that needs so many series is shown. If not, it waits for room.
     pub(super) fn admits(&mut self, who: &Arc<Who>, series: u64) -> bool {
         let room = self.has_room(series);
-        if !room && !self.refused.containers.contains_key(&who.cgroup) {
-            if self.refused.containers.len() < REFUSED_MAX {
-                let hidden = Hidden { who: Arc::clone(who), started: None };
-                self.refused.containers.insert(who.cgroup, hidden);
-            }
+        if !room && self.refused.insert(who) {
             self.dropped(series);
         }
         room
@@ -64,7 +57,7 @@ impl Store {
         let room = self.has_room(series);
         if room {
             self.refused.remove(cgroup);
-        } else if self.refused.pods.len() < REFUSED_MAX && self.refused.pods.insert(cgroup) {
+        } else if self.refused.insert_pod(cgroup) {
             self.dropped(series);
         }
         room
@@ -73,10 +66,7 @@ impl Store {
     pub(super) fn dropped(&mut self, series: u64) {
         let dropped = &mut self.node.agent.series_dropped;
         *dropped = dropped.saturating_add(series);
-        let now = self.now_boot_ns;
-        let lately = |warned: u64| now.saturating_sub(warned) < WARN_NS;
-        if !self.refused.warned_boot_ns.is_some_and(lately) {
-            self.refused.warned_boot_ns = Some(now);
+        if self.refused.warns(self.now_boot_ns) {
             tracing::warn!(
                 max_series = self.options.max_series,
                 containers = self.containers.count(),
@@ -99,16 +89,12 @@ impl Store {
     /// Shows the containers that have waited for room, the oldest first, as long as there is some.
     /// Returns those that are shown now.
     pub(super) fn readmit(&mut self) -> Vec<CgroupId> {
-        let waiting = self.refused.containers.values().map(|hidden| Arc::clone(&hidden.who));
-        let mut waiting: Vec<_> = waiting.collect();
-        waiting.sort_by_key(|who| (who.birth.since_boot_ns(), who.cgroup.0));
         let mut shown = Vec::new();
-        for who in waiting {
+        for who in self.refused.oldest_first() {
             if !self.show(&who) {
                 break;
             }
-            let hidden = self.refused.containers.remove(&who.cgroup);
-            if let Some(fact) = hidden.and_then(|hidden| hidden.started)
+            if let Some(fact) = self.refused.admit(who.cgroup)
                 && let Some(container) = self.container_mut(who.cgroup)
             {
                 container.fact(who.cgroup, &fact);

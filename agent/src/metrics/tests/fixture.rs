@@ -243,7 +243,7 @@ pub(super) fn scrape(store: &mut Store) -> Shown {
     Shown(parse(&encode(store), Format::Text))
 }
 
-/// What one reader is shown at a time.
+/// Exposition that one reader is shown at a time.
 pub(super) fn scrape_as(store: &mut Store, reader: Reader, now_boot_ns: u64) -> Shown {
     let [text] = encode_for(store, now_boot_ns, [(reader, Format::Text)]);
     Shown(parse(&text, Format::Text))

@@ -1,4 +1,4 @@
-//! Who sees what: each scraper the 0 before the first event, a human the value.
+//! Readers: each scraper the 0 before the first event, a human the value.
 
 use super::fixture::{
     Reader, SECOND, Tell as _, encode_for, exited, identity, killed_after, parse, scrape_as, store,

@@ -1,4 +1,4 @@
-//! What becomes of series when a container gets another name, or turns out to be none.
+//! Series when a container gets another name, or turns out to be none.
 
 use super::fixture::{
     SECOND, Tell as _, exited, full_sample, identity, pod_subject, poor_sample, scrape, started,

@@ -1,4 +1,4 @@
-//! What is shown when: restarts, overlaps, retention, first zeros, limits.
+//! The store over time: restarts, overlaps, retention, first zeros, limits.
 
 use std::time::Duration;
 

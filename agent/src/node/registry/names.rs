@@ -8,6 +8,7 @@ use crate::cgroup::CgroupId;
 use crate::cgroup::path::{ContainerName, Origin, PodName};
 use crate::kube::{
     identity::Identity,
+    known_pod::KnownPod,
     log_names::LogNames,
     naming::{self, Decision, Listing, NameSource, Named, NamingInput, Revision},
     pods::Pods,
@@ -109,7 +110,7 @@ impl Registry {
         self.renamed(id, who, naming)
     }
 
-    /// What follows from a decision.
+    /// Consequences of a decision.
     fn renamed(&mut self, id: CgroupId, who: Option<Arc<Who>>, naming: Naming) -> Option<Decided> {
         let source = match &naming {
             Naming::Shown(_, source) => Some(*source),
@@ -142,7 +143,7 @@ impl Registry {
         self.pods.get_mut(&who.pod_cgroup?)?.hide()
     }
 
-    /// What the sources and the kernel say of a container.
+    /// Word of the sources and of the kernel on a container.
     fn evidence(
         &self,
         id: CgroupId,
@@ -174,10 +175,13 @@ impl Registry {
             gone_ns: gone_boot_ns.map(|gone_boot_ns| now_boot_ns.saturating_sub(gone_boot_ns)),
             init_may_come: init_may_come && entry.birth.is_seen() && gone_boot_ns.is_none(),
             pods_may_come: self.pods_may_come,
+            pods_answer: pods.answers(),
             names_may_come: self.pods_may_come || self.links.available(),
+            links_tell: !self.links_denied && !self.links.is_empty(),
             is_pause: entry.started().map(|(started, _)| started.is_pause),
             is_first: self.first_of(entry.pod_cgroup) == Some(id),
-            sibling_linked: self.siblings(entry.pod_cgroup).iter().any(has_link),
+            sibling_linked: self.siblings(entry.pod_cgroup).iter().any(has_link)
+                || self.named_by_link(entry.pod_cgroup),
             listing,
         };
         (named, known)
@@ -188,9 +192,14 @@ impl Registry {
 fn look_up(pods: &Pods, links: &LogNames, pod: &PodName, name: &ContainerName) -> Named {
     let link = links.lookup(&name.id);
     let known = pods.of_cgroup(pod);
-    // The link tells which container it is before the statuses do.
+    // The link tells which container it is before the statuses do; and of which Pod, as a mirror
+    // may be forged.
+    let of_link = |known: &KnownPod| {
+        link.filter(|link| known.pod.namespace == link.namespace && known.pod.name == link.pod)
+    };
     let container = known.and_then(|known| {
-        known.container(&name.id).or_else(|| known.pod.container(&link?.container))
+        let linked = || known.pod.container(&of_link(known)?.container);
+        known.container(&name.id).or_else(linked)
     });
     if let (Some(known), Some(container)) = (known, container) {
         return Named::FromPod(Box::new(Identity::from_pod(&known.pod, container, pod, name)));
@@ -204,7 +213,7 @@ fn look_up(pods: &Pods, links: &LogNames, pod: &PodName, name: &ContainerName) -
 fn listing(pods: &Pods, pod: &PodName, since_boot_ns: u64) -> Listing {
     match pods.of_cgroup(pod) {
         None => Listing::Unknown,
-        Some(known) if known.would_report(since_boot_ns) => Listing::None,
+        Some(known) if pods.would_report(known, since_boot_ns) => Listing::None,
         Some(known) if known.pod.statuses_complete() => Listing::Missing,
         Some(_) => Listing::Incomplete,
     }

@@ -35,6 +35,11 @@ impl PodEntry {
         self.subject.as_ref().map(|(subject, _)| subject)
     }
 
+    /// The source of the Pod's names, if they are known.
+    pub(crate) fn source(&self) -> Option<NameSource> {
+        self.subject.as_ref().map(|(_, source)| *source)
+    }
+
     /// The Pod, if it is shown and has containers.
     pub(crate) fn shown(&self) -> Option<&Subject> {
         self.subject().filter(|_| !self.containers.is_empty() && !self.removed)
@@ -76,7 +81,7 @@ impl PodEntry {
         before
     }
 
-    /// None of its containers is shown any more, since the last was a sandbox. Returns the Pod.
+    /// Hides the Pod, none of whose containers is shown any more: the last was a sandbox. Returns it.
     pub(crate) fn hide(&mut self) -> Option<Subject> {
         self.deletion_told = false;
         Some(self.subject.take()?.0)

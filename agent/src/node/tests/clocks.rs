@@ -7,7 +7,7 @@ use super::*;
 /// Seconds of an RFC 3339 time at that moment, by a clock that is off.
 fn api_time(world: &World, ms: i64, skew_s: i64) -> String {
     let unix_s = (NOW.wall.unix_ns(world.at(ms)) / SECOND).cast_signed() + skew_s;
-    k8s_openapi::jiff::Timestamp::from_second(unix_s).unwrap().to_string()
+    jiff::Timestamp::from_second(unix_s).unwrap().to_string()
 }
 
 /// The phases that are shown of a Pod with an init container, by the API's and the kubelet's clock.

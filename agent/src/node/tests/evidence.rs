@@ -1,4 +1,4 @@
-//! What counts as evidence for a death: absence, what came after the signal, what came before the
+//! Evidence for a death: absence, what came after the signal, what came before the
 //! agent.
 
 use serde_json::json;

@@ -217,6 +217,63 @@ fn a_sandbox_that_is_removed_while_images_are_pulled_leaves_nothing() {
 }
 
 #[test]
+fn a_sandbox_that_is_made_again_is_no_container() {
+    let mut world = World::new(true);
+    world.node.tick(world.now(-200_000));
+    world.made(1001, '0', -200_000);
+    world.exec(1001, 100, "pod", -199_900);
+    world.made(1002, 'a', -199_000);
+    world.exec(1002, 200, "web", -198_900);
+    world.status("a", &json!({"running": {}}), None);
+    world.reported(-190_000);
+    for (cgroup, tgid) in [(1001, 100), (1002, 200)] {
+        world.end(cgroup, tgid, ExitStatus::Code(0), -100_000);
+        world.removed(CgroupId(cgroup), -99_900);
+    }
+    // Its image is pulled for a while, and the statuses have the ids of before.
+    world.made(1003, '1', -99_000);
+    world.exec(1003, 300, "pod", -98_900);
+    let named = [("web-7d4b9c6f5-abcde".to_owned(), "web".to_owned())];
+    for ms in [-85_000, -60_000, -40_000] {
+        world.node.tick(world.now(ms));
+        assert_eq!(world.names_shown(), named);
+    }
+    // The source is there, and has nothing to report.
+    world.node.pods.heard(Some(world.at(-39_000)));
+    world.end(1003, 300, ExitStatus::Code(0), -30_000);
+    world.removed(CgroupId(1003), -29_900);
+    world.node.tick(world.now(-5000));
+    assert_eq!(world.names_shown(), named);
+    assert_eq!(world.value("cgroups_unresolved", ""), Some(0.0));
+}
+
+#[test]
+fn the_sandbox_of_a_short_pod_is_no_container_where_links_give_the_names() {
+    let mut world = World::new(false);
+    std::fs::create_dir_all(world.dir.path().join("logs")).unwrap();
+    world.node.tick(world.now(-60_000));
+    world.made(1001, '0', -60_000);
+    world.exec(1001, 100, "pod", -59_900);
+    world.linked('a', "web");
+    world.made(1002, 'a', -59_500);
+    world.exec(1002, 200, "web", -59_400);
+    world.node.tick(world.now(-59_300));
+    world.end(1002, 200, ExitStatus::Code(0), -59_000);
+    world.removed(CgroupId(1002), -58_900);
+    world.signal(1001, 100, "runc", 9, -58_500);
+    world.end(1001, 100, ExitStatus::Signal { signal: 9, core: false }, -58_400);
+    world.removed(CgroupId(1001), -58_300);
+    world.removed(world.pod_cgroup, -58_200);
+    for ms in [-57_000, -48_000, -30_000, -10_000] {
+        world.node.tick(world.now(ms));
+    }
+    assert_eq!(world.names_shown(), [("web-7d4b9c6f5-abcde".into(), "web".into())]);
+    let ends = world.shown("terminations_by_trigger_total");
+    let counted = ends.iter().filter(|line| !line.ends_with(" 0")).count();
+    assert_eq!(counted, 1, "{ends:?}");
+}
+
+#[test]
 fn a_sandbox_that_was_shown_by_mistake_is_taken_back() {
     let mut world = World::new(true);
     world.api_is_away(-50_000);

@@ -1,4 +1,4 @@
-//! What a cgroup is may change with what becomes known.
+//! Roles of cgroups that change with what becomes known.
 
 use super::*;
 use crate::cgroup::path::Origin;
@@ -17,7 +17,7 @@ fn machine(mode: Mode) -> World {
     World::with(mode, false, &[])
 }
 
-/// What is shown, by the labels of its Pod and container.
+/// Containers that are shown, by the labels of Pod and container.
 fn names(world: &mut World) -> Vec<String> {
     let mut names: Vec<_> = world
         .shown("container_info")

@@ -1,4 +1,4 @@
-//! What changes in the tree mean: containers that are met, and those that turn out to be none.
+//! Meaning of changes in the tree: containers that are met, and those that turn out to be none.
 
 use super::{Met, Tracking};
 use crate::cgroup::{CgroupId, path::Origin, reader::Reader, role::Role, tree::Change};
