@@ -24,11 +24,11 @@ pub(super) struct Stop {
     container: CgroupId,
     pod: PodName,
     name: ContainerName,
-    /// Name of the container, which its next instance has as well.
-    label: String,
+    /// The container's name in its Pod, which its instances share.
+    container_name: String,
     time_boot_ns: u64,
-    /// Start of the next instance, if it was seen.
-    next_boot_ns: Option<u64>,
+    /// Time at which the container ran again.
+    restarted_boot_ns: Option<u64>,
     pub(super) sender: Sender,
     /// The exec session of the preStop hook, if the container has an exec hook.
     pub(super) pre_stop_session: Option<ExecSession>,
@@ -159,9 +159,9 @@ impl Stops {
             container: who.cgroup,
             pod: pod.clone(),
             name: name.clone(),
-            label: who.identity.container.clone(),
+            container_name: who.identity.container.clone(),
             time_boot_ns,
-            next_boot_ns: None,
+            restarted_boot_ns: None,
             sender: stop.sender,
             pre_stop_session,
             said: Said::now(pods, pod, name),
@@ -194,7 +194,7 @@ impl Stops {
     /// Takes over another name of a container.
     pub(super) fn rename(&mut self, who: &Who) {
         for stop in self.stops.iter_mut().filter(|stop| stop.container == who.cgroup) {
-            stop.label.clone_from(&who.identity.container);
+            stop.container_name.clone_from(&who.identity.container);
         }
     }
 
@@ -208,38 +208,40 @@ impl Stops {
         self.stops.iter().rev().find(|stop| stop.container == container)
     }
 
-    /// Records the start of a container: the next instance of those of its name that were stopped.
+    /// Notes that a container runs, as a former instance's successor if there is one.
     pub(super) fn started(&mut self, who: &Who, time_boot_ns: u64) {
         let Some((pod, _)) = who.origin.pod() else { return };
         for stop in &mut self.stops {
             let former = stop.pod.uid == pod.uid
-                && stop.container != who.cgroup
-                && stop.label == who.identity.container;
-            if former && stop.time_boot_ns <= time_boot_ns {
-                stop.next_boot_ns.get_or_insert(time_boot_ns);
+                && stop.container_name == who.identity.container
+                && stop.time_boot_ns < time_boot_ns;
+            if former && stop.restarted_boot_ns.is_none() {
+                stop.restarted_boot_ns = Some(time_boot_ns);
             }
         }
     }
 
-    /// The roles of other containers of the Pod that were stopped together with this one at about
-    /// that time: none of them ran again in between.
+    /// The roles of other containers of the Pod that were stopped at about that time, before the
+    /// first of them ran again. Former instances of the container are no others: a probe that fails
+    /// repeatedly has them stopped one by one.
     pub(super) fn others(
         &self,
         who: &Who,
         pod: &PodName,
         time_boot_ns: u64,
     ) -> impl Iterator<Item = Role> {
-        let next_boot_ns = self.of(who.cgroup).and_then(|stop| stop.next_boot_ns);
+        let restarted_boot_ns = self.of(who.cgroup).and_then(|stop| stop.restarted_boot_ns);
         let others = self.stops.iter().filter(move |other| {
-            let (last, next) = if other.time_boot_ns <= time_boot_ns {
-                (time_boot_ns, other.next_boot_ns)
+            let (first, later) = if other.time_boot_ns < time_boot_ns {
+                (other.restarted_boot_ns, time_boot_ns)
             } else {
-                (other.time_boot_ns, next_boot_ns)
+                (restarted_boot_ns, other.time_boot_ns)
             };
             other.pod.uid == pod.uid
-                && other.label != who.identity.container
+                && other.container != who.cgroup
+                && other.container_name != who.identity.container
                 && other.time_boot_ns.abs_diff(time_boot_ns) <= TOGETHER_NS
-                && next.is_none_or(|next| next > last)
+                && first.is_none_or(|restarted| later < restarted)
         });
         others.map(|other| other.said.container.map_or(Role::App, |spec| spec.role))
     }
