@@ -53,15 +53,16 @@ fn ended(end_boot_ns: u64) -> FactKind {
     })
 }
 
+/// Evidence of Pods, and of nothing else.
+fn nothing_more(pods: &Pods) -> Evidence<'_> {
+    let now = Now::default();
+    Evidence { pods, pre_stop_session: None, sandbox_boot_ns: None, now }
+}
+
 /// Facts that are published of these, in their order, without a Pod source.
 fn taken(facts: impl IntoIterator<Item = (Arc<Who>, u64, FactKind)>) -> Vec<Named> {
     let (mut reasons, pods) = (Reasons::new(false), Pods::new());
-    let evidence = Evidence {
-        pods: &pods,
-        pre_stop_session: None,
-        sandbox_boot_ns: None,
-        now: Now::default(),
-    };
+    let evidence = nothing_more(&pods);
     let mut out = Vec::new();
     for (who, time_boot_ns, kind) in facts {
         reasons.take(&who, Fact { time_boot_ns, kind }, &evidence, &mut out);
@@ -161,12 +162,7 @@ fn a_static_pods_restart_has_its_downtime_whatever_its_mirror_is_called() {
 #[test]
 fn evidence_that_finds_no_room_is_counted() {
     let (mut reasons, pods) = (Reasons::new(true), Pods::new());
-    let evidence = Evidence {
-        pods: &pods,
-        pre_stop_session: None,
-        sandbox_boot_ns: None,
-        now: Now::default(),
-    };
+    let evidence = nothing_more(&pods);
     let mut out = Vec::new();
     let mut take = |reasons: &mut Reasons, number, kind| {
         let uid = format!("{number:08x}-2222-3333-4444-555555555555");

@@ -3,6 +3,8 @@
 use anyhow::{Context as _, Result, ensure};
 use testbed::scrape::{Key, Scrape, View};
 
+use crate::compared::Compared;
+use crate::container::Container;
 use crate::context::Context;
 use crate::host::Need;
 
@@ -116,4 +118,22 @@ pub(crate) fn loses_nothing(context: &Context) -> Result<String> {
     ensure!(walks == WALKS_AT_START || beyond > 0.0, "the cgroups were walked over {walks} times");
     let received = scrape.sum("events_received_total", &[]).context("no events_received_total")?;
     Ok(format!("{received} events, {} series", scrape.len()))
+}
+
+/// The end of a container by its own exit with 0 after the stop signal at `sent_ns`: one shutdown, as
+/// long as the witness saw it.
+pub(super) fn ends_in_order(
+    context: &Context,
+    mut container: Container,
+    sent_ns: u64,
+) -> Result<String> {
+    let end = container.wait(context.timeout())?;
+    container.remove_cgroup()?;
+    let agent = context.eventually(|s| {
+        let view = s.of(&container.key);
+        ended_once(&view, "completed")?;
+        shutdowns(&view, 1.0, 0.0)?;
+        view.value("container_last_shutdown_seconds", &[])
+    })?;
+    Ok(Compared::new(agent, sent_ns, end.at_ns).check()?.to_string())
 }

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use testbed::cgroup::{self, Cgroup};
 
-use super::common::{Case, born_at_zero, ended_once, lives, no_shutdown, shutdowns};
+use super::common::{Case, born_at_zero, ended_once, ends_in_order, lives, no_shutdown};
 use crate::compared::Compared;
 use crate::context::Context;
 use crate::signal::RUNTIME;
@@ -130,17 +130,9 @@ fn without_exec(context: &Context) -> Result<String> {
         lives(&s.of(&quiet.key))
     })?;
     let mut compared = Vec::new();
-    for mut container in [probed, quiet] {
+    for container in [probed, quiet] {
         let sent_ns = context.signal(&RUNTIME, &container, Signal::SIGTERM)?;
-        let end = container.wait(context.timeout())?;
-        container.remove_cgroup()?;
-        let agent = context.eventually(|s| {
-            let view = s.of(&container.key);
-            ended_once(&view, "completed")?;
-            shutdowns(&view, 1.0, 0.0)?;
-            view.value("container_last_shutdown_seconds", &[])
-        })?;
-        compared.push(Compared::new(agent, sent_ns, end.at_ns).check()?.to_string());
+        compared.push(ends_in_order(context, container, sent_ns)?);
     }
     Ok(compared.join(", "))
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
-use super::common::{Case, born_at_zero, ended_once, shutdowns};
+use super::common::{Case, born_at_zero, ended_once, ends_in_order, shutdowns};
 use crate::compared::Compared;
 use crate::context::Context;
 use crate::signal::{HAND, RUNTIME, Sender};
@@ -128,15 +128,7 @@ fn twice(context: &Context) -> Result<String> {
     if !container.init()?.has_ended() {
         context.signal(&RUNTIME, &container, Signal::SIGTERM)?;
     }
-    let end = container.wait(context.timeout())?;
-    container.remove_cgroup()?;
-    let agent = context.eventually(|s| {
-        let view = s.of(&container.key);
-        ended_once(&view, "completed")?;
-        shutdowns(&view, 1.0, 0.0)?;
-        view.value("container_last_shutdown_seconds", &[])
-    })?;
-    Ok(Compared::new(agent, sent_ns, end.at_ns).check()?.to_string())
+    ends_in_order(context, container, sent_ns)
 }
 
 /// An image with `STOPSIGNAL SIGQUIT`: what the runtime sends is the stop signal.

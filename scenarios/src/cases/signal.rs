@@ -7,8 +7,8 @@ use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::common::{Case, born_at_zero, ended_once, lives, no_shutdown, shutdowns};
-use crate::compared::Compared;
+use super::common::{Case, born_at_zero, ended_once, ends_in_order, lives, no_shutdown};
+use crate::container::Container;
 use crate::context::Context;
 use crate::signal::{RUNTIME, Sender};
 
@@ -172,15 +172,7 @@ fn traced(context: &Context) -> Result<String> {
 }
 
 /// Then it stops in order, once.
-fn stop_at_last(context: &Context, mut container: crate::container::Container) -> Result<String> {
+fn stop_at_last(context: &Context, container: Container) -> Result<String> {
     let sent_ns = context.signal(&RUNTIME, &container, Signal::SIGTERM)?;
-    let end = container.wait(context.timeout())?;
-    container.remove_cgroup()?;
-    let agent = context.eventually(|s| {
-        let view = s.of(&container.key);
-        ended_once(&view, "completed")?;
-        shutdowns(&view, 1.0, 0.0)?;
-        view.value("container_last_shutdown_seconds", &[])
-    })?;
-    Ok(Compared::new(agent, sent_ns, end.at_ns).check()?.to_string())
+    ends_in_order(context, container, sent_ns)
 }

@@ -4,8 +4,6 @@
 use serde_json::json;
 
 use super::*;
-use crate::event::RunningTask;
-use crate::lifecycle::Input;
 use crate::lifecycle::fact::{Cause, FactKind};
 
 impl World {
@@ -189,15 +187,7 @@ fn a_crash_and_a_deletion_in_the_same_second_are_two_things() {
 impl World {
     /// A container that is older than the agent is killed; no stop signal was seen.
     fn killed_after(&mut self, watched_ms: i64) -> Option<Cause> {
-        let name = format!("cri-containerd-{}.scope", id('a'));
-        let found_boot_ns = self.at(-watched_ms);
-        let (pod, node) = (self.pod_cgroup, &mut self.node);
-        for met in node.tracking.found(CgroupId(1002), pod, name.as_bytes(), found_boot_ns) {
-            node.met(met);
-        }
-        let task = task(200, CgroupId(1002), "web");
-        node.apply(Input::Running(&RunningTask { task, parent_cgroup: HOST }));
-        node.apply(Input::WalkDone { tasks_read: true });
+        let task = self.finds_running(-watched_ms);
         let signal = Signal {
             target: task,
             sender: super::task(60, HOST, "runc"),

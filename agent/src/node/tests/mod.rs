@@ -21,8 +21,8 @@ use super::*;
 use crate::cgroup::CgroupId;
 use crate::clock::WallOffset;
 use crate::event::{
-    CgroupMade, End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult, Task,
-    TaskKey,
+    CgroupMade, End, Event, EventKind, Exec, ExitStatus, RunningTask, Signal, SignalOrigin,
+    SignalResult, Task, TaskKey,
 };
 use crate::kube::convert;
 use crate::kube::event::{LastContact, PodEvent, PodEventKind};
@@ -199,6 +199,20 @@ impl World {
             sender_dying: false,
         };
         self.event(ms, EventKind::Signal(signal));
+    }
+
+    /// A container that is older than the agent is found, and init in it.
+    fn finds_running(&mut self, ms: i64) -> Task {
+        let name = format!("cri-containerd-{}.scope", id('a'));
+        let found_boot_ns = self.at(ms);
+        let (pod, node) = (self.pod_cgroup, &mut self.node);
+        for met in node.tracking.found(CgroupId(1002), pod, name.as_bytes(), found_boot_ns) {
+            node.met(met);
+        }
+        let task = task(200, CgroupId(1002), "web");
+        node.apply(Input::Running(&RunningTask { task, parent_cgroup: HOST }));
+        node.apply(Input::WalkDone { tasks_read: true });
+        task
     }
 
     fn removed(&mut self, cgroup: CgroupId, ms: i64) {

@@ -4,8 +4,6 @@
 use serde_json::json;
 
 use super::*;
-use crate::event::RunningTask;
-use crate::lifecycle::Input;
 
 impl World {
     /// A deletion that was requested 10 s ago by that clock.
@@ -25,15 +23,7 @@ impl World {
 
     /// A container that is older than the agent, found that long ago.
     fn is_found(&mut self, ms: i64) {
-        let name = format!("cri-containerd-{}.scope", id('a'));
-        let found_boot_ns = self.at(ms);
-        let (pod, node) = (self.pod_cgroup, &mut self.node);
-        for met in node.tracking.found(CgroupId(1002), pod, name.as_bytes(), found_boot_ns) {
-            node.met(met);
-        }
-        let task = task(200, CgroupId(1002), "web");
-        node.apply(Input::Running(&RunningTask { task, parent_cgroup: HOST }));
-        node.apply(Input::WalkDone { tasks_read: true });
+        self.finds_running(ms);
         self.status("a", &json!({"running": {}}), None);
         self.source(PodEventKind::Listed(vec![self.told()]), ms + 100);
     }
