@@ -56,7 +56,7 @@ fn facts() -> [FactKind; 3] {
     ]
 }
 
-/// Lines that the log has of what is told in it.
+/// Lines that the log has of what is reported in it.
 fn log_of(format: Format, tell: impl FnOnce()) -> Vec<String> {
     let queue = Arc::new(Queue::default());
     let limited = Limited::new(filter("info").unwrap());

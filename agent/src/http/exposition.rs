@@ -88,7 +88,7 @@ impl Exposition {
         self.plain.clone()
     }
 
-    /// Number of bytes.
+    /// Length of the body in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.plain.iter().map(Bytes::len).sum()

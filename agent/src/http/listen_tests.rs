@@ -1,4 +1,4 @@
-//! Addresses to serve on: what is taken, what is told of what is not, and who is answered.
+//! Addresses to serve on: which are accepted, the errors of the others, and who is answered.
 
 use std::error::Error as _;
 

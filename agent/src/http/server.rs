@@ -31,7 +31,7 @@ use super::requests::{Handle, Later, Request, Scrape};
 use crate::metrics::scrapers::Connection;
 use crate::metrics::variant::Format;
 
-/// Limit of clients that are told that there is no room.
+/// Limit of clients that get an answer that there is no room.
 const REFUSALS: usize = 16;
 /// Limit of expositions that are compressed at once. A compressor has some 300 KB of state.
 const COMPRESSORS: usize = 2;
@@ -39,7 +39,7 @@ const COMPRESSORS: usize = 2;
 const WITHOUT_MEANS: Duration = Duration::from_millis(100);
 /// The same when a connection was closed for it.
 const MEANS_SOON: Duration = Duration::from_millis(1);
-/// Time after which it is told again that connections cannot be accepted.
+/// Time between two warnings that connections cannot be accepted.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
 
 /// Serves until `shutdown` completes. Then the server accepts no more connections, finishes the

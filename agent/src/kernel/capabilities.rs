@@ -231,7 +231,7 @@ pub struct Kept {
 /// `PR_SET_NO_NEW_PRIVS`). The sets that it has stay as they are.
 ///
 /// # Errors
-/// The kernel refuses.
+/// Refusal of the call by the kernel.
 pub fn forbid_new_privileges() -> io::Result<()> {
     Ok(nix::sys::prctl::set_no_new_privs()?)
 }
@@ -243,7 +243,7 @@ pub fn forbid_new_privileges() -> io::Result<()> {
 /// all, so nothing needs CAP_DAC_OVERRIDE.
 ///
 /// # Errors
-/// The kernel refuses.
+/// Sets that cannot be read, or refusal of the new ones by the kernel.
 pub fn drop_unneeded() -> io::Result<Kept> {
     let before = Sets::read()?;
     if before.effective.has(CAP_SETPCAP) {
@@ -264,7 +264,7 @@ pub fn drop_unneeded() -> io::Result<Kept> {
 /// side. A thread starts with those of its creator, which drops only its own.
 ///
 /// # Errors
-/// The kernel refuses.
+/// Refusal of the empty sets by the kernel.
 pub fn drop_all() -> io::Result<()> {
     let none = Set::default();
     Sets { effective: none, permitted: none, inheritable: none }.apply()

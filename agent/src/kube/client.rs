@@ -40,7 +40,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// send interim answers (`103 Early Hints`) without end: with more at once, nobody else has a turn
 /// for seconds.
 const READ_MAX: usize = 16 << 10;
-/// Longest text of a server that is told to people, in characters.
+/// Longest text of a server in an error, in characters.
 const TEXT_MAX: usize = 240;
 
 /// Endpoint of a server, and the credentials for it.
@@ -253,7 +253,7 @@ impl Status {
     }
 }
 
-/// The failure that a refusal stands for. Little is read of it, and less is told.
+/// The failure that a refusal stands for. Little is read of it, and less is reported.
 async fn refusal(answer: Response<Incoming>) -> Failure {
     let (head, mut body) = answer.into_parts();
     let mut text = Vec::new();
@@ -266,7 +266,7 @@ async fn refusal(answer: Response<Incoming>) -> Failure {
             }
         }
     };
-    // What came in time is told.
+    // What came in time is reported.
     let _ = timeout(REFUSAL_TIMEOUT, read).await;
     let status: Status = serde_json::from_slice(&text).unwrap_or_default();
     let said = status.message.unwrap_or_else(|| String::from_utf8_lossy(&text).into_owned());

@@ -135,7 +135,7 @@ impl KnownPod {
 
     /// Moment from which on the Pod was missing from lists, so that nobody knows when it was
     /// removed; or at which the mirror of a static Pod was removed, which the kubelet does when the
-    /// static Pod has ended, and makes anew if somebody else did it. `None` while it is there.
+    /// static Pod has ended, and creates again if somebody else did it. `None` while it is there.
     #[must_use]
     pub fn missing_since(&self) -> Option<Noticed> {
         self.gone.filter(|gone| gone.via == Via::List || self.pod.is_mirror())

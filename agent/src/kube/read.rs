@@ -11,7 +11,7 @@ use super::{convert, wire};
 pub(super) const ITEM_MAX: usize = 4 << 20;
 /// Longest UID, name or version that is read of an item that is rejected.
 const NAME_MAX: usize = 253;
-/// Longest error that is told of an item.
+/// Longest error that is reported of an item.
 const WHY_MAX: usize = 160;
 
 /// Names of the Pod that an item is about, as far as they can be told.

@@ -260,7 +260,7 @@ impl Reasons {
         // A start that is reported late must not take the place of a later one that waits.
         if self.history.waits(&key, time_boot_ns) {
             self.starts.restarted(who.cgroup);
-            // The start of one that is renamed is told again.
+            // The start of one that is renamed is published again.
             if !self.restarting.iter().any(|known| known.cgroup == who.cgroup) {
                 self.restarting.push(Arc::clone(who));
             }

@@ -1,5 +1,5 @@
-//! Sandboxes: where one ends before its Pod does, the kubelet stops the Pod's containers and makes all
-//! of them anew. Pure.
+//! Sandboxes: where one ends before its Pod does, the kubelet stops the Pod's containers and
+//! creates all of them again. Pure.
 
 use std::collections::VecDeque;
 

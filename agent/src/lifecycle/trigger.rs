@@ -22,7 +22,7 @@
 //! - A container whose image is changed in the Pod's spec is restarted, and one whose resources are,
 //!   if its `resizePolicy` demands it (`computePodActions`); so is one whose postStart hook fails
 //!   (`kuberuntime_container.go`, `startContainer`). Where the sandbox is gone, or was changed, all
-//!   containers are stopped, and it is made anew.
+//!   containers are stopped, and it is created again.
 
 use crate::kube::pod::{Pod, Role};
 

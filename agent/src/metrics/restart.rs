@@ -117,7 +117,7 @@ struct Restarts {
     /// UID of the Pod of this name before.
     former_uid: Option<Box<str>>,
     /// Number to be added to the API's: restarts of former Pods of the same name, and those
-    /// before the number began anew.
+    /// before the number was reset.
     base: u64,
     /// The value that a scraper sees first: restarts before the agent are no increase.
     initial: u64,
@@ -142,7 +142,7 @@ struct Fallen {
     to: u64,
     /// Restarts that the agent had seen by then.
     seen: u64,
-    /// Whether the number is known to have begun anew.
+    /// Whether the number is known to have been reset.
     is_sure: bool,
 }
 

@@ -36,7 +36,7 @@ impl Text {
         Self { chunks: self.chunks.into_iter().map(map).collect(), ..self }
     }
 
-    /// Number of bytes.
+    /// Length of the text in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.chunks.iter().map(Bytes::len).sum()

@@ -78,7 +78,7 @@ struct Wake {
 }
 
 impl Wake {
-    /// Ends the rest: whatever comes first after the agent was away is told that it was.
+    /// Ends the rest: the node learns of it, whatever comes first, if the agent was away.
     fn up(self, node: &mut Node) -> Now {
         let now = Now::read();
         if self.was_away(now.boot_ns) {

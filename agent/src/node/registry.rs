@@ -36,7 +36,7 @@ struct Entry {
     origin: Origin,
     pod_cgroup: Option<CgroupId>,
     birth: Birth,
-    /// The start of its own program, which is told again where the container gets another name.
+    /// The start of its own program, which is published again where the container gets another name.
     started: Option<Fact>,
     naming: Naming,
 }

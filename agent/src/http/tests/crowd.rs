@@ -235,7 +235,7 @@ async fn hundreds_of_scrapes_at_once_do_no_harm() {
     let running = good().await;
     let all = (0..300).map(|_| tokio::spawn(ask(running.address, "GET", "/metrics")));
     for answer in all.collect::<Vec<_>>() {
-        // Who is one of too many is told, or closed.
+        // Who is one of too many gets a 503, or is closed.
         let _ = answer.await;
     }
     assert_eq!(status(&ask(running.address, "GET", "/livez").await), "200");

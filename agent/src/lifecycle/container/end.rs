@@ -1,4 +1,4 @@
-//! The end of a container: when it has ended, what has to be asked before, and what is told of it.
+//! The end of a container: when it has ended, what has to be asked before, and which facts follow.
 
 use std::cell::Cell;
 
