@@ -1,8 +1,8 @@
 //! Podvitals' own tasks. Each command installs what it lacks, says so, and then does its work.
 //!
 //! One file per command; the nouns they share have files of their own: `child` (processes) and
-//! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what Debian serves), `qemu`, `initramfs`,
-//! `cgroup`, `demo`. The public ones serve the crate `e2e` too.
+//! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what
+//! Debian serves), `parts` (Prometheus and its like), `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
 pub mod apt;
 mod bench;
@@ -21,6 +21,7 @@ mod kernels;
 mod licences;
 mod names;
 mod object;
+pub mod parts;
 pub mod paths;
 mod prometheus;
 pub mod qemu;
