@@ -7,6 +7,7 @@
 
 mod agent;
 mod binaries;
+mod chart;
 mod cluster;
 mod control_plane;
 mod images;
@@ -109,6 +110,9 @@ fn checks(
     let file = cluster.dir().join(format!("report-{}.md", args.options.cgroup_driver));
     fs::write(&file, &report).with_context(|| format!("write {}", file.display()))?;
     println!("{report}");
+    if chart::is_wanted(&args.only) {
+        chart::run(cluster, steps)?;
+    }
     if !args.keep {
         smoke::shutdown(cluster, agent::ready(cluster)?, steps)?;
     }

@@ -2,18 +2,21 @@
 //!
 //! One file per command; the nouns they share have files of their own: `child` (processes) and
 //! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what
-//! Debian serves), `parts` (Prometheus and its like), `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
+//! Debian serves), `parts` (Prometheus and its like), `go` (programs of Go modules), `qemu`,
+//! `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
 pub mod apt;
 mod bench;
 pub mod build;
 mod cgroup;
+pub mod chart;
 pub mod child;
 mod circles;
 mod demo;
 mod deploy;
 pub mod e2e;
 mod fuzz;
+pub mod go;
 mod groups;
 pub mod image;
 mod initramfs;
@@ -84,6 +87,8 @@ enum Command {
     Metrics(prometheus::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
+    /// Write what of the Helm chart is made from the manifests, and name what changed.
+    Chart(chart::Args),
     /// Name the files that use each other in a circle.
     Circles,
 }
@@ -106,6 +111,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
         Command::Bench(args) => bench::command(&args),
+        Command::Chart(args) => chart::command(&args),
         Command::Circles => circles::check(),
     }
 }

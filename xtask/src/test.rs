@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     bench,
     build::{self, Built},
-    cgroup, circles, deploy, e2e, fuzz, image, kernels, licences, object, paths, prometheus, shell,
+    cgroup, chart, circles, deploy, e2e, fuzz, image, kernels, licences, object, paths, prometheus,
+    shell,
     steps::Steps,
     stop, vm,
 };
@@ -113,6 +114,7 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
         prometheus::check(&built.agent).map(|()| None)
     });
     steps.run("deploy", SHORT, || deploy::check().map(|()| None));
+    steps.run("chart", COMPILE, chart::check);
     steps.run("image", SHORT, || {
         let Some(built) = &shared.built else { return no("the static release") };
         let images = [image::agent(&built.agent, image::AGENT)?];

@@ -1,0 +1,142 @@
+//! `cargo xtask chart`: the Helm chart in `deploy/chart`.
+//!
+//! What is also in the manifests is made from them: templates (`templates`), the rules and the
+//! dashboards (a chart can read no file beside its own), and the table in its README.md (`table`).
+//! By hand are `values.yaml`, its schema, the helpers and the notes.
+
+mod edit;
+mod helm;
+mod render;
+mod table;
+mod templates;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::paths;
+
+pub use self::helm::{Helm, program as helm};
+
+/// What is copied into the chart as it is: the rules, and the dashboards' folder.
+const RULES: &str = "deploy/alerts/podvitals.rules.yaml";
+const DASHBOARDS: &str = "dashboards";
+/// The lines between which README.md has the table.
+const TABLE: [&str; 2] =
+    ["<!-- values: written by `cargo xtask chart` -->", "<!-- end of values -->"];
+
+/// Arguments of `cargo xtask chart`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only name the files that are not up to date.
+    #[arg(long)]
+    check: bool,
+}
+
+/// `cargo xtask chart`
+pub(crate) fn command(args: &Args) -> Result<()> {
+    let stale = stale()?;
+    for (path, text) in &stale {
+        println!("{}{}", path.display(), if text.is_some() { "" } else { " (no longer there)" });
+    }
+    if args.check {
+        return match stale.len() {
+            0 => Ok(()),
+            count => bail!("{count} files are not up to date: cargo xtask chart"),
+        };
+    }
+    for (path, text) in &stale {
+        match text {
+            Some(text) => {
+                let folder = path.parent().context("a file without a folder")?;
+                fs::create_dir_all(folder)
+                    .with_context(|| format!("create {}", folder.display()))?;
+                fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+            }
+            None => {
+                fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lints, renders and packs the chart by the real helm; `Ok(Some(why))` if that is not to be had.
+pub(crate) fn check() -> Result<Option<String>> {
+    let Some(helm) = helm::program()? else {
+        return Ok(Some("helm is built with Go, which is not installed here".to_owned()));
+    };
+    render::check(&helm).map(|()| None)
+}
+
+/// Where the chart is.
+pub fn folder() -> PathBuf {
+    paths::root().join("deploy/chart")
+}
+
+/// The files that are not what they would be made to, each with what it would be made to.
+fn stale() -> Result<BTreeMap<PathBuf, Option<String>>> {
+    let folder = folder();
+    let wanted: BTreeMap<PathBuf, String> =
+        made()?.into_iter().map(|(path, text)| (folder.join(path), text)).collect();
+    let mut stale = BTreeMap::new();
+    for path in files(&folder.join("files"))? {
+        if !wanted.contains_key(&path) {
+            stale.insert(path, None);
+        }
+    }
+    for (path, text) in wanted {
+        if fs::read_to_string(&path).ok().as_ref() != Some(&text) {
+            stale.insert(path, Some(text));
+        }
+    }
+    Ok(stale)
+}
+
+/// Path below the chart and text of all that is made.
+fn made() -> Result<BTreeMap<String, String>> {
+    let mut made = templates::all()?;
+    let root = paths::root();
+    made.insert("files/podvitals.rules.yaml".to_owned(), read(&root.join(RULES))?);
+    for path in files(&root.join(DASHBOARDS))? {
+        if path.extension().is_some_and(|end| end == "json") {
+            let name = path.file_name().context("a file without a name")?.to_string_lossy();
+            made.insert(format!("files/dashboards/{name}"), read(&path)?);
+        }
+    }
+    let readme = read(&folder().join("README.md"))?;
+    let rows = table::rows(&read(&folder().join("values.yaml"))?)?;
+    let [begin, end] = TABLE;
+    let parts =
+        readme.split_once(begin).and_then(|(head, rest)| Some((head, rest.split_once(end)?.1)));
+    let (head, tail) = parts.with_context(|| format!("README.md has no {begin} … {end}"))?;
+    let table = table::markdown(&rows);
+    made.insert("README.md".to_owned(), format!("{head}{begin}\n\n{table}\n{end}{tail}"));
+    Ok(made)
+}
+
+/// All files below a folder; none where there is no folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(all) };
+    for entry in entries {
+        let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
+        if path.is_dir() {
+            all.extend(files(&path)?);
+        } else {
+            all.push(path);
+        }
+    }
+    Ok(all)
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;
