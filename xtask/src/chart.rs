@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::paths;
 
@@ -29,36 +29,20 @@ const DASHBOARDS: &str = "dashboards";
 const TABLE: [&str; 2] =
     ["<!-- values: written by `cargo xtask chart` -->", "<!-- end of values -->"];
 
-/// Arguments of `cargo xtask chart`.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// Only name the files that are not up to date.
-    #[arg(long)]
-    check: bool,
-}
-
-/// `cargo xtask chart`
-pub(crate) fn command(args: &Args) -> Result<()> {
-    let stale = stale()?;
-    for (path, text) in &stale {
-        println!("{}{}", path.display(), if text.is_some() { "" } else { " (no longer there)" });
-    }
-    if args.check {
-        return match stale.len() {
-            0 => Ok(()),
-            count => bail!("{count} files are not up to date: cargo xtask chart"),
-        };
-    }
-    for (path, text) in &stale {
+/// `cargo xtask chart`: makes anew what is not up to date, and names it.
+pub(crate) fn command() -> Result<()> {
+    for (path, text) in stale()? {
         match text {
             Some(text) => {
                 let folder = path.parent().context("a file without a folder")?;
                 fs::create_dir_all(folder)
                     .with_context(|| format!("create {}", folder.display()))?;
-                fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+                fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+                println!("written: {}", path.display());
             }
             None => {
-                fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
+                fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+                println!("removed: {}", path.display());
             }
         }
     }
@@ -102,11 +86,8 @@ fn made() -> Result<BTreeMap<String, String>> {
     let mut made = templates::all()?;
     let root = paths::root();
     made.insert("files/podvitals.rules.yaml".to_owned(), read(&root.join(RULES))?);
-    for path in files(&root.join(DASHBOARDS))? {
-        if path.extension().is_some_and(|end| end == "json") {
-            let name = path.file_name().context("a file without a name")?.to_string_lossy();
-            made.insert(format!("files/dashboards/{name}"), read(&path)?);
-        }
+    for (name, text) in dashboards()? {
+        made.insert(format!("files/dashboards/{name}"), text);
     }
     let readme = read(&folder().join("README.md"))?;
     let rows = table::rows(&read(&folder().join("values.yaml"))?)?;
@@ -117,6 +98,21 @@ fn made() -> Result<BTreeMap<String, String>> {
     let table = table::markdown(&rows);
     made.insert("README.md".to_owned(), format!("{head}{begin}\n\n{table}\n{end}{tail}"));
     Ok(made)
+}
+
+/// Name and text of each dashboard.
+fn dashboards() -> Result<BTreeMap<String, String>> {
+    let mut dashboards = BTreeMap::new();
+    let folder = paths::root().join(DASHBOARDS);
+    let entries = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
+    for entry in entries {
+        let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
+        if path.extension().is_some_and(|end| end == "json") {
+            let name = path.file_name().context("a file without a name")?.to_string_lossy();
+            dashboards.insert(name.into_owned(), read(&path)?);
+        }
+    }
+    Ok(dashboards)
 }
 
 /// All files below a folder; none where there is no folder.

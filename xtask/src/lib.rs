@@ -88,7 +88,7 @@ enum Command {
     /// Measure, and print a table.
     Bench(bench::Args),
     /// Write what of the Helm chart is made from the manifests, and name what changed.
-    Chart(chart::Args),
+    Chart,
     /// Name the files that use each other in a circle.
     Circles,
 }
@@ -111,7 +111,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
         Command::Bench(args) => bench::command(&args),
-        Command::Chart(args) => chart::command(&args),
+        Command::Chart => chart::command(),
         Command::Circles => circles::check(),
     }
 }

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
-use super::{DASHBOARDS, RULES, files, folder, helm::Helm, read};
-use crate::paths;
+use super::{RULES, files, folder, helm::Helm, read};
+use crate::{paths, shell};
 
 /// Where the values for the tests are, which are no part of the chart.
 const VALUES: &str = "ci";
@@ -20,7 +20,7 @@ type Objects = BTreeMap<(String, String), Value>;
 
 /// All that is checked with `helm`.
 pub(super) fn check(helm: &Helm) -> Result<()> {
-    println!("helm {}", helm.output(&["version", "--short"], Path::new(""))?.trim());
+    println!("helm {}", shell::output(&mut helm.command(&["version", "--short"]))?.trim());
     let chart = folder();
     for file in value_files()? {
         let mut lint = vec!["lint", "--strict", "--quiet"];
@@ -66,11 +66,9 @@ impl Rendered<'_> {
     }
 
     fn release(&self, name: &str, namespace: &str, args: &[&str]) -> Result<Objects> {
-        let template = [["template", name, "--namespace", namespace].as_slice(), args].concat();
-        // The chart comes last.
-        let mut command = self.helm.command(&["template", name]);
-        command.arg(self.chart).args(template.get(2..).unwrap_or_default());
-        objects(&crate::shell::output(&mut command)?)
+        let mut command = self.helm.command(&["template", name, "--namespace", namespace]);
+        command.args(args).arg(self.chart);
+        objects(&shell::output(&mut command)?)
     }
 }
 
@@ -214,7 +212,7 @@ fn everything(rendered: &Rendered<'_>) -> Result<()> {
     set(monitor, "/spec/podMetricsEndpoints/0", "interval", json!("15s"))?;
     wanted.extend(manifest("deploy/networkpolicy.yaml")?);
     wanted.extend([(("PrometheusRule".to_owned(), "podvitals".to_owned()), rules(&monitoring)?)]);
-    wanted.extend(dashboards()?);
+    wanted.extend(config_maps()?);
     equal("everything on and changed", &rendered.file("all.yaml")?, &wanted)
 }
 
@@ -264,12 +262,10 @@ fn rules(labels: &Value) -> Result<Value> {
 }
 
 /// A ConfigMap for each dashboard, with its very text.
-fn dashboards() -> Result<Objects> {
+fn config_maps() -> Result<Objects> {
     let mut objects = Objects::new();
-    for path in files(&paths::root().join(DASHBOARDS))? {
-        let Some(uid) = path.file_name().and_then(|it| it.to_str()?.strip_suffix(".json")) else {
-            continue;
-        };
+    for (file, text) in super::dashboards()? {
+        let uid = file.trim_end_matches(".json");
         let name = format!("podvitals-dashboard-{}", uid.trim_start_matches("podvitals-"));
         let object = json!({
             "apiVersion": "v1",
@@ -279,7 +275,7 @@ fn dashboards() -> Result<Objects> {
                 "namespace": "monitoring",
                 "labels": { "app.kubernetes.io/name": "podvitals", "grafana_dashboard": "1" },
             },
-            "data": { format!("{uid}.json"): read(&path)? },
+            "data": { file: text },
         });
         objects.insert(("ConfigMap".to_owned(), name), object);
     }
