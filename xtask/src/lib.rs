@@ -10,6 +10,7 @@ pub mod build;
 mod cgroup;
 pub mod child;
 mod circles;
+mod dashboards;
 mod demo;
 mod deploy;
 pub mod e2e;
@@ -82,6 +83,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
+    /// Write the dashboards' JSON from their source.
+    Dashboards,
     /// Measure, and print a table.
     Bench(bench::Args),
     /// Name the files that use each other in a circle.
@@ -105,6 +108,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::E2e(args) => e2e::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
+        Command::Dashboards => dashboards::command(),
         Command::Bench(args) => bench::command(&args),
         Command::Circles => circles::check(),
     }
