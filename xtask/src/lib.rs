@@ -4,6 +4,7 @@
 //! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what
 //! Debian serves), `parts` (Prometheus and its like), `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
+mod alerts;
 pub mod apt;
 mod bench;
 pub mod build;
@@ -85,6 +86,8 @@ enum Command {
     Metrics(prometheus::Args),
     /// Write the dashboards' JSON from their source.
     Dashboards,
+    /// Write the alert rules for the Prometheus Operator from those for Prometheus.
+    Alerts,
     /// Measure, and print a table.
     Bench(bench::Args),
     /// Name the files that use each other in a circle.
@@ -109,6 +112,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
         Command::Dashboards => dashboards::command(),
+        Command::Alerts => alerts::command(),
         Command::Bench(args) => bench::command(&args),
         Command::Circles => circles::check(),
     }

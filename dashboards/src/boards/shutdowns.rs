@@ -307,7 +307,7 @@ fn restarts() -> Row {
         "Restarts",
         vec![
             counts(
-                "Restarts",
+                "Restarts over time",
                 "Container restarts in each step. A staircase of ever rarer bars is a crash loop \
                  whose back-off grows.",
             )
