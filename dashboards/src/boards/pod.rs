@@ -185,7 +185,7 @@ fn cpu() -> Row {
             )),
             time_series(
                 Style::Lines,
-                "CPU throttled",
+                "Throttled by the CPU limit",
                 "The share of scheduling periods (100 ms each) in which a container had used up its \
                  CPU limit and stood still. Above 25 % requests get slow: raise the limit, or use fewer \
                  threads. Nothing is shown for containers without a limit.",
