@@ -13,10 +13,11 @@ use crate::variable::{Values, Variable};
 /// A board as JSON.
 #[must_use]
 pub fn of_board(board: &Board) -> Value {
-    let panels = layout::of_board(board).into_iter().zip(1..).map(|((place, item), id)| match item {
-        Item::Title(title) => row(id, place, title),
-        Item::Panel(panel) => self::panel(id, place, panel),
-    });
+    let panels =
+        layout::of_board(board).into_iter().zip(1..).map(|((place, item), id)| match item {
+            Item::Title(title) => row(id, place, title),
+            Item::Panel(panel) => self::panel(id, place, panel),
+        });
     json!({
         "uid": board.uid,
         "title": board.title,
@@ -168,7 +169,8 @@ fn kind(kind: &Kind) -> (&'static str, Value) {
                 "filterValues": { "le": 1e-9 },
                 "legend": { "show": true },
                 "rowsFrame": { "layout": "auto" },
-                "tooltip": { "show": true, "yHistogram": true },
+                // `show` is for Grafana 10, `mode` for later ones.
+                "tooltip": { "show": true, "mode": "single", "yHistogram": true },
                 "yAxis": { "axisPlacement": "left", "reverse": false, "unit": "s" },
             });
             ("heatmap", options)
@@ -179,7 +181,8 @@ fn kind(kind: &Kind) -> (&'static str, Value) {
 fn defaults(panel: &Panel) -> Value {
     let mut defaults = properties(&panel.field);
     put(&mut defaults, "custom", custom(&panel.kind));
-    let is_colored_by_value = matches!(panel.kind, Kind::Stat { .. } | Kind::BarGauge | Kind::Table { .. });
+    let is_colored_by_value =
+        matches!(panel.kind, Kind::Stat { .. } | Kind::BarGauge | Kind::Table { .. });
     let mode = if is_colored_by_value { "thresholds" } else { "palette-classic" };
     put(&mut defaults, "color", json!({ "mode": mode }));
     if panel.field.thresholds.is_none() {
@@ -191,7 +194,9 @@ fn defaults(panel: &Panel) -> Value {
 fn custom(kind: &Kind) -> Value {
     match kind {
         Kind::Stat { .. } | Kind::BarGauge => json!({}),
-        Kind::Table { .. } => json!({ "align": "auto", "cellOptions": { "type": "auto" }, "inspect": false }),
+        Kind::Table { .. } => {
+            json!({ "align": "auto", "cellOptions": { "type": "auto" }, "inspect": false })
+        }
         Kind::Heatmap => json!({ "scaleDistribution": { "type": "linear" } }),
         Kind::TimeSeries(style) => {
             let (draw, fill, points, stacking, span) = match style {
@@ -255,7 +260,9 @@ fn overridden((which, field): &(Match, Field)) -> Value {
             "id": "custom.lineStyle", "value": { "fill": "dash", "dash": [8, 6] }
         }));
         set.push(json!({ "id": "custom.fillOpacity", "value": 0 }));
-        set.push(json!({ "id": "custom.stacking", "value": { "mode": "none", "group": "limits" } }));
+        set.push(
+            json!({ "id": "custom.stacking", "value": { "mode": "none", "group": "limits" } }),
+        );
     }
     if let Some(width) = field.width {
         set.push(json!({ "id": "custom.width", "value": width }));
@@ -273,7 +280,8 @@ fn overridden((which, field): &(Match, Field)) -> Value {
 
 fn thresholds(thresholds: &Thresholds) -> Value {
     let base = json!({ "color": thresholds.base, "value": null });
-    let steps = thresholds.steps.iter().map(|(value, color)| json!({ "color": color, "value": value }));
+    let steps =
+        thresholds.steps.iter().map(|(value, color)| json!({ "color": color, "value": value }));
     let steps: Value = std::iter::once(base).chain(steps).collect();
     json!({ "mode": "absolute", "steps": steps })
 }
@@ -320,14 +328,18 @@ fn variable(variable: &Variable) -> Value {
     let mut object = match &variable.values {
         Values::Datasources => json!({
             "type": "datasource", "query": "prometheus", "regex": "", "refresh": 1, "options": [],
-            "current": {}, "multi": false, "includeAll": false,
+            "multi": false, "includeAll": false,
         }),
         Values::Any { series, of } => {
             let mut object = query_variable(series, of);
             put(&mut object, "multi", true.into());
             put(&mut object, "includeAll", true.into());
             put(&mut object, "allValue", ".*".into());
-            put(&mut object, "current", json!({ "selected": true, "text": ["All"], "value": ["$__all"] }));
+            put(
+                &mut object,
+                "current",
+                json!({ "selected": true, "text": ["All"], "value": ["$__all"] }),
+            );
             object
         }
         Values::One { series, of } => query_variable(series, of),
@@ -354,7 +366,6 @@ fn query_variable(series: &str, of: &str) -> Value {
     json!({
         "type": "query",
         "datasource": datasource(),
-        "definition": query,
         "query": { "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery" },
         "regex": "",
         // On each change of the time range, so that what is gone can be chosen while it is in range.
@@ -362,7 +373,6 @@ fn query_variable(series: &str, of: &str) -> Value {
         "sort": 1,
         "multi": false,
         "includeAll": false,
-        "current": {},
         "options": [],
     })
 }

@@ -21,8 +21,7 @@ pub const WORKLOAD: &str = "cluster, namespace, workload_kind, workload, contain
 /// What the variables choose: nodes.
 pub const ON_NODES: &str = r#"cluster=~"$cluster", node=~"$node""#;
 /// What the variables choose: namespaces.
-pub const IN_NAMESPACES: &str =
-    r#"cluster=~"$cluster", node=~"$node", namespace=~"$namespace""#;
+pub const IN_NAMESPACES: &str = r#"cluster=~"$cluster", node=~"$node", namespace=~"$namespace""#;
 /// What the variables choose: workloads.
 pub const OF_WORKLOADS: &str =
     r#"cluster=~"$cluster", node=~"$node", namespace=~"$namespace", workload=~"$workload""#;

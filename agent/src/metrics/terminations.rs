@@ -81,10 +81,13 @@ impl Labels for LastTermination {
             }
         }
         label("sender", self.end.fatal.map_or("", |fatal| fatal.sender.label()));
-        label("scope", match self.end.cause {
-            Cause::Oom => self.scope.map_or("unknown", OomScope::label),
-            _ => "",
-        });
+        label(
+            "scope",
+            match self.end.cause {
+                Cause::Oom => self.scope.map_or("unknown", OomScope::label),
+                _ => "",
+            },
+        );
     }
 }
 

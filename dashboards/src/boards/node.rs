@@ -116,9 +116,10 @@ fn at_a_glance() -> Row {
 /// The ten greatest Pods of a panel, the same ones over the whole time range.
 fn greatest(panel: Panel, now: &str, whole_range: &str) -> Panel {
     let by_pod = |expr: &str| format!("sum by ({POD}) ({})", container(expr));
-    panel
-        .link(link::POD_OF_SERIES)
-        .ask(range(steady_top(10, POD, &by_pod(now), &by_pod(whole_range)), "{{namespace}}/{{pod}}"))
+    panel.link(link::POD_OF_SERIES).ask(range(
+        steady_top(10, POD, &by_pod(now), &by_pod(whole_range)),
+        "{{namespace}}/{{pod}}",
+    ))
 }
 
 fn uses() -> Row {

@@ -35,7 +35,9 @@ fn of_agents(family: &str) -> String {
 fn up() -> String {
     let up = select("up", ON_NODES, "");
     let agents = select("podvitals_build_info", ON_NODES, "");
-    format!("max by (cluster, node, instance) ({up} and on (job) last_over_time({agents}[{ALL_TIME}]))")
+    format!(
+        "max by (cluster, node, instance) ({up} and on (job) last_over_time({agents}[{ALL_TIME}]))"
+    )
 }
 
 /// A value of the agents' own processes; all other programs use these names too.
@@ -204,7 +206,8 @@ fn losses() -> Row {
          refused loses a whole scrape. vanished is usual: a cgroup was removed while it was read.",
     )
     .size(8, 8);
-    let service = counted(service, "podvitals_http_scrapes_refused_total", "", "", "scrapes refused");
+    let service =
+        counted(service, "podvitals_http_scrapes_refused_total", "", "", "scrapes refused");
     let service = counted(
         service,
         "podvitals_http_connections_closed_total",
@@ -212,8 +215,13 @@ fn losses() -> Row {
         "",
         "connections: {{reason}}",
     );
-    let service =
-        counted(service, "podvitals_log_lines_dropped_total", "reason", "", "log lines: {{reason}}");
+    let service = counted(
+        service,
+        "podvitals_log_lines_dropped_total",
+        "reason",
+        "",
+        "log lines: {{reason}}",
+    );
     let service = counted(
         service,
         "podvitals_cgroup_read_errors_total",
@@ -221,7 +229,10 @@ fn losses() -> Row {
         "",
         "cgroup files: {{reason}}",
     );
-    Row::new("Losses", vec![events.fields("/^(lost|rejected)/", Field::color("red")), room, service])
+    Row::new(
+        "Losses",
+        vec![events.fields("/^(lost|rejected)/", Field::color("red")), room, service],
+    )
 }
 
 /// The ten greatest agents of a panel.

@@ -3,9 +3,7 @@
 use super::tables;
 use crate::board::{Annotation, Board, Row};
 use crate::panel::{Cell, Field, Style, bar_gauge, counts, stat, table, time_series, words};
-use crate::query::{
-    ALL_TIME, CONTAINER, OF_POD, RATE, container, gauge, rate, select,
-};
+use crate::query::{ALL_TIME, CONTAINER, OF_POD, RATE, container, gauge, rate, select};
 use crate::target::{instant, range, table as rows};
 use crate::unit::{BAD, GOOD, NEUTRAL, NOTABLE, Thresholds, Unit, WORSE};
 use crate::variable::Variable;
@@ -37,11 +35,7 @@ pub(crate) fn board() -> Board {
 fn annotations() -> Vec<Annotation> {
     let info = |more| select("podvitals_container_last_termination_info", OF_POD, more);
     let took = gauge("podvitals_container_last_shutdown_seconds", OF_POD);
-    let oom_kills = rate(
-        "podvitals_container_memory_events_total",
-        OF_POD,
-        r#"event="oom_kill""#,
-    );
+    let oom_kills = rate("podvitals_container_memory_events_total", OF_POD, r#"event="oom_kill""#);
     vec![
         Annotation {
             name: "Deaths",
@@ -265,9 +259,7 @@ fn waiting() -> Row {
     );
     let events = |more| {
         let series = select("podvitals_container_memory_events_total", OF_POD, more);
-        format!(
-            "max by (container, event) (rate({series}[{RATE}])) * $__interval_ms / 1000 > 0"
-        )
+        format!("max by (container, event) (rate({series}[{RATE}])) * $__interval_ms / 1000 > 0")
     };
     let faults = format!(
         "max by (container) (rate({}[{RATE}]))",

@@ -44,15 +44,11 @@ fn last(family: &str) -> String {
 
 fn at_a_glance() -> Row {
     let ignored = select("podvitals_stop_signal_ignored_total", OF_WORKLOADS, "");
-    let killed = select(
-        "podvitals_terminations_total",
-        OF_WORKLOADS,
-        r#"cause="killed_after_grace""#,
-    );
+    let killed =
+        select("podvitals_terminations_total", OF_WORKLOADS, r#"cause="killed_after_grace""#);
     let stuck = container(&select("podvitals_container_terminating_seconds", IN_NAMESPACES, ""));
     let stuck = with_workload(&format!("{stuck} > 60"), OF_WORKLOADS);
-    let restarts =
-        select("podvitals_restart_downtime_seconds_count", OF_WORKLOADS, "");
+    let restarts = select("podvitals_restart_downtime_seconds_count", OF_WORKLOADS, "");
     let close = with_workload(
         &format!("{} > 0.9", last("podvitals_container_last_shutdown_grace_used_ratio")),
         OF_WORKLOADS,
@@ -159,11 +155,8 @@ fn not_in_time() -> Row {
         OF_WORKLOADS,
     );
     let ignored = select("podvitals_stop_signal_ignored_total", OF_WORKLOADS, "");
-    let killed = select(
-        "podvitals_terminations_total",
-        OF_WORKLOADS,
-        r#"cause="killed_after_grace""#,
-    );
+    let killed =
+        select("podvitals_terminations_total", OF_WORKLOADS, r#"cause="killed_after_grace""#);
     Row::new(
         "Who does not stop in time",
         vec![

@@ -33,7 +33,8 @@ pub(crate) fn board() -> Board {
 }
 
 fn terminations(cause: &str) -> String {
-    let series = select("podvitals_terminations_total", OF_WORKLOADS, &format!("cause=~\"{cause}\""));
+    let series =
+        select("podvitals_terminations_total", OF_WORKLOADS, &format!("cause=~\"{cause}\""));
     events("", &series, "cause", ALL_TIME)
 }
 
@@ -123,8 +124,7 @@ fn last_deaths() -> Row {
 }
 
 fn how_many() -> Row {
-    let series =
-        select("podvitals_terminations_total", OF_WORKLOADS, r#"cause=~"$cause""#);
+    let series = select("podvitals_terminations_total", OF_WORKLOADS, r#"cause=~"$cause""#);
     Row::new(
         "How many, and whose",
         vec![
@@ -146,7 +146,10 @@ fn how_many() -> Row {
             .thresholds(Thresholds { base: PLAIN, steps: vec![(3.0, "orange"), (20.0, "red")] })
             .link(link::DEATHS_OF_SERIES)
             .ask(instant(
-                top(12, &events("namespace, workload, container, cause", &series, "cause", ALL_TIME)),
+                top(
+                    12,
+                    &events("namespace, workload, container, cause", &series, "cause", ALL_TIME),
+                ),
                 "{{namespace}}/{{workload}} {{container}}: {{cause}}",
             )),
         ],

@@ -39,7 +39,12 @@ fn a_config_map_can_hold_each() {
 fn uids_are_stable() {
     let boards = boards();
     let uids: Vec<&str> = boards.iter().map(|board| text(board, "/uid")).collect();
-    let stable =
-        ["podvitals-why", "podvitals-shutdowns", "podvitals-pod", "podvitals-node", "podvitals-self"];
+    let stable = [
+        "podvitals-why",
+        "podvitals-shutdowns",
+        "podvitals-pod",
+        "podvitals-node",
+        "podvitals-self",
+    ];
     assert_eq!(uids, stable);
 }

@@ -39,7 +39,8 @@ fn links_lead_to_boards_and_pass_variables_that_these_have() {
                         assert!(variables(board).contains(&same), "{name}: {part}");
                         same
                     } else {
-                        let (variable, _) = part.strip_prefix("var-").unwrap().split_once('=').unwrap();
+                        let (variable, _) =
+                            part.strip_prefix("var-").unwrap().split_once('=').unwrap();
                         variable
                     };
                     assert!(variables(to).contains(&passed), "{name}: {uid} has no {passed}");

@@ -8,8 +8,7 @@ use crate::read::{boards, list, name, panels, text};
 
 /// The sides of a panel on the grid: left, top, right, bottom.
 fn sides(panel: &Value) -> [u64; 4] {
-    let [x, y, w, h] =
-        ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+    let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
     assert!(w > 0 && h > 0, "{panel}");
     [x, y, x + w, y + h]
 }
@@ -38,7 +37,8 @@ fn no_line_of_panels_has_a_hole() {
         let all = list(&board, "/panels");
         let end = all.iter().map(|panel| sides(panel)[3]).max().unwrap();
         for line in 0..end {
-            let there = all.iter().map(sides).filter(|[_, top, _, bottom]| (*top..*bottom).contains(&line));
+            let there =
+                all.iter().map(sides).filter(|[_, top, _, bottom]| (*top..*bottom).contains(&line));
             let width: u64 = there.map(|[left, _, right, _]| right - left).sum();
             assert_eq!(width, 24, "{}: line {line}", text(&board, "/uid"));
         }

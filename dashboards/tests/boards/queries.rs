@@ -37,8 +37,9 @@ fn filled(board: &Value, query: &str) -> String {
     }
     // The longest name first: `$__range` is also the beginning of `$__range_s`.
     all.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
-    let filled =
-        all.iter().fold(query.to_owned(), |query, (name, value)| query.replace(&format!("${name}"), value));
+    let filled = all
+        .iter()
+        .fold(query.to_owned(), |query, (name, value)| query.replace(&format!("${name}"), value));
     assert!(!filled.contains('$'), "{}: an unknown variable in {filled}", text(board, "/uid"));
     filled
 }
@@ -110,7 +111,10 @@ fn legends_and_columns_are_labels_of_the_result() {
             for matcher in list(panel, "/fieldConfig/overrides") {
                 let by_name = text(matcher, "/matcher/id") == "byName";
                 let title = text(matcher, "/matcher/options");
-                assert!(!by_name || titles.is_empty() || titles.contains(&title), "{name}: {title}");
+                assert!(
+                    !by_name || titles.is_empty() || titles.contains(&title),
+                    "{name}: {title}"
+                );
             }
         }
         for annotation in list(&board, "/annotations/list") {
@@ -228,7 +232,9 @@ fn each_variable_is_used_and_may_be_all_where_it_can() {
         let lists = board["templating"].to_string();
         for (at, variable) in variables(&board).into_iter().enumerate() {
             let later = list(&board, "/templating/list")[at + 1..].iter();
-            let chained = later.clone().any(|it| text(it, "/query/query").contains(&format!("${variable}\"")));
+            let chained = later
+                .clone()
+                .any(|it| text(it, "/query/query").contains(&format!("${variable}\"")));
             let used = everything.contains(&format!("${variable}\"").replace('"', "\\\""))
                 || everything.contains(&format!("${{{variable}}}"))
                 || lists.contains(&format!("${{{variable}}}"));

@@ -41,8 +41,7 @@ pub(crate) fn variables(board: &Value) -> Vec<&str> {
 
 /// Titles of a table's columns by the query's names.
 pub(crate) fn columns(panel: &Value) -> Vec<(&str, &str)> {
-    let organize =
-        list(panel, "/transformations").iter().find(|it| text(it, "/id") == "organize");
+    let organize = list(panel, "/transformations").iter().find(|it| text(it, "/id") == "organize");
     let renamed = organize.and_then(|it| it.pointer("/options/renameByName")?.as_object());
     renamed
         .into_iter()

@@ -11,7 +11,8 @@ use crate::cgroup::sample::Sample;
 use crate::kube::identity::Identity;
 use crate::lifecycle::OpenShutdown;
 use crate::lifecycle::fact::{
-    Cause, FactKind, FatalSignal, OomFact, OomVictim, Restart, Sender, StopSignal, Termination,
+    Cause, FactKind, FatalSignal, OomFact, OomScope, OomVictim, Restart, Sender, StopSignal,
+    Termination,
 };
 use crate::metrics::store::{Store, StoreOptions};
 
