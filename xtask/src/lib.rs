@@ -12,6 +12,7 @@ pub mod child;
 mod circles;
 mod demo;
 mod deploy;
+pub mod draw;
 pub mod e2e;
 mod fuzz;
 mod groups;
@@ -20,6 +21,7 @@ mod initramfs;
 mod kernels;
 mod licences;
 mod names;
+pub mod npm;
 mod object;
 pub mod parts;
 pub mod paths;
@@ -82,6 +84,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
+    /// Draw the dashboards from a Prometheus with Grafana's panel library, and judge them.
+    Draw(draw::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
     /// Name the files that use each other in a circle.
@@ -105,6 +109,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::E2e(args) => e2e::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
+        Command::Draw(args) => draw::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Circles => circles::check(),
     }
