@@ -14,6 +14,7 @@ mod circles;
 mod dashboards;
 mod demo;
 mod deploy;
+pub mod draw;
 pub mod e2e;
 mod fuzz;
 mod groups;
@@ -22,6 +23,7 @@ mod initramfs;
 mod kernels;
 mod licences;
 mod names;
+pub mod npm;
 mod object;
 pub mod parts;
 pub mod paths;
@@ -88,6 +90,8 @@ enum Command {
     Dashboards,
     /// Write the alert rules for the Prometheus Operator from those for Prometheus.
     Alerts,
+    /// Draw the dashboards from a Prometheus with Grafana's panel library, and judge them.
+    Draw(draw::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
     /// Name the files that use each other in a circle.
@@ -113,6 +117,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::Metrics(args) => prometheus::command(&args),
         Command::Dashboards => dashboards::command(),
         Command::Alerts => alerts::command(),
+        Command::Draw(args) => draw::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Circles => circles::check(),
     }
