@@ -167,7 +167,11 @@ impl Vocabulary {
         };
         match call.func.name {
             "label_replace" => {
-                known(text(3)?, &labels)?;
+                let from = text(3)?;
+                // Of no label, for a label that is the same everywhere.
+                if !from.is_empty() {
+                    known(from, &labels)?;
+                }
                 labels.insert(text(1)?);
             }
             "label_join" => {
@@ -229,6 +233,7 @@ mod tests {
             ("sum by (pod) (podvitals_age_seconds) unless on (pod) podvitals_info", "pod"),
             (r#"absent(up{job="podvitals", node=~".+"})"#, "job"),
             (r#"label_replace(sum by (node) (up), "host", "$1", "node", "(.*)")"#, "node host"),
+            (r#"label_replace(sum(up), "sign", "up", "", "")"#, "sign"),
             ("topk by (pod) (1, max by (pod, image) (podvitals_info))", "pod image"),
             ("max by (pod) (max_over_time(podvitals_age_seconds[1h:1m]))", "pod"),
         ] {

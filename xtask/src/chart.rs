@@ -29,7 +29,7 @@ const DASHBOARDS: &str = "dashboards";
 const TABLE: [&str; 2] =
     ["<!-- values: written by `cargo xtask chart` -->", "<!-- end of values -->"];
 
-/// `cargo xtask chart`: makes anew what is not up to date, and names it.
+/// `cargo xtask chart`: makes anew what is not up to date, names it, and checks the whole.
 pub(crate) fn command() -> Result<()> {
     for (path, text) in stale()? {
         match text {
@@ -45,6 +45,9 @@ pub(crate) fn command() -> Result<()> {
                 println!("removed: {}", path.display());
             }
         }
+    }
+    if let Some(skipped) = check()? {
+        println!("SKIPPED: {skipped}");
     }
     Ok(())
 }

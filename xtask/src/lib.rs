@@ -5,6 +5,7 @@
 //! Debian serves), `parts` (Prometheus and its like), `go` (programs of Go modules), `qemu`,
 //! `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
+mod alerts;
 pub mod apt;
 mod bench;
 pub mod build;
@@ -12,8 +13,10 @@ mod cgroup;
 pub mod chart;
 pub mod child;
 mod circles;
+mod dashboards;
 mod demo;
 mod deploy;
+pub mod draw;
 pub mod e2e;
 mod fuzz;
 pub mod go;
@@ -23,6 +26,7 @@ mod initramfs;
 mod kernels;
 mod licences;
 mod names;
+pub mod npm;
 mod object;
 pub mod parts;
 pub mod paths;
@@ -85,9 +89,15 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
+    /// Write the dashboards' JSON from their source.
+    Dashboards,
+    /// Write the alert rules for the Prometheus Operator from those for Prometheus.
+    Alerts,
+    /// Draw the dashboards from a Prometheus with Grafana's panel library, and judge them.
+    Draw(draw::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
-    /// Write what of the Helm chart is made from the manifests, and name what changed.
+    /// Write what of the Helm chart is made from other files, and check it with Helm.
     Chart,
     /// Name the files that use each other in a circle.
     Circles,
@@ -110,6 +120,9 @@ fn task(cli: Cli) -> Result<()> {
         Command::E2e(args) => e2e::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
+        Command::Dashboards => dashboards::command(),
+        Command::Alerts => alerts::command(),
+        Command::Draw(args) => draw::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Chart => chart::command(),
         Command::Circles => circles::check(),

@@ -274,6 +274,7 @@ fn config_maps() -> Result<Objects> {
                 "name": name,
                 "namespace": "monitoring",
                 "labels": { "app.kubernetes.io/name": "podvitals", "grafana_dashboard": "1" },
+                "annotations": { "grafana_folder": "Podvitals" },
             },
             "data": { file: text },
         });
