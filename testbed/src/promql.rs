@@ -53,15 +53,15 @@ impl Vocabulary {
         let all = &selector.matchers;
         for matcher in all.matchers.iter().chain(all.or_matchers.iter().flatten()) {
             ensure!(labels.contains(&matcher.name), "{name} has no label {}", matcher.name);
-            self.value(matcher).with_context(|| format!("in a selector of {name}"))?;
+            self.value(name, matcher).with_context(|| format!("in a selector of {name}"))?;
         }
         Ok(labels)
     }
 
     /// A matcher of a label whose values are known may only name such: a misspelt one matches
     /// nothing, or, negated, everything, and nobody sees it.
-    fn value(&self, matcher: &Matcher) -> Result<()> {
-        let Some(values) = self.values_of(&matcher.name) else { return Ok(()) };
+    fn value(&self, metric: &str, matcher: &Matcher) -> Result<()> {
+        let Some(values) = self.values_of(metric, &matcher.name) else { return Ok(()) };
         let (name, given) = (&matcher.name, &matcher.value);
         let named: Vec<&str> = match matcher.op {
             MatchOp::Equal | MatchOp::NotEqual => vec![given.as_str()],
@@ -167,7 +167,11 @@ impl Vocabulary {
         };
         match call.func.name {
             "label_replace" => {
-                known(text(3)?, &labels)?;
+                let from = text(3)?;
+                // Of no label, for a label that is the same everywhere.
+                if !from.is_empty() {
+                    known(from, &labels)?;
+                }
                 labels.insert(text(1)?);
             }
             "label_join" => {
@@ -229,6 +233,7 @@ mod tests {
             ("sum by (pod) (podvitals_age_seconds) unless on (pod) podvitals_info", "pod"),
             (r#"absent(up{job="podvitals", node=~".+"})"#, "job"),
             (r#"label_replace(sum by (node) (up), "host", "$1", "node", "(.*)")"#, "node host"),
+            (r#"label_replace(sum(up), "sign", "up", "", "")"#, "sign"),
             ("topk by (pod) (1, max by (pod, image) (podvitals_info))", "pod image"),
             ("max by (pod) (max_over_time(podvitals_age_seconds[1h:1m]))", "pod"),
         ] {

@@ -4,6 +4,7 @@
 //! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what
 //! Debian serves), `parts` and `monitoring` (Prometheus and its like), `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
+mod alerts;
 pub mod apt;
 mod bench;
 pub mod build;
@@ -87,6 +88,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
+    /// Write the alert rules for the Prometheus Operator from those for Prometheus.
+    Alerts,
     /// Measure, and print a table.
     Bench(bench::Args),
     /// Name the files that use each other in a circle.
@@ -111,6 +114,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::E2e(args) => e2e::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
+        Command::Alerts => alerts::command(),
         Command::Bench(args) => bench::command(&args),
         Command::Circles => circles::check(),
     }
