@@ -29,11 +29,6 @@ const TIMEOUT: &str = "--timeout=120s";
 /// The API server takes a Secret of 1 MiB, and a release is kept in one, the whole chart included.
 const RELEASE_MAX: usize = 512 << 10;
 
-/// Whether `--only` wants it.
-pub(crate) fn is_wanted(only: &[String]) -> bool {
-    only.is_empty() || only.iter().any(|name| "chart".contains(name.as_str()))
-}
-
 /// Installs the chart, upgrades it with a changed value, and uninstalls it.
 pub(crate) fn run(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
     let helm = chart::helm()?.context("without Go there is no helm")?;
