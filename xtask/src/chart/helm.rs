@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{go, paths, shell};
 
-const PACKAGE: &str = "helm.sh/helm/v4";
+const PACKAGE: &str = "helm.sh/helm/v3";
 
 /// A helm that can be run.
 pub struct Helm {

@@ -26,7 +26,8 @@ pub(super) fn check(helm: &Helm) -> Result<()> {
         let mut lint = vec!["lint", "--strict", "--quiet"];
         lint.extend(file.as_ref().map_or(vec![], |file| vec!["--values", file.as_str()]));
         helm.output(&lint, &chart)?;
-        println!("    ok      lint {}", file.as_deref().unwrap_or("with the defaults"));
+        let name = file.as_ref().and_then(|file| Path::new(file).file_name()?.to_str());
+        println!("    ok      lint, {}", name.unwrap_or("defaults"));
     }
     let rendered = Rendered { helm, chart: &chart };
     defaults(&rendered)?;
@@ -105,7 +106,7 @@ fn equal(what: &str, made: &Objects, wanted: &Objects) -> Result<()> {
     ensure!(keys(made) == keys(wanted), "{what}: {:?}, not {:?}", keys(made), keys(wanted));
     for (key, wanted) in wanted {
         if let Some(made) = made.get(key)
-            && let Some(difference) = difference(made, wanted, String::new())
+            && let Some(difference) = difference(made, wanted, "")
         {
             bail!("{what}: {key:?}{difference}");
         }
@@ -115,16 +116,16 @@ fn equal(what: &str, made: &Objects, wanted: &Objects) -> Result<()> {
 }
 
 /// Where two values differ first.
-fn difference(made: &Value, wanted: &Value, at: String) -> Option<String> {
+fn difference(made: &Value, wanted: &Value, at: &str) -> Option<String> {
     if let (Value::Object(made), Value::Object(wanted)) = (made, wanted) {
-        let keys = made.keys().chain(wanted.keys().filter(|key| !made.contains_key(*key)));
-        return keys.into_iter().find_map(|key| {
+        let mut keys = made.keys().chain(wanted.keys().filter(|key| !made.contains_key(*key)));
+        return keys.find_map(|key| {
             let value = |map: &serde_json::Map<String, Value>| map.get(key).cloned();
             let (made, wanted) = (value(made), value(wanted));
             difference(
                 &made.unwrap_or_default(),
                 &wanted.unwrap_or_default(),
-                format!("{at}/{key}"),
+                &format!("{at}/{key}"),
             )
         });
     }
