@@ -1,7 +1,7 @@
-{{/* Name of the objects: the release's, with the application's where that is another. */}}
+{{/* Name of the objects: it ends in the application's, by which the alerts find the agents. */}}
 {{- define "podvitals.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name -}}
+{{- if eq .Release.Name .Chart.Name -}}
+{{- .Chart.Name -}}
 {{- else -}}
 {{- printf "%s-%s" .Release.Name .Chart.Name -}}
 {{- end -}}

@@ -25,7 +25,10 @@ pub(super) fn check(helm: &Helm) -> Result<()> {
     for file in value_files()? {
         let mut lint = vec!["lint", "--strict", "--quiet"];
         lint.extend(file.as_ref().map_or(vec![], |file| vec!["--values", file.as_str()]));
-        helm.output(&lint, &chart)?;
+        let ended = shell::ended(helm.command(&lint).arg(&chart), "")?;
+        // What it finds is not what it complains about.
+        let found = String::from_utf8_lossy(&ended.stdout);
+        ensure!(ended.status.success(), "helm {}: {found}{}", lint.join(" "), ended.stderr);
         let name = file.as_ref().and_then(|file| Path::new(file).file_name()?.to_str());
         println!("    ok      lint, {}", name.unwrap_or("defaults"));
     }
@@ -128,6 +131,13 @@ fn difference(made: &Value, wanted: &Value, at: &str) -> Option<String> {
                 &format!("{at}/{key}"),
             )
         });
+    }
+    if let (Value::Array(made), Value::Array(wanted)) = (made, wanted)
+        && made.len() == wanted.len()
+    {
+        let mut pairs = made.iter().zip(wanted).enumerate();
+        return pairs
+            .find_map(|(i, (made, wanted))| difference(made, wanted, &format!("{at}/{i}")));
     }
     (made != wanted).then(|| format!("{at}: {made}, not {wanted}"))
 }
