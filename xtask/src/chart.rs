@@ -7,24 +7,22 @@
 mod edit;
 mod helm;
 mod render;
+mod sources;
 mod table;
 mod templates;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use crate::paths;
 
-pub use self::helm::{Helm, program as helm};
+use self::sources::{RULES, dashboards, files, read};
+pub use self::{
+    helm::{Helm, program as helm},
+    sources::folder,
+};
 
-/// What is copied into the chart as it is: the rules, and the dashboards' folder.
-const RULES: &str = "deploy/alerts/podvitals.rules.yaml";
-const DASHBOARDS: &str = "dashboards";
 /// The lines between which README.md has the table.
 const TABLE: [&str; 2] =
     ["<!-- values: written by `cargo xtask chart` -->", "<!-- end of values -->"];
@@ -58,11 +56,6 @@ pub(crate) fn check() -> Result<Option<String>> {
         return Ok(Some("helm is built with Go, which is not installed here".to_owned()));
     };
     render::check(&helm).map(|()| None)
-}
-
-/// Where the chart is.
-pub fn folder() -> PathBuf {
-    paths::root().join("deploy/chart")
 }
 
 /// The files that are not what they would be made to, each with what it would be made to.
@@ -101,40 +94,6 @@ fn made() -> Result<BTreeMap<String, String>> {
     let table = table::markdown(&rows);
     made.insert("README.md".to_owned(), format!("{head}{begin}\n\n{table}\n{end}{tail}"));
     Ok(made)
-}
-
-/// Name and text of each dashboard.
-fn dashboards() -> Result<BTreeMap<String, String>> {
-    let mut dashboards = BTreeMap::new();
-    let folder = paths::root().join(DASHBOARDS);
-    let entries = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
-    for entry in entries {
-        let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
-        if path.extension().is_some_and(|end| end == "json") {
-            let name = path.file_name().context("a file without a name")?.to_string_lossy();
-            dashboards.insert(name.into_owned(), read(&path)?);
-        }
-    }
-    Ok(dashboards)
-}
-
-/// All files below a folder; none where there is no folder.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut all = Vec::new();
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(all) };
-    for entry in entries {
-        let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
-        if path.is_dir() {
-            all.extend(files(&path)?);
-        } else {
-            all.push(path);
-        }
-    }
-    Ok(all)
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
-use super::{RULES, files, folder, helm::Helm, read};
+use super::{
+    helm::Helm,
+    sources::{self, RULES, files, folder, read},
+};
 use crate::{paths, shell};
 
 /// Where the values for the tests are, which are no part of the chart.
@@ -275,7 +278,7 @@ fn rules(labels: &Value) -> Result<Value> {
 /// A ConfigMap for each dashboard, with its very text.
 fn config_maps() -> Result<Objects> {
     let mut objects = Objects::new();
-    for (file, text) in super::dashboards()? {
+    for (file, text) in sources::dashboards()? {
         let uid = file.trim_end_matches(".json");
         let name = format!("podvitals-dashboard-{}", uid.trim_start_matches("podvitals-"));
         let object = json!({
