@@ -34,7 +34,7 @@ pub static NODE_EVENTS: StateFamily<OfNode> = StateFamily {
 
 /// The label `scope`; `None` is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct ScopeLabel(Option<OomScope>);
+pub(super) struct ScopeLabel(pub(super) Option<OomScope>);
 
 impl Labels for ScopeLabel {
     fn each(&self, label: &mut dyn FnMut(&str, &str)) {

@@ -4,8 +4,9 @@ use super::collector::Collector;
 use super::counters::Counters;
 use super::expose::{Labels, StateFamily, Value};
 use super::family::{Family, Scope};
+use super::oom::ScopeLabel;
 use crate::event::ExitStatus;
-use crate::lifecycle::fact::{Cause, Fact, FactKind, Termination};
+use crate::lifecycle::fact::{Cause, Fact, FactKind, OomScope, OomVictim, Termination};
 use crate::lifecycle::trigger::Trigger;
 use crate::signal;
 
@@ -27,10 +28,11 @@ pub static LAST: StateFamily<OfContainer> = StateFamily {
         "container_last_termination_info",
         Scope::Container,
         "Information about the container's last termination; the value is its time since unix \
-         epoch in seconds.",
+         epoch in seconds. signal, sender: the signal that ended init, and who sent it. scope: \
+         the limit that was reached, if it was an OOM. A label that does not apply is empty.",
     )
     .of(Collector::Terminations)
-    .labels(&["cause", "trigger", "exit_code", "signal"], 1),
+    .labels(&["cause", "trigger", "exit_code", "signal", "sender", "scope"], 1),
     write: |block, terminations, to| {
         if let Some(last) = &terminations.last {
             to.sample(block, last, Value::Moment(last.end.end_boot_ns));
@@ -56,6 +58,8 @@ pub static BY_TRIGGER: StateFamily<OfNode> = StateFamily {
 struct LastTermination {
     end: Termination,
     trigger: Trigger,
+    /// The limit that was reached, if it was an OOM.
+    scope: Option<ScopeLabel>,
 }
 
 impl Labels for LastTermination {
@@ -76,6 +80,11 @@ impl Labels for LastTermination {
                 label("exit_code", "");
                 label("signal", fatal);
             }
+        }
+        label("sender", self.end.fatal.map_or("", |fatal| fatal.sender.label()));
+        match self.scope {
+            Some(scope) => scope.each(label),
+            None => label("scope", ""),
         }
     }
 }
@@ -101,17 +110,26 @@ impl Labels for CauseAndTrigger {
 #[derive(Debug, Default)]
 pub struct OfContainer {
     last: Option<LastTermination>,
+    /// The scope of the last OOM of an init, which is told before the end that follows from it.
+    oom: Option<OomScope>,
 }
 
 impl OfContainer {
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact) {
-        if let FactKind::Explained(death) = &fact.kind {
-            let end = death.end;
-            if self.last.is_none_or(|last| last.end.end_boot_ns <= end.end_boot_ns) {
-                self.last = Some(LastTermination { end, trigger: death.trigger });
-            }
+        match &fact.kind {
+            FactKind::Oom(oom) if oom.victim == OomVictim::Init => self.oom = oom.scope,
+            FactKind::Explained(death) => self.ended(death.end, death.trigger),
+            _ => {}
         }
+    }
+
+    fn ended(&mut self, end: Termination, trigger: Trigger) {
+        if self.last.is_some_and(|last| last.end.end_boot_ns > end.end_boot_ns) {
+            return;
+        }
+        let scope = (end.cause == Cause::Oom).then(|| ScopeLabel(self.oom.take()));
+        self.last = Some(LastTermination { end, trigger, scope });
     }
 }
 

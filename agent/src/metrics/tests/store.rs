@@ -11,7 +11,8 @@ use crate::cgroup::sample::Sample;
 use crate::kube::identity::Identity;
 use crate::lifecycle::OpenShutdown;
 use crate::lifecycle::fact::{
-    Cause, FactKind, FatalSignal, OomFact, OomVictim, Restart, Sender, StopSignal, Termination,
+    Cause, FactKind, FatalSignal, OomFact, OomScope, OomVictim, Restart, Sender, StopSignal,
+    Termination,
 };
 use crate::metrics::store::{Store, StoreOptions};
 
@@ -249,9 +250,39 @@ fn the_last_termination_is_the_last() {
         ("trigger", "unknown"),
         ("exit_code", ""),
         ("signal", "SIGKILL"),
+        ("sender", "runtime"),
+        ("scope", ""),
     ];
     assert_eq!(shown.get(name, &labels), [1_700_000_030.0]);
     assert_eq!(shown.get("container_last_shutdown_seconds", &[]), [1.0]);
+}
+
+#[test]
+fn the_last_termination_has_the_scope_of_its_own_oom_alone() {
+    let mut store = one();
+    let name = "container_last_termination_info";
+    let oom = |scope, victim| FactKind::Oom(OomFact { scope, victim, killed: 1 });
+    let killed = |second: u64| Termination {
+        cause: Cause::Oom,
+        fatal: Some(FatalSignal { signal: 9, sender: Sender::Kernel }),
+        ..killed_after(second * SECOND, 0)
+    };
+    let mut last = |fact: Option<FactKind>, end: Termination| {
+        if let Some(fact) = fact {
+            store.tell(A, end.end_boot_ns, fact);
+        }
+        store.die(A, end);
+        let shown = scrape(&mut store);
+        let scopes = ["container", "node", "unknown", ""];
+        let found = scopes.iter().filter(|scope| shown.get(name, &[("scope", scope)]).len() == 1);
+        found.copied().collect::<Vec<_>>()
+    };
+    let container = Some(oom(Some(OomScope::Container), OomVictim::Init));
+    assert_eq!(last(container, killed(3)), ["container"]);
+    assert_eq!(last(Some(oom(Some(OomScope::Node), OomVictim::Child)), killed(4)), ["unknown"]);
+    assert_eq!(last(Some(oom(None, OomVictim::Init)), killed(5)), ["unknown"]);
+    assert_eq!(last(Some(oom(Some(OomScope::Node), OomVictim::Init)), killed(6)), ["node"]);
+    assert_eq!(last(None, exited(7 * SECOND, 1)), [""]);
 }
 
 #[test]
