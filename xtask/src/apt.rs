@@ -120,11 +120,6 @@ impl Root {
         Ok(root)
     }
 
-    /// The suite of this very machine.
-    pub fn fetch_own() -> Result<Self> {
-        Self::fetch(&own_suite()?)
-    }
-
     /// Names of all packages that begin with `prefix`.
     pub fn packages(&self, prefix: &str) -> Result<Vec<String>> {
         let names = shell::output(self.apt("apt-cache").args(["pkgnames", prefix]))?;
@@ -132,7 +127,8 @@ impl Root {
     }
 
     /// Downloads `package` and unpacks it into `dir`; nothing is installed, nothing of it is run.
-    pub fn unpack(&self, package: &str, dir: &Path) -> Result<()> {
+    /// Its version.
+    pub fn unpack(&self, package: &str, dir: &Path) -> Result<String> {
         let debs = self.dir.join("debs").join(package);
         let _ = fs::remove_dir_all(&debs);
         fs::create_dir_all(&debs).with_context(|| format!("create {}", debs.display()))?;
@@ -148,7 +144,11 @@ impl Root {
             .with_context(|| format!("apt-get download {package} left no .deb"))?;
         shell::run_quiet(Command::new("dpkg").arg("-x").arg(&deb).arg(dir), "dpkg-x")
             .with_context(|| format!("unpack {}", deb.display()))?;
-        fs::remove_dir_all(&debs).with_context(|| format!("remove {}", debs.display()))
+        let version =
+            shell::output(Command::new("dpkg-deb").arg("--field").arg(&deb).arg("Version"))
+                .with_context(|| format!("read the version of {}", deb.display()))?;
+        fs::remove_dir_all(&debs).with_context(|| format!("remove {}", debs.display()))?;
+        Ok(version.trim().to_owned())
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -171,7 +171,8 @@ impl Root {
     }
 }
 
-fn own_suite() -> Result<String> {
+/// The suite of this very machine.
+pub fn own_suite() -> Result<String> {
     os_release().remove("VERSION_CODENAME").context("no VERSION_CODENAME in /etc/os-release")
 }
 

@@ -7,9 +7,10 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use anyhow::{Result, bail};
 
 use crate::{
-    apt,
     build::{self, Built},
-    cgroup, paths, shell,
+    cgroup,
+    parts::{self, Release},
+    paths, shell,
     stop::Limit,
 };
 
@@ -58,31 +59,13 @@ fn run(built: &Built, args: &[String]) -> Result<()> {
     let mut bench = Command::new(&built.bench);
     bench.arg("run").args(args).arg("--agent").arg(agent.path());
     bench.arg("--scenarios").arg(&built.scenarios).arg("--cgroup-root").arg(subtree.dir());
-    match node_exporter() {
-        Ok(path) => {
-            bench.arg("--node-exporter").arg(path);
+    match parts::node_exporter(Release::Oldest) {
+        Ok(part) => {
+            bench.arg("--node-exporter").arg(part.node_exporter);
         }
         Err(error) => println!("without node_exporter: {error:#}"),
     }
     shell::run(&mut bench)
-}
-
-/// The machine's, else Debian's unpacked into the cache: nothing is installed, so no service
-/// starts.
-fn node_exporter() -> Result<PathBuf> {
-    if let Some(path) = shell::find("prometheus-node-exporter") {
-        return Ok(path);
-    }
-    let dir = paths::cache("tools/prometheus-node-exporter")?;
-    let path = dir.join("usr/bin/prometheus-node-exporter");
-    if !path.is_file() {
-        if !apt::is_here() {
-            bail!("missing here: prometheus-node-exporter; please install it");
-        }
-        println!("setup: unpacking prometheus-node-exporter …");
-        apt::Root::fetch_own()?.unpack("prometheus-node-exporter", &dir)?;
-    }
-    Ok(path)
 }
 
 /// Built from its Go module.

@@ -4,19 +4,25 @@ use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use crate::{paths, prometheus, shell};
+use crate::{
+    parts::{self, Release},
+    paths, shell,
+};
 
 const SCRAPE_CONFIG: &str = "deploy/scrape-config.yaml";
 
 /// `promtool check config` of the scrape configuration.
 pub(crate) fn check() -> Result<()> {
-    let tools = prometheus::tools()?;
     let file = paths::root().join(SCRAPE_CONFIG);
     let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     let copy = paths::work("prometheus")?.join("scrape-config.yaml");
     let plain = without_discovery(&text).context(SCRAPE_CONFIG)?;
     fs::write(&copy, plain).with_context(|| format!("write {}", copy.display()))?;
-    shell::run(Command::new(&tools.promtool).args(["check", "config"]).arg(copy))
+    for release in Release::ALL {
+        let promtool = parts::prometheus(release)?.promtool;
+        shell::run(Command::new(promtool).args(["check", "config"]).arg(&copy))?;
+    }
+    Ok(())
 }
 
 /// The configuration with a target in the place of the discovery by Kubernetes, which Debian's

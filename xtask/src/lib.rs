@@ -1,17 +1,20 @@
 //! Podvitals' own tasks. Each command installs what it lacks, says so, and then does its work.
 //!
 //! One file per command; the nouns they share have files of their own: `child` (processes) and
-//! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what Debian serves), `qemu`, `initramfs`,
-//! `cgroup`, `demo`. The public ones serve the crate `e2e` too.
+//! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what
+//! Debian serves), `parts` (Prometheus and its like), `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
+mod alerts;
 pub mod apt;
 mod bench;
 pub mod build;
 mod cgroup;
 pub mod child;
 mod circles;
+mod dashboards;
 mod demo;
 mod deploy;
+pub mod draw;
 pub mod e2e;
 mod fuzz;
 mod groups;
@@ -20,7 +23,9 @@ mod initramfs;
 mod kernels;
 mod licences;
 mod names;
+pub mod npm;
 mod object;
+pub mod parts;
 pub mod paths;
 mod prometheus;
 pub mod qemu;
@@ -81,6 +86,12 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
+    /// Write the dashboards' JSON from their source.
+    Dashboards,
+    /// Write the alert rules for the Prometheus Operator from those for Prometheus.
+    Alerts,
+    /// Draw the dashboards from a Prometheus with Grafana's panel library, and judge them.
+    Draw(draw::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
     /// Name the files that use each other in a circle.
@@ -104,6 +115,9 @@ fn task(cli: Cli) -> Result<()> {
         Command::E2e(args) => e2e::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
+        Command::Dashboards => dashboards::command(),
+        Command::Alerts => alerts::command(),
+        Command::Draw(args) => draw::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Circles => circles::check(),
     }

@@ -13,10 +13,12 @@ use anyhow::{Context as _, Result, bail};
 use testbed::{exposition::count_samples, http, scrape::Scrape};
 
 use crate::{
-    apt, build,
+    build,
     child::Child,
     demo::{self, Demo},
-    names, paths, shell, stop,
+    names,
+    parts::{self, Prometheus, Release},
+    paths, shell, stop,
 };
 
 /// How long Prometheus may take to start and scrape once.
@@ -60,14 +62,6 @@ pub(crate) struct Args {
     agent: Option<PathBuf>,
 }
 
-/// Prometheus' own programs.
-pub(crate) struct Tools {
-    /// The server.
-    pub(crate) prometheus: PathBuf,
-    /// Its checker.
-    pub(crate) promtool: PathBuf,
-}
-
 /// `cargo xtask metrics`
 pub(crate) fn command(args: &Args) -> Result<()> {
     let agent = match &args.agent {
@@ -77,31 +71,10 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     check(&agent)
 }
 
-/// The machine's Prometheus, else Debian's unpacked into the cache: nothing is installed, so no
-/// service starts.
-pub(crate) fn tools() -> Result<Tools> {
-    if let (Some(prometheus), Some(promtool)) = (shell::find("prometheus"), shell::find("promtool"))
-    {
-        return Ok(Tools { prometheus, promtool });
-    }
-    let dir = paths::cache("tools/prometheus")?;
-    let tools = Tools {
-        prometheus: dir.join("usr/bin/prometheus"),
-        promtool: dir.join("usr/bin/promtool"),
-    };
-    if !tools.prometheus.is_file() || !tools.promtool.is_file() {
-        if !apt::is_here() {
-            bail!("missing here: prometheus and promtool; please install them");
-        }
-        println!("setup: unpacking prometheus …");
-        apt::Root::fetch_own()?.unpack("prometheus", &dir)?;
-    }
-    Ok(tools)
-}
-
-/// Runs all checks on a demo of its own.
+/// Runs all checks on a demo of its own, with the oldest Prometheus that is to understand us: the
+/// newest scrapes the agent of the Kubernetes node.
 pub(crate) fn check(agent: &Path) -> Result<()> {
-    let tools = tools()?;
+    let tools = parts::prometheus(Release::Oldest)?;
     let demo = Demo::start(agent)?;
     let address = http::free_address()?;
     let (mut child, _) = demo::start_agent(agent, address, &{
@@ -114,7 +87,7 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
     let mut prometheus = start(&tools, &work, server, address)?;
     until("Prometheus answers", START, || http::get_text(server, "/-/ready", GET).map(|_| true))?;
     until("Prometheus has scraped", START, || Ok(query(server, "up == 1")? == Some(1.0)))?;
-    println!("Prometheus scrapes the agent");
+    println!("Prometheus {} scrapes the agent", tools.version);
     let path = format!("/api/v1/metadata?metric={WITH_UNIT}");
     until("Prometheus was given OpenMetrics", START, || {
         let answer = http::get_text(server, &path, GET)?;
@@ -161,7 +134,7 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
     Ok(())
 }
 
-fn start(tools: &Tools, work: &Path, server: SocketAddr, target: SocketAddr) -> Result<Child> {
+fn start(tools: &Prometheus, work: &Path, server: SocketAddr, target: SocketAddr) -> Result<Child> {
     let data = work.join("data");
     let _ = fs::remove_dir_all(&data);
     let config = work.join("prometheus.yml");
@@ -187,7 +160,7 @@ fn start(tools: &Tools, work: &Path, server: SocketAddr, target: SocketAddr) -> 
 }
 
 /// `promtool check metrics`
-fn lint(tools: &Tools, scrape: &str) -> Result<()> {
+fn lint(tools: &Prometheus, scrape: &str) -> Result<()> {
     let mut promtool = Command::new(&tools.promtool);
     print!("{}", shell::output_with(promtool.args(["check", "metrics"]), scrape)?);
     Ok(())

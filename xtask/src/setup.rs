@@ -2,7 +2,11 @@
 
 use anyhow::Result;
 
-use crate::{kernels, object, prometheus, qemu};
+use crate::{
+    kernels, object,
+    parts::{self, Release},
+    qemu,
+};
 
 /// Arguments of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -17,8 +21,10 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     if let object::Source::Build(toolchain) = object::source()? {
         println!("eBPF: {toolchain}");
     }
-    let tools = prometheus::tools()?;
-    println!("Prometheus: {}", tools.prometheus.display());
+    for release in Release::ALL {
+        println!("Prometheus: {}", parts::prometheus(release)?.version);
+    }
+    println!("Alertmanager: {}", parts::alertmanager(Release::Newest)?.version);
     if !args.no_vm {
         println!("QEMU: {}", qemu::program()?.display());
         for version in kernels::DEFAULT {

@@ -34,7 +34,7 @@ pub static NODE_EVENTS: StateFamily<OfNode> = StateFamily {
 
 /// The label `scope`; `None` is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ScopeLabel(pub(super) Option<OomScope>);
+struct ScopeLabel(Option<OomScope>);
 
 impl Labels for ScopeLabel {
     fn each(&self, label: &mut dyn FnMut(&str, &str)) {

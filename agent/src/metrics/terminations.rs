@@ -4,7 +4,6 @@ use super::collector::Collector;
 use super::counters::Counters;
 use super::expose::{Labels, StateFamily, Value};
 use super::family::{Family, Scope};
-use super::oom::ScopeLabel;
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Cause, Fact, FactKind, OomScope, OomVictim, Termination};
 use crate::lifecycle::trigger::Trigger;
@@ -28,8 +27,8 @@ pub static LAST: StateFamily<OfContainer> = StateFamily {
         "container_last_termination_info",
         Scope::Container,
         "Information about the container's last termination; the value is its time since unix \
-         epoch in seconds. signal, sender: the signal that ended init, and who sent it. scope: \
-         the limit that was reached, if it was an OOM. A label that does not apply is empty.",
+         epoch in seconds. signal and sender: of the signal that ended it; scope: of the OOM that \
+         did.",
     )
     .of(Collector::Terminations)
     .labels(&["cause", "trigger", "exit_code", "signal", "sender", "scope"], 1),
@@ -58,8 +57,8 @@ pub static BY_TRIGGER: StateFamily<OfNode> = StateFamily {
 struct LastTermination {
     end: Termination,
     trigger: Trigger,
-    /// The limit that was reached, if it was an OOM.
-    scope: Option<ScopeLabel>,
+    /// Scope of the OOM, if that was the cause and the scope is known.
+    scope: Option<OomScope>,
 }
 
 impl Labels for LastTermination {
@@ -82,10 +81,13 @@ impl Labels for LastTermination {
             }
         }
         label("sender", self.end.fatal.map_or("", |fatal| fatal.sender.label()));
-        match self.scope {
-            Some(scope) => scope.each(label),
-            None => label("scope", ""),
-        }
+        label(
+            "scope",
+            match self.end.cause {
+                Cause::Oom => self.scope.map_or("unknown", OomScope::label),
+                _ => "",
+            },
+        );
     }
 }
 
@@ -110,26 +112,28 @@ impl Labels for CauseAndTrigger {
 #[derive(Debug, Default)]
 pub struct OfContainer {
     last: Option<LastTermination>,
-    /// The scope of the last OOM of an init, which is told before the end that follows from it.
-    oom: Option<OomScope>,
+    /// Time and scope of the last OOM that killed init.
+    oom: Option<(u64, Option<OomScope>)>,
 }
 
 impl OfContainer {
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact) {
         match &fact.kind {
-            FactKind::Oom(oom) if oom.victim == OomVictim::Init => self.oom = oom.scope,
-            FactKind::Explained(death) => self.ended(death.end, death.trigger),
+            FactKind::Oom(oom) if oom.victim == OomVictim::Init => {
+                self.oom = Some((fact.time_boot_ns, oom.scope));
+            }
+            FactKind::Explained(death) => {
+                let end = death.end;
+                if self.last.is_none_or(|last| last.end.end_boot_ns <= end.end_boot_ns) {
+                    // A death waits for its reason: a later OOM is the next instance's.
+                    let oom = self.oom.filter(|(time_boot_ns, _)| *time_boot_ns <= end.end_boot_ns);
+                    let scope = oom.and_then(|(_, scope)| scope);
+                    self.last = Some(LastTermination { end, trigger: death.trigger, scope });
+                }
+            }
             _ => {}
         }
-    }
-
-    fn ended(&mut self, end: Termination, trigger: Trigger) {
-        if self.last.is_some_and(|last| last.end.end_boot_ns > end.end_boot_ns) {
-            return;
-        }
-        let scope = (end.cause == Cause::Oom).then(|| ScopeLabel(self.oom.take()));
-        self.last = Some(LastTermination { end, trigger, scope });
     }
 }
 

@@ -258,31 +258,28 @@ fn the_last_termination_is_the_last() {
 }
 
 #[test]
-fn the_last_termination_has_the_scope_of_its_own_oom_alone() {
+fn the_last_termination_has_the_scope_of_its_own_oom() {
     let mut store = one();
     let name = "container_last_termination_info";
-    let oom = |scope, victim| FactKind::Oom(OomFact { scope, victim, killed: 1 });
-    let killed = |second: u64| Termination {
+    let oom = |scope, victim| FactKind::Oom(OomFact { scope: Some(scope), victim, killed: 1 });
+    let died = |end| Termination {
         cause: Cause::Oom,
         fatal: Some(FatalSignal { signal: 9, sender: Sender::Kernel }),
-        ..killed_after(second * SECOND, 0)
+        ..exited(end, 0)
     };
-    let mut last = |fact: Option<FactKind>, end: Termination| {
-        if let Some(fact) = fact {
-            store.tell(A, end.end_boot_ns, fact);
-        }
-        store.die(A, end);
-        let shown = scrape(&mut store);
-        let scopes = ["container", "node", "unknown", ""];
-        let found = scopes.iter().filter(|scope| shown.get(name, &[("scope", scope)]).len() == 1);
-        found.copied().collect::<Vec<_>>()
-    };
-    let container = Some(oom(Some(OomScope::Container), OomVictim::Init));
-    assert_eq!(last(container, killed(3)), ["container"]);
-    assert_eq!(last(Some(oom(Some(OomScope::Node), OomVictim::Child)), killed(4)), ["unknown"]);
-    assert_eq!(last(Some(oom(None, OomVictim::Init)), killed(5)), ["unknown"]);
-    assert_eq!(last(Some(oom(Some(OomScope::Node), OomVictim::Init)), killed(6)), ["node"]);
-    assert_eq!(last(None, exited(7 * SECOND, 1)), [""]);
+    store.tell(CgroupId(1), 4 * SECOND, oom(OomScope::Pod, OomVictim::Init));
+    store.tell(CgroupId(1), 5 * SECOND, oom(OomScope::Container, OomVictim::Child));
+    store.die(CgroupId(1), died(6 * SECOND));
+    let expected = [("cause", "oom"), ("sender", "kernel"), ("scope", "pod")];
+    assert_eq!(scrape(&mut store).get(name, &expected), [1_700_000_006.0]);
+    // The next instance's OOM, while this one's death waits for its reason.
+    store.tell(CgroupId(1), 9 * SECOND, oom(OomScope::Node, OomVictim::Init));
+    store.die(CgroupId(1), died(8 * SECOND));
+    let unknown = [("cause", "oom"), ("scope", "unknown")];
+    assert_eq!(scrape(&mut store).get(name, &unknown), [1_700_000_008.0]);
+    store.die(CgroupId(1), exited(10 * SECOND, 1));
+    let other = [("cause", "error"), ("sender", ""), ("scope", "")];
+    assert_eq!(scrape(&mut store).get(name, &other), [1_700_000_010.0]);
 }
 
 #[test]

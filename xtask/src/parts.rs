@@ -1,0 +1,244 @@
+//! Real parts of the Prometheus family, for tests and for trying things: of the newest release and
+//! of the oldest that can be had, as Debian packages unpacked into the cache. Nothing is installed,
+//! so no service starts.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    apt::{self, Root},
+    paths, shell,
+};
+
+/// Suites that have newer releases than the machine's own, the newest first. Go programs link
+/// statically, so that they run on an older suite.
+const NEWER: [&str; 2] = ["sid", "trixie"];
+/// The file beside an unpacked package with its version and suite; written last.
+const VERSION: &str = "version";
+
+/// Which release of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// The newest that Debian serves.
+    Newest,
+    /// That of the machine's own suite.
+    Oldest,
+}
+
+impl Release {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Newest, Self::Oldest];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Oldest => "oldest",
+        }
+    }
+
+    /// The suites to ask, one after the other.
+    fn suites(self) -> Result<Vec<String>> {
+        let own = apt::own_suite()?;
+        Ok(match self {
+            Self::Newest => NEWER.into_iter().map(str::to_owned).chain([own]).collect(),
+            Self::Oldest => vec![own],
+        })
+    }
+}
+
+/// Prometheus and its checker.
+pub struct Prometheus {
+    /// The server.
+    pub prometheus: PathBuf,
+    /// Checks configurations and rules, and tests rules.
+    pub promtool: PathBuf,
+    /// Version and where it is from.
+    pub version: String,
+}
+
+/// Alertmanager and its command line.
+pub struct Alertmanager {
+    alertmanager: PathBuf,
+    /// Checks configurations and routes, and asks a server.
+    pub amtool: PathBuf,
+    /// Version and where it is from.
+    pub version: String,
+    /// What the server expects in `/usr/share`, if that has to be shown to it.
+    share: Option<PathBuf>,
+}
+
+/// `node_exporter`.
+pub struct NodeExporter {
+    /// The server.
+    pub node_exporter: PathBuf,
+    /// Version and where it is from.
+    pub version: String,
+}
+
+/// Prometheus and promtool.
+pub fn prometheus(release: Release) -> Result<Prometheus> {
+    let [prometheus, promtool] = ["prometheus", "promtool"];
+    // From 2.45 on promtool has a package of its own.
+    let part = part("prometheus", &["promtool"], release, &[prometheus, promtool])?;
+    Ok(Prometheus {
+        prometheus: part.program(prometheus),
+        promtool: part.program(promtool),
+        version: part.version,
+    })
+}
+
+/// Alertmanager and amtool.
+pub fn alertmanager(release: Release) -> Result<Alertmanager> {
+    let [server, amtool] = ["prometheus-alertmanager", "amtool"];
+    let part = part("prometheus-alertmanager", &[], release, &[server, amtool])?;
+    Ok(Alertmanager {
+        alertmanager: part.program(server),
+        amtool: part.program(amtool),
+        share: part.dir.as_ref().map(|dir| dir.join("usr/share")),
+        version: part.version,
+    })
+}
+
+/// `node_exporter`.
+pub fn node_exporter(release: Release) -> Result<NodeExporter> {
+    let server = "prometheus-node-exporter";
+    let part = part(server, &[], release, &[server])?;
+    Ok(NodeExporter { node_exporter: part.program(server), version: part.version })
+}
+
+impl Alertmanager {
+    /// The server, without arguments. Debian's opens its templates below `/usr/share` by name: it
+    /// sees its own package there, in a mount namespace that ends with it.
+    pub fn command(&self) -> Command {
+        const SCRIPT: &str = "mount -t overlay -o lowerdir=\"$1:/usr/share\" overlay /usr/share && \
+                              shift && exec \"$@\"";
+        let Some(share) = &self.share else { return Command::new(&self.alertmanager) };
+        let mut command = Command::new("unshare");
+        if !nix::unistd::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        command.args(["--mount", "sh", "-c", SCRIPT, "sh"]).arg(share).arg(&self.alertmanager);
+        command
+    }
+}
+
+/// Programs of one package, and what they may need beside them.
+struct Part {
+    /// Where it is unpacked; `None` for what is installed on the machine.
+    dir: Option<PathBuf>,
+    version: String,
+}
+
+impl Part {
+    fn program(&self, name: &str) -> PathBuf {
+        match &self.dir {
+            Some(dir) => in_dir(dir, name),
+            None => shell::find(name).unwrap_or_else(|| name.into()),
+        }
+    }
+}
+
+fn in_dir(dir: &Path, program: &str) -> PathBuf {
+    dir.join("usr/bin").join(program)
+}
+
+/// `package` with those of `more` that its suite has, unpacked once; on a machine without apt, what
+/// is installed there under the same names.
+fn part(package: &str, more: &[&str], release: Release, programs: &[&str]) -> Result<Part> {
+    if !apt::is_here() {
+        let missing: Vec<&str> =
+            programs.iter().copied().filter(|it| shell::find(it).is_none()).collect();
+        if !missing.is_empty() {
+            bail!("missing here: {}; please install it", missing.join(", "));
+        }
+        return Ok(Part { dir: None, version: "of this machine".to_owned() });
+    }
+    let dir = paths::cache(&format!("tools/{}", release.name()))?.join(package);
+    if let Ok(version) = fs::read_to_string(dir.join(VERSION)) {
+        return Ok(Part { dir: Some(dir), version });
+    }
+    let mut errors = Vec::new();
+    for suite in release.suites()? {
+        println!("setup: unpacking {package} of Debian's {suite} …");
+        match unpack(package, more, &suite, &dir, programs) {
+            Ok(version) => {
+                println!("setup: {package} {version}");
+                return Ok(Part { dir: Some(dir), version });
+            }
+            Err(error) => {
+                println!("setup: {suite} has none that runs here: {error:#}");
+                errors.push(format!("{suite}: {error:#}"));
+            }
+        }
+    }
+    bail!("no {package} can be had: {}", errors.join("; "))
+}
+
+/// Version and suite of what was unpacked into `dir`. Each program has to start.
+fn unpack(
+    package: &str,
+    more: &[&str],
+    suite: &str,
+    dir: &Path,
+    programs: &[&str],
+) -> Result<String> {
+    let _ = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    let root = Root::fetch(suite)?;
+    let version = root.unpack(package, dir)?;
+    for other in more {
+        if root.packages(other)?.iter().any(|it| it == other) {
+            root.unpack(other, dir)?;
+        }
+    }
+    for program in programs {
+        shell::output(Command::new(in_dir(dir, program)).arg("--version"))?;
+    }
+    let version = format!("{version} ({suite})");
+    fs::write(dir.join(VERSION), &version).context("write the version")?;
+    Ok(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_is_looked_for_before_the_machines_own() {
+        if !apt::is_here() {
+            println!("this machine is not Debian's");
+            return;
+        }
+        let own = apt::own_suite().unwrap();
+        assert_eq!(Release::Oldest.suites().unwrap(), [own.as_str()]);
+        assert_eq!(Release::Newest.suites().unwrap(), ["sid", "trixie", own.as_str()]);
+    }
+
+    #[test]
+    fn an_unpacked_alertmanager_sees_its_own_share() {
+        let of = |share: Option<&str>| Alertmanager {
+            alertmanager: "/cache/usr/bin/prometheus-alertmanager".into(),
+            amtool: "/cache/usr/bin/amtool".into(),
+            version: String::new(),
+            share: share.map(PathBuf::from),
+        };
+        let command = of(Some("/cache/usr/share")).command();
+        assert_eq!(command.get_program(), "unshare");
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_str().unwrap()).collect();
+        assert!(args.ends_with(&[
+            "sh",
+            "/cache/usr/share",
+            "/cache/usr/bin/prometheus-alertmanager"
+        ]));
+        let own = of(None).command();
+        assert_eq!(
+            (own.get_program().to_str().unwrap(), own.get_args().count()),
+            ("/cache/usr/bin/prometheus-alertmanager", 0)
+        );
+    }
+}
