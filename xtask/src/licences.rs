@@ -56,7 +56,8 @@ fn crates() -> Result<()> {
         let mut deny = shell::cargo();
         return shell::run(deny.args(["deny", "--locked", "check", "bans", "licenses", "sources"]));
     }
-    let allowed = allowed(&read("deny.toml")?).context("the list `allow` under [licenses] in deny.toml")?;
+    let allowed =
+        allowed(&read("deny.toml")?).context("the list `allow` under [licenses] in deny.toml")?;
     let tree = shell::output(shell::cargo().args([
         "tree",
         "--locked",

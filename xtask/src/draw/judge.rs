@@ -132,7 +132,10 @@ impl Exceptions {
         let known = |place: &str| {
             let panel = place.rsplit_once(", ").map_or(place, |(panel, _)| panel);
             let elsewhere = ["$", "annotation "].iter().any(|it| place.starts_with(it));
-            elsewhere || names.contains(place) || names.contains(panel) || complained.contains(place)
+            elsewhere
+                || names.contains(place)
+                || names.contains(panel)
+                || complained.contains(place)
         };
         let list = self.0.get(&board.uid).into_iter().flatten();
         list.filter(|(place, _)| !known(place))
