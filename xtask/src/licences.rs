@@ -8,21 +8,27 @@ use spdx::{Expression, Licensee, ParseMode};
 
 use crate::{paths, shell};
 
-/// The npm packages that draw the dashboards in tests. Nothing of them is shipped.
-const NPM_LOCK: &str = "draw/package-lock.json";
+/// The npm packages that draw the dashboards in tests, and those with Grafana's schema. Nothing of
+/// them is shipped.
+const NPM_LOCKS: [&str; 2] = ["draw/package-lock.json", "dashboards/schema/package-lock.json"];
 /// What only they may have beside deny.toml's list.
 const NPM_ONLY: [&str; 1] = ["OFL-1.1"];
 
 /// Licences of crates are checked by cargo-deny where it is installed, else as cargo itself tells them.
 pub(crate) fn check() -> Result<()> {
     crates()?;
-    let text = read(NPM_LOCK)?;
     let mut allowed = allowed(&read("deny.toml")?)?;
     for name in NPM_ONLY {
         allowed.push(Licensee::parse(name).with_context(|| name.to_owned())?);
     }
-    let packages = npm(&serde_json::from_str(&text).context(NPM_LOCK)?, &allowed)?;
-    println!("licences of {packages} npm packages are all allowed");
+    for lock in NPM_LOCKS {
+        let text = read(lock)?;
+        let packages = serde_json::from_str(&text)
+            .map_err(anyhow::Error::new)
+            .and_then(|json| npm(&json, &allowed))
+            .context(lock)?;
+        println!("licences of {packages} npm packages of {lock} are all allowed");
+    }
     Ok(())
 }
 
@@ -45,7 +51,7 @@ fn npm(lock: &Value, allowed: &[Licensee]) -> Result<usize> {
         })
         .collect();
     if !refused.is_empty() {
-        bail!("{NPM_LOCK}: {}", refused.join("\n"));
+        bail!("{}", refused.join("\n"));
     }
     Ok(packages.count())
 }
