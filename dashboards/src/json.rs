@@ -405,6 +405,8 @@ fn annotation(annotation: &Annotation) -> Value {
         "titleFormat": annotation.name,
         "textFormat": annotation.text,
         "tagKeys": "",
-        "step": "",
+        // Grafana joins marks that are closer than a step, a minute by default: a crash loop
+        // would be one long mark.
+        "step": "15s",
     })
 }
