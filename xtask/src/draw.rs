@@ -220,7 +220,12 @@ pub fn draw(order: &Order) -> Result<Vec<Drawn>> {
 fn bundle(packages: &npm::Packages) -> Result<()> {
     let mut page = packages.program("esbuild");
     page.args(["src/page.tsx", "--bundle", "--outdir=dist", "--format=esm", "--log-level=warning"]);
-    page.args(["--minify", "--loader:.woff2=dataurl", "--loader:.woff=empty", "--loader:.ttf=empty"]);
+    page.args([
+        "--minify",
+        "--loader:.woff2=dataurl",
+        "--loader:.woff=empty",
+        "--loader:.ttf=empty",
+    ]);
     page.arg("--define:process.env.NODE_ENV=\"production\"");
     shell::run(&mut page)?;
     let mut driver = packages.program("esbuild");

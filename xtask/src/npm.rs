@@ -47,8 +47,7 @@ pub fn install(name: &str) -> Result<Packages> {
         npm.current_dir(&cache).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
         shell::run_quiet(&mut npm, &format!("npm-ci-{name}"))
             .with_context(|| format!("install the npm packages of {name}/"))?;
-        fs::write(&stamp_file, stamp)
-            .with_context(|| format!("write {}", stamp_file.display()))?;
+        fs::write(&stamp_file, stamp).with_context(|| format!("write {}", stamp_file.display()))?;
     }
     link(&cache.join(MODULES), &dir.join(MODULES))?;
     Ok(Packages { dir, node })

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     bench,
     build::{self, Built},
-    cgroup, circles, deploy, draw, e2e, fuzz, image, kernels, licences, object, paths, prometheus, shell,
+    cgroup, circles, deploy, draw, e2e, fuzz, image, kernels, licences, object, paths, prometheus,
+    shell,
     steps::Steps,
     stop, vm,
 };

@@ -33,7 +33,7 @@ const START: Duration = Duration::from_secs(30);
 const GET: Duration = Duration::from_secs(5);
 
 /// The panels of `faults.json` with all that is wrong with each.
-const FAULTS: [(&str, Kind); 14] = [
+const FAULTS: [(&str, Kind); 15] = [
     ("No such metric", Kind::Empty),
     ("One query of two is empty", Kind::Empty),
     ("A text for no value hides nothing", Kind::Empty),
@@ -49,6 +49,7 @@ const FAULTS: [(&str, Kind); 14] = [
     ("A title that is far too long for the width of its panel", Kind::Cut),
     ("A cut header", Kind::Cut),
     ("Wider than its panel", Kind::Cut),
+    ("Too small", Kind::Small),
 ];
 
 /// Draws both from a Prometheus that scrapes itself: every fault is found in the one, none in the

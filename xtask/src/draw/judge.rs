@@ -64,6 +64,8 @@ pub enum Kind {
     Overlap,
     /// A text is cut off.
     Cut,
+    /// A text cannot be read.
+    Small,
 }
 
 /// A fault of a board.
@@ -86,6 +88,7 @@ impl fmt::Display for Complaint {
             Kind::Error => "error",
             Kind::Overlap => "texts overlap",
             Kind::Cut => "text is cut off",
+            Kind::Small => "text is too small",
         };
         write!(out, "{}: {word}: {}", self.place(), self.detail)
     }
@@ -132,7 +135,10 @@ impl Exceptions {
         let known = |place: &str| {
             let panel = place.rsplit_once(", ").map_or(place, |(panel, _)| panel);
             let elsewhere = ["$", "annotation "].iter().any(|it| place.starts_with(it));
-            elsewhere || names.contains(place) || names.contains(panel) || complained.contains(place)
+            elsewhere
+                || names.contains(place)
+                || names.contains(panel)
+                || complained.contains(place)
         };
         let list = self.0.get(&board.uid).into_iter().flatten();
         list.filter(|(place, _)| !known(place))
