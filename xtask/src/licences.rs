@@ -23,14 +23,19 @@ const NPM_UNTOLD: [&str; 3] = [
 /// Licences of crates are checked by cargo-deny where it is installed, else as cargo itself tells them.
 pub(crate) fn check() -> Result<()> {
     crates()?;
+    let packages = npm_packages()?;
+    println!("licences of {packages} npm packages are all allowed");
+    Ok(())
+}
+
+/// How many npm packages there are; fails if the licence of one is not allowed.
+fn npm_packages() -> Result<usize> {
     let text = read(NPM_LOCK)?;
     let mut allowed = allowed(&read("deny.toml")?)?;
     for name in NPM_ONLY {
         allowed.push(Licensee::parse(name).with_context(|| name.to_owned())?);
     }
-    let packages = npm(&serde_json::from_str(&text).context(NPM_LOCK)?, &allowed)?;
-    println!("licences of {packages} npm packages are all allowed");
-    Ok(())
+    npm(&serde_json::from_str(&text).context(NPM_LOCK)?, &allowed)
 }
 
 fn read(name: &str) -> Result<String> {
@@ -155,6 +160,11 @@ mod tests {
         ] {
             assert!(!permits(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn all_npm_packages_are_allowed() {
+        assert!(npm_packages().unwrap() > 0);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use testbed::http;
 
 use super::{
-    Board, Order,
+    driver::{Board, Order, draw, type_check},
     judge::{Drawn, Kind},
 };
 use crate::{
@@ -55,13 +55,13 @@ const FAULTS: [(&str, Kind); 15] = [
 /// Draws both from a Prometheus that scrapes itself: every fault is found in the one, none in the
 /// other.
 pub(crate) fn check() -> Result<()> {
-    super::type_check()?;
+    type_check()?;
     let work = paths::work("draw-check")?;
     let address = http::free_address()?;
     let mut server = prometheus(&work, address)?;
     thread::sleep(HISTORY);
     let fixtures = paths::root().join("draw/fixtures");
-    let drawn = super::draw(&Order {
+    let drawn = draw(&Order {
         prometheus: format!("http://{address}"),
         boards: ["good.json", "faults.json"].map(|name| Board::new(fixtures.join(name))).into(),
         from: "now-5m".to_owned(),
