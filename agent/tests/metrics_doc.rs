@@ -6,8 +6,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use agent::bpf::subjects::SUBJECTS;
 use agent::cgroup::CgroupId;
 use agent::cgroup::path::Origin;
+use agent::event::EventKind;
 use agent::kube::identity::Identity;
 use agent::lifecycle::fact::{Cause, OomScope, OomVictim, Sender};
 use agent::lifecycle::phase::Phase;
@@ -20,6 +22,8 @@ use agent::metrics::family::{Family, Need, Scope, Unit};
 use agent::metrics::store::{Store, StoreOptions};
 use agent::metrics::variant::{Format, Seen};
 use agent::reader::Reader as _;
+
+const GOLDEN: &str = include_str!("../src/metrics/testdata/exposition.prom");
 
 const HEAD: &str = "\
 # Metrics
@@ -120,6 +124,12 @@ none: the API does not report their grace period.
 | `victim` | of an OOM: `init` (the container ends), `child` (another process of the container), `exec` (a process of a probe, a hook or `kubectl exec`) |
 | `phase` | of a start: `scheduled_to_sandbox`, `sandbox_to_created` (network, images, containers before it), `init` (from the sandbox to the end of all init containers), `created_to_running`, `running_to_started` (the startup probe succeeds), `running_to_ready` |
 | `outcome` | of a shutdown: `exited` by itself or by the stop signal, `killed` by SIGKILL |
+| `handler` | of a preStop hook: `exec`, `sleep`, `http` |
+| `killed` | of a shutdown under way: `true` once SIGKILL was sent, `false` before |
+| `resource` | of pressure: `cpu`, `memory`, `io` |
+| `kind` | of pressure: `some` or all (`full`) tasks; of page faults: `minor`, `major`; of received events the kernel's name, `signal_generate`, `exit_notify`, `sched_process_exec`, `sched_process_exit`, `mark_victim`, `cgroup_mkdir`, `cgroup_rmdir`, `cgroup_notify_populated`; of dropped evidence `stop_signal`, `death`, `report`, `restart`; of unseen events `oom_kill` |
+| `event` | a line of `memory.events`: `high`, `max`, `oom`, `oom_kill` |
+| `program` | a BPF program: `cgroup_mkdir`, `cgroup_rmdir`, `cgroup_notify_populated`, `sched_process_exec`, `sched_process_exec_again`, `sched_process_exit`, `signal_generate`, `mark_victim`, `running_tasks`, `cgroup_iter` |
 | `role` | `app`, `init`, `sidecar`, `ephemeral`, `unknown` |
 | `qos` | `guaranteed`, `burstable`, `besteffort`; empty for a unit |
 | `runtime` | `containerd`, `cri-o`, `docker`, `podman`; `unknown` where the cgroup's name does not tell |
@@ -291,16 +301,32 @@ fn the_queries_are_about_what_is_exported() {
 #[test]
 fn each_value_of_a_label_is_explained() {
     let rows = |label: &str| HEAD.lines().find(|line| line.starts_with(&format!("| `{label}` |")));
-    let all: [(&str, Vec<&str>); 6] = [
+    // Of what is about containers: the golden file makes up some values of the agent's own families.
+    let samples = || GOLDEN.lines().filter(|line| line.contains("namespace="));
+    let shown = |label: &str| -> Vec<&str> {
+        let values = samples().flat_map(|line| line.split(',').skip(1));
+        let values = values.filter_map(|it| it.strip_prefix(label)?.strip_prefix("=\""));
+        values.filter_map(|it| it.split('"').next()).collect()
+    };
+    let kinds = [EventKind::NAMES.to_vec(), shown("kind")].concat();
+    let all: [(&str, Vec<&str>); 13] = [
         ("cause", Cause::ALL.map(Cause::label).to_vec()),
         ("trigger", Trigger::ALL.map(Trigger::label).to_vec()),
         ("sender", Sender::ALL.map(Sender::label).to_vec()),
         ("scope", OomScope::ALL.map(OomScope::label).to_vec()),
         ("victim", OomVictim::ALL.map(OomVictim::label).to_vec()),
         ("phase", Phase::ALL.map(Phase::label).to_vec()),
+        ("handler", shown("handler")),
+        ("outcome", shown("outcome")),
+        ("killed", shown("killed")),
+        ("resource", shown("resource")),
+        ("event", shown("event")),
+        ("program", SUBJECTS.iter().map(|subject| subject.id.name()).collect()),
+        ("kind", kinds),
     ];
     for (label, values) in all {
         let row = rows(label).unwrap();
+        assert!(!values.is_empty(), "{label}");
         for value in values {
             assert!(row.contains(&format!("`{value}`")), "{label}={value}");
         }

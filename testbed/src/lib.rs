@@ -12,6 +12,8 @@ pub mod child;
 pub mod exposition;
 pub mod http;
 mod note;
+#[cfg(feature = "promql")]
+pub mod promql;
 pub mod runner;
 pub mod scrape;
 pub mod tree;

@@ -4,12 +4,14 @@
 //! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what
 //! Debian serves), `parts` (Prometheus and its like), `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
+mod alerts;
 pub mod apt;
 mod bench;
 pub mod build;
 mod cgroup;
 pub mod child;
 mod circles;
+mod dashboards;
 mod demo;
 mod deploy;
 pub mod draw;
@@ -84,6 +86,10 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
+    /// Write the dashboards' JSON from their source.
+    Dashboards,
+    /// Write the alert rules for the Prometheus Operator from those for Prometheus.
+    Alerts,
     /// Draw the dashboards from a Prometheus with Grafana's panel library, and judge them.
     Draw(draw::Args),
     /// Measure, and print a table.
@@ -109,6 +115,8 @@ fn task(cli: Cli) -> Result<()> {
         Command::E2e(args) => e2e::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
+        Command::Dashboards => dashboards::command(),
+        Command::Alerts => alerts::command(),
         Command::Draw(args) => draw::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Circles => circles::check(),

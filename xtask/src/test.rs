@@ -5,7 +5,7 @@ use std::{fs, process::Command, time::Duration};
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    bench,
+    alerts, bench,
     build::{self, Built},
     cgroup, circles, deploy, draw, e2e, fuzz, image, kernels, licences, object, paths, prometheus,
     shell,
@@ -115,6 +115,7 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
     });
     steps.run("drawing", SHORT, || draw::check().map(|()| None));
     steps.run("deploy", SHORT, || deploy::check().map(|()| None));
+    steps.run("alerts", SHORT, || alerts::check().map(|()| None));
     steps.run("image", SHORT, || {
         let Some(built) = &shared.built else { return no("the static release") };
         let images = [image::agent(&built.agent, image::AGENT)?];

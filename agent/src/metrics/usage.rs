@@ -86,25 +86,29 @@ impl UsageFamilies {
     }
 }
 
-/// Values of all counters of a list of families, in its order.
-#[derive(Clone, Debug)]
+/// Values of all counters of a list of families, in its order; none until there is one, since most
+/// keys have a single cgroup in their life and no base.
+#[derive(Clone, Debug, Default)]
 struct Totals(Box<[Option<u64>]>);
 
 impl Totals {
-    fn new(families: &UsageFamilies) -> Self {
-        Self(vec![None; families.counters].into())
-    }
-
     /// Takes over what a sample has. A value that it lacks, or has less of, stays: a counter never
     /// falls.
     fn raise(&mut self, families: &UsageFamilies, sample: &Sample) {
+        if self.0.is_empty() {
+            self.0 = vec![None; families.counters].into();
+        }
         let series = families.iter().flat_map(|(_, family)| family.series());
         for (total, series) in self.0.iter_mut().zip(series) {
             *total = (*total).max((series.get)(sample));
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: Self) {
+        if self.0.is_empty() {
+            *self = other;
+            return;
+        }
         for (total, more) in self.0.iter_mut().zip(&other.0) {
             *total = sum(*total, *more);
         }
@@ -136,8 +140,9 @@ pub struct Instance {
     since_boot_ns: u64,
     gone_boot_ns: Option<u64>,
     totals: Totals,
-    /// The newest sample; dropped when the cgroup is gone.
-    sample: Option<Sample>,
+    /// The newest sample; dropped when the cgroup is gone. A box, since it is five times as large as
+    /// all the rest, which is kept for a while.
+    sample: Option<Box<Sample>>,
     /// Start of its init, `CLOCK_BOOTTIME`.
     pub start_boot_ns: Option<u64>,
     /// Shutdown of the instance, while that is under way.
@@ -161,8 +166,12 @@ impl Usage {
     /// Usage without an instance.
     #[must_use]
     pub fn new(families: &Arc<UsageFamilies>) -> Self {
-        let base = Totals::new(families);
-        Self { families: Arc::clone(families), base, instances: Vec::new(), gone_boot_ns: 0 }
+        Self {
+            families: Arc::clone(families),
+            base: Totals::default(),
+            instances: Vec::new(),
+            gone_boot_ns: 0,
+        }
     }
 
     /// Adds a cgroup to this key; returns whether it is the newest, and a cgroup that was
@@ -170,14 +179,15 @@ impl Usage {
     pub fn appear(&mut self, cgroup: CgroupId, since_boot_ns: u64) -> (bool, Option<CgroupId>) {
         let at = self.instances.partition_point(|old| old.since_boot_ns <= since_boot_ns);
         let newest = at == self.instances.len();
-        let totals = Totals::new(&self.families);
+        // Most keys have one; a vector would begin with room for four.
+        self.instances.reserve_exact(1);
         self.instances.insert(
             at,
             Instance {
                 cgroup,
                 since_boot_ns,
                 gone_boot_ns: None,
-                totals,
+                totals: Totals::default(),
                 sample: None,
                 start_boot_ns: None,
                 terminating: None,
@@ -187,7 +197,7 @@ impl Usage {
         let forgotten = oldest
             .filter(|_| self.instances.len() > INSTANCES_MAX)
             .map(|oldest| self.instances.remove(oldest));
-        (newest, forgotten.map(|instance| self.forget(&instance)))
+        (newest, forgotten.map(|instance| self.forget(instance)))
     }
 
     /// The instance with this cgroup.
@@ -201,7 +211,10 @@ impl Usage {
         if let Some(instance) = self.instance_mut(cgroup)
             && instance.gone_boot_ns.is_none()
         {
-            instance.sample = Some(sample);
+            match &mut instance.sample {
+                Some(last) => **last = sample,
+                none => *none = Some(Box::new(sample)),
+            }
         }
     }
 
@@ -230,7 +243,7 @@ impl Usage {
     pub fn retract(&mut self, cgroup: CgroupId) -> bool {
         if let Some(at) = self.instances.iter().rposition(|instance| instance.cgroup == cgroup) {
             let instance = self.instances.remove(at);
-            self.forget(&instance);
+            self.forget(instance);
         }
         self.instances.is_empty()
     }
@@ -254,13 +267,16 @@ impl Usage {
             instance.gone_boot_ns.is_some_and(|gone_boot_ns| gone_boot_ns < before_boot_ns)
         };
         let forgotten: Vec<_> = self.instances.extract_if(.., old).collect();
+        if !forgotten.is_empty() {
+            self.instances.shrink_to_fit();
+        }
         for instance in forgotten {
-            each(self.forget(&instance));
+            each(self.forget(instance));
         }
     }
 
-    fn forget(&mut self, instance: &Instance) -> CgroupId {
-        self.base.add(&instance.totals);
+    fn forget(&mut self, instance: Instance) -> CgroupId {
+        self.base.add(instance.totals);
         instance.cgroup
     }
 
@@ -326,7 +342,7 @@ impl Usage {
                 }
             }
             Source::Gauge(get) => {
-                let newest = self.live().next().and_then(|instance| instance.sample.as_ref());
+                let newest = self.live().next().and_then(|instance| instance.sample.as_deref());
                 if let Some(value) = newest.and_then(get) {
                     to.sample(block, &NONE, value);
                 }

@@ -2,6 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -50,16 +51,21 @@ struct Churn {
     world: World,
     classes: CgroupId,
     now: Now,
+    /// Time after each Pod.
+    pause_ms: u64,
 }
 
 impl Churn {
     fn new() -> Self {
-        let store = StoreOptions { max_series: 20_000, ..StoreOptions::default() };
+        Self::with(StoreOptions { max_series: 20_000, ..StoreOptions::default() })
+    }
+
+    fn with(store: StoreOptions) -> Self {
         let mut world = World::with_room(true, store);
         // The cgroups are not in the file system.
         world.node.next_rescan_ns = u64::MAX;
         let classes = world.node.tracking.tree().get(world.pod_cgroup).unwrap().parent.unwrap();
-        Self { world, classes, now: NOW }
+        Self { world, classes, now: NOW, pause_ms: 50 }
     }
 
     fn event(&mut self, kind: EventKind) {
@@ -135,7 +141,7 @@ impl Churn {
         }
         self.pod(PodEventKind::Deleted(Box::new(pod)));
         self.event(EventKind::CgroupRemoved(pod_cgroup));
-        self.wait(50);
+        self.wait(self.pause_ms);
         self.world.node.publish.recorder = Recorder::default();
     }
 }
@@ -170,6 +176,37 @@ fn nothing_is_kept_for_ever_of_pods_that_come_and_go() {
     };
     assert_eq!(sum(&mut churn.world, "terminations_by_trigger_total"), (lives + lives / 4) as f64);
     assert_eq!(sum(&mut churn.world, "series_dropped_total"), 0.0);
+}
+
+/// Facts about a container may come for a minute after its cgroup: what is kept for them is small, or
+/// memory follows the rate at which Pods come and go.
+#[test]
+fn what_is_held_for_late_facts_is_small() {
+    let mut churn = Churn::with(StoreOptions {
+        retention: Duration::from_secs(1),
+        workload_retention: Duration::from_secs(1),
+        ..StoreOptions::default()
+    });
+    let mut number = 0;
+    // Bytes after so many Pods, one in so many milliseconds, of which 150 are its life.
+    let mut held = |lives: u64, every_ms: u64| {
+        churn.pause_ms = every_ms - 150;
+        for _ in 0..lives {
+            churn.life(number * 4);
+            number += 1;
+            if number % 100 == 0 {
+                let _ = churn.world.node.collect(churn.now);
+            }
+        }
+        HELD_BYTES.get()
+    };
+    // What is kept by number alone is full.
+    held(9_000, 200);
+    let slow = held(100, 1200);
+    let fast = held(600, 200);
+    let each = (fast - slow) / (60_000 / 200 - 60_000 / 1200);
+    eprintln!("bytes held for each Pod that went within a minute: {each}");
+    assert!(each < 1000, "{each} bytes for each Pod, {slow} at the slow rate, {fast} at the fast");
 }
 
 /// The container's cgroup is gone in the back-off, and its status says so.
