@@ -5,7 +5,7 @@
 //! has what a board of one Pod shows, and one that is being stopped while the boards are drawn.
 
 use std::{
-    net::SocketAddr,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,7 @@ use xtask::{
 
 use super::{
     cluster::{Cluster, text},
+    prometheus::{self, Prometheus},
     steps::Steps,
 };
 
@@ -36,14 +37,14 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// What the agent and Prometheus need to have seen the last act: some scrapes.
 const SEEN: Duration = Duration::from_secs(25);
 
-/// Who is watched, since when, and by whom.
-pub(crate) struct Watch {
-    /// The Prometheus.
-    pub(crate) prometheus: SocketAddr,
-    /// Time between two of its scrapes.
-    pub(crate) interval: Duration,
-    /// When it began.
+/// What was watched.
+pub(crate) struct Watch<'a> {
+    /// By whom.
+    pub(crate) prometheus: &'a Prometheus,
+    /// Since when.
     pub(crate) since: Instant,
+    /// Whether all has happened that the boards show.
+    pub(crate) is_whole: bool,
 }
 
 /// Makes the workload that lives on.
@@ -54,12 +55,10 @@ pub(crate) fn begin(cluster: &Cluster) -> Result<()> {
     apply(cluster, &[namespace, web()])
 }
 
-/// Draws all boards. With `may_be_empty` not everything has happened that they show; with `update`
-/// they are the new docs/pictures.
+/// Draws all boards. With `update` they are the new docs/pictures.
 pub(crate) fn check(
     cluster: &Cluster,
-    watch: &Watch,
-    may_be_empty: bool,
+    watch: &Watch<'_>,
     update: bool,
     steps: &mut Steps,
 ) -> Result<()> {
@@ -74,12 +73,12 @@ pub(crate) fn check(
         let is_new = uid(cluster, POD)?.is_some_and(|uid| uid != first);
         if is_new { is_running(cluster, POD) } else { Ok(None) }
     })?;
-    std::thread::sleep(SEEN);
+    thread::sleep(SEEN);
     steps.begin("pictures: all boards");
     let mut order = Order::all(
-        format!("http://{}", watch.prometheus),
+        format!("http://{}", watch.prometheus.address()),
         watch.since.elapsed(),
-        watch.interval,
+        Duration::from_secs(prometheus::INTERVAL_S),
     )?;
     for board in &mut order.boards {
         if board.uid() == "podvitals-pod" {
@@ -92,7 +91,7 @@ pub(crate) fn check(
     if update {
         pictures::update(&drawn)?;
     }
-    let result = judge::report(&drawn, &Exceptions::read()?, may_be_empty);
+    let result = judge::report(&drawn, &Exceptions::read()?, !watch.is_whole);
     steps.end();
     let at_once = ["--wait=false", "--force", "--grace-period=0"];
     let delete = [&["delete", "namespace", NAMESPACE][..], &at_once[..1]].concat();
