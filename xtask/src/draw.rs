@@ -97,3 +97,70 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     }
     judge::report(&drawn, &Exceptions::read()?, args.allow_empty)
 }
+<<<<<<< HEAD
+=======
+
+/// Draws them; what is wrong with a board is in what is returned.
+pub fn draw(order: &Order) -> Result<Vec<Drawn>> {
+    #[derive(Serialize)]
+    struct Driver<'a> {
+        prometheus: &'a str,
+        chromium: &'a Path,
+        boards: &'a [Board],
+        out: &'a Path,
+        from: &'a str,
+        to: &'a str,
+        width: u32,
+        theme: &'a str,
+        scrape: u128,
+    }
+    let packages = npm::install("draw")?;
+    let chromium = apt::program("chromium", "chromium")?;
+    let start = Instant::now();
+    bundle(&packages)?;
+    fs::create_dir_all(&order.out).with_context(|| format!("make {}", order.out.display()))?;
+    let told = serde_json::to_string(&Driver {
+        prometheus: &order.prometheus,
+        chromium: &chromium,
+        boards: &order.boards,
+        out: &order.out,
+        from: &order.from,
+        to: &order.to,
+        width: WIDTH,
+        theme: &order.theme,
+        scrape: order.scrape.as_millis(),
+    })?;
+    let file = order.out.join("order.json");
+    fs::write(&file, told).with_context(|| format!("write {}", file.display()))?;
+    let report = order.out.join("report.json");
+    let _ = fs::remove_file(&report);
+    shell::run(packages.node().arg(packages.dir().join("dist/driver.mjs")).arg(&file))?;
+    let text = fs::read_to_string(&report).with_context(|| format!("read {}", report.display()))?;
+    let drawn: Vec<Drawn> = serde_json::from_str(&text).context("the driver's report")?;
+    println!("drew {} boards in {:.1} s", drawn.len(), start.elapsed().as_secs_f64());
+    Ok(drawn)
+}
+
+/// Makes one file of the page and one of its driver.
+fn bundle(packages: &npm::Packages) -> Result<()> {
+    let mut page = packages.program("esbuild");
+    page.args(["src/page.tsx", "--bundle", "--outdir=dist", "--format=esm", "--log-level=warning"]);
+    page.args([
+        "--minify",
+        "--loader:.woff2=dataurl",
+        "--loader:.woff=empty",
+        "--loader:.ttf=empty",
+    ]);
+    page.arg("--define:process.env.NODE_ENV=\"production\"");
+    shell::run(&mut page)?;
+    let mut driver = packages.program("esbuild");
+    driver.args(["src/driver.ts", "--bundle", "--outfile=dist/driver.mjs", "--platform=node"]);
+    driver.args(["--format=esm", "--external:playwright-core", "--log-level=warning"]);
+    shell::run(&mut driver)
+}
+
+/// The compiler's word on the page and its driver.
+pub(crate) fn type_check() -> Result<()> {
+    shell::run(npm::install("draw")?.program("tsc").args(["--project", "tsconfig.json"]))
+}
+>>>>>>> f03b06e97985c7dc690df1f08bf9d2c4cf2c9fdf
