@@ -1,11 +1,11 @@
 /**
  * What an eye would find fault with, found by the boxes of the page: texts that lie over one another,
- * and texts that are cut off. It sees what is text in the page; the figures at a graph's axes are
+ * are cut off, or too small. It sees what is text in the page; the figures at a graph's axes are
  * painted, and uPlot itself leaves out those that have no room.
  */
 
 export interface Fault {
-  kind: 'overlap' | 'cut';
+  kind: 'overlap' | 'cut' | 'small';
   detail: string;
 }
 
@@ -17,13 +17,15 @@ interface Text {
 
 /** How much of a box at its upper and lower end no letter reaches, as a fraction of its height. */
 const LEADING = 0.2;
+/** The smallest letters that can be read, in pixels. */
+const LEGIBLE = 9;
 /** Pixels that boxes may share: rounding, and letters that lean. */
 const TOUCH = 2;
 
 /** The faults of everything inside `root`. */
 export function faults(root: Element): Fault[] {
   const texts = textsIn(root);
-  return [...overlaps(texts), ...cuts(root), ...sideways(root)];
+  return [...overlaps(texts), ...cuts(root), ...sideways(root), ...small(texts)];
 }
 
 /** Visible texts, one for each line. */
@@ -135,6 +137,19 @@ function cuts(root: Element): Fault[] {
         say(text, 'lacks height');
         break;
       }
+    }
+  }
+  return [...found.values()];
+}
+
+/** Texts that nobody can read. */
+function small(texts: Text[]): Fault[] {
+  const found = new Map<string, Fault>();
+  for (const { node, text } of texts) {
+    const size = node.parentElement ? Number.parseFloat(getComputedStyle(node.parentElement).fontSize) : LEGIBLE;
+    if (size < LEGIBLE) {
+      const detail = `${quoted(text)} is ${size.toFixed(1)} pixels high`;
+      found.set(detail, { kind: 'small', detail });
     }
   }
   return [...found.values()];

@@ -53,15 +53,15 @@ impl Vocabulary {
         let all = &selector.matchers;
         for matcher in all.matchers.iter().chain(all.or_matchers.iter().flatten()) {
             ensure!(labels.contains(&matcher.name), "{name} has no label {}", matcher.name);
-            self.value(matcher).with_context(|| format!("in a selector of {name}"))?;
+            self.value(name, matcher).with_context(|| format!("in a selector of {name}"))?;
         }
         Ok(labels)
     }
 
     /// A matcher of a label whose values are known may only name such: a misspelt one matches
     /// nothing, or, negated, everything, and nobody sees it.
-    fn value(&self, matcher: &Matcher) -> Result<()> {
-        let Some(values) = self.values_of(&matcher.name) else { return Ok(()) };
+    fn value(&self, metric: &str, matcher: &Matcher) -> Result<()> {
+        let Some(values) = self.values_of(metric, &matcher.name) else { return Ok(()) };
         let (name, given) = (&matcher.name, &matcher.value);
         let named: Vec<&str> = match matcher.op {
             MatchOp::Equal | MatchOp::NotEqual => vec![given.as_str()],

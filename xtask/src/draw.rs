@@ -3,27 +3,20 @@
 //! texts that overlap or are cut off is a fault. `draw/` has the page and its driver.
 
 mod check;
+pub mod driver;
 pub mod judge;
 pub mod pictures;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use serde::Serialize;
 
 pub(crate) use self::check::check;
-use self::judge::{Drawn, Exceptions};
-use crate::{apt, npm, paths, shell};
-
-/// Width of a picture in pixels.
-const WIDTH: u32 = 1600;
-/// Where the boards are.
-const BOARDS: &str = "dashboards";
+use self::{
+    driver::{Board, Order, boards, draw},
+    judge::Exceptions,
+};
+use crate::paths;
 
 /// Arguments of `cargo xtask draw`.
 #[derive(clap::Args)]
@@ -68,76 +61,6 @@ fn variable(text: &str) -> Result<(String, String)> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// A board's file, and values of its variables.
-#[derive(Clone, Debug, Serialize)]
-pub struct Board {
-    /// The file.
-    pub file: PathBuf,
-    /// By name; others are as the board has them, or All, or the first.
-    pub variables: BTreeMap<String, String>,
-}
-
-impl Board {
-    /// With variables as the board has them.
-    pub fn new(file: PathBuf) -> Self {
-        Self { file, variables: BTreeMap::new() }
-    }
-
-    /// The board's, which is the file's name.
-    pub fn uid(&self) -> String {
-        self.file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-    }
-}
-
-/// What is to be drawn, and from where.
-pub struct Order {
-    /// The Prometheus' address, as `http://127.0.0.1:9090`.
-    pub prometheus: String,
-    /// The boards.
-    pub boards: Vec<Board>,
-    /// Begin of the time range, as Grafana writes it (`now-30m`).
-    pub from: String,
-    /// Its end.
-    pub to: String,
-    /// How often the Prometheus scrapes.
-    pub scrape: Duration,
-    /// `dark` or `light`.
-    pub theme: String,
-    /// The folder for pictures.
-    pub out: PathBuf,
-}
-
-impl Order {
-    /// All boards over the last `range`, dark, into a folder of the build's.
-    pub fn all(prometheus: String, range: Duration, scrape: Duration) -> Result<Self> {
-        Ok(Self {
-            prometheus,
-            boards: boards()?,
-            from: format!("now-{}s", range.as_secs()),
-            to: "now".to_owned(),
-            scrape,
-            theme: "dark".to_owned(),
-            out: paths::work("draw")?,
-        })
-    }
-}
-
-/// All boards.
-pub fn boards() -> Result<Vec<Board>> {
-    let dir = paths::root().join(BOARDS);
-    let files = fs::read_dir(&dir)
-        .with_context(|| format!("list {}", dir.display()))?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "json"));
-    let mut boards: Vec<Board> = files.map(Board::new).collect();
-    boards.sort_by_key(Board::uid);
-    if boards.is_empty() {
-        bail!("no board in {}", dir.display());
-    }
-    Ok(boards)
-}
-
 /// `cargo xtask draw`
 pub(crate) fn command(args: &Args) -> Result<()> {
     let Some(prometheus) = args.prometheus.as_ref().filter(|_| !args.check) else {
@@ -174,6 +97,8 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     }
     judge::report(&drawn, &Exceptions::read()?, args.allow_empty)
 }
+<<<<<<< HEAD
+=======
 
 /// Draws them; what is wrong with a board is in what is returned.
 pub fn draw(order: &Order) -> Result<Vec<Drawn>> {
@@ -238,3 +163,4 @@ fn bundle(packages: &npm::Packages) -> Result<()> {
 pub(crate) fn type_check() -> Result<()> {
     shell::run(npm::install("draw")?.program("tsc").args(["--project", "tsconfig.json"]))
 }
+>>>>>>> f03b06e97985c7dc690df1f08bf9d2c4cf2c9fdf

@@ -8,7 +8,7 @@ use crate::{
     alerts, bench,
     build::{self, Built},
     cgroup, circles, dashboards, deploy, draw, e2e, fuzz, image, kernels, licences, object, paths,
-    prometheus, shell,
+    prometheus, shell, stack,
     steps::Steps,
     stop, vm,
 };
@@ -115,6 +115,13 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
     });
     steps.run("dashboards", SHORT, || dashboards::check().map(|()| None));
     steps.run("drawing", SHORT, || draw::check().map(|()| None));
+    steps.run("stack", SHORT, || {
+        let Some(built) = &shared.built else { return no("the static release") };
+        if let Some(why) = no_cgroups() {
+            return Ok(Some(why));
+        }
+        stack::check(&built.agent).map(|()| None)
+    });
     steps.run("deploy", SHORT, || deploy::check().map(|()| None));
     steps.run("alerts", SHORT, || alerts::check().map(|()| None));
     steps.run("image", SHORT, || {

@@ -13,6 +13,8 @@ const ADDED: [&str; 6] = ["cluster", "node", "job", "instance", "replica", "prom
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
     metrics: BTreeMap<String, Labels>,
+    /// Metrics of other exporters, whose labels may have the names of ours and other values.
+    foreign: BTreeSet<String>,
     values: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -51,10 +53,11 @@ impl Vocabulary {
         Ok(this)
     }
 
-    /// The same with a metric of a recording rule or of another exporter.
+    /// The same with a metric of another exporter.
     #[must_use]
     pub fn with<'a>(mut self, name: &str, labels: impl IntoIterator<Item = &'a &'a str>) -> Self {
         self.add(name, labels.into_iter().map(|label| (*label).to_owned()));
+        self.foreign.insert(name.to_owned());
         self
     }
 
@@ -77,8 +80,9 @@ impl Vocabulary {
         self.metrics.get(name).cloned()
     }
 
-    pub(super) fn values_of(&self, label: &str) -> Option<&BTreeSet<String>> {
-        self.values.get(label)
+    /// All values of a label of that metric, if they are few.
+    pub(super) fn values_of(&self, metric: &str, label: &str) -> Option<&BTreeSet<String>> {
+        (!self.foreign.contains(metric)).then(|| self.values.get(label)).flatten()
     }
 
     fn family(&mut self, name: &str, kind: &str, labels: &[String]) {
@@ -165,9 +169,9 @@ mod tests {
         assert_eq!(own("podvitals_ends_total"), "cause namespace");
         assert_eq!(own("up"), "");
         assert_eq!(vocabulary.labels_of_metric("Who ends?"), None);
-        let causes = vocabulary.values_of("cause").unwrap();
+        let causes = vocabulary.values_of("podvitals_ends_total", "cause").unwrap();
         assert_eq!(causes, &BTreeSet::from(["oom".to_owned(), "error".to_owned()]));
-        assert_eq!(vocabulary.values_of("namespace"), None);
+        assert_eq!(vocabulary.values_of("podvitals_ends_total", "namespace"), None);
         assert!(Vocabulary::of_reference("# Else").is_err());
     }
 
@@ -179,8 +183,9 @@ mod tests {
         assert_eq!(vocabulary.labels_of("pod:age:max").unwrap(), labels);
         assert!(vocabulary.labels_of(r#"pod:age:max{node="a"}"#).is_err());
         assert!(vocabulary.record("pod:age:max", Labels::new()).is_err());
-        let with = vocabulary.with("kube_pod_info", &["host"]);
-        assert!(with.labels_of(r#"kube_pod_info{host="a", node="b"}"#).is_ok());
+        let with = vocabulary.with("kube_pod_info", &["host", "cause"]);
+        let theirs = r#"kube_pod_info{host="a", node="b", cause="of another kind"}"#;
+        with.labels_of(theirs).unwrap();
         assert!(with.metrics().any(|name| name == "kube_pod_info"));
     }
 }
