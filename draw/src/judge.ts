@@ -21,6 +21,8 @@ const LEADING = 0.2;
 const LEGIBLE = 9;
 /** Pixels that boxes may share: rounding, and letters that lean. */
 const TOUCH = 2;
+/** Pixels that a text may lack: rounding. */
+const LACK = 1;
 
 /** The faults of everything inside `root`. */
 export function faults(root: Element): Fault[] {
@@ -119,7 +121,7 @@ function cuts(root: Element): Fault[] {
       const box = it.getBoundingClientRect();
       const right = line.right - box.right;
       const left = box.left - line.left;
-      if (style.overflowX !== 'visible' && Math.max(left, right) > TOUCH) {
+      if (style.overflowX !== 'visible' && Math.max(left, right) > LACK) {
         if (line.right <= box.left || line.left >= box.right) {
           say(text, 'lies outside of what its panel shows');
         } else {
@@ -132,7 +134,7 @@ function cuts(root: Element): Fault[] {
         // What is further down is one turn of the wheel away.
         break;
       }
-      const slack = line.height * LEADING + TOUCH;
+      const slack = line.height * LEADING + LACK;
       if (style.overflowY !== 'visible' && Math.max(line.bottom - box.bottom, box.top - line.top) > slack) {
         say(text, 'lacks height');
         break;
