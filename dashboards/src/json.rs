@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::board::{Annotation, Board, SCHEMA_VERSION, TAG};
 use crate::layout::{self, Item, Place};
 use crate::link::Link;
-use crate::panel::{Cell, Field, Kind, Match, PLUGIN_VERSION, Panel, Style};
+use crate::panel::{Cell, Field, Kind, Legend, Match, PLUGIN_VERSION, Panel, Style};
 use crate::target::{Shape, Target};
 use crate::unit::{Mapping, Thresholds};
 use crate::variable::{Values, Variable};
@@ -67,7 +67,8 @@ fn row(id: u32, place: Place, title: &str) -> Value {
 }
 
 fn panel(id: u32, place: Place, panel: &Panel) -> Value {
-    let (kind, options) = kind(&panel.kind);
+    let is_neutral = panel.field.thresholds.as_ref().is_some_and(|it| it.steps.is_empty());
+    let (kind, options) = kind(&panel.kind, is_neutral);
     let is_one_table = panel.targets.len() == 1;
     let refs = ('A'..='Z').zip(&panel.targets);
     let mut object = json!({
@@ -119,33 +120,46 @@ fn target(id: char, target: &Target) -> Value {
     })
 }
 
-fn kind(kind: &Kind) -> (&'static str, Value) {
+fn kind(kind: &Kind, is_neutral: bool) -> (&'static str, Value) {
     let reduce = json!({ "calcs": ["lastNotNull"], "fields": "", "values": false });
     match kind {
         Kind::Stat { names } => {
-            let text = if *names { "value_and_name" } else { "auto" };
+            let (text, sizes) = if *names {
+                ("value_and_name", json!({ "titleSize": 18, "valueSize": 22 }))
+            } else {
+                ("auto", json!({}))
+            };
             let options = json!({
-                "colorMode": "background", "graphMode": "none", "justifyMode": "center",
-                "orientation": "auto", "textMode": text, "reduceOptions": reduce,
+                "colorMode": if is_neutral { "none" } else { "background" },
+                "graphMode": "none", "justifyMode": "center", "orientation": "auto",
+                "textMode": text, "text": sizes, "reduceOptions": reduce,
             });
             ("stat", options)
         }
-        Kind::BarGauge => {
+        Kind::BarGauge { names_above } => {
+            // Few bars need not fill the panel. A name above a bar is part of its height.
+            let (least, most) = if *names_above { (30, 36) } else { (10, 24) };
             let options = json!({
                 "displayMode": "gradient", "orientation": "horizontal", "showUnfilled": true,
-                "valueMode": "text", "minVizHeight": 16, "minVizWidth": 8,
-                "reduceOptions": reduce,
+                "valueMode": "text", "reduceOptions": reduce,
+                "namePlacement": if *names_above { "top" } else { "left" },
+                "sizing": "manual", "minVizHeight": least, "maxVizHeight": most, "minVizWidth": 8,
+                "text": { "titleSize": 12, "valueSize": 14 },
             });
             ("bargauge", options)
         }
-        Kind::TimeSeries(_) => {
-            let options = json!({
-                "legend": {
-                    "calcs": ["lastNotNull", "max"], "displayMode": "table", "placement": "bottom",
-                    "showLegend": true,
-                },
-                "tooltip": { "mode": "multi", "sort": "desc" },
-            });
+        Kind::TimeSeries(_, legend) => {
+            let legend = match legend {
+                Legend::Names => json!({
+                    "calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": true,
+                }),
+                Legend::Ranking => json!({
+                    "calcs": ["max"], "displayMode": "table", "placement": "right",
+                    "showLegend": true, "sortBy": "Max", "sortDesc": true,
+                }),
+            };
+            let options =
+                json!({ "legend": legend, "tooltip": { "mode": "multi", "sort": "desc" } });
             ("timeseries", options)
         }
         Kind::Table { sort, .. } => {
@@ -182,7 +196,7 @@ fn defaults(panel: &Panel) -> Value {
     let mut defaults = properties(&panel.field);
     put(&mut defaults, "custom", custom(&panel.kind));
     let is_colored_by_value =
-        matches!(panel.kind, Kind::Stat { .. } | Kind::BarGauge | Kind::Table { .. });
+        matches!(panel.kind, Kind::Stat { .. } | Kind::BarGauge { .. } | Kind::Table { .. });
     let mode = if is_colored_by_value { "thresholds" } else { "palette-classic" };
     put(&mut defaults, "color", json!({ "mode": mode }));
     if panel.field.thresholds.is_none() {
@@ -193,13 +207,15 @@ fn defaults(panel: &Panel) -> Value {
 
 fn custom(kind: &Kind) -> Value {
     match kind {
-        Kind::Stat { .. } | Kind::BarGauge => json!({}),
+        Kind::Stat { .. } | Kind::BarGauge { .. } => json!({}),
         Kind::Table { .. } => {
-            json!({ "align": "auto", "cellOptions": { "type": "auto" }, "inspect": false })
+            json!({ "align": "auto", "cellOptions": { "type": "auto" }, "inspect": false, "minWidth": 60 })
         }
         Kind::Heatmap => json!({ "scaleDistribution": { "type": "linear" } }),
-        Kind::TimeSeries(style) => {
+        Kind::TimeSeries(style, legend) => {
             let (draw, fill, points, stacking, span) = match style {
+                // Areas of many lines would cover each other.
+                Style::Lines if *legend == Legend::Ranking => ("line", 0, "never", "none", false),
                 Style::Lines => ("line", 8, "never", "none", false),
                 Style::Stacked => ("line", 40, "never", "normal", false),
                 Style::Bars => ("bars", 80, "never", "normal", false),
@@ -389,6 +405,8 @@ fn annotation(annotation: &Annotation) -> Value {
         "titleFormat": annotation.name,
         "textFormat": annotation.text,
         "tagKeys": "",
-        "step": "",
+        // Grafana joins marks that are closer than a step, a minute by default: a crash loop
+        // would be one long mark.
+        "step": "15s",
     })
 }

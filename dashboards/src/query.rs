@@ -68,12 +68,10 @@ pub fn events(by: &str, series: &str, own: &str, range: &str) -> String {
     summed(by, &format!("increase({series}[{range}])"), &with(WORKLOAD, own))
 }
 
-/// Events of workloads in each step. A rate times the step, unlike an increase over the range of the
-/// rate, counts no event twice: that range is longer than the step.
+/// Events of workloads in each step.
 #[must_use]
 pub fn events_per_step(by: &str, series: &str, own: &str) -> String {
-    let summed = summed(by, &format!("rate({series}[{RATE}])"), &with(WORKLOAD, own));
-    format!("{summed} * $__interval_ms / 1000")
+    per_step(by, series, &with(WORKLOAD, own))
 }
 
 /// Events of nodes: their increase over `range`, summed by `by`.
@@ -85,14 +83,38 @@ pub fn node_events(by: &str, series: &str, own: &str, range: &str) -> String {
 /// Events of nodes in each step.
 #[must_use]
 pub fn node_events_per_step(by: &str, series: &str, own: &str) -> String {
-    let summed = summed(by, &format!("rate({series}[{RATE}])"), &with("cluster", own));
-    format!("{summed} * $__interval_ms / 1000")
+    per_step(by, series, &with("cluster", own))
 }
+
+/// What counters rose by in each step: the value less the value one step before, which are whole
+/// numbers and count each event in one step. (A rate looks back over four scrapes at least, and so
+/// smears one death over several bars.) A series that is new since then counts from 0, if its agent
+/// is new as well or was scraped one step before; else nobody knows when it rose.
+fn per_step(by: &str, series: &str, labels: &str) -> String {
+    let labels = format!("{labels}, node, instance");
+    let now = format!("max by ({labels}) ({series})");
+    let before = format!("max by ({labels}) ({series} offset $__interval)");
+    let known = select("podvitals_build_info", ON_ANY, "");
+    let started = select("process_start_time_seconds", ON_ANY, "");
+    aggregate(
+        by,
+        &format!(
+            "clamp_min({now} - {before}, 0) or ({now} unless {before}) and on (cluster, node, instance) \
+             ({known} offset $__interval or {started} > time() - $__interval_ms / 1000)"
+        ),
+    )
+}
+
+/// Agents of the clusters that are chosen.
+const ON_ANY: &str = r#"cluster=~"$cluster""#;
 
 /// `expr` by one run of one agent for each label set, summed by `by`.
 fn summed(by: &str, expr: &str, labels: &str) -> String {
-    let by = if by.is_empty() { String::new() } else { format!(" by ({by})") };
-    format!("sum{by} (max by ({labels}, node, instance) ({expr}))")
+    aggregate(by, &format!("max by ({labels}, node, instance) ({expr})"))
+}
+
+fn aggregate(by: &str, expr: &str) -> String {
+    if by.is_empty() { format!("sum({expr})") } else { format!("sum by ({by}) ({expr})") }
 }
 
 fn with(labels: &str, own: &str) -> String {
@@ -121,12 +143,27 @@ pub fn number_of(expr: &str, selector: &str) -> String {
 /// epoch. What is gone by now is there as long as a sample of it lies within the range.
 #[must_use]
 pub fn deaths(selector: &str, more: &str) -> String {
-    let info = select("podvitals_container_last_termination_info", selector, more);
+    let info = select(LAST_DEATH, selector, more);
     format!(
         "max by ({CONTAINER}, node, {DEATH}) (last_over_time({info}[{ALL_TIME}])) \
          > time() - $__range_s"
     )
 }
+
+/// How often each of the deaths in `listed` happened within the dashboard's range, in the same way:
+/// how often its time changed, and once more if the first time is within the range too.
+#[must_use]
+pub fn times(listed: &str, selector: &str, more: &str) -> String {
+    let info = select(LAST_DEATH, selector, more);
+    format!(
+        "0 * {listed} + on ({CONTAINER}, node, {DEATH}) group_left () \
+         max by ({CONTAINER}, node, {DEATH}) (changes({info}[{ALL_TIME}]) \
+         + (min_over_time({info}[{ALL_TIME}]) > bool (time() - $__range_s)))"
+    )
+}
+
+/// The family with a series for each container that died.
+const LAST_DEATH: &str = "podvitals_container_last_termination_info";
 
 /// Labels of a death.
 pub const DEATH: &str = "cause, trigger, exit_code, signal, sender, scope";

@@ -16,6 +16,7 @@ mod keep;
 mod manifests;
 mod netns;
 mod node;
+mod pictures;
 mod pki;
 mod prometheus;
 mod proxy;
@@ -25,7 +26,7 @@ mod scenarios;
 mod smoke;
 mod steps;
 
-use std::{fs, net::SocketAddr, process::ExitCode};
+use std::{fs, net::SocketAddr, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
@@ -33,14 +34,15 @@ use nix::fcntl::{Flock, FlockArg};
 use xtask::{build, paths, stop};
 
 use self::{
-    alerts::Delivery, binaries::Binaries, cluster::Cluster, node::Options, prometheus::Prometheus,
-    steps::Steps,
+    alerts::Delivery, binaries::Binaries, cluster::Cluster, node::Options, pictures::Watch,
+    prometheus::Prometheus, steps::Steps,
 };
 
 /// What is done after the scenarios, by the names that `--only` takes for it.
 const ALERTS: &str = "alerts";
+const PICTURES: &str = "pictures";
 const CHART: &str = "chart";
-const LATER: [&str; 2] = [ALERTS, CHART];
+const LATER: [&str; 3] = [ALERTS, PICTURES, CHART];
 
 /// Bring up a Kubernetes node in a virtual machine, and run the scenarios on it.
 #[derive(Parser)]
@@ -51,10 +53,13 @@ struct Args {
     /// Leave it running, with the API on loopback, until Ctrl-C.
     #[arg(long)]
     keep: bool,
-    /// Only the scenarios whose names contain one of these; "alerts" and "chart" are what is done
-    /// after them.
+    /// Only the scenarios whose names contain one of these; "alerts", "pictures" and "chart" are
+    /// what is done after them.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Vec<String>,
+    /// Make docs/pictures of the dashboards as they are drawn.
+    #[arg(long)]
+    update_pictures: bool,
     /// Run this on the node of a cluster that --keep has left running, and end with its status.
     #[arg(long, value_name = "COMMAND")]
     on_node: Option<String>,
@@ -144,10 +149,15 @@ fn checks(
     manifests::check(cluster, binaries)?;
     steps.begin("Prometheus and Alertmanager: the agent is scraped");
     let delivery = Delivery::start(cluster)?;
+    let since = Instant::now();
     let prometheus = Prometheus::start(cluster, delivery.alertmanager())?;
-    let Monitoring { delivery, .. } = monitoring.insert(Monitoring { prometheus, delivery });
+    let Monitoring { delivery, prometheus } =
+        monitoring.insert(Monitoring { prometheus, delivery });
     if args.wants(ALERTS) {
         alerts::begin(cluster)?;
+    }
+    if args.wants(PICTURES) {
+        pictures::begin(cluster)?;
     }
     if let Some(only) = args.scenarios() {
         let report = scenarios::run(cluster, agent, &args.options, &only, steps)?;
@@ -157,6 +167,11 @@ fn checks(
     }
     if args.wants(ALERTS) {
         delivery.check(cluster, steps)?;
+    }
+    if args.wants(PICTURES) {
+        // What all panels show has happened if all was run.
+        let watch = Watch { prometheus, since, is_whole: args.only.is_empty() };
+        pictures::check(cluster, &watch, args.update_pictures, steps)?;
     }
     if args.wants(CHART) {
         chart::run(cluster, steps)?;
@@ -184,12 +199,18 @@ mod tests {
     fn what_is_done_is_what_was_named() {
         let args = |only: &[&str]| {
             let only = only.iter().map(|it| (*it).to_owned()).collect();
-            Args { options: Options::default(), keep: false, only, on_node: None }
+            Args {
+                options: Options::default(),
+                keep: false,
+                only,
+                update_pictures: false,
+                on_node: None,
+            }
         };
         let all = args(&[]);
         assert!(all.wants(ALERTS) && all.scenarios() == Some(Vec::new()));
         let alone = args(&[ALERTS]);
-        assert!(alone.wants(ALERTS) && alone.scenarios().is_none());
+        assert!(alone.wants(ALERTS) && !alone.wants(PICTURES) && alone.scenarios().is_none());
         let both = args(&["stop", ALERTS]);
         assert!(both.wants(ALERTS) && both.scenarios() == Some(vec!["stop".to_owned()]));
         assert!(!args(&["stop"]).wants(ALERTS));

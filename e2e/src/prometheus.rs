@@ -36,7 +36,7 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090
 /// A free port of the machine's loopback.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Time between two scrapes: one takes the emulated node some 50 ms.
-const INTERVAL_S: u64 = 5;
+pub(crate) const INTERVAL_S: u64 = 5;
 /// How often Pods are listed.
 const DISCOVERY: Duration = Duration::from_secs(2);
 /// The Pods that `deploy/scrape-config.yaml` asks for.

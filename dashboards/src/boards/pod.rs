@@ -158,7 +158,6 @@ fn cpu() -> Row {
                  what is lost first on a busy node.",
             )
             .unit(Unit::Cores)
-            .decimals(2)
             .fields("/ limit$/", Field::limit("red"))
             .fields("/ request$/", Field::limit("blue"))
             .ask(range(
@@ -259,8 +258,14 @@ fn waiting() -> Row {
     );
     let events = |more| {
         let series = select("podvitals_container_memory_events_total", OF_POD, more);
-        format!("max by (container, event) (rate({series}[{RATE}])) * $__interval_ms / 1000 > 0")
+        format!(
+            "clamp_min(max by (container, event) ({series}) \
+             - max by (container, event) ({series} offset $__interval), 0)"
+        )
     };
+
+    let tasks = gauge("podvitals_container_tasks", OF_POD);
+    let limit = gauge("podvitals_container_tasks_limit", OF_POD);
     let faults = format!(
         "max by (container) (rate({}[{RATE}]))",
         select("podvitals_container_memory_page_faults_total", OF_POD, r#"kind="major""#)
@@ -302,16 +307,17 @@ fn waiting() -> Row {
             time_series(
                 Style::Lines,
                 "Tasks",
-                "Processes and threads of each container. Dashed red is the limit, at which fork \
-                 fails. A line that only rises is a leak of threads or of zombies.",
+                "Processes and threads of each container. A line that only rises is a leak of threads \
+                 or of zombies. Dashed red is the limit, at which fork fails; it is shown where half of \
+                 it is used.",
             )
             .size(12, 7)
             .unit(Unit::Count)
             .decimals(0)
             .fields("/ limit$/", Field::limit("red"))
-            .ask(range(gauge("podvitals_container_tasks", OF_POD), "{{container}}"))
+            .ask(range(tasks.clone(), "{{container}}"))
             .ask(range(
-                gauge("podvitals_container_tasks_limit", OF_POD),
+                format!("{limit} and {limit} < 2 * {tasks}"),
                 "{{container}} limit",
             )),
         ],
@@ -330,11 +336,11 @@ fn ends() -> Row {
             tables::deaths(
                 "Deaths of this Pod",
                 "Deaths of the Pod's containers in the time range, the newest first; one row for each \
-                 container and way to die. \"Sent by\" is who sent the signal that ended it; \"Stop \
+                 container and way to die, and how often it died so. \"Sent by\" is who sent the signal that ended it; \"Stop \
                  requested by\" is who or what had it stopped.",
-                OF_POD,
-                OF_POD,
-                "",
+                (OF_POD, OF_POD, ""),
+
+                &["pod"],
             )
             .size(24, 6),
             table(
