@@ -83,8 +83,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
-    /// Write the alert rules for the Prometheus Operator from those for Prometheus.
-    Alerts,
+    /// Write the alert rules for the Prometheus Operator from those for Prometheus, or test both.
+    Alerts(alerts::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
     /// Name the files that use each other in a circle.
@@ -108,7 +108,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::E2e(args) => e2e::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
-        Command::Alerts => alerts::command(),
+        Command::Alerts(args) => alerts::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Circles => circles::check(),
     }
