@@ -11,8 +11,10 @@ pub mod build;
 mod cgroup;
 pub mod child;
 mod circles;
+mod dashboards;
 mod demo;
 mod deploy;
+pub mod draw;
 pub mod e2e;
 mod fuzz;
 mod groups;
@@ -21,6 +23,7 @@ mod initramfs;
 mod kernels;
 mod licences;
 mod names;
+pub mod npm;
 mod object;
 pub mod parts;
 pub mod paths;
@@ -83,8 +86,12 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
+    /// Write the dashboards' JSON from their source.
+    Dashboards,
     /// Write the alert rules for the Prometheus Operator from those for Prometheus, or test both.
     Alerts(alerts::Args),
+    /// Draw the dashboards from a Prometheus with Grafana's panel library, and judge them.
+    Draw(draw::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
     /// Name the files that use each other in a circle.
@@ -108,7 +115,9 @@ fn task(cli: Cli) -> Result<()> {
         Command::E2e(args) => e2e::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
+        Command::Dashboards => dashboards::command(),
         Command::Alerts(args) => alerts::command(&args),
+        Command::Draw(args) => draw::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Circles => circles::check(),
     }

@@ -1,22 +1,63 @@
-//! Whether every crate's licence is one that deny.toml allows.
+//! Whether every crate's licence is one that deny.toml allows, and every npm package's too.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 use spdx::{Expression, Licensee, ParseMode};
 
 use crate::{paths, shell};
 
-/// Licences are checked by cargo-deny where it is installed, else as cargo itself tells them.
+/// The npm packages that draw the dashboards in tests. Nothing of them is shipped.
+const NPM_LOCK: &str = "draw/package-lock.json";
+/// What only they may have beside deny.toml's list.
+const NPM_ONLY: [&str; 1] = ["OFL-1.1"];
+
+/// Licences of crates are checked by cargo-deny where it is installed, else as cargo itself tells them.
 pub(crate) fn check() -> Result<()> {
+    crates()?;
+    let text = read(NPM_LOCK)?;
+    let mut allowed = allowed(&read("deny.toml")?)?;
+    for name in NPM_ONLY {
+        allowed.push(Licensee::parse(name).with_context(|| name.to_owned())?);
+    }
+    let packages = npm(&serde_json::from_str(&text).context(NPM_LOCK)?, &allowed)?;
+    println!("licences of {packages} npm packages are all allowed");
+    Ok(())
+}
+
+fn read(name: &str) -> Result<String> {
+    let file = paths::root().join(name);
+    fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
+}
+
+/// How many packages a lock file has; fails if a licence is missing or not allowed.
+fn npm(lock: &Value, allowed: &[Licensee]) -> Result<usize> {
+    let packages = lock.get("packages").and_then(Value::as_object).context("no packages")?;
+    // The first is the folder itself.
+    let packages = packages.iter().filter(|(path, _)| !path.is_empty());
+    let refused: Vec<String> = packages
+        .clone()
+        .filter_map(|(path, package)| {
+            let licence = package.get("license").and_then(Value::as_str).unwrap_or_default();
+            let error = permit(licence, allowed).err()?;
+            Some(format!("{path}: {licence:?}: {error:#}"))
+        })
+        .collect();
+    if !refused.is_empty() {
+        bail!("{NPM_LOCK}: {}", refused.join("\n"));
+    }
+    Ok(packages.count())
+}
+
+fn crates() -> Result<()> {
     if shell::output(Command::new("cargo").args(["deny", "--version"])).is_ok() {
         // Advisories need a database from the network and change without a commit: not here.
         let mut deny = shell::cargo();
         return shell::run(deny.args(["deny", "--locked", "check", "bans", "licenses", "sources"]));
     }
-    let file = paths::root().join("deny.toml");
-    let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-    let allowed = allowed(&text).context("the list `allow` under [licenses] in deny.toml")?;
+    let allowed =
+        allowed(&read("deny.toml")?).context("the list `allow` under [licenses] in deny.toml")?;
     let tree = shell::output(shell::cargo().args([
         "tree",
         "--locked",
@@ -102,6 +143,20 @@ mod tests {
             "MIT Apache-2.0",
         ] {
             assert!(!permits(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_npm_package_without_a_licence_is_refused() {
+        let allowed = [Licensee::parse("MIT").unwrap()];
+        let lock = |package: &str| {
+            let text = format!(r#"{{"packages": {{"": {{}}, "node_modules/a": {package}}}}}"#);
+            npm(&serde_json::from_str(&text).unwrap(), &allowed)
+        };
+        assert_eq!(lock(r#"{"license": "(MIT OR GPL-2.0)"}"#).unwrap(), 1);
+        for bad in [r#"{"license": "GPL-2.0"}"#, "{}"] {
+            let error = lock(bad).unwrap_err().to_string();
+            assert!(error.contains("node_modules/a"), "{error}");
         }
     }
 

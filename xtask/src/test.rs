@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     alerts, bench,
     build::{self, Built},
-    cgroup, circles, deploy, e2e, fuzz, image, kernels, licences, object, paths, prometheus, shell,
+    cgroup, circles, deploy, draw, e2e, fuzz, image, kernels, licences, object, paths, prometheus,
+    shell,
     steps::Steps,
     stop, vm,
 };
@@ -112,6 +113,7 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
         }
         prometheus::check(&built.agent).map(|()| None)
     });
+    steps.run("drawing", SHORT, || draw::check().map(|()| None));
     steps.run("deploy", SHORT, || deploy::check().map(|()| None));
     steps.run("alerts", SHORT, || alerts::check().map(|()| None));
     steps.run("image", SHORT, || {

@@ -5,7 +5,7 @@ use super::counters::Counters;
 use super::expose::{Labels, StateFamily, Value};
 use super::family::{Family, Scope};
 use crate::event::ExitStatus;
-use crate::lifecycle::fact::{Cause, Fact, FactKind, Termination};
+use crate::lifecycle::fact::{Cause, Fact, FactKind, OomScope, OomVictim, Termination};
 use crate::lifecycle::trigger::Trigger;
 use crate::signal;
 
@@ -27,10 +27,11 @@ pub static LAST: StateFamily<OfContainer> = StateFamily {
         "container_last_termination_info",
         Scope::Container,
         "Information about the container's last termination; the value is its time since unix \
-         epoch in seconds.",
+         epoch in seconds. signal and sender: of the signal that ended it; scope: of the OOM that \
+         did.",
     )
     .of(Collector::Terminations)
-    .labels(&["cause", "trigger", "exit_code", "signal"], 1),
+    .labels(&["cause", "trigger", "exit_code", "signal", "sender", "scope"], 1),
     write: |block, terminations, to| {
         if let Some(last) = &terminations.last {
             to.sample(block, last, Value::Moment(last.end.end_boot_ns));
@@ -56,6 +57,8 @@ pub static BY_TRIGGER: StateFamily<OfNode> = StateFamily {
 struct LastTermination {
     end: Termination,
     trigger: Trigger,
+    /// Scope of the OOM, if that was the cause and the scope is known.
+    scope: Option<OomScope>,
 }
 
 impl Labels for LastTermination {
@@ -77,6 +80,14 @@ impl Labels for LastTermination {
                 label("signal", fatal);
             }
         }
+        label("sender", self.end.fatal.map_or("", |fatal| fatal.sender.label()));
+        label(
+            "scope",
+            match self.end.cause {
+                Cause::Oom => self.scope.map_or("unknown", OomScope::label),
+                _ => "",
+            },
+        );
     }
 }
 
@@ -101,16 +112,27 @@ impl Labels for CauseAndTrigger {
 #[derive(Debug, Default)]
 pub struct OfContainer {
     last: Option<LastTermination>,
+    /// Time and scope of the last OOM that killed init.
+    oom: Option<(u64, Option<OomScope>)>,
 }
 
 impl OfContainer {
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact) {
-        if let FactKind::Explained(death) = &fact.kind {
-            let end = death.end;
-            if self.last.is_none_or(|last| last.end.end_boot_ns <= end.end_boot_ns) {
-                self.last = Some(LastTermination { end, trigger: death.trigger });
+        match &fact.kind {
+            FactKind::Oom(oom) if oom.victim == OomVictim::Init => {
+                self.oom = Some((fact.time_boot_ns, oom.scope));
             }
+            FactKind::Explained(death) => {
+                let end = death.end;
+                if self.last.is_none_or(|last| last.end.end_boot_ns <= end.end_boot_ns) {
+                    // A death waits for its reason: a later OOM is the next instance's.
+                    let oom = self.oom.filter(|(time_boot_ns, _)| *time_boot_ns <= end.end_boot_ns);
+                    let scope = oom.and_then(|(_, scope)| scope);
+                    self.last = Some(LastTermination { end, trigger: death.trigger, scope });
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::cgroup::sample::Sample;
 use crate::kube::identity::Identity;
 use crate::lifecycle::OpenShutdown;
 use crate::lifecycle::fact::{
-    Cause, FactKind, FatalSignal, OomFact, OomVictim, Restart, Sender, StopSignal, Termination,
+    Cause, FactKind, FatalSignal, OomFact, OomScope, OomVictim, Restart, Sender, StopSignal,
+    Termination,
 };
 use crate::metrics::store::{Store, StoreOptions};
 
@@ -249,9 +250,36 @@ fn the_last_termination_is_the_last() {
         ("trigger", "unknown"),
         ("exit_code", ""),
         ("signal", "SIGKILL"),
+        ("sender", "runtime"),
+        ("scope", ""),
     ];
     assert_eq!(shown.get(name, &labels), [1_700_000_030.0]);
     assert_eq!(shown.get("container_last_shutdown_seconds", &[]), [1.0]);
+}
+
+#[test]
+fn the_last_termination_has_the_scope_of_its_own_oom() {
+    let mut store = one();
+    let name = "container_last_termination_info";
+    let oom = |scope, victim| FactKind::Oom(OomFact { scope: Some(scope), victim, killed: 1 });
+    let died = |end| Termination {
+        cause: Cause::Oom,
+        fatal: Some(FatalSignal { signal: 9, sender: Sender::Kernel }),
+        ..exited(end, 0)
+    };
+    store.tell(CgroupId(1), 4 * SECOND, oom(OomScope::Pod, OomVictim::Init));
+    store.tell(CgroupId(1), 5 * SECOND, oom(OomScope::Container, OomVictim::Child));
+    store.die(CgroupId(1), died(6 * SECOND));
+    let expected = [("cause", "oom"), ("sender", "kernel"), ("scope", "pod")];
+    assert_eq!(scrape(&mut store).get(name, &expected), [1_700_000_006.0]);
+    // The next instance's OOM, while this one's death waits for its reason.
+    store.tell(CgroupId(1), 9 * SECOND, oom(OomScope::Node, OomVictim::Init));
+    store.die(CgroupId(1), died(8 * SECOND));
+    let unknown = [("cause", "oom"), ("scope", "unknown")];
+    assert_eq!(scrape(&mut store).get(name, &unknown), [1_700_000_008.0]);
+    store.die(CgroupId(1), exited(10 * SECOND, 1));
+    let other = [("cause", "error"), ("sender", ""), ("scope", "")];
+    assert_eq!(scrape(&mut store).get(name, &other), [1_700_000_010.0]);
 }
 
 #[test]

@@ -1,0 +1,8 @@
+//! The boards, one file each.
+
+pub(crate) mod node;
+pub(crate) mod own;
+pub(crate) mod pod;
+pub(crate) mod shutdowns;
+mod tables;
+pub(crate) mod why;

@@ -1,0 +1,328 @@
+//! *Podvitals itself*: whether it sees everything, and what it costs.
+
+use crate::board::{Board, Row};
+use crate::link;
+use crate::panel::{Cell, Field, Panel, Style, bar_gauge, counts, stat, table, time_series};
+use crate::query::{
+    ALL_TIME, ON_NODES, RATE, node_events, node_events_per_step, number_of, select, steady_top, top,
+};
+use crate::target::{instant, range, table as rows};
+use crate::unit::{BAD, GOOD, NOTABLE, PLAIN, Thresholds, Unit, WORSE};
+use crate::variable::Variable;
+
+/// Labels of an agent, whichever address it has.
+const AGENT: &str = "cluster, node";
+
+/// The board.
+pub(crate) fn board() -> Board {
+    Board {
+        uid: "podvitals-self",
+        title: "Podvitals / Podvitals itself",
+        description: "Whether the agents see everything, what they lost, and what they cost.",
+        range: "6h",
+        variables: vec![Variable::datasource(), Variable::cluster(), Variable::nodes()],
+        annotations: Vec::new(),
+        rows: vec![at_a_glance(), coverage(), losses(), cost()],
+    }
+}
+
+/// A gauge of each agent.
+fn of_agents(family: &str) -> String {
+    format!("max by ({AGENT}) ({})", select(family, ON_NODES, ""))
+}
+
+/// `up` of all targets of jobs that have, or had in the time range, an agent.
+fn up() -> String {
+    let up = select("up", ON_NODES, "");
+    let agents = select("podvitals_build_info", ON_NODES, "");
+    format!(
+        "max by (cluster, node, instance) ({up} and on (job) last_over_time({agents}[{ALL_TIME}]))"
+    )
+}
+
+/// A value of the agents' own processes; all other programs use these names too.
+fn of_processes(expr: &str) -> String {
+    let agents = select("podvitals_build_info", ON_NODES, "");
+    format!("max by ({AGENT}) ({expr} and on (cluster, node, instance) {agents})")
+}
+
+fn at_a_glance() -> Row {
+    let missing = select("podvitals_program_attached", ON_NODES, r#"program!="cgroup_iter""#);
+    let missing = format!("max by ({AGENT}, program) ({missing}) == 0");
+    let lost = select("podvitals_events_lost_total", ON_NODES, "");
+    Row::top(vec![
+        stat(
+            "Agents down",
+            "Targets of the agents' job that Prometheus cannot scrape now. 0 is good: from a node whose \
+             agent is down nothing is seen.",
+        )
+        .unit(Unit::Count)
+        .thresholds(Thresholds::worse_from(1.0))
+        .ask(instant(format!("count({0} == 0) or 0 * count({0})", up()), "Agents down")),
+        stat(
+            "Lost events",
+            "Events in the time range that the kernel side could not hand over, because the agent was \
+             too slow for a burst. A lost event can be a death that is not shown. 0 is good.",
+        )
+        .unit(Unit::Count)
+        .thresholds(Thresholds::rising(0.5, 100.0))
+        .ask(instant(node_events("", &lost, "reason", ALL_TIME), "Lost events")),
+        stat(
+            "Programs not attached",
+            "BPF programs that are not attached on some node: refused by its kernel, switched off, or \
+             for want of capabilities. What is lost then is in the agent's log and on its landing page. \
+             cgroup_iter is left out: without it all is seen, at a higher cost.",
+        )
+        .unit(Unit::Count)
+        .thresholds(Thresholds::worse_from(1.0))
+        .ask(instant(number_of(&missing, ON_NODES), "Not attached")),
+        stat(
+            "Hidden containers",
+            "Containers that are not exported, because there is no room for their series \
+             (--metrics.max-series). 0 is good.",
+        )
+        .unit(Unit::Count)
+        .thresholds(Thresholds::worse_from(1.0))
+        .ask(instant(format!("sum({})", of_agents("podvitals_containers_hidden")), "Hidden")),
+        stat(
+            "Without a name",
+            "Container cgroups that no source names: they are shown under their ids. A few for a moment \
+             are usual; many, or for long, is a Pod source that does not answer.",
+        )
+        .unit(Unit::Count)
+        .thresholds(Thresholds { base: GOOD, steps: vec![(3.0, NOTABLE), (20.0, BAD)] })
+        .ask(instant(format!("sum({})", of_agents("podvitals_cgroups_unresolved")), "Without a name")),
+        stat(
+            "Oldest Pod metadata",
+            "Time since the agent that is worst off last heard from its Pod source. A healthy watch is \
+             heard of once a minute; after five minutes new Pods have no names and deaths no triggers.",
+        )
+        .unit(Unit::Seconds)
+        .thresholds(Thresholds::rising(120.0, 300.0))
+        .no_value("no Pod source")
+        .ask(instant(
+            format!("max({})", of_agents("podvitals_pod_metadata_age_seconds")),
+            "Oldest Pod metadata",
+        )),
+    ])
+}
+
+fn coverage() -> Row {
+    let version = select("podvitals_build_info", ON_NODES, "");
+    let detached = select("podvitals_program_attached", ON_NODES, "");
+    let lost = select("podvitals_events_lost_total", ON_NODES, "");
+    let memory = select("process_resident_memory_bytes", ON_NODES, "");
+    Row::new(
+        "Coverage",
+        vec![table(
+            "Agents",
+            "A row for each node with an agent; two rows for a node whose agent was replaced by another \
+             version. A node of the cluster that is not listed has no agent, or Prometheus does not find \
+             it. Nothing but 0 in the columns Not attached, Lost, Hidden and Unnamed is good. A click on a \
+             node shows its Pods.",
+            &[
+                ("node", "Node"),
+                ("version", "Version"),
+                ("Value #B", "Not attached"),
+                ("Value #C", "Lost"),
+                ("Value #D", "Hidden"),
+                ("Value #E", "Unnamed"),
+                ("Value #F", "Metadata age"),
+                ("Value #G", "Cgroups"),
+                ("Value #H", "Series"),
+                ("Value #I", "Memory"),
+                ("cluster", "Cluster"),
+            ],
+            "Lost",
+        )
+        .size(24, 8)
+        .unit(Unit::Count)
+        .decimals(0)
+        .field("Node", Field::link(link::NODE))
+        .field("Not attached", Field::count().cell(Thresholds::worse_from(1.0), Cell::Text))
+        .field("Lost", Field::count().cell(Thresholds::rising(0.5, 100.0), Cell::Text))
+        .field("Hidden", Field::count().cell(Thresholds::worse_from(1.0), Cell::Text))
+        .field("Unnamed", Field::count().cell(Thresholds::rising(3.0, 20.0), Cell::Text))
+        .field("Metadata age", Field { decimals: Some(0), ..Field::unit(Unit::Seconds) }
+            .cell(Thresholds::rising(120.0, 300.0), Cell::Text))
+        .field("Memory", Field { decimals: Some(1), ..Field::unit(Unit::Bytes) })
+        .ask(rows(format!("max by ({AGENT}, version) ({version})")))
+        .ask(rows(format!("sum by ({AGENT}) (1 - max by ({AGENT}, program) ({detached}))")))
+        .ask(rows(node_events(AGENT, &lost, "reason", ALL_TIME)))
+        .ask(rows(of_agents("podvitals_containers_hidden")))
+        .ask(rows(of_agents("podvitals_cgroups_unresolved")))
+        .ask(rows(of_agents("podvitals_pod_metadata_age_seconds")))
+        .ask(rows(of_agents("podvitals_cgroups_tracked")))
+        .ask(rows(of_agents("podvitals_series")))
+        .ask(rows(of_processes(&memory)))],
+    )
+}
+
+/// A counter of agents in each step, by its label where it has one.
+fn counted(panel: Panel, family: &str, label: &str, more: &str, legend: &'static str) -> Panel {
+    let series = select(family, ON_NODES, more);
+    panel.ask(range(format!("{} > 0", node_events_per_step(label, &series, label)), legend))
+}
+
+fn losses() -> Row {
+    let events = counts(
+        "Events lost or dropped",
+        "lost: the ring was full. rejected: a record could not be decoded. dropped: left out on \
+         purpose, because a container causes more than its share, has no known name, or is no longer \
+         exported. unseen: happened while the agent was not running. No bars is good; lost and rejected \
+         are the bad ones.",
+    )
+    .size(8, 8);
+    let events = counted(events, "podvitals_events_lost_total", "reason", "", "lost: {{reason}}");
+    let events =
+        counted(events, "podvitals_events_rejected_total", "reason", "", "rejected: {{reason}}");
+    let events = counted(
+        events,
+        "podvitals_events_dropped_total",
+        "reason",
+        r#"reason!="unmatched""#,
+        "dropped: {{reason}}",
+    );
+    let events = counted(events, "podvitals_events_unseen_total", "kind", "", "unseen: {{kind}}");
+    let events =
+        counted(events, "podvitals_evidence_dropped_total", "kind", "", "evidence: {{kind}}");
+    let room = counts(
+        "Left out for want of room",
+        "Series over --metrics.max-series, containers that were forgotten before the end of their \
+         retention, label sets that were folded, Pods that found no room, and items of the Pod source \
+         that were not taken in. No bars is good.",
+    )
+    .size(8, 8);
+    let room = counted(room, "podvitals_series_dropped_total", "", "", "series");
+    let room = counted(room, "podvitals_retention_evictions_total", "", "", "retained entities");
+    let room = counted(room, "podvitals_label_sets_dropped_total", "", "", "label sets");
+    let room = counted(room, "podvitals_pods_dropped_total", "", "", "Pods");
+    let room =
+        counted(room, "podvitals_pod_items_dropped_total", "reason", "", "Pod items: {{reason}}");
+    let service = counts(
+        "Refused or cut short",
+        "Scrapes that were answered 503, connections that the agent closed before their client did, \
+         lines of the log that found no room, and cgroup files that could not be read. A scraper that is \
+         refused loses a whole scrape. vanished is usual: a cgroup was removed while it was read.",
+    )
+    .size(8, 8);
+    let service =
+        counted(service, "podvitals_http_scrapes_refused_total", "", "", "scrapes refused");
+    let service = counted(
+        service,
+        "podvitals_http_connections_closed_total",
+        "reason",
+        "",
+        "connections: {{reason}}",
+    );
+    let service = counted(
+        service,
+        "podvitals_log_lines_dropped_total",
+        "reason",
+        "",
+        "log lines: {{reason}}",
+    );
+    let service = counted(
+        service,
+        "podvitals_cgroup_read_errors_total",
+        "reason",
+        "",
+        "cgroup files: {{reason}}",
+    );
+    Row::new(
+        "Losses",
+        vec![events.fields("/^(lost|rejected)/", Field::color("red")), room, service],
+    )
+}
+
+/// The ten greatest agents of a panel.
+fn greatest(panel: Panel, now: &str, whole_range: &str) -> Panel {
+    panel
+        .size(8, 8)
+        .link(link::NODE_OF_SERIES)
+        .ask(range(steady_top(10, AGENT, now, whole_range), "{{node}}"))
+}
+
+fn cost() -> Row {
+    let cpu = select("process_cpu_seconds_total", ON_NODES, "");
+    let memory = select("process_resident_memory_bytes", ON_NODES, "");
+    let series = select("podvitals_series", ON_NODES, "");
+    let duration = select("podvitals_collector_duration_seconds", ON_NODES, "");
+    let failed = select("podvitals_collector_success", ON_NODES, "");
+    let received = select("podvitals_events_received_total", ON_NODES, "");
+    Row::new(
+        "Cost",
+        vec![
+            greatest(
+                time_series(
+                    Style::Lines,
+                    "CPU of agents",
+                    "Cores that the ten most expensive agents use. Some thousandths of a core are \
+                     usual; scrapes cost most of it.",
+                )
+                .unit(Unit::Cores)
+                .decimals(4),
+                &of_processes(&format!("rate({cpu}[{RATE}])")),
+                &of_processes(&format!("rate({cpu}[{ALL_TIME}] @ end())")),
+            ),
+            greatest(
+                time_series(
+                    Style::Lines,
+                    "Memory of agents",
+                    "Resident memory of the ten greatest agents. It grows with containers, and is \
+                     bounded by --metrics.max-series; deploy/daemonset.yaml allows 96 MiB.",
+                )
+                .unit(Unit::Bytes)
+                .thresholds(Thresholds { base: PLAIN, steps: vec![(88.0 * 1_048_576.0, WORSE)] }),
+                &of_processes(&memory),
+                &of_processes(&format!("avg_over_time({memory}[{ALL_TIME}] @ end())")),
+            ),
+            greatest(
+                time_series(
+                    Style::Lines,
+                    "Series of agents",
+                    "Series that each agent exports: the ten greatest. What Prometheus stores is the sum \
+                     of all nodes; some 80 a container is usual.",
+                )
+                .unit(Unit::Count),
+                &format!("max by ({AGENT}) ({series})"),
+                &format!("max by ({AGENT}) (avg_over_time({series}[{ALL_TIME}] @ end()))"),
+            ),
+            time_series(
+                Style::Lines,
+                "Events from the kernel",
+                "Events a second that the agents received, by kind, all nodes together. It follows what \
+                 containers do: starts, ends, signals. A flood of one kind is one container that sends \
+                 signals or makes cgroups.",
+            )
+            .size(8, 8)
+            .unit(Unit::PerSecond)
+            .ask(range(
+                format!(
+                    "sum by (kind) (max by ({AGENT}, instance, kind) (rate({received}[{RATE}])))"
+                ),
+                "{{kind}}",
+            )),
+            bar_gauge(
+                "Slowest collectors",
+                "How long each collector's last run took on the node where it took longest. A scrape waits \
+                 for the sum of them.",
+            )
+            .size(8, 8)
+            .unit(Unit::Seconds)
+            .decimals(4)
+            .thresholds(Thresholds::rising(0.1, 1.0))
+            .ask(instant(top(10, &format!("max by (collector) ({duration})")), "{{collector}}")),
+            table(
+                "Collectors that fail",
+                "Collectors whose last run did not succeed, by node; what they collect is missing there. \
+                 The agent's log has the reason. Empty is good.",
+                &[("node", "Node"), ("collector", "Collector"), ("cluster", "Cluster")],
+                "Node",
+            )
+            .size(8, 8)
+            .field("Node", Field::link(link::NODE))
+            .ask(rows(format!("max by ({AGENT}, collector) ({failed}) == 0"))),
+        ],
+    )
+}

@@ -1,0 +1,394 @@
+//! Boards as JSON in Grafana's classic schema. The one place that knows how Grafana names things.
+
+use serde_json::{Map, Value, json};
+
+use crate::board::{Annotation, Board, SCHEMA_VERSION, TAG};
+use crate::layout::{self, Item, Place};
+use crate::link::Link;
+use crate::panel::{Cell, Field, Kind, Match, PLUGIN_VERSION, Panel, Style};
+use crate::target::{Shape, Target};
+use crate::unit::{Mapping, Thresholds};
+use crate::variable::{Values, Variable};
+
+/// A board as JSON.
+#[must_use]
+pub fn of_board(board: &Board) -> Value {
+    let panels =
+        layout::of_board(board).into_iter().zip(1..).map(|((place, item), id)| match item {
+            Item::Title(title) => row(id, place, title),
+            Item::Panel(panel) => self::panel(id, place, panel),
+        });
+    json!({
+        "uid": board.uid,
+        "title": board.title,
+        "description": board.description,
+        "tags": [TAG],
+        "schemaVersion": SCHEMA_VERSION,
+        "version": 1,
+        "editable": true,
+        "fiscalYearStartMonth": 0,
+        "graphTooltip": 1,
+        "refresh": "30s",
+        "time": { "from": format!("now-{}", board.range), "to": "now" },
+        "timepicker": {},
+        "timezone": "browser",
+        "weekStart": "",
+        "links": [{
+            "title": "Podvitals",
+            "type": "dashboards",
+            "tags": [TAG],
+            "asDropdown": false,
+            "includeVars": true,
+            "keepTime": true,
+            "targetBlank": false,
+            "icon": "external link",
+            "tooltip": "",
+            "url": ""
+        }],
+        "templating": { "list": board.variables.iter().map(variable).collect::<Value>() },
+        "annotations": { "list": board.annotations.iter().map(annotation).collect::<Value>() },
+        "panels": panels.collect::<Value>(),
+    })
+}
+
+fn datasource() -> Value {
+    json!({ "type": "prometheus", "uid": "${datasource}" })
+}
+
+fn grid(place: Place) -> Value {
+    json!({ "x": place.x, "y": place.y, "w": place.w, "h": place.h })
+}
+
+fn row(id: u32, place: Place, title: &str) -> Value {
+    json!({
+        "id": id, "type": "row", "title": title, "collapsed": false, "gridPos": grid(place),
+        "panels": [],
+    })
+}
+
+fn panel(id: u32, place: Place, panel: &Panel) -> Value {
+    let (kind, options) = kind(&panel.kind);
+    let is_one_table = panel.targets.len() == 1;
+    let refs = ('A'..='Z').zip(&panel.targets);
+    let mut object = json!({
+        "id": id,
+        "type": kind,
+        "title": panel.title,
+        "description": panel.description,
+        "gridPos": grid(place),
+        "datasource": datasource(),
+        "pluginVersion": PLUGIN_VERSION,
+        "targets": refs.map(|(id, target)| self::target(id, target)).collect::<Value>(),
+        "fieldConfig": {
+            "defaults": defaults(panel),
+            "overrides": panel.overrides.iter().map(overridden).collect::<Value>(),
+        },
+        "options": options,
+    });
+    if let Kind::Table { columns, .. } = &panel.kind {
+        put(&mut object, "transformations", transformations(columns, is_one_table));
+    }
+    if let Some(step) = panel.min_step {
+        put(&mut object, "interval", step.into());
+    }
+    object
+}
+
+fn put(object: &mut Value, key: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value);
+    }
+}
+
+fn target(id: char, target: &Target) -> Value {
+    let is_range = matches!(target.shape, Shape::Range | Shape::Heatmap);
+    let format = match target.shape {
+        Shape::Range | Shape::Instant => "time_series",
+        Shape::Table => "table",
+        Shape::Heatmap => "heatmap",
+    };
+    json!({
+        "refId": id.to_string(),
+        "datasource": datasource(),
+        "editorMode": "code",
+        "expr": target.expr,
+        "legendFormat": target.legend,
+        "format": format,
+        "instant": !is_range,
+        "range": is_range,
+    })
+}
+
+fn kind(kind: &Kind) -> (&'static str, Value) {
+    let reduce = json!({ "calcs": ["lastNotNull"], "fields": "", "values": false });
+    match kind {
+        Kind::Stat { names } => {
+            let text = if *names { "value_and_name" } else { "auto" };
+            let options = json!({
+                "colorMode": "background", "graphMode": "none", "justifyMode": "center",
+                "orientation": "auto", "textMode": text, "reduceOptions": reduce,
+            });
+            ("stat", options)
+        }
+        Kind::BarGauge => {
+            let options = json!({
+                "displayMode": "gradient", "orientation": "horizontal", "showUnfilled": true,
+                "valueMode": "text", "minVizHeight": 16, "minVizWidth": 8,
+                "reduceOptions": reduce,
+            });
+            ("bargauge", options)
+        }
+        Kind::TimeSeries(_) => {
+            let options = json!({
+                "legend": {
+                    "calcs": ["lastNotNull", "max"], "displayMode": "table", "placement": "bottom",
+                    "showLegend": true,
+                },
+                "tooltip": { "mode": "multi", "sort": "desc" },
+            });
+            ("timeseries", options)
+        }
+        Kind::Table { sort, .. } => {
+            let options = json!({
+                "showHeader": true,
+                "cellHeight": "sm",
+                "sortBy": [{ "displayName": sort, "desc": true }],
+            });
+            ("table", options)
+        }
+        Kind::Heatmap => {
+            let options = json!({
+                "calculate": false,
+                "cellGap": 1,
+                "color": {
+                    "mode": "scheme", "scheme": "Oranges", "fill": "dark-orange",
+                    "scale": "exponential", "exponent": 0.5, "steps": 64, "reverse": false,
+                },
+                "exemplars": { "color": "rgba(255,0,255,0.7)" },
+                // An empty cell is no measurement.
+                "filterValues": { "le": 1e-9 },
+                "legend": { "show": true },
+                "rowsFrame": { "layout": "auto" },
+                // `show` is for Grafana 10, `mode` for later ones.
+                "tooltip": { "show": true, "mode": "single", "yHistogram": true },
+                "yAxis": { "axisPlacement": "left", "reverse": false, "unit": "s" },
+            });
+            ("heatmap", options)
+        }
+    }
+}
+
+fn defaults(panel: &Panel) -> Value {
+    let mut defaults = properties(&panel.field);
+    put(&mut defaults, "custom", custom(&panel.kind));
+    let is_colored_by_value =
+        matches!(panel.kind, Kind::Stat { .. } | Kind::BarGauge | Kind::Table { .. });
+    let mode = if is_colored_by_value { "thresholds" } else { "palette-classic" };
+    put(&mut defaults, "color", json!({ "mode": mode }));
+    if panel.field.thresholds.is_none() {
+        put(&mut defaults, "thresholds", thresholds(&Thresholds::none()));
+    }
+    defaults
+}
+
+fn custom(kind: &Kind) -> Value {
+    match kind {
+        Kind::Stat { .. } | Kind::BarGauge => json!({}),
+        Kind::Table { .. } => {
+            json!({ "align": "auto", "cellOptions": { "type": "auto" }, "inspect": false })
+        }
+        Kind::Heatmap => json!({ "scaleDistribution": { "type": "linear" } }),
+        Kind::TimeSeries(style) => {
+            let (draw, fill, points, stacking, span) = match style {
+                Style::Lines => ("line", 8, "never", "none", false),
+                Style::Stacked => ("line", 40, "never", "normal", false),
+                Style::Bars => ("bars", 80, "never", "normal", false),
+                Style::Points => ("line", 0, "always", "none", true),
+            };
+            json!({
+                "drawStyle": draw,
+                "fillOpacity": fill,
+                "lineWidth": if matches!(style, Style::Bars) { 0 } else { 1 },
+                "lineInterpolation": "linear",
+                "showPoints": points,
+                "pointSize": 5,
+                "spanNulls": span,
+                "stacking": { "mode": stacking, "group": "A" },
+                "axisPlacement": "auto",
+                "thresholdsStyle": { "mode": "off" },
+            })
+        }
+    }
+}
+
+/// What a field sets for itself, under the names that defaults and overrides share.
+fn properties(field: &Field) -> Value {
+    let mut map = Map::new();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            map.insert(name.to_owned(), value);
+        }
+    };
+    set("unit", field.unit.map(|unit| unit.id().into()));
+    set("decimals", field.decimals.map(Value::from));
+    set("min", field.min.map(Value::from));
+    set("max", field.max.map(Value::from));
+    set("thresholds", field.thresholds.as_ref().map(thresholds));
+    set("noValue", field.no_value.map(Value::from));
+    set("mappings", field.mappings.map(mappings));
+    set("color", field.color.map(|color| json!({ "mode": "fixed", "fixedColor": color })));
+    if !field.links.is_empty() {
+        set("links", Some(field.links.iter().map(link).collect()));
+    }
+    Value::Object(map)
+}
+
+fn overridden((which, field): &(Match, Field)) -> Value {
+    let matcher = match which {
+        Match::Title(title) => json!({ "id": "byName", "options": title }),
+        Match::Like(like) => json!({ "id": "byRegexp", "options": like }),
+    };
+    let shared = properties(field);
+    let mut set: Vec<Value> = shared
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(id, value)| json!({ "id": id, "value": value }))
+        .collect();
+    if field.dashed {
+        set.push(json!({
+            "id": "custom.lineStyle", "value": { "fill": "dash", "dash": [8, 6] }
+        }));
+        set.push(json!({ "id": "custom.fillOpacity", "value": 0 }));
+        set.push(
+            json!({ "id": "custom.stacking", "value": { "mode": "none", "group": "limits" } }),
+        );
+    }
+    if let Some(width) = field.width {
+        set.push(json!({ "id": "custom.width", "value": width }));
+    }
+    if let Some(cell) = field.cell {
+        let options = match cell {
+            Cell::Background => json!({ "type": "color-background", "mode": "basic" }),
+            Cell::Text => json!({ "type": "color-text" }),
+            Cell::Gauge => json!({ "type": "gauge", "mode": "basic" }),
+        };
+        set.push(json!({ "id": "custom.cellOptions", "value": options }));
+    }
+    json!({ "matcher": matcher, "properties": set })
+}
+
+fn thresholds(thresholds: &Thresholds) -> Value {
+    let base = json!({ "color": thresholds.base, "value": null });
+    let steps =
+        thresholds.steps.iter().map(|(value, color)| json!({ "color": color, "value": value }));
+    let steps: Value = std::iter::once(base).chain(steps).collect();
+    json!({ "mode": "absolute", "steps": steps })
+}
+
+fn mappings(mappings: &[Mapping]) -> Value {
+    let options: Map<String, Value> = mappings
+        .iter()
+        .zip(0..)
+        .map(|((value, text, color), index)| {
+            ((*value).to_owned(), json!({ "text": text, "color": color, "index": index }))
+        })
+        .collect();
+    json!([{ "type": "value", "options": options }])
+}
+
+fn link(link: &Link) -> Value {
+    json!({ "title": link.title, "url": link.url(), "targetBlank": false })
+}
+
+/// Several queries become one table; the columns that are named stay, in their order.
+fn transformations(columns: &[(&str, &str)], is_one_table: bool) -> Value {
+    let renamed: Map<String, Value> =
+        columns.iter().map(|(name, title)| ((*name).to_owned(), (*title).into())).collect();
+    let index: Map<String, Value> =
+        columns.iter().zip(0..).map(|((name, _), at)| ((*name).to_owned(), at.into())).collect();
+    let titles = columns.iter().map(|(_, title)| *title).collect::<Vec<_>>();
+    let organize = json!({
+        "id": "organize",
+        "options": { "excludeByName": {}, "indexByName": index, "renameByName": renamed },
+    });
+    // By name: what the queries have beside the columns depends on Prometheus' external labels.
+    let filter = json!({
+        "id": "filterFieldsByName",
+        "options": { "include": { "names": titles } },
+    });
+    if is_one_table {
+        json!([organize, filter])
+    } else {
+        json!([{ "id": "merge", "options": {} }, organize, filter])
+    }
+}
+
+fn variable(variable: &Variable) -> Value {
+    let mut object = match &variable.values {
+        Values::Datasources => json!({
+            "type": "datasource", "query": "prometheus", "regex": "", "refresh": 1, "options": [],
+            "multi": false, "includeAll": false,
+        }),
+        Values::Any { series, of } => {
+            let mut object = query_variable(series, of);
+            put(&mut object, "multi", true.into());
+            put(&mut object, "includeAll", true.into());
+            put(&mut object, "allValue", ".*".into());
+            put(
+                &mut object,
+                "current",
+                json!({ "selected": true, "text": ["All"], "value": ["$__all"] }),
+            );
+            object
+        }
+        Values::One { series, of } => query_variable(series, of),
+        Values::Fixed { all, chosen } => {
+            let options = all.iter().map(|value| {
+                json!({ "selected": chosen.contains(value), "text": value, "value": value })
+            });
+            json!({
+                "type": "custom", "query": all.join(", "), "multi": true, "includeAll": true,
+                "allValue": ".*", "current": { "selected": true, "text": chosen, "value": chosen },
+                "options": options.collect::<Value>(),
+            })
+        }
+    };
+    put(&mut object, "name", variable.name.into());
+    put(&mut object, "label", variable.label.into());
+    put(&mut object, "hide", 0.into());
+    put(&mut object, "skipUrlSync", false.into());
+    object
+}
+
+fn query_variable(series: &str, of: &str) -> Value {
+    let query = format!("label_values({series}, {of})");
+    json!({
+        "type": "query",
+        "datasource": datasource(),
+        "query": { "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery" },
+        "regex": "",
+        // On each change of the time range, so that what is gone can be chosen while it is in range.
+        "refresh": 2,
+        "sort": 1,
+        "multi": false,
+        "includeAll": false,
+        "options": [],
+    })
+}
+
+fn annotation(annotation: &Annotation) -> Value {
+    json!({
+        "name": annotation.name,
+        "datasource": datasource(),
+        "enable": true,
+        "hide": false,
+        "iconColor": annotation.color,
+        "expr": annotation.expr,
+        "useValueForTime": annotation.time_is_value,
+        "titleFormat": annotation.name,
+        "textFormat": annotation.text,
+        "tagKeys": "",
+        "step": "",
+    })
+}

@@ -1,0 +1,2 @@
+/** The bundler makes one file of a page's styles. */
+declare module '*.css';
