@@ -13,10 +13,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::{Value, json};
 use xtask::{
     child::Child,
-    image::WORKLOAD,
     monitoring::{
         alertmanager::{self, Api},
         webhook::{self, Webhook},
@@ -52,6 +50,9 @@ const DELIVERED: [Expected; 3] = [OOM, IGNORED, CRASH_LOOP];
 /// An alert that is not to be delivered, since [`OOM`] says why: the leaky container restarts as often
 /// as the crashing one.
 const INHIBITED: Expected = Expected { rule: CRASH_LOOP.rule, workload: OOM.workload };
+
+/// The workloads.
+const WORKLOADS: &str = include_str!("../alerts.yaml");
 
 /// Labels and annotations without which nobody on call can work.
 const LABELS: [&str; 5] = ["alertname", "severity", "namespace", "workload", "container"];
@@ -111,7 +112,8 @@ impl Delivery {
                     Ok(self.delivered(expected))
                 })?;
             filled(&alert).with_context(|| format!("{rule} of {workload}: {alert:?}"))?;
-            println!("    ok      {rule}: {}", alert.annotations["summary"]);
+            let summary = alert.annotations.get("summary").map_or("", String::as_str);
+            println!("    ok      {rule}: {summary}");
         }
         steps.begin("alerts: one inhibits another");
         let Expected { rule, workload } = INHIBITED;
@@ -148,7 +150,7 @@ impl Expected {
 
 /// Makes the workloads.
 pub(crate) fn begin(cluster: &Cluster) -> Result<()> {
-    cluster.apply(&workloads().to_string()).map(drop)
+    cluster.apply(WORKLOADS).map(drop)
 }
 
 fn clear(cluster: &Cluster) -> Result<()> {
@@ -159,52 +161,6 @@ fn clear(cluster: &Cluster) -> Result<()> {
         cluster.kubectl(&delete)?;
     }
     Ok(())
-}
-
-fn workloads() -> Value {
-    let template = |name: &str, args: &[&str], fields: &[(&str, Value)]| {
-        let mut container = json!({ "name": "main", "image": WORKLOAD, "args": args });
-        let mut spec =
-            json!({ "automountServiceAccountToken": false, "enableServiceLinks": false });
-        if name == OOM.workload {
-            container["resources"] = json!({ "limits": { "memory": "64Mi" } });
-        }
-        spec["containers"] = json!([container]);
-        for (field, value) in fields {
-            spec[*field] = value.clone();
-        }
-        json!({ "metadata": { "labels": { "app": name } }, "spec": spec })
-    };
-    let deployment = |name: &str, args: &[&str]| {
-        json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": { "name": name },
-            "spec": {
-                "selector": { "matchLabels": { "app": name } },
-                "template": template(name, args, &[]),
-            },
-        })
-    };
-    // Its deadline has the Pods deleted, without anybody here who waits for that.
-    let fields = [("terminationGracePeriodSeconds", json!(5)), ("restartPolicy", json!("Never"))];
-    let job = json!({
-        "apiVersion": "batch/v1", "kind": "Job",
-        "metadata": { "name": IGNORED.workload },
-        "spec": {
-            "activeDeadlineSeconds": 90,
-            "backoffLimit": 0,
-            "parallelism": 3,
-            "template": template(IGNORED.workload, &["--ignore", "TERM"], &fields),
-        },
-    });
-    json!({
-        "apiVersion": "v1", "kind": "List",
-        "items": [
-            deployment(OOM.workload, &["--allocate-mib", "400", "--allocate-after", "3"]),
-            deployment(CRASH_LOOP.workload, &["--exit-after", "3", "--exit-code", "3"]),
-            job,
-        ],
-    })
 }
 
 /// Fails unless all of an alert is there that somebody on call needs.
@@ -294,6 +250,18 @@ mod tests {
             let error = filled(&alert).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
         }
+    }
+
+    #[test]
+    fn the_workloads_are_those_that_are_waited_for() {
+        for Expected { workload, .. } in DELIVERED {
+            assert!(
+                WORKLOADS.contains(&format!("\nmetadata:\n  name: {workload}\n")),
+                "{workload}"
+            );
+        }
+        let image = format!("image: {}\n", xtask::image::WORKLOAD);
+        assert_eq!(WORKLOADS.matches(&image).count(), DELIVERED.len());
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Stack {
 
         println!("starting Prometheus {} …", programs.version);
         let node = nix::unistd::gethostname().context("the host's name")?;
-        let target = Target::agent(agent_address, &node.to_string_lossy());
+        let target = Target::agent(agent_address.to_string(), &node.to_string_lossy());
         let config = prometheus::Config {
             listen: prometheus_address,
             interval_s: INTERVAL_S,
