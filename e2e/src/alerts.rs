@@ -185,9 +185,11 @@ fn filled(alert: &webhook::Alert) -> Result<()> {
         Ok(())
     };
     let label = |name: &str| labels.get(name).map(String::as_str).unwrap_or_default();
-    says("description", label("namespace"))?;
-    says("description", label("workload"))?;
-    says("description", label("container"))?;
+    for annotation in ["summary", "description"] {
+        for whom in ["namespace", "workload", "container"] {
+            says(annotation, label(whom))?;
+        }
+    }
     let page = format!("docs/runbooks/{}.md", label("alertname"));
     says("runbook_url", &page)?;
     ensure!(xtask::paths::root().join(&page).is_file(), "there is no {page}");
@@ -215,7 +217,7 @@ mod tests {
                 ("container", "main"),
             ]),
             annotations: pairs(&[
-                ("summary", "a container was killed"),
+                ("summary", "default/leaky, container main: killed"),
                 ("description", "default/leaky, container main, was killed"),
                 ("runbook_url", &format!("https://a.example/docs/runbooks/{}.md", OOM.rule)),
                 ("dashboard", "/d/podvitals-why"),
@@ -235,7 +237,7 @@ mod tests {
                 it.annotations.insert("summary".into(), "<no value> died".into());
             }),
             ("does not name leaky", |it| {
-                it.annotations.insert("description".into(), "default, container main".into());
+                it.annotations.insert("summary".into(), "default, container main".into());
             }),
             ("runbook_url does not name", |it| {
                 it.annotations.insert("runbook_url".into(), "https://a.example/".into());
