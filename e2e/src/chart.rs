@@ -120,15 +120,7 @@ impl Release<'_> {
         let notes = self.helm(&install)?;
         let told = format!("rollout status daemonset/{NAME}");
         ensure!(notes.contains(&told), "the notes do not say {told:?}: {notes}");
-        // It has waited for this.
-        self.cluster.kubectl(&[
-            "--namespace",
-            NAMESPACE,
-            "rollout",
-            "status",
-            &format!("daemonset/{NAME}"),
-            "--timeout=1s",
-        ])?;
+        self.rolled_out()?;
         let scrape = self.scrape()?;
         let itself = format!(r#"podvitals_container_info{{namespace="{NAMESPACE}",pod="{NAME}-"#);
         self.cluster.wait(&format!("its scrape has {itself}…"), LIMIT, || {
@@ -152,11 +144,20 @@ impl Release<'_> {
         let off = ["--reuse-values", "--set", "collectors.pressure=false"];
         let upgrade = ["upgrade", RELEASE, self.chart()?, "--wait", TIMEOUT];
         self.helm(&[upgrade.as_slice(), &off].concat())?;
+        self.rolled_out()?;
         ensure!(pod(self.cluster, NAMESPACE, SELECTOR)? != before, "the Pod is still the same");
         let scrape = self.scrape()?;
         ensure!(!scrape.contains(PRESSURE), "{PRESSURE} with that collector off");
         ensure!(scrape.contains("podvitals_container_info{"), "no container in the scrape");
         Ok(())
+    }
+
+    /// Waits as the notes say. Helm's own `--wait` lets as many Pods be missing as may be unavailable
+    /// in an update, and so all of one node's.
+    fn rolled_out(&self) -> Result<()> {
+        let daemon_set = format!("daemonset/{NAME}");
+        let status = ["rollout", "status", &daemon_set, TIMEOUT, "--namespace", NAMESPACE];
+        self.cluster.kubectl(&status).map(drop)
     }
 
     fn scrape(&self) -> Result<String> {
