@@ -61,6 +61,13 @@ pub fn rate(family: &str, selector: &str, more: &str) -> String {
     container(&format!("rate({}[{RATE}])", select(family, selector, more)))
 }
 
+/// Restarts of containers over `range`. Each run of the agent counts its own, where no API counts.
+#[must_use]
+pub fn restarts(selector: &str, range: &str) -> String {
+    let series = select("podvitals_container_restarts_total", selector, "");
+    summed(CONTAINER, &format!("increase({series}[{range}])"), CONTAINER)
+}
+
 /// Events of workloads: their increase over `range`, summed by `by`. `own` are the labels of the
 /// family beside the workload's.
 #[must_use]
