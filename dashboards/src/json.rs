@@ -1,9 +1,11 @@
 //! Boards as JSON in Grafana's classic schema. The one place that knows how Grafana names things.
 
+mod parts;
 mod variables;
 
 use serde_json::{Map, Value, json};
 
+use self::parts::{datasource, put};
 use crate::board::{Annotation, Board, SCHEMA_VERSION, TAG};
 use crate::layout::{self, Item, Place};
 use crate::link::Link;
@@ -52,10 +54,6 @@ pub fn of_board(board: &Board) -> Value {
     })
 }
 
-fn datasource() -> Value {
-    json!({ "type": "prometheus", "uid": "${datasource}" })
-}
-
 fn grid(place: Place) -> Value {
     json!({ "x": place.x, "y": place.y, "w": place.w, "h": place.h })
 }
@@ -94,12 +92,6 @@ fn panel(id: u32, place: Place, panel: &Panel) -> Value {
         put(&mut object, "interval", step.into());
     }
     object
-}
-
-fn put(object: &mut Value, key: &str, value: Value) {
-    if let Some(object) = object.as_object_mut() {
-        object.insert(key.to_owned(), value);
-    }
 }
 
 fn target(id: char, target: &Target) -> Value {

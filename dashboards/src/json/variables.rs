@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{datasource, put};
+use super::parts::{datasource, put};
 use crate::variable::{Values, Variable};
 
 /// A variable as JSON.
