@@ -31,7 +31,7 @@ pub struct Board {
 /// A row of panels.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Title; the first row of a board has none.
+    /// Title, if it begins something new.
     pub title: Option<&'static str>,
     /// Panels, from left to right; they wrap like words.
     pub panels: Vec<Panel>,
@@ -41,6 +41,12 @@ impl Row {
     /// The row at the top, which tells at a glance whether anything is wrong.
     #[must_use]
     pub const fn top(panels: Vec<Panel>) -> Self {
+        Self { title: None, panels }
+    }
+
+    /// A row that goes on with what is above it.
+    #[must_use]
+    pub const fn untitled(panels: Vec<Panel>) -> Self {
         Self { title: None, panels }
     }
 

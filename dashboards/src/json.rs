@@ -1,14 +1,17 @@
 //! Boards as JSON in Grafana's classic schema. The one place that knows how Grafana names things.
 
+mod parts;
+mod variables;
+
 use serde_json::{Map, Value, json};
 
+use self::parts::{datasource, put};
 use crate::board::{Annotation, Board, SCHEMA_VERSION, TAG};
 use crate::layout::{self, Item, Place};
 use crate::link::Link;
-use crate::panel::{Cell, Field, Kind, Match, PLUGIN_VERSION, Panel, Style};
+use crate::panel::{Cell, Field, Kind, Legend, Match, PLUGIN_VERSION, Panel, Style};
 use crate::target::{Shape, Target};
 use crate::unit::{Mapping, Thresholds};
-use crate::variable::{Values, Variable};
 
 /// A board as JSON.
 #[must_use]
@@ -45,14 +48,10 @@ pub fn of_board(board: &Board) -> Value {
             "tooltip": "",
             "url": ""
         }],
-        "templating": { "list": board.variables.iter().map(variable).collect::<Value>() },
+        "templating": { "list": board.variables.iter().map(variables::variable).collect::<Value>() },
         "annotations": { "list": board.annotations.iter().map(annotation).collect::<Value>() },
         "panels": panels.collect::<Value>(),
     })
-}
-
-fn datasource() -> Value {
-    json!({ "type": "prometheus", "uid": "${datasource}" })
 }
 
 fn grid(place: Place) -> Value {
@@ -67,7 +66,8 @@ fn row(id: u32, place: Place, title: &str) -> Value {
 }
 
 fn panel(id: u32, place: Place, panel: &Panel) -> Value {
-    let (kind, options) = kind(&panel.kind);
+    let is_neutral = panel.field.thresholds.as_ref().is_some_and(|it| it.steps.is_empty());
+    let (kind, options) = kind(&panel.kind, is_neutral);
     let is_one_table = panel.targets.len() == 1;
     let refs = ('A'..='Z').zip(&panel.targets);
     let mut object = json!({
@@ -94,12 +94,6 @@ fn panel(id: u32, place: Place, panel: &Panel) -> Value {
     object
 }
 
-fn put(object: &mut Value, key: &str, value: Value) {
-    if let Some(object) = object.as_object_mut() {
-        object.insert(key.to_owned(), value);
-    }
-}
-
 fn target(id: char, target: &Target) -> Value {
     let is_range = matches!(target.shape, Shape::Range | Shape::Heatmap);
     let format = match target.shape {
@@ -119,33 +113,46 @@ fn target(id: char, target: &Target) -> Value {
     })
 }
 
-fn kind(kind: &Kind) -> (&'static str, Value) {
+fn kind(kind: &Kind, is_neutral: bool) -> (&'static str, Value) {
     let reduce = json!({ "calcs": ["lastNotNull"], "fields": "", "values": false });
     match kind {
         Kind::Stat { names } => {
-            let text = if *names { "value_and_name" } else { "auto" };
+            let (text, sizes) = if *names {
+                ("value_and_name", json!({ "titleSize": 18, "valueSize": 22 }))
+            } else {
+                ("auto", json!({}))
+            };
             let options = json!({
-                "colorMode": "background", "graphMode": "none", "justifyMode": "center",
-                "orientation": "auto", "textMode": text, "reduceOptions": reduce,
+                "colorMode": if is_neutral { "none" } else { "background" },
+                "graphMode": "none", "justifyMode": "center", "orientation": "auto",
+                "textMode": text, "text": sizes, "reduceOptions": reduce,
             });
             ("stat", options)
         }
-        Kind::BarGauge => {
+        Kind::BarGauge { names_above } => {
+            // Few bars need not fill the panel. A name above a bar is part of its height.
+            let (least, most) = if *names_above { (30, 36) } else { (10, 24) };
             let options = json!({
                 "displayMode": "gradient", "orientation": "horizontal", "showUnfilled": true,
-                "valueMode": "text", "minVizHeight": 16, "minVizWidth": 8,
-                "reduceOptions": reduce,
+                "valueMode": "text", "reduceOptions": reduce,
+                "namePlacement": if *names_above { "top" } else { "left" },
+                "sizing": "manual", "minVizHeight": least, "maxVizHeight": most, "minVizWidth": 8,
+                "text": { "titleSize": 12, "valueSize": 14 },
             });
             ("bargauge", options)
         }
-        Kind::TimeSeries(_) => {
-            let options = json!({
-                "legend": {
-                    "calcs": ["lastNotNull", "max"], "displayMode": "table", "placement": "bottom",
-                    "showLegend": true,
-                },
-                "tooltip": { "mode": "multi", "sort": "desc" },
-            });
+        Kind::TimeSeries(_, legend) => {
+            let legend = match legend {
+                Legend::Names => json!({
+                    "calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": true,
+                }),
+                Legend::Ranking => json!({
+                    "calcs": ["max"], "displayMode": "table", "placement": "right",
+                    "showLegend": true, "sortBy": "Max", "sortDesc": true,
+                }),
+            };
+            let options =
+                json!({ "legend": legend, "tooltip": { "mode": "multi", "sort": "desc" } });
             ("timeseries", options)
         }
         Kind::Table { sort, .. } => {
@@ -182,7 +189,7 @@ fn defaults(panel: &Panel) -> Value {
     let mut defaults = properties(&panel.field);
     put(&mut defaults, "custom", custom(&panel.kind));
     let is_colored_by_value =
-        matches!(panel.kind, Kind::Stat { .. } | Kind::BarGauge | Kind::Table { .. });
+        matches!(panel.kind, Kind::Stat { .. } | Kind::BarGauge { .. } | Kind::Table { .. });
     let mode = if is_colored_by_value { "thresholds" } else { "palette-classic" };
     put(&mut defaults, "color", json!({ "mode": mode }));
     if panel.field.thresholds.is_none() {
@@ -193,13 +200,15 @@ fn defaults(panel: &Panel) -> Value {
 
 fn custom(kind: &Kind) -> Value {
     match kind {
-        Kind::Stat { .. } | Kind::BarGauge => json!({}),
+        Kind::Stat { .. } | Kind::BarGauge { .. } => json!({}),
         Kind::Table { .. } => {
-            json!({ "align": "auto", "cellOptions": { "type": "auto" }, "inspect": false })
+            json!({ "align": "auto", "cellOptions": { "type": "auto" }, "inspect": false, "minWidth": 60 })
         }
         Kind::Heatmap => json!({ "scaleDistribution": { "type": "linear" } }),
-        Kind::TimeSeries(style) => {
+        Kind::TimeSeries(style, legend) => {
             let (draw, fill, points, stacking, span) = match style {
+                // Areas of many lines would cover each other.
+                Style::Lines if *legend == Legend::Ranking => ("line", 0, "never", "none", false),
                 Style::Lines => ("line", 8, "never", "none", false),
                 Style::Stacked => ("line", 40, "never", "normal", false),
                 Style::Bars => ("bars", 80, "never", "normal", false),
@@ -324,59 +333,6 @@ fn transformations(columns: &[(&str, &str)], is_one_table: bool) -> Value {
     }
 }
 
-fn variable(variable: &Variable) -> Value {
-    let mut object = match &variable.values {
-        Values::Datasources => json!({
-            "type": "datasource", "query": "prometheus", "regex": "", "refresh": 1, "options": [],
-            "multi": false, "includeAll": false,
-        }),
-        Values::Any { series, of } => {
-            let mut object = query_variable(series, of);
-            put(&mut object, "multi", true.into());
-            put(&mut object, "includeAll", true.into());
-            put(&mut object, "allValue", ".*".into());
-            put(
-                &mut object,
-                "current",
-                json!({ "selected": true, "text": ["All"], "value": ["$__all"] }),
-            );
-            object
-        }
-        Values::One { series, of } => query_variable(series, of),
-        Values::Fixed { all, chosen } => {
-            let options = all.iter().map(|value| {
-                json!({ "selected": chosen.contains(value), "text": value, "value": value })
-            });
-            json!({
-                "type": "custom", "query": all.join(", "), "multi": true, "includeAll": true,
-                "allValue": ".*", "current": { "selected": true, "text": chosen, "value": chosen },
-                "options": options.collect::<Value>(),
-            })
-        }
-    };
-    put(&mut object, "name", variable.name.into());
-    put(&mut object, "label", variable.label.into());
-    put(&mut object, "hide", 0.into());
-    put(&mut object, "skipUrlSync", false.into());
-    object
-}
-
-fn query_variable(series: &str, of: &str) -> Value {
-    let query = format!("label_values({series}, {of})");
-    json!({
-        "type": "query",
-        "datasource": datasource(),
-        "query": { "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery" },
-        "regex": "",
-        // On each change of the time range, so that what is gone can be chosen while it is in range.
-        "refresh": 2,
-        "sort": 1,
-        "multi": false,
-        "includeAll": false,
-        "options": [],
-    })
-}
-
 fn annotation(annotation: &Annotation) -> Value {
     json!({
         "name": annotation.name,
@@ -389,6 +345,8 @@ fn annotation(annotation: &Annotation) -> Value {
         "titleFormat": annotation.name,
         "textFormat": annotation.text,
         "tagKeys": "",
-        "step": "",
+        // Grafana joins marks that are closer than a step, a minute by default: a crash loop
+        // would be one long mark.
+        "step": "15s",
     })
 }

@@ -39,9 +39,12 @@ pub enum Kind {
         names: bool,
     },
     /// Bars side by side, the longest first.
-    BarGauge,
+    BarGauge {
+        /// Whether names stand above the bars, where long ones have room, and not beside them.
+        names_above: bool,
+    },
     /// Values over time.
-    TimeSeries(Style),
+    TimeSeries(Style, Legend),
     /// A table.
     Table {
         /// Columns from left to right: the query's name of each, and its title. Others are hidden.
@@ -64,6 +67,15 @@ pub enum Style {
     Bars,
     /// Points joined by lines, for what has a value now and then.
     Points,
+}
+
+/// Legends of a time series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Legend {
+    /// Names in a line below.
+    Names,
+    /// A table of names and greatest values at the right, the greatest first: for many series.
+    Ranking,
 }
 
 /// How values look. What is `None` is as the panel has it.
@@ -127,22 +139,34 @@ pub fn words(title: &'static str, description: &'static str) -> Panel {
     Panel::new(Kind::Stat { names: true }, title, description).size(4, 4)
 }
 
-/// Bars side by side.
+/// Bars with short names beside them.
 #[must_use]
 pub fn bar_gauge(title: &'static str, description: &'static str) -> Panel {
-    Panel::new(Kind::BarGauge, title, description).min(0.0)
+    Panel::new(Kind::BarGauge { names_above: false }, title, description).min(0.0)
+}
+
+/// Bars with long names above them.
+#[must_use]
+pub fn ranking(title: &'static str, description: &'static str) -> Panel {
+    Panel::new(Kind::BarGauge { names_above: true }, title, description).min(0.0)
 }
 
 /// Values over time.
 #[must_use]
 pub fn time_series(style: Style, title: &'static str, description: &'static str) -> Panel {
-    Panel::new(Kind::TimeSeries(style), title, description).min(0.0)
+    Panel::new(Kind::TimeSeries(style, Legend::Names), title, description).min(0.0)
 }
 
-/// Counts in each step of a minute at least.
+/// Many series over time, the greatest first in the legend.
+#[must_use]
+pub fn ranked_time_series(style: Style, title: &'static str, description: &'static str) -> Panel {
+    Panel::new(Kind::TimeSeries(style, Legend::Ranking), title, description).min(0.0)
+}
+
+/// Counts in each step of two minutes at least: at four scrapes or more a step, an event is in one bar.
 #[must_use]
 pub fn counts(title: &'static str, description: &'static str) -> Panel {
-    time_series(Style::Bars, title, description).unit(Unit::Count).decimals(0).min_step("1m")
+    time_series(Style::Bars, title, description).unit(Unit::Count).decimals(0).min_step("2m")
 }
 
 /// A table.

@@ -61,6 +61,13 @@ pub fn rate(family: &str, selector: &str, more: &str) -> String {
     container(&format!("rate({}[{RATE}])", select(family, selector, more)))
 }
 
+/// Restarts of containers over `range`. Each run of the agent counts its own, where no API counts.
+#[must_use]
+pub fn restarts(selector: &str, range: &str) -> String {
+    let series = select("podvitals_container_restarts_total", selector, "");
+    summed(CONTAINER, &format!("increase({series}[{range}])"), CONTAINER)
+}
+
 /// Events of workloads: their increase over `range`, summed by `by`. `own` are the labels of the
 /// family beside the workload's.
 #[must_use]
@@ -68,12 +75,10 @@ pub fn events(by: &str, series: &str, own: &str, range: &str) -> String {
     summed(by, &format!("increase({series}[{range}])"), &with(WORKLOAD, own))
 }
 
-/// Events of workloads in each step. A rate times the step, unlike an increase over the range of the
-/// rate, counts no event twice: that range is longer than the step.
+/// Events of workloads in each step.
 #[must_use]
 pub fn events_per_step(by: &str, series: &str, own: &str) -> String {
-    let summed = summed(by, &format!("rate({series}[{RATE}])"), &with(WORKLOAD, own));
-    format!("{summed} * $__interval_ms / 1000")
+    per_step(by, series, &with(WORKLOAD, own))
 }
 
 /// Events of nodes: their increase over `range`, summed by `by`.
@@ -85,14 +90,24 @@ pub fn node_events(by: &str, series: &str, own: &str, range: &str) -> String {
 /// Events of nodes in each step.
 #[must_use]
 pub fn node_events_per_step(by: &str, series: &str, own: &str) -> String {
-    let summed = summed(by, &format!("rate({series}[{RATE}])"), &with("cluster", own));
-    format!("{summed} * $__interval_ms / 1000")
+    per_step(by, series, &with("cluster", own))
+}
+
+/// What counters rose by in each step. The range of a rate is longer than the step, by a scrape, so
+/// that nothing between two steps is lost; times the step, and not times that range, nothing counts
+/// twice. (The value less the value one step before would be whole numbers, and took six times as
+/// long for 14,000 series: each has to find its partner.)
+fn per_step(by: &str, series: &str, labels: &str) -> String {
+    format!("{} * $__interval_ms / 1000", summed(by, &format!("rate({series}[{RATE}])"), labels))
 }
 
 /// `expr` by one run of one agent for each label set, summed by `by`.
 fn summed(by: &str, expr: &str, labels: &str) -> String {
-    let by = if by.is_empty() { String::new() } else { format!(" by ({by})") };
-    format!("sum{by} (max by ({labels}, node, instance) ({expr}))")
+    aggregate(by, &format!("max by ({labels}, node, instance) ({expr})"))
+}
+
+fn aggregate(by: &str, expr: &str) -> String {
+    if by.is_empty() { format!("sum({expr})") } else { format!("sum by ({by}) ({expr})") }
 }
 
 fn with(labels: &str, own: &str) -> String {
@@ -121,12 +136,29 @@ pub fn number_of(expr: &str, selector: &str) -> String {
 /// epoch. What is gone by now is there as long as a sample of it lies within the range.
 #[must_use]
 pub fn deaths(selector: &str, more: &str) -> String {
-    let info = select("podvitals_container_last_termination_info", selector, more);
+    let info = select(LAST_DEATH, selector, more);
     format!(
         "max by ({CONTAINER}, node, {DEATH}) (last_over_time({info}[{ALL_TIME}])) \
          > time() - $__range_s"
     )
 }
+
+/// How often each of the deaths in `listed` happened within the dashboard's range, in the same way:
+/// how often its time changed, and once more if the first time is within the range too. Each run of the
+/// agent saw deaths of its own.
+#[must_use]
+pub fn times(listed: &str, selector: &str, more: &str) -> String {
+    let info = select(LAST_DEATH, selector, more);
+    format!(
+        "0 * {listed} + on ({CONTAINER}, node, {DEATH}) group_left () \
+         sum by ({CONTAINER}, node, {DEATH}) (max by ({CONTAINER}, node, {DEATH}, instance) \
+         (changes({info}[{ALL_TIME}]) \
+         + (min_over_time({info}[{ALL_TIME}]) > bool (time() - $__range_s))))"
+    )
+}
+
+/// The family with a series for each container that died.
+const LAST_DEATH: &str = "podvitals_container_last_termination_info";
 
 /// Labels of a death.
 pub const DEATH: &str = "cause, trigger, exit_code, signal, sender, scope";

@@ -3,8 +3,10 @@
 /// Unit of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A number of things.
+    /// A number of things, thousands as K.
     Count,
+    /// A number of things, all digits.
+    Whole,
     /// CPU cores.
     Cores,
     /// Bytes, in powers of 1024.
@@ -27,11 +29,12 @@ impl Unit {
     pub const fn id(self) -> &'static str {
         match self {
             Self::Count => "short",
-            Self::Cores => "suffix: cores",
+            Self::Whole => "none",
+            Self::Cores => "suffix:cores",
             Self::Bytes => "bytes",
             Self::Seconds => "s",
             Self::Ratio => "percentunit",
-            Self::PerSecond => "cps",
+            Self::PerSecond => "suffix:/s",
             Self::Moment => "dateTimeAsIsoNoDateIfToday",
             Self::Ago => "dateTimeFromNow",
         }

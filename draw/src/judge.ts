@@ -1,11 +1,11 @@
 /**
  * What an eye would find fault with, found by the boxes of the page: texts that lie over one another,
- * and texts that are cut off. It sees what is text in the page; the figures at a graph's axes are
+ * are cut off, or too small. It sees what is text in the page; the figures at a graph's axes are
  * painted, and uPlot itself leaves out those that have no room.
  */
 
 export interface Fault {
-  kind: 'overlap' | 'cut';
+  kind: 'overlap' | 'cut' | 'small';
   detail: string;
 }
 
@@ -17,13 +17,17 @@ interface Text {
 
 /** How much of a box at its upper and lower end no letter reaches, as a fraction of its height. */
 const LEADING = 0.2;
+/** The smallest letters that can be read, in pixels. */
+const LEGIBLE = 9;
 /** Pixels that boxes may share: rounding, and letters that lean. */
 const TOUCH = 2;
+/** Pixels that a text may lack: rounding. */
+const LACK = 1;
 
 /** The faults of everything inside `root`. */
 export function faults(root: Element): Fault[] {
   const texts = textsIn(root);
-  return [...overlaps(texts), ...cuts(root), ...sideways(root)];
+  return [...overlaps(texts), ...cuts(root), ...sideways(root), ...small(texts)];
 }
 
 /** Visible texts, one for each line. */
@@ -117,7 +121,7 @@ function cuts(root: Element): Fault[] {
       const box = it.getBoundingClientRect();
       const right = line.right - box.right;
       const left = box.left - line.left;
-      if (style.overflowX !== 'visible' && Math.max(left, right) > TOUCH) {
+      if (style.overflowX !== 'visible' && Math.max(left, right) > LACK) {
         if (line.right <= box.left || line.left >= box.right) {
           say(text, 'lies outside of what its panel shows');
         } else {
@@ -130,11 +134,24 @@ function cuts(root: Element): Fault[] {
         // What is further down is one turn of the wheel away.
         break;
       }
-      const slack = line.height * LEADING + TOUCH;
+      const slack = line.height * LEADING + LACK;
       if (style.overflowY !== 'visible' && Math.max(line.bottom - box.bottom, box.top - line.top) > slack) {
         say(text, 'lacks height');
         break;
       }
+    }
+  }
+  return [...found.values()];
+}
+
+/** Texts that nobody can read. */
+function small(texts: Text[]): Fault[] {
+  const found = new Map<string, Fault>();
+  for (const { node, text } of texts) {
+    const size = node.parentElement ? Number.parseFloat(getComputedStyle(node.parentElement).fontSize) : LEGIBLE;
+    if (size < LEGIBLE) {
+      const detail = `${quoted(text)} is ${size.toFixed(1)} pixels high`;
+      found.set(detail, { kind: 'small', detail });
     }
   }
   return [...found.values()];

@@ -83,12 +83,14 @@ async function askOne(
 ): Promise<{ expr: string; legend: string; all: Series[] }> {
   const from = range.from.valueOf();
   const to = range.to.valueOf();
+  const milliseconds = (text: string): number => rangeUtil.intervalToMs(variables.inText(text).replace(/^>/, ''));
   const least = target.interval || panel.interval;
-  const lowest = least ? rangeUtil.intervalToMs(variables.inText(least).replace(/^>/, '')) : scrape;
+  const lowest = least ? milliseconds(least) : scrape;
   const points = panel.maxDataPoints ?? Math.max(1, Math.floor(width));
   const { intervalMs } = rangeUtil.calculateInterval(range, points, `${lowest}ms`);
   const step = Math.max(intervalMs, Math.ceil((to - from) / MAX_SAMPLES));
-  const scoped = intervals(step, least ? lowest : scrape, to - from);
+  // The range of a rate depends on a query's own least step, and not on its panel's.
+  const scoped = intervals(step, target.interval ? milliseconds(target.interval) : scrape, to - from);
   const expr = variables.inQuery(target.expr, scoped);
   const legend = variables.inText(target.legendFormat ?? '', scoped);
   const all = target.instant ? await queryInstant(expr, to) : await queryRange(expr, from, to, step);

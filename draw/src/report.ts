@@ -6,7 +6,7 @@ export interface Complaint {
   panel: string;
   /** The query's letter, where it is about one. */
   query?: string;
-  kind: 'empty' | 'error' | 'overlap' | 'cut';
+  kind: 'empty' | 'error' | 'overlap' | 'cut' | 'small';
   detail: string;
 }
 

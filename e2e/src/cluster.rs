@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -20,16 +20,15 @@ use super::{
     node::{self, Archive, Node, Options, Output},
     pki::Pki,
     proxy::Proxy,
+    reader::{self, Reader},
     rootfs::Disk,
     steps::Steps,
 };
-use testbed::http::{self, Answer};
+use testbed::http;
 use xtask::{child::Child, paths, shell, stop};
 
 /// How often something that is waited for is looked at: a start of kubectl takes a CPU 0.2 s.
 const POLL: Duration = Duration::from_millis(500);
-/// Where `kubectl proxy` serves the API, to who only reads, in the cluster's namespace.
-const READER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8001);
 /// How long the API server may take to answer (5 s on an idle machine).
 const API_START: Duration = Duration::from_secs(120);
 /// How long the node may take to take a command (20 s on an idle machine).
@@ -38,10 +37,6 @@ const BOOT: Duration = Duration::from_secs(180);
 const READY: Duration = Duration::from_secs(300);
 /// How long a command on the node may take.
 const EXEC: Duration = Duration::from_secs(120);
-/// Status of an answer about something that is not there.
-const NOT_FOUND: u16 = 404;
-/// How long a server in the cluster may take to answer.
-const HTTP: Duration = Duration::from_secs(30);
 
 /// The string at `pointer` (RFC 6901) of an object.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
@@ -53,7 +48,8 @@ pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
 pub(crate) struct Cluster {
     // Dropped from the top: the node first, which would miss the API.
     node: Mutex<Node>,
-    _reader: Child,
+    _proxy: Child,
+    reader: Reader,
     control_plane: Mutex<ControlPlane>,
     names: Namespace,
     kubectl: PathBuf,
@@ -96,10 +92,11 @@ impl Cluster {
         let admin = control_plane.pki().kubeconfig(&control_plane::ADMIN, control_plane::API)?;
         fs::write(&kubeconfig, admin).with_context(|| format!("write {}", kubeconfig.display()))?;
         let kubectl = binaries.kubernetes.join("kubectl");
-        let reader = start_reader(&kubectl, &kubeconfig, &dir, &names)?;
+        let proxy = start_proxy(&kubectl, &kubeconfig, &dir, &names)?;
         let cluster = Self {
             node: Mutex::new(node),
-            _reader: reader,
+            _proxy: proxy,
+            reader: Reader::new(names.try_clone()?),
             control_plane: Mutex::new(control_plane),
             names,
             kubectl,
@@ -172,12 +169,12 @@ impl Cluster {
 
     /// What the API has at `path`; `None` if there is nothing. Costs little: no process is started.
     pub(crate) fn read(&self, path: &str) -> Result<Option<Value>> {
-        let answer = self.answer(READER, path)?;
-        if answer.status == NOT_FOUND {
-            return Ok(None);
-        }
-        let text = answer.text().with_context(|| path.to_owned())?;
-        serde_json::from_str(&text).with_context(|| path.to_owned()).map(Some)
+        self.reader.read(path)
+    }
+
+    /// A reader that does not need the cluster to live.
+    pub(crate) fn reader(&self) -> Result<Reader> {
+        self.names.try_clone().map(Reader::new)
     }
 
     /// A Pod of the namespace `default`, if there is one.
@@ -226,23 +223,19 @@ impl Cluster {
         node::exec(&self.names, command, EXEC)
     }
 
-    /// A connection to a server in the cluster: a Pod, the node, the API.
-    pub(crate) fn connect(&self, server: SocketAddr) -> Result<std::net::TcpStream> {
-        self.names.connect(server, HTTP)
+    /// Starts `command` in the cluster's network, beside the control plane.
+    pub(crate) fn spawn(&self, name: &str, command: &mut Command) -> Result<Child> {
+        Child::spawn(name, self.names.enter(command)?)
+    }
+
+    /// Listens at an address of the cluster's network, beside the control plane.
+    pub(crate) fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
+        self.names.listen(address)
     }
 
     /// The body of a server's answer to a plain GET, if it is 200.
     pub(crate) fn fetch(&self, server: SocketAddr, path: &str) -> Result<String> {
-        let answer = self.answer(server, path)?;
-        answer.text().with_context(|| format!("GET http://{server}{path}"))
-    }
-
-    /// A server's answer to a plain GET, whatever its status.
-    fn answer(&self, server: SocketAddr, path: &str) -> Result<Answer> {
-        let what = || format!("GET http://{server}{path}");
-        let mut stream = self.connect(server).with_context(what)?;
-        stream.set_read_timeout(Some(HTTP)).with_context(what)?;
-        http::exchange(&mut stream, server, path).with_context(what)
+        self.reader.fetch(server, path)
     }
 
     /// Makes a server in the cluster reachable at `listen`, as long as the proxy lives.
@@ -328,12 +321,13 @@ impl Cluster {
 }
 
 /// Starts `kubectl proxy`.
-fn start_reader(kubectl: &Path, kubeconfig: &Path, dir: &Path, names: &Namespace) -> Result<Child> {
+fn start_proxy(kubectl: &Path, kubeconfig: &Path, dir: &Path, names: &Namespace) -> Result<Child> {
     let log = dir.join("kubectl-proxy.log");
     let log = fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
     let mut command = Command::new(kubectl);
     command.arg("--kubeconfig").arg(kubeconfig).arg("proxy");
-    command.arg(format!("--address={}", READER.ip())).arg(format!("--port={}", READER.port()));
+    let address = reader::API;
+    command.arg(format!("--address={}", address.ip())).arg(format!("--port={}", address.port()));
     command.stdin(Stdio::null()).stderr(log.try_clone().context("share a log")?).stdout(log);
     Child::spawn("kubectl proxy", names.enter(&mut command)?)
 }

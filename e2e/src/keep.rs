@@ -15,8 +15,13 @@ use xtask::{paths, stop};
 
 /// A free port of the loopback.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-/// Tells how to use the cluster, and waits for Ctrl-C.
-pub(crate) fn run(cluster: &Cluster, binaries: &Binaries, agent: Option<SocketAddr>) -> Result<()> {
+/// Tells how to use the cluster, with Prometheus and Alertmanager at `pages`, and waits for Ctrl-C.
+pub(crate) fn run(
+    cluster: &Cluster,
+    binaries: &Binaries,
+    agent: Option<SocketAddr>,
+    pages: Option<(SocketAddr, SocketAddr)>,
+) -> Result<()> {
     let api = cluster.forward(ANY_PORT, control_plane::ADDRESS)?;
     let commands = cluster.forward(ANY_PORT, node::EXEC)?;
     let file = address_file()?;
@@ -37,6 +42,9 @@ pub(crate) fn run(cluster: &Cluster, binaries: &Binaries, agent: Option<SocketAd
     if let Some(agent) = agent {
         let proxy = cluster.forward(ANY_PORT, agent)?;
         println!("agent: http://{}/", proxy.address);
+    }
+    if let Some((prometheus, alertmanager)) = pages {
+        println!("Prometheus: http://{prometheus}/\nAlertmanager: http://{alertmanager}/");
     }
     while !stop::asked() {
         cluster.check()?;

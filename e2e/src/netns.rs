@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
     process::Command,
     thread,
@@ -59,13 +59,25 @@ impl Namespace {
         done.map(drop).with_context(|| format!("ip -batch of {batch:?}"))
     }
 
+    /// Listens within at `address`; connections can be taken from anywhere.
+    pub(crate) fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
+        self.within(|| TcpListener::bind(address).with_context(|| format!("listen at {address}")))
+    }
+
     /// Connects from within to `server`; the connection can be used from anywhere.
     pub(crate) fn connect(&self, server: SocketAddr, limit: Duration) -> Result<TcpStream> {
+        self.within(|| {
+            TcpStream::connect_timeout(&server, limit)
+                .with_context(|| format!("connect to {server}"))
+        })
+    }
+
+    /// Runs `work` on a thread that is in it.
+    fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 setns(&self.file, CloneFlags::CLONE_NEWNET).context("setns")?;
-                TcpStream::connect_timeout(&server, limit)
-                    .with_context(|| format!("connect to {server}"))
+                work()
             });
             thread.join().map_err(|_| anyhow::anyhow!("the thread panicked"))?
         })

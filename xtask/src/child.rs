@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::{
     sys::{
-        signal::{Signal, killpg},
+        signal::{Signal, kill, killpg},
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
     unistd::Pid,
@@ -84,6 +84,15 @@ impl Child {
             stop::check().with_context(|| self.name.clone())?;
             thread::sleep(POLL);
         }
+    }
+
+    /// Sends it alone a signal.
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<()> {
+        if let Some(status) = self.ended()? {
+            bail!("{} has ended: {status}", self.name);
+        }
+        // It has not been waited for, so the number is still its own.
+        kill(self.group, signal).with_context(|| format!("{signal} to {}", self.name))
     }
 
     /// Waits for it to end by itself. If there is a reason to end before, the group is ended, and

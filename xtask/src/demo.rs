@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use testbed::{agent::until, http};
 
-use crate::{child::Child, stop};
+use crate::{cgroup, child::Child, stop};
 
 /// How long the demo may take to make its cgroups.
 const DEMO_START: Duration = Duration::from_secs(20);
@@ -33,6 +34,19 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
+    /// Starts it if no container runs on this machine, or if it is `wanted`; says why.
+    pub(crate) fn start_unless_busy(agent: &Path, wanted: bool) -> Result<Option<Self>> {
+        let mount = testbed::cgroup::mount().ok();
+        let container = mount.and_then(|mount| cgroup::find_container(&mount));
+        if let Some(container) = container.filter(|_| !wanted) {
+            println!("containers run here, the first in {}", container.display());
+            return Ok(None);
+        }
+        let why = if wanted { "as asked" } else { "no container runs on this machine" };
+        println!("{why}: starting podvitals demo for something to watch");
+        Self::start(agent).map(Some)
+    }
+
     /// Starts it, and waits until it tells where its cgroups are.
     pub(crate) fn start(agent: &Path) -> Result<Self> {
         let mut command = Command::new(agent);
@@ -99,6 +113,22 @@ impl Drop for Demo {
     }
 }
 
+/// What tells the agent to watch `demo`, or this machine.
+pub(crate) fn agent_args(demo: Option<&Demo>) -> Vec<OsString> {
+    demo.map_or_else(|| vec!["--mode".into(), "auto".into()], Demo::agent_args)
+}
+
+/// Whether eBPF programs may be loaded; a clear word if not.
+pub(crate) fn check_root() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "loading eBPF programs needs root: sudo env \"PATH=$PATH\" cargo xtask {}",
+            std::env::args().skip(1).collect::<Vec<_>>().join(" ")
+        );
+    }
+    Ok(())
+}
+
 /// `DEMO cgroup_root=<dir> log_dir=<dir>`
 fn parse(line: &str) -> Option<(PathBuf, PathBuf)> {
     let rest = line.strip_prefix("DEMO cgroup_root=")?;
@@ -119,22 +149,34 @@ pub(crate) fn check_free(address: SocketAddr) -> Result<()> {
     }
 }
 
-/// Starts the agent on `address` and waits until it is ready; how long that took.
+/// Starts the agent on `address` and waits until it is ready; how long that took. Its log goes to the
+/// terminal, or to a file.
 pub(crate) fn start_agent(
     agent: &Path,
     address: SocketAddr,
     args: &[OsString],
+    log: Option<&Path>,
 ) -> Result<(Child, Duration)> {
     check_free(address)?;
     let mut command = Command::new(agent);
     command.arg("agent").args(args).stdin(Stdio::null());
+    if let Some(log) = log {
+        let file = File::create(log).with_context(|| format!("create {}", log.display()))?;
+        command.stdout(file.try_clone().context("share the agent's log")?).stderr(file);
+    }
     let start = Instant::now();
     let mut child = Child::spawn("podvitals agent", &mut command)?;
     until(
         AGENT_START,
         POLL,
         || match child.ended()? {
-            Some(status) => bail!("podvitals agent ended before it was ready: {status}"),
+            Some(status) => {
+                let log = log.map(|log| format!(" (its log: {})", log.display()));
+                bail!(
+                    "podvitals agent ended before it was ready: {status}{}",
+                    log.unwrap_or_default()
+                )
+            }
             None => stop::check(),
         },
         || http::get_text(address, "/readyz", GET).map(drop),

@@ -2,7 +2,7 @@
 //!
 //! One file per command; the nouns they share have files of their own: `child` (processes) and
 //! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what
-//! Debian serves), `parts` (Prometheus and its like), `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
+//! Debian serves), `parts` and `monitoring` (Prometheus and its like), `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
 mod alerts;
 pub mod apt;
@@ -22,6 +22,7 @@ pub mod image;
 mod initramfs;
 mod kernels;
 mod licences;
+pub mod monitoring;
 mod names;
 pub mod npm;
 mod object;
@@ -32,6 +33,7 @@ pub mod qemu;
 mod run;
 mod setup;
 pub mod shell;
+mod stack;
 pub mod steps;
 pub mod stop;
 mod table;
@@ -52,6 +54,7 @@ Environment:
 
 Examples:
   cargo xtask run                       watch this machine's containers, or a demo's
+  cargo xtask stack                     the same with Prometheus, Alertmanager and our rules
   cargo xtask test --quick              before a commit
   cargo xtask test                      what CI runs
   cargo xtask vm --kernel all           every supported kernel under QEMU
@@ -74,6 +77,8 @@ enum Command {
     Build(build::Args),
     /// Build and start the agent on this machine, on a demo if it has no container.
     Run(run::Args),
+    /// Start the agent, Prometheus with our rules, and Alertmanager, and show alerts as they fire.
+    Stack(stack::Args),
     /// Write the agent's container image as an archive, and check it.
     Image(image::Args),
     /// Run every check that CI runs, and end with a table of them.
@@ -87,7 +92,7 @@ enum Command {
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
     /// Write the dashboards' JSON from their source.
-    Dashboards,
+    Dashboards(dashboards::Args),
     /// Write the alert rules for the Prometheus Operator from those for Prometheus, or test both.
     Alerts(alerts::Args),
     /// Draw the dashboards from a Prometheus with Grafana's panel library, and judge them.
@@ -109,13 +114,14 @@ fn task(cli: Cli) -> Result<()> {
         Command::Setup(args) => setup::command(&args),
         Command::Build(args) => build::command(&args),
         Command::Run(args) => run::command(&args),
+        Command::Stack(args) => stack::command(&args),
         Command::Image(args) => image::command(&args),
         Command::Test(args) => test::command(&args),
         Command::Vm(args) => vm::command(&args),
         Command::E2e(args) => e2e::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
-        Command::Dashboards => dashboards::command(),
+        Command::Dashboards(args) => dashboards::command(&args),
         Command::Alerts(args) => alerts::command(&args),
         Command::Draw(args) => draw::command(&args),
         Command::Bench(args) => bench::command(&args),

@@ -45,7 +45,7 @@ pub fn install(name: &str) -> Result<Packages> {
         }
         let mut npm = Command::new(apt::program("npm", "npm")?);
         npm.current_dir(&cache).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
-        shell::run_quiet(&mut npm, &format!("npm-ci-{name}"))
+        shell::run_quiet(&mut npm, &format!("npm-ci-{}", name.replace('/', "-")))
             .with_context(|| format!("install the npm packages of {name}/"))?;
         fs::write(&stamp_file, stamp).with_context(|| format!("write {}", stamp_file.display()))?;
     }

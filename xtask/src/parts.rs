@@ -18,6 +18,21 @@ use crate::{
 /// Suites that have newer releases than the machine's own, the newest first. Go programs link
 /// statically, so that they run on an older suite.
 const NEWER: [&str; 2] = ["sid", "trixie"];
+/// What the pages of Debian's Prometheus 2 are made of, beside its own package. Later ones have no
+/// pages.
+const PAGES: [&str; 11] = [
+    "fonts-glyphicons-halflings",
+    "libjs-bootstrap4",
+    "libjs-d3",
+    "libjs-eonasdan-bootstrap-datetimepicker",
+    "libjs-jquery",
+    "libjs-jquery-hotkeys",
+    "libjs-moment",
+    "libjs-moment-timezone",
+    "libjs-mustache",
+    "libjs-popper.js",
+    "libjs-rickshaw",
+];
 /// The file beside an unpacked package with its version and suite; written last.
 const VERSION: &str = "version";
 
@@ -59,6 +74,8 @@ pub struct Prometheus {
     pub promtool: PathBuf,
     /// Version and where it is from.
     pub version: String,
+    /// What its pages are made of.
+    share: Option<PathBuf>,
 }
 
 /// Alertmanager and its command line.
@@ -84,10 +101,15 @@ pub struct NodeExporter {
 pub fn prometheus(release: Release) -> Result<Prometheus> {
     let [prometheus, promtool] = ["prometheus", "promtool"];
     // From 2.45 on promtool has a package of its own.
-    let part = part("prometheus", &["promtool"], release, &[prometheus, promtool])?;
+    let mut more = vec![promtool];
+    if release == Release::Oldest {
+        more.extend(PAGES);
+    }
+    let part = part("prometheus", &more, release, &[prometheus, promtool])?;
     Ok(Prometheus {
         prometheus: part.program(prometheus),
         promtool: part.program(promtool),
+        share: part.share(),
         version: part.version,
     })
 }
@@ -99,7 +121,7 @@ pub fn alertmanager(release: Release) -> Result<Alertmanager> {
     Ok(Alertmanager {
         alertmanager: part.program(server),
         amtool: part.program(amtool),
-        share: part.dir.as_ref().map(|dir| dir.join("usr/share")),
+        share: part.share(),
         version: part.version,
     })
 }
@@ -111,20 +133,33 @@ pub fn node_exporter(release: Release) -> Result<NodeExporter> {
     Ok(NodeExporter { node_exporter: part.program(server), version: part.version })
 }
 
-impl Alertmanager {
-    /// The server, without arguments. Debian's opens its templates below `/usr/share` by name: it
-    /// sees its own package there, in a mount namespace that ends with it.
+impl Prometheus {
+    /// The server, without arguments, with its pages if it has any.
     pub fn command(&self) -> Command {
-        const SCRIPT: &str = "mount -t overlay -o lowerdir=\"$1:/usr/share\" overlay /usr/share && \
-                              shift && exec \"$@\"";
-        let Some(share) = &self.share else { return Command::new(&self.alertmanager) };
-        let mut command = Command::new("unshare");
-        if !nix::unistd::geteuid().is_root() {
-            command.arg("--map-root-user");
-        }
-        command.args(["--mount", "sh", "-c", SCRIPT, "sh"]).arg(share).arg(&self.alertmanager);
-        command
+        with_share(&self.prometheus, self.share.as_deref())
     }
+}
+
+impl Alertmanager {
+    /// The server, without arguments.
+    pub fn command(&self) -> Command {
+        with_share(&self.alertmanager, self.share.as_deref())
+    }
+}
+
+/// The command that starts `program`. Debian's servers open templates below `/usr/share` by name: one
+/// that is only unpacked sees the `share` of its own package there, in a mount namespace that ends
+/// with it.
+fn with_share(program: &Path, share: Option<&Path>) -> Command {
+    const SCRIPT: &str = "mount -t overlay -o lowerdir=\"$1:/usr/share\" overlay /usr/share && \
+                          shift && exec \"$@\"";
+    let Some(share) = share else { return Command::new(program) };
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--mount", "sh", "-c", SCRIPT, "sh"]).arg(share).arg(program);
+    command
 }
 
 /// Programs of one package, and what they may need beside them.
@@ -135,6 +170,10 @@ struct Part {
 }
 
 impl Part {
+    fn share(&self) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.join("usr/share"))
+    }
+
     fn program(&self, name: &str) -> PathBuf {
         match &self.dir {
             Some(dir) => in_dir(dir, name),

@@ -4,18 +4,20 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::json;
 use testbed::{exposition::count_samples, http, scrape::Scrape};
 
 use crate::{
     build,
     child::Child,
     demo::{self, Demo},
+    monitoring::prometheus::{Api, Config},
     names,
     parts::{self, Prometheus, Release},
     paths, shell, stop,
@@ -77,20 +79,18 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
     let tools = parts::prometheus(Release::Oldest)?;
     let demo = Demo::start(agent)?;
     let address = http::free_address()?;
-    let (mut child, _) = demo::start_agent(agent, address, &{
-        let mut args = demo.agent_args();
-        args.extend(["--web.listen-address".into(), address.to_string().into()]);
-        args
-    })?;
+    let mut args = demo.agent_args();
+    args.extend(["--web.listen-address".into(), address.to_string().into()]);
+    let (mut child, _) = demo::start_agent(agent, address, &args, None)?;
     let work = paths::work("prometheus")?;
-    let server = http::free_address()?;
-    let mut prometheus = start(&tools, &work, server, address)?;
-    until("Prometheus answers", START, || http::get_text(server, "/-/ready", GET).map(|_| true))?;
-    until("Prometheus has scraped", START, || Ok(query(server, "up == 1")? == Some(1.0)))?;
+    let api = Api(http::free_address()?);
+    let mut prometheus = start(&tools, &work, api, address)?;
+    until("Prometheus answers", START, || api.ready().map(|()| true))?;
+    until("Prometheus has scraped", START, || Ok(api.value("up == 1")? == Some(1.0)))?;
     println!("Prometheus {} scrapes the agent", tools.version);
     let path = format!("/api/v1/metadata?metric={WITH_UNIT}");
     until("Prometheus was given OpenMetrics", START, || {
-        let answer = http::get_text(server, &path, GET)?;
+        let answer = http::get_text(api.0, &path, GET)?;
         if !answer.contains(r#""unit":"seconds""#) {
             bail!("{WITH_UNIT} has no unit: {answer}");
         }
@@ -99,20 +99,20 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
     println!("it was given OpenMetrics: {WITH_UNIT} has its unit");
     // Names may come a moment after the first scrape.
     for expression in PRESENT {
-        until(expression, START, || Ok(query(server, expression)?.is_some_and(|it| it > 0.0)))?;
-        println!("there: {expression} = {}", query(server, expression)?.unwrap_or_default());
+        until(expression, START, || Ok(api.value(expression)?.is_some_and(|it| it > 0.0)))?;
+        println!("there: {expression} = {}", api.value(expression)?.unwrap_or_default());
     }
     for expression in RISING {
-        let first = query(server, expression)?.unwrap_or_default();
-        until(expression, CRASH, || Ok(query(server, expression)?.is_some_and(|it| it > first)))?;
+        let first = api.value(expression)?.unwrap_or_default();
+        until(expression, CRASH, || Ok(api.value(expression)?.is_some_and(|it| it > first)))?;
         println!("rises: {expression} from {first}");
     }
     for expression in FIRST_EVENT {
-        until(expression, CRASH, || Ok(query(server, expression)?.is_some_and(|it| it > 0.0)))?;
-        println!("seen from 0 on: {expression} = {}", query(server, expression)?.unwrap_or(0.0));
+        until(expression, CRASH, || Ok(api.value(expression)?.is_some_and(|it| it > 0.0)))?;
+        println!("seen from 0 on: {expression} = {}", api.value(expression)?.unwrap_or(0.0));
     }
     for expression in ABSENT {
-        if let Some(count) = query(server, expression)? {
+        if let Some(count) = api.value(expression)? {
             bail!("{expression} = {count}: our labels are renamed");
         }
     }
@@ -134,29 +134,20 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
     Ok(())
 }
 
-fn start(tools: &Prometheus, work: &Path, server: SocketAddr, target: SocketAddr) -> Result<Child> {
-    let data = work.join("data");
-    let _ = fs::remove_dir_all(&data);
-    let config = work.join("prometheus.yml");
-    let text = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-         scrape_configs:\n\
-         - job_name: podvitals\n\
-         \x20 honor_labels: true\n\
-         \x20 static_configs: [{{targets: ['{target}']}}]\n"
-    );
-    fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
-    let log = fs::File::create(work.join("prometheus.log")).context("create prometheus.log")?;
-    let mut command = Command::new(&tools.prometheus);
-    command
-        .current_dir(work)
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", data.display()))
-        .arg(format!("--web.listen-address={server}"))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().context("share prometheus.log")?)
-        .stderr(log);
-    Child::spawn("prometheus", &mut command)
+fn start(tools: &Prometheus, work: &Path, api: Api, target: SocketAddr) -> Result<Child> {
+    // As README's: one line and no relabelling.
+    let config = Config {
+        listen: api.0,
+        interval_s: 1,
+        scrape_configs: json!([{
+            "job_name": "podvitals",
+            "honor_labels": true,
+            "static_configs": [{ "targets": [target] }],
+        }]),
+        rules: Vec::new(),
+        alertmanager: None,
+    };
+    Child::spawn("prometheus", &mut config.command(Command::new(&tools.prometheus), work)?)
 }
 
 /// `promtool check metrics`
@@ -180,42 +171,5 @@ fn until(what: &str, limit: Duration, mut test: impl FnMut() -> Result<bool>) ->
             bail!("not within {limit:?}: {what}{error}");
         }
         thread::sleep(POLL);
-    }
-}
-
-/// The value of an expression that gives one sample at most.
-fn query(server: SocketAddr, expression: &str) -> Result<Option<f64>> {
-    let path = format!("/api/v1/query?query={}", http::escape(expression));
-    let answer = http::get_text(server, &path, GET)?;
-    value(&answer).with_context(|| format!("{expression}: {answer}"))
-}
-
-/// The first sample of `{"status":"success","data":{…,"result":[{…,"value":[time,"1.5"]}]}}`.
-fn value(answer: &str) -> Result<Option<f64>> {
-    if !answer.contains(r#""status":"success""#) {
-        bail!("the query failed");
-    }
-    let Some((_, rest)) = answer.split_once(r#""value":["#) else {
-        return Ok(None);
-    };
-    let text = rest.split('"').nth(1).context("a sample without a value")?;
-    Ok(Some(text.parse().context("a sample that is no number")?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sample_is_read_from_the_answer() {
-        let answer = |result: &str| {
-            format!(
-                r#"{{"status":"success","data":{{"resultType":"vector","result":[{result}]}}}}"#
-            )
-        };
-        let sample = r#"{"metric":{"job":"x"},"value":[1700000000.123,"2.5"]}"#;
-        assert_eq!(value(&answer(sample)).unwrap(), Some(2.5));
-        assert_eq!(value(&answer("")).unwrap(), None);
-        value(r#"{"status":"error"}"#).unwrap_err();
     }
 }

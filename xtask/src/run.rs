@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    build, cgroup,
+    build,
     child::Child,
     demo::{self, Demo},
     paths, stop,
@@ -41,12 +41,7 @@ pub(crate) struct Args {
 
 /// `cargo xtask run`
 pub(crate) fn command(args: &Args) -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!(
-            "loading eBPF programs needs root: sudo env \"PATH=$PATH\" cargo xtask {}",
-            std::env::args().skip(1).collect::<Vec<_>>().join(" ")
-        );
-    }
+    demo::check_root()?;
     let address: SocketAddr = listen_address(&args.agent_args)
         .parse()
         .with_context(|| format!("{ADDRESS_FLAG} wants address:port"))?;
@@ -56,25 +51,11 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         None => build::dynamic_release()?.agent,
     };
 
-    let container = testbed::cgroup::mount().ok().and_then(|mount| cgroup::find_container(&mount));
-    let mut demo = match &container {
-        Some(container) if !args.demo => {
-            println!("containers run here, the first in {}", container.display());
-            None
-        }
-        _ => {
-            let why = if args.demo { "as asked" } else { "no container runs on this machine" };
-            println!("{why}: starting podvitals demo for something to watch");
-            Some(Demo::start(&agent)?)
-        }
-    };
-    let mut agent_args = match &demo {
-        Some(demo) => demo.agent_args(),
-        None => vec!["--mode".into(), "auto".into()],
-    };
+    let mut demo = Demo::start_unless_busy(&agent, args.demo)?;
+    let mut agent_args = demo::agent_args(demo.as_ref());
     agent_args.extend([ADDRESS_FLAG.into(), address.to_string().into()]);
     agent_args.extend(without_address(&args.agent_args));
-    let (mut child, took) = demo::start_agent(&agent, address, &agent_args)?;
+    let (mut child, took) = demo::start_agent(&agent, address, &agent_args, None)?;
     let what = demo
         .as_ref()
         .map_or("this machine".to_owned(), |demo| demo.cgroup_root().display().to_string());

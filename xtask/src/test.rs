@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     alerts, bench,
     build::{self, Built},
-    cgroup, circles, deploy, draw, e2e, fuzz, image, kernels, licences, object, paths, prometheus,
-    shell,
+    cgroup, circles, dashboards, deploy, draw, e2e, fuzz, image, kernels, licences, object, paths,
+    prometheus, shell, stack,
     steps::Steps,
     stop, vm,
 };
@@ -113,7 +113,15 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
         }
         prometheus::check(&built.agent).map(|()| None)
     });
+    steps.run("dashboards", SHORT, || dashboards::check().map(|()| None));
     steps.run("drawing", SHORT, || draw::check().map(|()| None));
+    steps.run("stack", SHORT, || {
+        let Some(built) = &shared.built else { return no("the static release") };
+        if let Some(why) = no_cgroups() {
+            return Ok(Some(why));
+        }
+        stack::check(&built.agent).map(|()| None)
+    });
     steps.run("deploy", SHORT, || deploy::check().map(|()| None));
     steps.run("alerts", SHORT, || alerts::check().map(|()| None));
     steps.run("image", SHORT, || {

@@ -3,7 +3,7 @@
 use super::tables;
 use crate::board::{Board, Row};
 use crate::link;
-use crate::panel::{Panel, Style, bar_gauge, counts, stat, time_series};
+use crate::panel::{Panel, Style, bar_gauge, counts, ranked_time_series, stat};
 use crate::query::{
     ALL_TIME, CONTAINER, ON_NODE, RATE, container, gauge, node_events, node_events_per_step, rate,
     select, steady_top, top,
@@ -129,19 +129,18 @@ fn uses() -> Row {
         "Who uses it",
         vec![
             greatest(
-                time_series(
+                ranked_time_series(
                     Style::Stacked,
                     "CPU by Pod",
                     "The ten Pods that used most CPU over the time range. A click shows the Pod's \
                      vitals.",
                 )
-                .unit(Unit::Cores)
-                .decimals(2),
+                .unit(Unit::Cores),
                 &format!("rate({cpu}[{RATE}])"),
                 &format!("rate({cpu}[{ALL_TIME}] @ end())"),
             ),
             greatest(
-                time_series(
+                ranked_time_series(
                     Style::Stacked,
                     "Memory by Pod",
                     "The ten Pods with the greatest working sets on average over the time range. The \
@@ -178,7 +177,7 @@ fn waits() -> Row {
         "Who waits",
         vec![
             waiting(
-                time_series(
+                ranked_time_series(
                     Style::Lines,
                     "Waiting for CPU",
                     "The share of time in which at least one task of a container waits for CPU: the \
@@ -187,7 +186,7 @@ fn waits() -> Row {
                 ),
                 r#"resource="cpu", kind="some""#,
             ),
-            time_series(
+            ranked_time_series(
                 Style::Lines,
                 "Throttled by their own CPU limit",
                 "The share of scheduling periods in which a container had used up its limit: the ten \
@@ -206,7 +205,7 @@ fn waits() -> Row {
                 "{{namespace}}/{{pod}} {{container}}",
             )),
             waiting(
-                time_series(
+                ranked_time_series(
                     Style::Lines,
                     "Standing still for memory",
                     "The share of time in which all tasks of a container wait for memory: the ten that \
@@ -216,7 +215,7 @@ fn waits() -> Row {
                 r#"resource="memory", kind="full""#,
             ),
             waiting(
-                time_series(
+                ranked_time_series(
                     Style::Lines,
                     "Standing still for IO",
                     "The share of time in which all tasks of a container wait for a disk: the ten that \
@@ -257,9 +256,9 @@ fn dies() -> Row {
                 "Last deaths on this node",
                 "The newest deaths of the node's containers in the time range, ordinary ends left out. \
                  One row for each container and way to die. A click on a Pod shows its vitals.",
-                ON_NODE,
-                ON_NODE,
-                r#"cause!="completed""#,
+                (ON_NODE, ON_NODE, r#"cause!="completed""#),
+
+                &["node"],
             ),
         ],
     )

@@ -2,9 +2,12 @@
 
 use crate::board::{Board, Row};
 use crate::link;
-use crate::panel::{Cell, Field, Panel, Style, bar_gauge, counts, stat, table, time_series};
+use crate::panel::{
+    Cell, Field, Panel, Style, bar_gauge, counts, ranked_time_series, stat, table, time_series,
+};
 use crate::query::{
-    ALL_TIME, ON_NODES, RATE, node_events, node_events_per_step, number_of, select, steady_top, top,
+    ALL_TIME, ON_NODES, RATE, events, node_events, node_events_per_step, number_of, select,
+    steady_top, top,
 };
 use crate::target::{instant, range, table as rows};
 use crate::unit::{BAD, GOOD, NOTABLE, PLAIN, Thresholds, Unit, WORSE};
@@ -145,6 +148,8 @@ fn coverage() -> Row {
         .field("Unnamed", Field::count().cell(Thresholds::rising(3.0, 20.0), Cell::Text))
         .field("Metadata age", Field { decimals: Some(0), ..Field::unit(Unit::Seconds) }
             .cell(Thresholds::rising(120.0, 300.0), Cell::Text))
+        .field("Cgroups", Field::unit(Unit::Whole))
+        .field("Series", Field::unit(Unit::Whole))
         .field("Memory", Field { decimals: Some(1), ..Field::unit(Unit::Bytes) })
         .ask(rows(format!("max by ({AGENT}, version) ({version})")))
         .ask(rows(format!("sum by ({AGENT}) (1 - max by ({AGENT}, program) ({detached}))")))
@@ -158,10 +163,44 @@ fn coverage() -> Row {
     )
 }
 
-/// A counter of agents in each step, by its label where it has one.
-fn counted(panel: Panel, family: &str, label: &str, more: &str, legend: &'static str) -> Panel {
+/// A counter of agents in each step.
+fn counted(panel: Panel, family: &str, own: &str, more: &str, legend: &'static str) -> Panel {
     let series = select(family, ON_NODES, more);
-    panel.ask(range(format!("{} > 0", node_events_per_step(label, &series, label)), legend))
+    panel.ask(range(node_events_per_step("", &series, own), legend))
+}
+
+/// Counters of what was lost: family, its own label, what else is chosen, and what it is.
+const LOSSES: &[(&str, &str, &str, &str)] = &[
+    ("podvitals_events_lost_total", "reason", "", "events lost"),
+    ("podvitals_events_rejected_total", "reason", "", "events rejected"),
+    ("podvitals_events_dropped_total", "reason", r#"reason!="unmatched""#, "events dropped"),
+    ("podvitals_pod_items_dropped_total", "reason", "", "Pod items dropped"),
+    ("podvitals_log_lines_dropped_total", "reason", "", "log lines dropped"),
+    ("podvitals_http_connections_closed_total", "reason", "", "connections closed"),
+    (
+        "podvitals_cgroup_read_errors_total",
+        "reason",
+        r#"reason!="vanished""#,
+        "cgroup reads failed",
+    ),
+    ("podvitals_events_unseen_total", "kind", "", "events unseen"),
+    ("podvitals_evidence_dropped_total", "kind", "", "evidence dropped"),
+];
+
+/// What was lost on which node, in one list.
+fn lost_where() -> String {
+    let lists = LOSSES.iter().map(|(family, own, more, what)| {
+        let by = format!("{AGENT}, {own}");
+        let list = node_events(&by, &select(family, ON_NODES, more), own, ALL_TIME);
+        // A constant has no label to be taken from.
+        let named = format!(r#"label_replace({list} > 0, "what", "{what}", "{own}", ".*")"#);
+        match *own {
+            "reason" => named,
+            own => format!(r#"label_join({named}, "reason", "", "{own}")"#),
+        }
+    });
+    let lists: Vec<_> = lists.collect();
+    format!("topk(50, sum by ({AGENT}, what, reason) ({}))", lists.join(" or "))
 }
 
 fn losses() -> Row {
@@ -169,70 +208,100 @@ fn losses() -> Row {
         "Events lost or dropped",
         "lost: the ring was full. rejected: a record could not be decoded. dropped: left out on \
          purpose, because a container causes more than its share, has no known name, or is no longer \
-         exported. unseen: happened while the agent was not running. No bars is good; lost and rejected \
-         are the bad ones.",
+         exported. unseen: happened while the agent was not running. evidence: forgotten before it was \
+         used. No bars is good; lost and rejected are the bad ones.",
     )
-    .size(8, 8);
-    let events = counted(events, "podvitals_events_lost_total", "reason", "", "lost: {{reason}}");
-    let events =
-        counted(events, "podvitals_events_rejected_total", "reason", "", "rejected: {{reason}}");
+    .size(8, 7)
+    .field("lost", Field::color("red"))
+    .field("rejected", Field::color("orange"));
+    let events = counted(events, "podvitals_events_lost_total", "reason", "", "lost");
+    let events = counted(events, "podvitals_events_rejected_total", "reason", "", "rejected");
     let events = counted(
         events,
         "podvitals_events_dropped_total",
         "reason",
         r#"reason!="unmatched""#,
-        "dropped: {{reason}}",
+        "dropped",
     );
-    let events = counted(events, "podvitals_events_unseen_total", "kind", "", "unseen: {{kind}}");
-    let events =
-        counted(events, "podvitals_evidence_dropped_total", "kind", "", "evidence: {{kind}}");
+    let events = counted(events, "podvitals_events_unseen_total", "kind", "", "unseen");
+    let events = counted(events, "podvitals_evidence_dropped_total", "kind", "", "evidence");
     let room = counts(
         "Left out for want of room",
         "Series over --metrics.max-series, containers that were forgotten before the end of their \
          retention, label sets that were folded, Pods that found no room, and items of the Pod source \
          that were not taken in. No bars is good.",
     )
-    .size(8, 8);
+    .size(8, 7);
     let room = counted(room, "podvitals_series_dropped_total", "", "", "series");
     let room = counted(room, "podvitals_retention_evictions_total", "", "", "retained entities");
     let room = counted(room, "podvitals_label_sets_dropped_total", "", "", "label sets");
     let room = counted(room, "podvitals_pods_dropped_total", "", "", "Pods");
-    let room =
-        counted(room, "podvitals_pod_items_dropped_total", "reason", "", "Pod items: {{reason}}");
+    let room = counted(room, "podvitals_pod_items_dropped_total", "reason", "", "Pod items");
     let service = counts(
         "Refused or cut short",
         "Scrapes that were answered 503, connections that the agent closed before their client did, \
          lines of the log that found no room, and cgroup files that could not be read. A scraper that is \
-         refused loses a whole scrape. vanished is usual: a cgroup was removed while it was read.",
+         refused loses a whole scrape. A few connections are usual.",
     )
-    .size(8, 8);
+    .size(8, 7);
+    let service = counted(service, "podvitals_http_scrapes_refused_total", "", "", "scrapes");
     let service =
-        counted(service, "podvitals_http_scrapes_refused_total", "", "", "scrapes refused");
-    let service = counted(
-        service,
-        "podvitals_http_connections_closed_total",
-        "reason",
-        "",
-        "connections: {{reason}}",
-    );
-    let service = counted(
-        service,
-        "podvitals_log_lines_dropped_total",
-        "reason",
-        "",
-        "log lines: {{reason}}",
-    );
+        counted(service, "podvitals_http_connections_closed_total", "reason", "", "connections");
+    let service = counted(service, "podvitals_log_lines_dropped_total", "reason", "", "log lines");
     let service = counted(
         service,
         "podvitals_cgroup_read_errors_total",
         "reason",
-        "",
-        "cgroup files: {{reason}}",
+        r#"reason!="vanished""#,
+        "cgroup files",
     );
-    Row::new(
-        "Losses",
-        vec![events.fields("/^(lost|rejected)/", Field::color("red")), room, service],
+    let lost = table(
+        "What was lost, where and why",
+        "The losses above in the time range, by node and reason. docs/METRICS.md tells what each reason \
+         means. Empty is good.",
+        &[
+            ("what", "What"),
+            ("reason", "Reason"),
+            ("node", "Node"),
+            ("Value", "Times"),
+            ("cluster", "Cluster"),
+        ],
+        "Times",
     )
+    .field("Times", Field::count().wide(80))
+    .field("Node", Field::link(link::NODE))
+    .ask(rows(lost_where()));
+    Row::new("Losses and doubts", vec![events, room, service, lost, mismatches()])
+}
+
+/// Where kernel and runtime differ.
+fn mismatches() -> Panel {
+    let series = select("podvitals_termination_reason_mismatch_total", ON_NODES, "");
+    table(
+        "Where the runtime reports otherwise",
+        "Deaths in the time range whose reason in the Pod's status, and so in kubectl describe, is not \
+         what the kernel saw. Trust the kernel; a runtime that is wrong is wrong again. Empty is good.",
+        &[
+            ("namespace", "Namespace"),
+            ("workload", "Workload"),
+            ("container", "Container"),
+            ("reported", "Pod status says"),
+            ("observed", "Kernel saw"),
+            ("Value", "Deaths"),
+        ],
+        "Deaths",
+    )
+    .field("Deaths", Field::count().wide(75))
+    .field("Workload", Field::link(link::DEATHS))
+    .ask(rows(top(
+        30,
+        &events(
+            "cluster, namespace, workload, container, reported, observed",
+            &series,
+            "reported, observed",
+            ALL_TIME,
+        ),
+    )))
 }
 
 /// The ten greatest agents of a panel.
@@ -254,19 +323,18 @@ fn cost() -> Row {
         "Cost",
         vec![
             greatest(
-                time_series(
+                ranked_time_series(
                     Style::Lines,
                     "CPU of agents",
                     "Cores that the ten most expensive agents use. Some thousandths of a core are \
                      usual; scrapes cost most of it.",
                 )
-                .unit(Unit::Cores)
-                .decimals(4),
+                .unit(Unit::Cores),
                 &of_processes(&format!("rate({cpu}[{RATE}])")),
                 &of_processes(&format!("rate({cpu}[{ALL_TIME}] @ end())")),
             ),
             greatest(
-                time_series(
+                ranked_time_series(
                     Style::Lines,
                     "Memory of agents",
                     "Resident memory of the ten greatest agents. It grows with containers, and is \
@@ -278,7 +346,7 @@ fn cost() -> Row {
                 &of_processes(&format!("avg_over_time({memory}[{ALL_TIME}] @ end())")),
             ),
             greatest(
-                time_series(
+                ranked_time_series(
                     Style::Lines,
                     "Series of agents",
                     "Series that each agent exports: the ten greatest. What Prometheus stores is the sum \
@@ -310,7 +378,7 @@ fn cost() -> Row {
             )
             .size(8, 8)
             .unit(Unit::Seconds)
-            .decimals(4)
+            .decimals(1)
             .thresholds(Thresholds::rising(0.1, 1.0))
             .ask(instant(top(10, &format!("max by (collector) ({duration})")), "{{collector}}")),
             table(

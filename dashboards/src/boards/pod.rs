@@ -3,7 +3,7 @@
 use super::tables;
 use crate::board::{Annotation, Board, Row};
 use crate::panel::{Cell, Field, Style, bar_gauge, counts, stat, table, time_series, words};
-use crate::query::{ALL_TIME, CONTAINER, OF_POD, RATE, container, gauge, rate, select};
+use crate::query::{ALL_TIME, CONTAINER, OF_POD, RATE, container, gauge, rate, restarts, select};
 use crate::target::{instant, range, table as rows};
 use crate::unit::{BAD, GOOD, NEUTRAL, NOTABLE, Thresholds, Unit, WORSE};
 use crate::variable::Variable;
@@ -78,8 +78,6 @@ fn at_a_glance() -> Row {
         "max by (container, resource) (rate({}[{RATE}]))",
         select("podvitals_container_pressure_seconds_total", OF_POD, r#"kind="some""#)
     );
-    let restarts = select("podvitals_container_restarts_total", OF_POD, "");
-    let restarts = container(&format!("increase({restarts}[{ALL_TIME}])"));
     Row::top(vec![
         words(
             "Last death",
@@ -97,7 +95,7 @@ fn at_a_glance() -> Row {
         )
         .unit(Unit::Count)
         .thresholds(Thresholds { base: GOOD, steps: vec![(0.5, NOTABLE), (3.0, WORSE)] })
-        .ask(instant(format!("sum({restarts})"), "Restarts")),
+        .ask(instant(format!("sum({})", restarts(OF_POD, ALL_TIME)), "Restarts")),
         stat(
             "Newest start",
             "How long ago the container that was started last began to run.",
@@ -112,11 +110,11 @@ fn at_a_glance() -> Row {
         stat(
             "Memory of limit",
             "The working set of the container that is nearest to its memory limit, as a fraction of \
-             it. Above 90 % an OOM is near. \"No limit\": it is bounded by the node alone.",
+             it. Above 90 % an OOM is near. Without a limit it is bounded by the node alone.",
         )
         .unit(Unit::Ratio)
         .thresholds(Thresholds::rising(0.8, 0.9))
-        .no_value("no limit")
+        .no_value("no limit known")
         .ask(instant(format!("max({used} / {limit})"), "Memory of limit")),
         stat(
             "CPU throttled",
@@ -125,7 +123,7 @@ fn at_a_glance() -> Row {
         )
         .unit(Unit::Ratio)
         .thresholds(Thresholds::rising(0.25, 0.5))
-        .no_value("no limit")
+        .no_value("no limit known")
         .ask(instant(format!("max({})", throttled()), "CPU throttled")),
         words(
             "Waits most for",
@@ -158,7 +156,6 @@ fn cpu() -> Row {
                  what is lost first on a busy node.",
             )
             .unit(Unit::Cores)
-            .decimals(2)
             .fields("/ limit$/", Field::limit("red"))
             .fields("/ request$/", Field::limit("blue"))
             .ask(range(
@@ -259,8 +256,14 @@ fn waiting() -> Row {
     );
     let events = |more| {
         let series = select("podvitals_container_memory_events_total", OF_POD, more);
-        format!("max by (container, event) (rate({series}[{RATE}])) * $__interval_ms / 1000 > 0")
+        format!(
+            "clamp_min(max by (container, event) ({series}) \
+             - max by (container, event) ({series} offset $__interval), 0)"
+        )
     };
+
+    let tasks = gauge("podvitals_container_tasks", OF_POD);
+    let limit = gauge("podvitals_container_tasks_limit", OF_POD);
     let faults = format!(
         "max by (container) (rate({}[{RATE}]))",
         select("podvitals_container_memory_page_faults_total", OF_POD, r#"kind="major""#)
@@ -302,16 +305,17 @@ fn waiting() -> Row {
             time_series(
                 Style::Lines,
                 "Tasks",
-                "Processes and threads of each container. Dashed red is the limit, at which fork \
-                 fails. A line that only rises is a leak of threads or of zombies.",
+                "Processes and threads of each container. A line that only rises is a leak of threads \
+                 or of zombies. Dashed red is the limit, at which fork fails; it is shown where half of \
+                 it is used.",
             )
             .size(12, 7)
             .unit(Unit::Count)
             .decimals(0)
             .fields("/ limit$/", Field::limit("red"))
-            .ask(range(gauge("podvitals_container_tasks", OF_POD), "{{container}}"))
+            .ask(range(tasks.clone(), "{{container}}"))
             .ask(range(
-                gauge("podvitals_container_tasks_limit", OF_POD),
+                format!("{limit} and {limit} < 2 * {tasks}"),
                 "{{container}} limit",
             )),
         ],
@@ -330,11 +334,11 @@ fn ends() -> Row {
             tables::deaths(
                 "Deaths of this Pod",
                 "Deaths of the Pod's containers in the time range, the newest first; one row for each \
-                 container and way to die. \"Sent by\" is who sent the signal that ended it; \"Stop \
+                 container and way to die, and how often it died so. \"Sent by\" is who sent the signal that ended it; \"Stop \
                  requested by\" is who or what had it stopped.",
-                OF_POD,
-                OF_POD,
-                "",
+                (OF_POD, OF_POD, ""),
+
+                &["pod"],
             )
             .size(24, 6),
             table(

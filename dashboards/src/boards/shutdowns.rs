@@ -3,10 +3,10 @@
 use crate::board::{Board, Row};
 use crate::link;
 use crate::panel::{
-    Cell, Field, Panel, Style, bar_gauge, counts, heatmap, stat, table, time_series,
+    Cell, Field, Panel, Style, bar_gauge, counts, heatmap, ranking, stat, table, time_series,
 };
 use crate::query::{
-    ALL_TIME, CONTAINER, IN_NAMESPACES, OF_WORKLOADS, ON_NODES, RATE, container, events,
+    self, ALL_TIME, CONTAINER, IN_NAMESPACES, OF_WORKLOADS, ON_NODES, RATE, container, events,
     events_per_step, number_of, quantile, select, top, with_workload,
 };
 use crate::target::{heatmap as buckets, instant, range, table as rows};
@@ -48,11 +48,11 @@ fn at_a_glance() -> Row {
         select("podvitals_terminations_total", OF_WORKLOADS, r#"cause="killed_after_grace""#);
     let stuck = container(&select("podvitals_container_terminating_seconds", IN_NAMESPACES, ""));
     let stuck = with_workload(&format!("{stuck} > 60"), OF_WORKLOADS);
+
     let restarts = select("podvitals_restart_downtime_seconds_count", OF_WORKLOADS, "");
-    let close = with_workload(
-        &format!("{} > 0.9", last("podvitals_container_last_shutdown_grace_used_ratio")),
-        OF_WORKLOADS,
-    );
+    let slowest = with_workload(&last("podvitals_container_last_shutdown_seconds"), OF_WORKLOADS);
+    let used =
+        with_workload(&last("podvitals_container_last_shutdown_grace_used_ratio"), OF_WORKLOADS);
     Row::top(vec![
         stat(
             "Stopping for over a minute",
@@ -81,20 +81,23 @@ fn at_a_glance() -> Row {
         stat(
             "Used over 90 % of grace",
             "Containers whose last shutdown in the time range used more than 90 % of its grace \
-             period, the killed ones included. The next slow disk or busy node kills the others.",
+             period, the killed ones included. The next slow disk or busy node kills the others. Where \
+             the API reports no grace period nothing is known.",
         )
         .unit(Unit::Count)
         .thresholds(Thresholds::rising(1.0, 10.0))
-        .ask(instant(number_of(&close, ON_NODES), "Over 90 %")),
+        .no_value("no stops")
+        .ask(instant(format!("count({used} > 0.9) or 0 * count({used})"), "Over 90 %")),
         stat(
-            "99 % stop within",
-            "The time in which 99 of 100 shutdowns of the time range were over, from the stop signal \
-             to the end of init. Kubernetes' default grace period is 30 s.",
+            "Slowest stop",
+            "The longest time from a stop signal to the end of a container, among the last shutdowns \
+             of all containers in the time range. Kubernetes' default grace period is 30 s.",
         )
         .unit(Unit::Seconds)
         .decimals(1)
         .thresholds(Thresholds::rising(25.0, 30.0))
-        .ask(instant(quantile(0.99, "", &durations(""), "outcome", ALL_TIME), "99 %")),
+        .no_value("no stops")
+        .ask(instant(format!("max({slowest})"), "Slowest stop")),
         stat(
             "Restarts",
             "Containers that were started again in the time range. A few an hour are usual in a \
@@ -127,11 +130,12 @@ fn time_to_exit() -> Row {
             .min_step("2m")
             .ask(buckets(events_per_step("le", &durations(""), "outcome, le"))),
             over_time(
-                "Time from the stop signal to the end, quantiles",
-                "The time in which half, 90 % and 99 % of the shutdowns in each step were over. \
-                 Values are estimated within the buckets 0.1, 0.3, 1, 3, 10, 30, 60 and 120 s. A gap is \
-                 a step without a shutdown.",
-                durations(""),
+                "Time to stop by themselves",
+                "The time in which half, 90 % and 99 % of the containers that stopped by themselves \
+                 were gone; those that were killed used up their grace period. Values are estimated \
+                 within the buckets 0.1, 0.3, 1, 3, 10, 30, 60 and 120 s. Points are where there was a \
+                 shutdown.",
+                durations(r#"outcome="exited""#),
                 "outcome",
                 Unit::Seconds,
             )
@@ -185,14 +189,12 @@ fn not_in_time() -> Row {
                     .wide(90),
             )
             .field("Grace", Field::unit(Unit::Seconds).wide(80))
-            .field("Pod", Field::link(link::POD))
-            .field("Workload", Field::link(link::DEATHS))
+            .field("Pod", Field::link(link::POD).wide(230)).field("Workload", Field::link(link::DEATHS))
             .ask(rows(slowest.clone()))
             .ask(rows(beside("podvitals_container_last_shutdown_grace_used_ratio", &slowest)))
             .ask(rows(beside("podvitals_container_grace_seconds", &slowest))),
             stopping_now(),
-            bar_gauge(
-                "Killed after grace, by workload",
+            ranking("Killed after grace, by workload",
                 "The workloads with most containers that got SIGKILL because they did not end in \
                  time. Empty is good.",
             )
@@ -202,11 +204,10 @@ fn not_in_time() -> Row {
             .thresholds(Thresholds { base: BAD, steps: vec![(10.0, WORSE)] })
             .link(link::DEATHS_OF_SERIES)
             .ask(instant(
-                top(10, &events("namespace, workload, container", &killed, "cause", ALL_TIME)),
+                top(6, &events("namespace, workload, container", &killed, "cause", ALL_TIME)),
                 "{{namespace}}/{{workload}} {{container}}",
             )),
-            bar_gauge(
-                "Ignored stop signals, by workload",
+            ranking("Ignored stop signals, by workload",
                 "The workloads whose init ignored most stop signals, and who sent them. It is known \
                  when the signal is sent, a whole grace period before the kill. The cure is a handler \
                  for SIGTERM, exec in the entry script, or an init such as tini. Empty is good.",
@@ -217,9 +218,7 @@ fn not_in_time() -> Row {
             .thresholds(Thresholds { base: BAD, steps: vec![(10.0, WORSE)] })
             .link(link::DEATHS_OF_SERIES)
             .ask(instant(
-                top(
-                    10,
-                    &events(
+                top(6, &events(
                         "namespace, workload, container, signal, sender",
                         &ignored,
                         "signal, sender",
@@ -228,9 +227,9 @@ fn not_in_time() -> Row {
                 ),
                 "{{namespace}}/{{workload}} {{container}}: {{signal}} from {{sender}}",
             )),
-            bar_gauge(
-                "preStop hooks, slowest tenth",
-                "The time that nine of ten preStop hooks of a workload were over in, for workloads \
+            ranking(
+                "preStop hooks, 90th percentile",
+                "The time in which nine of ten preStop hooks of a workload were over, for workloads \
                  that have one. It is part of the grace period: what the hook takes, the program \
                  does not have.",
             )
@@ -239,9 +238,7 @@ fn not_in_time() -> Row {
             .decimals(1)
             .thresholds(Thresholds::rising(10.0, 25.0))
             .ask(instant(
-                top(
-                    10,
-                    &quantile(
+                top(6, &quantile(
                         0.9,
                         "namespace, workload, container, handler",
                         &select("podvitals_prestop_duration_seconds_bucket", OF_WORKLOADS, ""),
@@ -294,8 +291,7 @@ const KILLED: &[crate::unit::Mapping] = &[("true", "yes", "red"), ("false", "no"
 fn restarts() -> Row {
     let counted = select("podvitals_restart_downtime_seconds_count", OF_WORKLOADS, "");
     let downtime = select("podvitals_restart_downtime_seconds_bucket", OF_WORKLOADS, "");
-    let most = select("podvitals_container_restarts_total", IN_NAMESPACES, "");
-    let most = container(&format!("increase({most}[{ALL_TIME}])"));
+    let most = query::restarts(IN_NAMESPACES, ALL_TIME);
     Row::new(
         "Restarts",
         vec![
@@ -307,8 +303,7 @@ fn restarts() -> Row {
             .size(8, 8)
             .field("restarts", Field::color("orange"))
             .ask(range(events_per_step("", &counted, ""), "restarts")),
-            bar_gauge(
-                "Most restarts",
+            ranking("Most restarts",
                 "The containers that were restarted most in the time range. A click shows the Pod's \
                  vitals.",
             )
@@ -318,11 +313,10 @@ fn restarts() -> Row {
             .thresholds(Thresholds { base: PLAIN, steps: vec![(3.0, BAD), (10.0, WORSE)] })
             .link(link::POD_OF_SERIES)
             .ask(instant(
-                top(12, &format!("({})", with_workload(&most, OF_WORKLOADS))),
+                top(6, &format!("({})", with_workload(&most, OF_WORKLOADS))),
                 "{{namespace}}/{{pod}} {{container}}",
             )),
-            bar_gauge(
-                "Downtime before a restart",
+            ranking("Downtime before a restart, 90th percentile",
                 "From a container's end until it ran again, by workload: nine of ten restarts took \
                  less. Back-off doubles from 10 s to 5 minutes; a workload that is down for minutes \
                  each time is in a crash loop. Times are estimated within buckets.",
@@ -333,9 +327,7 @@ fn restarts() -> Row {
             .thresholds(Thresholds::rising(60.0, 240.0))
             .link(link::DEATHS_OF_SERIES)
             .ask(instant(
-                top(
-                    12,
-                    &quantile(0.9, "namespace, workload, container", &downtime, "", ALL_TIME),
+                top(6,&quantile(0.9, "namespace, workload, container", &downtime, "", ALL_TIME),
                 ),
                 "{{namespace}}/{{workload}} {{container}}",
             )),
@@ -352,7 +344,7 @@ fn starts() -> Row {
         "Starts",
         vec![
             bar_gauge(
-                "Phases of a start, slowest tenth",
+                "Phases of a start, 90th percentile",
                 "Where starts spend their time: nine of ten containers that run now took less in each \
                  phase. scheduled_to_sandbox is the kubelet and the network; sandbox_to_created mostly \
                  image pulls; created_to_running the runtime; the last two are the program itself, up to \
@@ -366,8 +358,7 @@ fn starts() -> Row {
                 format!("sort_desc(quantile by (phase) (0.9, {by_phase}))"),
                 "{{phase}}",
             )),
-            bar_gauge(
-                "Time until ready, slowest tenth",
+            ranking("Time until ready, 90th percentile",
                 "From the scheduling of the Pod until the container was first ready, by workload: nine \
                  of ten starts in the time range took less. This is how long a rollout or a lost node \
                  leaves you short.",
@@ -377,11 +368,10 @@ fn starts() -> Row {
             .decimals(0)
             .thresholds(Thresholds::rising(60.0, 300.0))
             .ask(instant(
-                top(12, &quantile(0.9, "namespace, workload, container", &ready, "", ALL_TIME)),
+                top(6, &quantile(0.9, "namespace, workload, container", &ready, "", ALL_TIME)),
                 "{{namespace}}/{{workload}} {{container}}",
             )),
-            bar_gauge(
-                "Failed starts, by workload",
+            ranking("Failed starts, by workload",
                 "Attempts in the time range that never ran the container's program: a wrong image or \
                  configuration, a missing volume, the runtime. Empty is good.",
             )
@@ -390,7 +380,7 @@ fn starts() -> Row {
             .decimals(0)
             .thresholds(Thresholds { base: BAD, steps: vec![(10.0, WORSE)] })
             .ask(instant(
-                top(12, &events("namespace, workload, container", &failures, "", ALL_TIME)),
+                top(6, &events("namespace, workload, container", &failures, "", ALL_TIME)),
                 "{{namespace}}/{{workload}} {{container}}",
             )),
         ],

@@ -6,18 +6,20 @@ use crate::query;
 use crate::target;
 use crate::unit::{CAUSES, NEUTRAL, TRIGGERS, Thresholds, Unit};
 
-/// Last deaths, the newest first: a row for each container and way to die.
+/// Last deaths, the newest first: a row for each container and way to die. `known` are columns that
+/// the board has one value of.
 pub(super) fn deaths(
     title: &'static str,
     description: &'static str,
-    selector: &str,
-    of_workload: &str,
-    more: &str,
+    (selector, of_workload, more): (&str, &str, &str),
+    known: &[&str],
 ) -> Panel {
     let deaths = query::with_workload(&query::deaths(selector, more), of_workload);
-    let columns = [
-        ("Value", "When"),
+    let listed = format!("topk(100, {deaths})");
+    let mut columns = vec![
+        ("Value #A", "When"),
         ("cause", "Cause"),
+        ("Value #B", "Times"),
         ("namespace", "Namespace"),
         ("pod", "Pod"),
         ("container", "Container"),
@@ -30,18 +32,27 @@ pub(super) fn deaths(
         ("node", "Node"),
         ("cluster", "Cluster"),
     ];
-    panel::table(title, description, &columns, "When")
+    columns.retain(|(name, _)| !known.contains(name));
+    let is_there = |name| !known.contains(&name);
+    let mut panel = panel::table(title, description, &columns, "When")
         .size(24, 11)
-        .ask(target::table(format!("1000 * topk(100, {deaths})")))
-        .field("When", Field::unit(Unit::Moment).wide(165))
-        .field("Cause", Field::mapped(CAUSES, Cell::Background).wide(190))
-        .field("Pod", Field::link(link::POD).wide(220))
-        .field("Exit code", Field::default().wide(85))
-        .field("Signal", Field::default().wide(90))
-        .field("Sent by", Field::default().wide(115))
-        .field("OOM scope", Field::default().wide(95))
-        .field("Stop requested by", Field::mapped(TRIGGERS, Cell::Text).wide(165))
-        .field("Workload", Field::link(link::SHUTDOWNS))
-        .field("Node", Field::link(link::NODE))
+        .ask(target::table(format!("1000 * {listed}")))
+        .ask(target::table(query::times(&listed, selector, more)))
         .thresholds(Thresholds { base: NEUTRAL, steps: Vec::new() })
+        .field("When", Field::unit(Unit::Moment).wide(150))
+        .field("Cause", Field::mapped(CAUSES, Cell::Background).wide(190))
+        .field("Times", Field::count().wide(60))
+        .field("Exit code", Field::default().wide(80))
+        .field("Signal", Field::default().wide(80))
+        .field("Sent by", Field::default().wide(115))
+        .field("OOM scope", Field::default().wide(90))
+        .field("Stop requested by", Field::mapped(TRIGGERS, Cell::Text).wide(150))
+        .field("Workload", Field::link(link::SHUTDOWNS));
+    if is_there("pod") {
+        panel = panel.field("Pod", Field::link(link::POD).wide(230));
+    }
+    if is_there("node") {
+        panel = panel.field("Node", Field::link(link::NODE));
+    }
+    panel
 }

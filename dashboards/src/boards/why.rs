@@ -3,10 +3,10 @@
 use super::tables;
 use crate::board::{Board, Row};
 use crate::link;
-use crate::panel::{Cell, Field, bar_gauge, counts, stat, table};
+use crate::panel::{Cell, Field, bar_gauge, counts, ranking, stat, table};
 use crate::query::{
     ALL_TIME, CONTAINER, IN_NAMESPACES, OF_WORKLOADS, ON_NODES, deaths, events, events_per_step,
-    gauge, node_events, number_of, select, top, with_workload,
+    gauge, node_events, number_of, restarts, select, top, with_workload,
 };
 use crate::target::{instant, range, table as rows};
 use crate::unit::{PLAIN, Thresholds, Unit};
@@ -44,10 +44,7 @@ fn at_a_glance() -> Row {
         OF_WORKLOADS,
     );
     let crashed = format!("count by ({CONTAINER}) ({crashed})");
-    let loops = format!(
-        "max by ({CONTAINER}) (increase({}[30m])) > 2.5",
-        select("podvitals_container_restarts_total", IN_NAMESPACES, "")
-    );
+    let loops = format!("{} > 2.5", restarts(IN_NAMESPACES, "30m"));
     let loops = with_workload(&loops, OF_WORKLOADS);
     Row::top(vec![
         stat(
@@ -106,21 +103,17 @@ fn at_a_glance() -> Row {
 }
 
 fn last_deaths() -> Row {
-    Row::new(
+    Row::untitled(vec![tables::deaths(
         "Last deaths",
-        vec![tables::deaths(
-            "Last deaths",
-            "The newest 100 deaths in the time range, also of Pods that are gone. One row for each \
-             container and way to die: a container that dies the same way again moves up. Cause is \
+        "The newest 100 deaths in the time range, also of Pods that are gone. One row for each \
+             container and way to die; Times is how often it died so. Cause is \
              what the kernel saw; \"Sent by\" is who sent the signal that ended it; \"Stop requested \
              by\" is who or what had it stopped; nobody means that it died by itself. An error that a Pod deletion requested is usually a program that answers SIGTERM \
              with an exit code such as 143. Ordinary ends are left out unless the variable Cause has \
              them. A click on a Pod shows its vitals around its death.",
-            IN_NAMESPACES,
-            OF_WORKLOADS,
-            r#"cause=~"$cause""#,
-        )],
-    )
+        (IN_NAMESPACES, OF_WORKLOADS, r#"cause=~"$cause""#),
+        &[],
+    )])
 }
 
 fn how_many() -> Row {
@@ -136,7 +129,7 @@ fn how_many() -> Row {
             )
             .cause_colors()
             .ask(range(events_per_step("cause", &series, "cause"), "{{cause}}")),
-            bar_gauge(
+            ranking(
                 "Deaths by workload",
                 "The workloads with most deaths in the time range, by container and cause. A click \
                  on a bar keeps that workload's deaths alone.",
@@ -147,7 +140,7 @@ fn how_many() -> Row {
             .link(link::DEATHS_OF_SERIES)
             .ask(instant(
                 top(
-                    12,
+                    6,
                     &events("namespace, workload, container, cause", &series, "cause", ALL_TIME),
                 ),
                 "{{namespace}}/{{workload}} {{container}}: {{cause}}",
@@ -191,8 +184,7 @@ fn out_of_memory() -> Row {
                     ALL_TIME,
                 ),
             ))),
-            bar_gauge(
-                "Nearest to their memory limit",
+            ranking("Nearest to their memory limit",
                 "The containers that use most of their memory limit now, by their working set: who \
                  is next. Above 90 % an OOM is near, unless the pressure of the container is 0.",
             )
@@ -201,7 +193,7 @@ fn out_of_memory() -> Row {
             .thresholds(Thresholds::rising(0.8, 0.9))
             .link(link::POD_OF_SERIES)
             .ask(instant(
-                format!("topk(12, {filled})"),
+                format!("topk(6, {filled})"),
                 "{{namespace}}/{{pod}} {{container}}",
             )),
         ],
@@ -212,7 +204,7 @@ fn by_whom() -> Row {
     let triggers =
         select("podvitals_terminations_by_trigger_total", ON_NODES, r#"trigger!="none""#);
     let signals = select("podvitals_fatal_signals_total", OF_WORKLOADS, "");
-    let mismatches = select("podvitals_termination_reason_mismatch_total", OF_WORKLOADS, "");
+
     Row::new(
         "By whom",
         vec![
@@ -224,10 +216,7 @@ fn by_whom() -> Row {
                  Workload do not matter here.",
             )
             .size(8, 8)
-            .unit(Unit::Count)
-            .decimals(0)
-            .ask(instant(
-                top(12, &node_events("trigger", &triggers, "cause, trigger", ALL_TIME)),
+            .unit(Unit::Count).decimals(0).thresholds(Thresholds { base: PLAIN, steps: Vec::new() }).ask(instant(top(12, &node_events("trigger", &triggers, "cause, trigger", ALL_TIME)),
                 "{{trigger}}",
             )),
             table(
@@ -246,7 +235,7 @@ fn by_whom() -> Row {
                 ],
                 "Deaths",
             )
-            .size(8, 8)
+            .size(16, 8)
             .field("Deaths", Field::count().wide(70))
             .field("Workload", Field::link(link::SHUTDOWNS))
             .ask(rows(top(
@@ -255,32 +244,6 @@ fn by_whom() -> Row {
                     "cluster, namespace, workload, container, signal, sender",
                     &signals,
                     "signal, sender",
-                    ALL_TIME,
-                ),
-            ))),
-            table(
-                "Where the runtime reports otherwise",
-                "Deaths whose reason in the Pod's status, and so in kubectl describe, is not what the \
-                 kernel saw. Trust \"Kernel saw\". Empty is good.",
-                &[
-                    ("namespace", "Namespace"),
-                    ("workload", "Workload"),
-                    ("container", "Container"),
-                    ("reported", "Pod status says"),
-                    ("observed", "Kernel saw"),
-                    ("Value", "Deaths"),
-                ],
-                "Deaths",
-            )
-            .size(8, 8)
-            .field("Deaths", Field::count().wide(70))
-            .field("Workload", Field::link(link::SHUTDOWNS))
-            .ask(rows(top(
-                30,
-                &events(
-                    "cluster, namespace, workload, container, reported, observed",
-                    &mismatches,
-                    "reported, observed",
                     ALL_TIME,
                 ),
             ))),

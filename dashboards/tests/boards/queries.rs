@@ -9,7 +9,8 @@ use testbed::promql::{Labels, Vocabulary};
 use crate::read::{between, boards, columns, folder, list, name, panels, text, variables};
 
 /// Grafana's own variables, and a value of each.
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 6] = [
+    ("__interval", "1m"),
     ("__rate_interval", "5m"),
     ("__interval_ms", "60000"),
     ("__range_s", "10800"),

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use testbed::http;
 
 use super::{
-    Board, Order,
+    driver::{Board, Order, draw, type_check},
     judge::{Drawn, Kind},
 };
 use crate::{
@@ -33,7 +33,7 @@ const START: Duration = Duration::from_secs(30);
 const GET: Duration = Duration::from_secs(5);
 
 /// The panels of `faults.json` with all that is wrong with each.
-const FAULTS: [(&str, Kind); 14] = [
+const FAULTS: [(&str, Kind); 16] = [
     ("No such metric", Kind::Empty),
     ("One query of two is empty", Kind::Empty),
     ("A text for no value hides nothing", Kind::Empty),
@@ -49,18 +49,20 @@ const FAULTS: [(&str, Kind); 14] = [
     ("A title that is far too long for the width of its panel", Kind::Cut),
     ("A cut header", Kind::Cut),
     ("Wider than its panel", Kind::Cut),
+    ("Too small", Kind::Small),
+    ("Bars too thin for their values", Kind::Cut),
 ];
 
 /// Draws both from a Prometheus that scrapes itself: every fault is found in the one, none in the
 /// other.
 pub(crate) fn check() -> Result<()> {
-    super::type_check()?;
+    type_check()?;
     let work = paths::work("draw-check")?;
     let address = http::free_address()?;
     let mut server = prometheus(&work, address)?;
     thread::sleep(HISTORY);
     let fixtures = paths::root().join("draw/fixtures");
-    let drawn = super::draw(&Order {
+    let drawn = draw(&Order {
         prometheus: format!("http://{address}"),
         boards: ["good.json", "faults.json"].map(|name| Board::new(fixtures.join(name))).into(),
         from: "now-5m".to_owned(),

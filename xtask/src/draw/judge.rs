@@ -64,6 +64,8 @@ pub enum Kind {
     Overlap,
     /// A text is cut off.
     Cut,
+    /// A text cannot be read.
+    Small,
 }
 
 /// A fault of a board.
@@ -86,6 +88,7 @@ impl fmt::Display for Complaint {
             Kind::Error => "error",
             Kind::Overlap => "texts overlap",
             Kind::Cut => "text is cut off",
+            Kind::Small => "text is too small",
         };
         write!(out, "{}: {word}: {}", self.place(), self.detail)
     }
