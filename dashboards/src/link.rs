@@ -28,8 +28,12 @@ impl Link {
     pub fn url(&self) -> String {
         let variables = self.pass.iter().map(|(name, source)| match source {
             Source::Same => format!("${{{name}:queryparam}}"),
-            Source::Field(title) => format!("var-{name}=${{__data.fields[\"{title}\"]}}"),
-            Source::Label(label) => format!("var-{name}=${{__field.labels.{label}}}"),
+            // Left to itself, Grafana leaves what separates in an address as it is (`&`, `#`, `+`), and
+            // a name may have it.
+            Source::Field(title) => {
+                format!("var-{name}=${{__data.fields[\"{title}\"]:percentencode}}")
+            }
+            Source::Label(label) => format!("var-{name}=${{__field.labels.{label}:percentencode}}"),
         });
         let query: Vec<_> = variables.chain(["${__url_time_range}".to_owned()]).collect();
         format!("/d/{}?{}", self.uid, query.join("&"))

@@ -204,6 +204,11 @@ fn link(name: &str, link: &str, labels: &Labels) {
     // A relative path: where Grafana is, is for its users to know.
     let path = link.strip_prefix("/d/").unwrap_or_else(|| panic!("{name}: {link}"));
     let (uid, variables) = path.split_once('?').unwrap_or((path, ""));
+    for value in variables.split("}}").filter(|it| it.contains('.')) {
+        // A name may have what separates in an address; `with` only tests.
+        let is_test = value.contains("{{ with $labels.");
+        assert!(is_test || value.ends_with(" | urlquery "), "{name}: {value} in {link}");
+    }
     let known = yaml(format!("dashboards/{uid}.json"))["templating"]["list"].clone();
     let known: Vec<&str> =
         known.as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
