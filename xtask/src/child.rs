@@ -21,7 +21,7 @@ use nix::{
 };
 use testbed::child::{dying_with_parent, with_default_signals};
 
-use crate::{groups, stop};
+use crate::{groups, stop, terminal::note};
 
 /// How long a child may take to end after SIGTERM before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,7 +122,10 @@ impl Child {
         let deadline = Instant::now() + STOP_TIMEOUT;
         while !self.is_zombie()? {
             if Instant::now() >= deadline {
-                eprintln!("{} did not end within {STOP_TIMEOUT:?} of SIGTERM: killed", self.name);
+                note(format_args!(
+                    "{} did not end within {STOP_TIMEOUT:?} of SIGTERM: killed",
+                    self.name
+                ));
                 break;
             }
             thread::sleep(POLL);
@@ -157,7 +160,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
-            eprintln!("{error:#}");
+            note(format_args!("{error:#}"));
         }
     }
 }

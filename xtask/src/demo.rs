@@ -1,8 +1,8 @@
 //! The agent, and the demo it can watch where no container runs.
 
 use std::{
-    ffi::OsString,
-    fs::File,
+    ffi::{OsStr, OsString},
+    fs::{self, File},
     io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -15,7 +15,12 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use testbed::{agent::until, http};
 
-use crate::{cgroup, child::Child, stop};
+use crate::{
+    cgroup,
+    child::Child,
+    stop,
+    terminal::{note, try_say},
+};
 
 /// How long the demo may take to make its cgroups.
 const DEMO_START: Duration = Duration::from_secs(20);
@@ -60,7 +65,7 @@ impl Demo {
             if let Some(line) = lines.next() {
                 let _ = sender.send(line);
             }
-            lines.for_each(|line| println!("[demo] {line}"));
+            lines.for_each(|line| try_say(format_args!("[demo] {line}")));
         });
         let line = match first_line.recv_timeout(DEMO_START) {
             Ok(line) => line,
@@ -102,15 +107,26 @@ impl Demo {
 impl Drop for Demo {
     fn drop(&mut self) {
         if let Err(error) = self.child.stop() {
-            eprintln!("{error:#}");
+            note(format_args!("{error:#}"));
         }
         // The demo removes what it made; one that was killed could not.
         if self.cgroup_root.exists()
             && let Err(error) = testbed::cgroup::remove(&self.cgroup_root)
         {
-            eprintln!("left behind: {error:#}");
+            note(format_args!("left behind: {error:#}"));
+        }
+        if is_demos_own(&self.log_dir)
+            && let Err(error) = fs::remove_dir_all(&self.log_dir)
+        {
+            note(format_args!("left behind: {}: {error}", self.log_dir.display()));
         }
     }
+}
+
+/// Whether a folder is there that a demo made for itself.
+fn is_demos_own(dir: &Path) -> bool {
+    let name = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    name.starts_with("podvitals-demo-") && dir.exists()
 }
 
 /// What tells the agent to watch `demo`, or this machine.

@@ -1,7 +1,7 @@
 //! Podvitals' own tasks. Each command installs what it lacks, says so, and then does its work.
 //!
-//! One file per command; the nouns they share have files of their own: `child` (processes) and
-//! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what
+//! One file per command; the nouns they share have files of their own: `child` (processes),
+//! `shell` (short commands) and `terminal` (text for people), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what
 //! Debian serves), `parts` and `monitoring` (Prometheus and its like), `go` (programs of Go modules),
 //! `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
@@ -40,6 +40,7 @@ mod stack;
 pub mod steps;
 pub mod stop;
 mod table;
+mod terminal;
 mod test;
 mod vm;
 

@@ -15,6 +15,7 @@ use crate::{
     child::Child,
     demo::{self, Demo},
     paths, stop,
+    terminal::try_say,
 };
 
 const ADDRESS_FLAG: &str = "--web.listen-address";
@@ -68,13 +69,13 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         None => println!("Ctrl-C ends it.\n"),
     }
     let ending = watch(&mut child, demo.as_mut(), args.seconds)?;
-    println!("{ending}: stopping");
+    try_say(format_args!("{ending}: stopping"));
     let status = child.stop()?;
     drop(demo);
     if !status.success() {
         bail!("podvitals agent: {status}");
     }
-    println!("all has ended");
+    try_say("all has ended");
     Ok(())
 }
 

@@ -31,6 +31,7 @@ use crate::{
     },
     parts::{self, Release},
     paths, stop,
+    terminal::{say, try_say},
 };
 
 /// Usual ports: the servers' own.
@@ -85,11 +86,11 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         None => build::dynamic_release()?.agent,
     };
     let (mut stack, screen) = Stack::start(&agent, args)?;
-    println!("\nAll runs:\n\n{screen}");
+    say(format_args!("\nAll runs:\n\n{screen}"))?;
     let ending = stack.watch(args)?;
-    println!("{ending}: stopping");
+    try_say(format_args!("{ending}: stopping"));
     stack.stop()?;
-    println!("all has ended");
+    try_say("all has ended");
     Ok(())
 }
 
@@ -104,6 +105,8 @@ struct Stack {
     webhook: Webhook,
     prometheus_api: prometheus::Api,
     alertmanager_api: alertmanager::Api,
+    /// Folder with the logs.
+    logs: PathBuf,
 }
 
 impl Stack {
@@ -112,33 +115,36 @@ impl Stack {
         // The fetching first: what is slow and may fail is done before anything runs.
         let programs = parts::prometheus(Release::Oldest)?;
         let alertmanager_program = parts::alertmanager(Release::Newest)?;
-        let agent_address = ports::choose("the agent", args.agent_port, AGENT)?;
-        let prometheus_address = ports::choose("Prometheus", args.prometheus_port, PROMETHEUS)?;
-        let alertmanager_address =
+        let agent_port = ports::choose("the agent", args.agent_port, AGENT)?;
+        let prometheus_port = ports::choose("Prometheus", args.prometheus_port, PROMETHEUS)?;
+        let alertmanager_port =
             ports::choose("Alertmanager", args.alertmanager_port, ALERTMANAGER)?;
         // Its port is Prometheus' own: so two stacks do not share a folder.
-        let dir = paths::work(&format!("stack/{}", prometheus_address.port()))?;
+        let dir = paths::work(&format!("stack/{}", prometheus_port.address.port()))?;
 
         let started = Instant::now();
         let demo = Demo::start_unless_busy(agent, args.demo)?;
-        println!("starting the agent …");
+        say("starting the agent …")?;
         let mut agent_args = demo::agent_args(demo.as_ref());
+        let agent_address = agent_port.release();
         agent_args.extend(["--web.listen-address".into(), agent_address.to_string().into()]);
         let log = dir.join("agent.log");
         let (agent, _) = demo::start_agent(agent, agent_address, &agent_args, Some(&log))?;
 
-        println!("starting Alertmanager {} …", alertmanager_program.version);
+        say(format_args!("starting Alertmanager {} …", alertmanager_program.version))?;
         let webhook = Webhook::on_loopback()?;
         let config = alertmanager::example(webhook.address())?;
+        let alertmanager_address = alertmanager_port.release();
         let mut command =
             alertmanager::command(&alertmanager_program, &dir, alertmanager_address, &config)?;
         let mut alertmanager = Child::spawn("alertmanager", &mut command)?;
         let alertmanager_api = alertmanager::Api(alertmanager_address);
         wait_ready("Alertmanager", &mut alertmanager, &dir, || alertmanager_api.ready())?;
 
-        println!("starting Prometheus {} …", programs.version);
+        say(format_args!("starting Prometheus {} …", programs.version))?;
         let node = nix::unistd::gethostname().context("the host's name")?;
         let target = Target::agent(agent_address.to_string(), &node.to_string_lossy());
+        let prometheus_address = prometheus_port.release();
         let config = prometheus::Config {
             listen: prometheus_address,
             interval_s: INTERVAL_S,
@@ -157,7 +163,7 @@ impl Stack {
             alertmanager: alertmanager_address,
             promtool: programs.promtool,
             amtool: alertmanager_program.amtool,
-            logs: dir,
+            logs: dir.clone(),
             pages: Pages::look(prometheus_address, alertmanager_address),
             is_demo: demo.is_some(),
         };
@@ -170,6 +176,7 @@ impl Stack {
             webhook,
             prometheus_api,
             alertmanager_api,
+            logs: dir,
         };
         Ok((stack, screen))
     }
@@ -205,7 +212,7 @@ impl Stack {
                     answered = Instant::now();
                     let mut delivered = false;
                     for change in live.update(seen) {
-                        println!("[{:7.1} s] {change}", at.as_secs_f64());
+                        say(format_args!("[{:7.1} s] {change}", at.as_secs_f64()))?;
                         fires |= change.what == What::Firing;
                         delivered |= matches!(change.what, What::Notified(_));
                     }
@@ -245,7 +252,7 @@ impl Stack {
         ];
         for (name, server) in servers {
             if let Some(status) = server.ended()? {
-                bail!("{name} ended by itself: {status}");
+                bail!("{name} ended by itself: {status}; its log is in {}", self.logs.display());
             }
         }
         if let Some(demo) = &mut self.demo

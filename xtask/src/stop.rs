@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::groups;
+use crate::{groups, terminal::note};
 
 /// Time for an end in order, after which all processes are killed: longer than a child's own.
 pub const GRACE: Duration = Duration::from_secs(15);
@@ -73,8 +73,8 @@ pub fn watch(grace: Duration) -> Result<()> {
             if state().signal.is_some() {
                 kill_all(&format!("{signal} once more"));
             }
-            eprintln!("\n{signal}: ending all that was started");
             state().signal = Some((signal, Instant::now()));
+            note(format_args!("\n{signal}: ending all that was started"));
         }
     });
     thread::spawn(move || {
@@ -91,7 +91,7 @@ pub fn watch(grace: Duration) -> Result<()> {
             }
             if since.elapsed() >= NUDGE && !nudged {
                 nudged = true;
-                eprintln!("{text}: ending {}", groups::running());
+                note(format_args!("{text}: ending {}", groups::running()));
                 groups::ask_all();
             }
         }
@@ -101,7 +101,7 @@ pub fn watch(grace: Duration) -> Result<()> {
 
 /// Kills all children, and ends this program.
 fn kill_all(why: &str) -> ! {
-    eprintln!("{why}: killing {}", groups::running());
+    note(format_args!("{why}: killing {}", groups::running()));
     groups::kill_all();
     process::exit(status().into())
 }
@@ -156,7 +156,7 @@ pub fn exit_code(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            note(format_args!("error: {error:#}"));
             ExitCode::from(status())
         }
     }

@@ -41,10 +41,11 @@ fn main() -> Result<()> {
     {
         return play(name, mark);
     }
-    let tests: [(&str, Test); 7] = [
+    let tests: [(&str, Test); 8] = [
         ("a_step_past_its_limit_is_ended_and_what_hung_is_named", limit),
         ("a_step_that_asks_nobody_is_ended_too", deaf_step),
         ("sigterm_and_ctrl_c_end_all_that_was_started", signals),
+        ("a_terminal_that_hangs_up_ends_all_too", hang_up),
         ("a_child_is_asked_once_and_then_killed", deaf_child),
         ("a_second_signal_does_not_wait", second_signal),
         ("sigterm_ends_qemu", qemu),
@@ -159,7 +160,9 @@ impl Role {
         assert!(left.is_empty(), "left behind: {left:?}");
         let mut text = String::new();
         self.output.read_to_string(&mut text)?;
-        self.child.stderr.take().context("no pipe")?.read_to_string(&mut text)?;
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut text)?;
+        }
         Ok((status, text))
     }
 
@@ -225,6 +228,17 @@ fn signals() -> Result<()> {
         has(&text, &[&format!("stopped by {signal}"), "0 passed, 1 failed, 0 skipped"]);
         assert_eq!(status.code(), Some(128 + signal as i32), "{status:?}");
     }
+    Ok(())
+}
+
+fn hang_up() -> Result<()> {
+    let mut role = Role::start("long", &[])?;
+    // What is said about the signal cannot be written, as on a terminal that is gone.
+    drop(role.child.stderr.take());
+    role.signal(Signal::SIGHUP)?;
+    let (status, text) = role.end(QUICK)?;
+    has(&text, &["stopped by SIGHUP", "0 passed, 1 failed, 0 skipped"]);
+    assert_eq!(status.code(), Some(129), "{status:?}");
     Ok(())
 }
 

@@ -12,11 +12,14 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use super::Labels;
+use crate::terminal::{note, plain};
 
 /// How long a request may take.
 const LIMIT: Duration = Duration::from_secs(10);
 /// The most bytes that a head, and that a body, may have.
 const MAX_BYTES: u64 = 4 << 20;
+/// How much of a body that is no notification is shown.
+const SHOWN: usize = 200;
 
 /// A notification: a group of alerts.
 #[derive(Clone, Debug, Deserialize)]
@@ -70,7 +73,7 @@ impl Webhook {
                 // One after the other: Alertmanager sends little, and tries again.
                 match take(&stream) {
                     Ok(notification) => lock(&keep).push(notification),
-                    Err(error) => eprintln!("webhook: {error:#}"),
+                    Err(error) => note(format_args!("webhook: {}", plain(&format!("{error:#}")))),
                 }
             }
         });
@@ -122,7 +125,10 @@ fn read(stream: impl io::Read) -> Result<Notification> {
     let mut body = Vec::new();
     reader.take(length).read_to_end(&mut body).context("read the body")?;
     let text = String::from_utf8_lossy(&body);
-    serde_json::from_str(&text).with_context(|| format!("no notification: {text}"))
+    serde_json::from_str(&text).with_context(|| {
+        let begin: String = text.chars().take(SHOWN).collect();
+        format!("no notification: {begin}")
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The live part of the stack's screen: a line or more for each change of an alert.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt::{self, Write as _},
 };
@@ -12,6 +13,7 @@ use crate::{
         webhook,
     },
     paths,
+    terminal::plain,
 };
 
 /// Where the lines below the first of an alert begin, and how long they are.
@@ -98,7 +100,7 @@ impl Live {
 fn inhibited(alerts: &[alertmanager::Alert]) -> BTreeMap<Labels, Vec<String>> {
     let name = |fingerprint: &String| {
         let alert = alerts.iter().find(|it| it.fingerprint == *fingerprint);
-        alert.map_or_else(|| fingerprint.clone(), |it| title(&it.labels))
+        alert.map_or_else(|| plain(fingerprint).into_owned(), |it| title(&it.labels))
     };
     let of = |alert: &alertmanager::Alert| {
         let by: Vec<String> = alert.status.inhibited_by.iter().map(name).collect();
@@ -109,12 +111,13 @@ fn inhibited(alerts: &[alertmanager::Alert]) -> BTreeMap<Labels, Vec<String>> {
 
 /// The rule's name, and whom the alert is about.
 fn title(labels: &Labels) -> String {
-    let label = |name: &str| labels.get(name).map(String::as_str).filter(|it| !it.is_empty());
-    let mut title = label("alertname").unwrap_or("?").to_owned();
+    let label =
+        |name: &str| labels.get(name).filter(|it| !it.is_empty()).map(|it| plain(it).into_owned());
+    let mut title = label("alertname").unwrap_or_else(|| "?".to_owned());
     let whom = label("pod").or_else(|| label("workload"));
     let whom = match (label("namespace"), whom) {
         (Some(namespace), Some(whom)) => Some(format!("{namespace}/{whom}")),
-        _ => label("node").or_else(|| label("instance")).map(str::to_owned),
+        _ => label("node").or_else(|| label("instance")),
     };
     if let Some(whom) = whom {
         let _ = write!(title, "  {whom}");
@@ -137,12 +140,13 @@ fn runbook(url: &str) -> String {
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
+        let word = plain(word);
         match lines.last_mut() {
             Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => {
                 line.push(' ');
-                line.push_str(word);
+                line.push_str(&word);
             }
-            _ => lines.push(word.to_owned()),
+            _ => lines.push(word.into_owned()),
         }
     }
     lines
@@ -152,13 +156,14 @@ fn wrapped(text: &str) -> Vec<String> {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let title = title(&self.labels);
-        let label = |name: &str| self.labels.get(name).map_or("", String::as_str);
+        let label = |name: &str| self.labels.get(name).map_or(Cow::Borrowed(""), |it| plain(it));
         let (name, severity) = (label("alertname"), label("severity"));
         match &self.what {
             What::Pending => write!(f, "pending   {title}"),
             What::Resolved => write!(f, "resolved  {title}"),
             What::Inhibited(by) => write!(f, "inhibited {title}\n{INDENT}by {}", by.join(", ")),
             What::Notified(receiver) => {
+                let receiver = plain(receiver);
                 write!(f, "NOTIFIED  {title}\n{INDENT}sent to the receiver \"{receiver}\"")
             }
             What::Firing => {
@@ -170,7 +175,7 @@ impl fmt::Display for Change {
                     }
                 }
                 if let Some(url) = self.annotations.get("runbook_url") {
-                    write!(f, "\n{INDENT}what to do: {}", runbook(url))?;
+                    write!(f, "\n{INDENT}what to do: {}", plain(&runbook(url)))?;
                 }
                 Ok(())
             }
@@ -250,6 +255,27 @@ mod tests {
         assert_eq!(changes.len(), 1);
         assert_eq!(changes[0].what, What::Notified("team".to_owned()));
         assert!(changes[0].to_string().ends_with("sent to the receiver \"team\""));
+    }
+
+    #[test]
+    fn no_name_steers_the_terminal() {
+        let hostile = "a\u{1b}[2J\u{9b}\r\n\u{202e}";
+        let names = ["alertname", "namespace", "pod", "container", "severity"];
+        let labels = labels(&names.map(|name| (name, hostile)));
+        let texts = ["summary", "description", "runbook_url"];
+        let annotations = self::labels(&texts.map(|name| (name, hostile)));
+        for what in [
+            What::Pending,
+            What::Firing,
+            What::Inhibited(vec![title(&labels)]),
+            What::Notified(hostile.to_owned()),
+            What::Resolved,
+        ] {
+            let change = Change { what, labels: labels.clone(), annotations: annotations.clone() };
+            let shown = change.to_string();
+            assert!(shown.contains("\\u{1b}[2J"), "{shown:?}");
+            assert!(shown.lines().all(|line| plain(line) == line), "{shown:?}");
+        }
     }
 
     #[test]
