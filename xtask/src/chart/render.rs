@@ -298,23 +298,26 @@ fn config_maps() -> Result<Objects> {
     Ok(objects)
 }
 
-/// A release of another name: no object of it has the name of the first one's, and no selector finds
+/// A release of another name, in a namespace that YAML would take for a number: no object of it has the name of the first one's, and no selector finds
 /// the other's Pods.
 fn another_release(rendered: &Rendered<'_>) -> Result<()> {
-    let mut objects =
-        rendered.release("trial", "elsewhere", &["--set", "podMonitor.enabled=true"])?;
+    let mut objects = rendered.release(
+        "trial",
+        "123",
+        &["--set", "podMonitor.enabled=true", "--set", "prometheusRule.enabled=true"],
+    )?;
     let named: Vec<_> = objects.keys().filter(|(_, name)| name != "trial-podvitals").collect();
     ensure!(named.is_empty(), "a release of another name has {named:?}");
     for object in objects.values() {
         if let Some(namespace) = object.pointer("/metadata/namespace") {
-            ensure!(namespace == "elsewhere", "in another namespace: {object}");
+            ensure!(namespace == "123", "in another namespace: {object}");
         }
     }
     let labels =
         json!({ "app.kubernetes.io/name": "podvitals", "app.kubernetes.io/instance": "trial" });
     let binding = one(&mut objects, "ClusterRoleBinding")?;
     let subject = json!([
-        { "kind": "ServiceAccount", "name": "trial-podvitals", "namespace": "elsewhere" },
+        { "kind": "ServiceAccount", "name": "trial-podvitals", "namespace": "123" },
     ]);
     ensure!(binding.pointer("/subjects") == Some(&subject), "{binding}");
     ensure!(binding.pointer("/roleRef/name") == Some(&json!("trial-podvitals")), "{binding}");
@@ -330,7 +333,7 @@ fn another_release(rendered: &Rendered<'_>) -> Result<()> {
 }
 
 /// What a values file may not have, and what must be in the complaint.
-const REFUSED: [(&str, &str); 8] = [
+const REFUSED: [(&str, &str); 23] = [
     ("podmonitor.enabled=true", "podmonitor"),
     ("image.tags=1.0", "tags"),
     ("collectors.presure=false", "presure"),
@@ -338,7 +341,26 @@ const REFUSED: [(&str, &str); 8] = [
     ("tolerations[0].operater=Exists", "operater"),
     ("pods.source=docker", "source"),
     ("podMonitor.interval=often", "interval"),
-    ("podLabels.app\\.kubernetes\\.io/name=other", "podLabels"),
+    ("podLabels.app\\.kubernetes\\.io/name=other", "/podLabels/"),
+    ("podMonitor.labels.app\\.kubernetes\\.io/name=other", "/podMonitor/labels/"),
+    ("podAnnotations.kubectl\\.kubernetes\\.io/default-container=x", "/podAnnotations/"),
+    // Nothing is written into a manifest but the value itself.
+    ("priorityClassName=a\n      hostPID: true", "/priorityClassName"),
+    ("serviceAccount.name=a # b", "/serviceAccount/name"),
+    ("dashboards.namespace=a: b", "/dashboards/namespace"),
+    ("dashboards.label=\"", "/dashboards/label"),
+    ("dashboards.label=app.kubernetes.io/name", "/dashboards/label"),
+    ("image.repository=registry.example/podvitals:1", "/image/repository"),
+    ("image.tag=a b", "/image/tag"),
+    // The agent takes no flag twice, nor the API server a variable.
+    ("extraArgs[0]=--no-collector.cpu", "/extraArgs/0"),
+    ("extraEnv[0].name=NODE_NAME", "/extraEnv/0/name"),
+    // What a null takes away.
+    ("image=null", "image"),
+    ("serviceAccount.create=null", "create"),
+    // Anybody could scrape.
+    ("networkPolicy.from=null", "from"),
+    ("networkPolicy.from[0].podSelector=null", "/networkPolicy/from/0"),
 ];
 
 fn refusals(rendered: &Rendered<'_>) -> Result<()> {

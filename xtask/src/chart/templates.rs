@@ -8,8 +8,9 @@ use super::edit::{self, Edit};
 use crate::paths;
 
 const FULLNAME: &str = r#"{{ include "podvitals.fullname" . }}"#;
-const ACCOUNT: &str = r#"{{ include "podvitals.serviceAccountName" . }}"#;
-const NAMESPACE: &str = "{{ .Release.Namespace }}";
+const ACCOUNT: &str = r#"{{ include "podvitals.serviceAccountName" . | quote }}"#;
+/// Quoted: a namespace may be called `123` or `true`.
+const NAMESPACE: &str = "{{ .Release.Namespace | quote }}";
 
 const RBAC: &str = "deploy/base/rbac.yaml";
 const KUBELET: &str = "deploy/overlays/kubelet-source/kustomization.yaml";
@@ -155,7 +156,7 @@ args:
         ),
         Edit::block(
             "priorityClassName: system-node-critical",
-            "{{- with .Values.priorityClassName }}\npriorityClassName: {{ . }}\n{{- end }}",
+            "{{- with .Values.priorityClassName }}\npriorityClassName: {{ . | quote }}\n{{- end }}",
         ),
         Edit::value("tolerations:", "tolerations"),
         Edit::block(
@@ -187,7 +188,7 @@ fn pod_monitor() -> Vec<Edit> {
         Edit::after("labels:", deeper(&edit::more("podMonitor.labels"))),
         Edit::after(
             "honorLabels: true",
-            "{{- with .Values.podMonitor.interval }}\ninterval: {{ . }}\n{{- end }}",
+            "{{- with .Values.podMonitor.interval }}\ninterval: {{ . | quote }}\n{{- end }}",
         ),
     ]);
     edits
