@@ -129,15 +129,17 @@ impl Root {
     /// Downloads `package` and unpacks it into `dir`; nothing is installed, nothing of it is run.
     /// Its version.
     pub fn unpack(&self, package: &str, dir: &Path) -> Result<String> {
-        let debs = self.dir.join("debs").join(package);
-        let _ = fs::remove_dir_all(&debs);
-        fs::create_dir_all(&debs).with_context(|| format!("create {}", debs.display()))?;
+        // A folder of its own: another run may fetch the same.
+        let debs = tempfile::Builder::new()
+            .prefix("debs-")
+            .tempdir_in(&self.dir)
+            .with_context(|| format!("make a folder in {}", self.dir.display()))?;
         let mut download = self.apt("apt-get");
-        download.current_dir(&debs).args(["download", package]);
+        download.current_dir(debs.path()).args(["download", package]);
         shell::run_quiet(&mut download, &format!("apt-download-{package}"))
             .with_context(|| format!("download {package} from {}", self.suite))?;
-        let deb = fs::read_dir(&debs)
-            .with_context(|| format!("list {}", debs.display()))?
+        let deb = fs::read_dir(debs.path())
+            .with_context(|| format!("list {}", debs.path().display()))?
             .flatten()
             .map(|entry| entry.path())
             .find(|path| path.extension().is_some_and(|end| end == "deb"))
@@ -147,7 +149,6 @@ impl Root {
         let version =
             shell::output(Command::new("dpkg-deb").arg("--field").arg(&deb).arg("Version"))
                 .with_context(|| format!("read the version of {}", deb.display()))?;
-        fs::remove_dir_all(&debs).with_context(|| format!("remove {}", debs.display()))?;
         Ok(version.trim().to_owned())
     }
 

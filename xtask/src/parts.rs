@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -12,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     apt::{self, Root},
-    paths, shell,
+    paths, shell, stop,
 };
 
 /// Suites that have newer releases than the machine's own, the newest first. Go programs link
@@ -198,7 +199,7 @@ fn part(package: &str, more: &[&str], release: Release, programs: &[&str]) -> Re
         return Ok(Part { dir: None, version: "of this machine".to_owned() });
     }
     let dir = paths::cache(&format!("tools/{}", release.name()))?.join(package);
-    if let Ok(version) = fs::read_to_string(dir.join(VERSION)) {
+    if let Some(version) = unpacked(&dir, programs) {
         return Ok(Part { dir: Some(dir), version });
     }
     let mut errors = Vec::new();
@@ -210,15 +211,28 @@ fn part(package: &str, more: &[&str], release: Release, programs: &[&str]) -> Re
                 return Ok(Part { dir: Some(dir), version });
             }
             Err(error) => {
+                stop::check()?;
                 println!("setup: {suite} has none that runs here: {error:#}");
                 errors.push(format!("{suite}: {error:#}"));
             }
         }
     }
-    bail!("no {package} can be had: {}", errors.join("; "))
+    bail!(
+        "no {package} can be had, which is fetched once and then kept in {}: {}",
+        dir.display(),
+        errors.join("; ")
+    )
 }
 
-/// Version and suite of what was unpacked into `dir`. Each program has to start.
+/// Version and suite of what is in `dir`, if all of it is.
+fn unpacked(dir: &Path, programs: &[&str]) -> Option<String> {
+    let version = fs::read_to_string(dir.join(VERSION)).ok()?;
+    let is_whole = !version.is_empty() && programs.iter().all(|it| in_dir(dir, it).is_file());
+    is_whole.then_some(version)
+}
+
+/// Version and suite of what was unpacked into `dir`. Each program has to start. What is there before
+/// that, by a run that was ended or another one at the same time, is beside it.
 fn unpack(
     package: &str,
     more: &[&str],
@@ -226,21 +240,42 @@ fn unpack(
     dir: &Path,
     programs: &[&str],
 ) -> Result<String> {
-    let _ = fs::remove_dir_all(dir);
-    fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    let parent = dir.parent().context("a part is in no folder")?;
+    let new = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir_in(parent)
+        .with_context(|| format!("make a folder in {}", parent.display()))?;
     let root = Root::fetch(suite)?;
-    let version = root.unpack(package, dir)?;
+    let version = root.unpack(package, new.path())?;
     for other in more {
         if root.packages(other)?.iter().any(|it| it == other) {
-            root.unpack(other, dir)?;
+            root.unpack(other, new.path())?;
         }
     }
     for program in programs {
-        shell::output(Command::new(in_dir(dir, program)).arg("--version"))?;
+        shell::output(Command::new(in_dir(new.path(), program)).arg("--version"))?;
     }
     let version = format!("{version} ({suite})");
-    fs::write(dir.join(VERSION), &version).context("write the version")?;
+    fs::write(new.path().join(VERSION), &version).context("write the version")?;
+    put(new, dir, programs)?;
     Ok(version)
+}
+
+/// Moves a whole part to its place, unless another run was faster.
+fn put(new: tempfile::TempDir, dir: &Path, programs: &[&str]) -> Result<()> {
+    if unpacked(dir, programs).is_some() {
+        return Ok(());
+    }
+    let _ = fs::remove_dir_all(dir);
+    match fs::rename(new.path(), dir) {
+        Ok(()) => {
+            let _moved_away = new.keep();
+            Ok(())
+        }
+        Err(_) if unpacked(dir, programs).is_some() => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("make {}", dir.display())),
+    }
 }
 
 #[cfg(test)]
@@ -256,6 +291,29 @@ mod tests {
         let own = apt::own_suite().unwrap();
         assert_eq!(Release::Oldest.suites().unwrap(), [own.as_str()]);
         assert_eq!(Release::Newest.suites().unwrap(), ["sid", "trixie", own.as_str()]);
+    }
+
+    #[test]
+    fn a_part_that_is_not_whole_is_none() {
+        let cache = tempfile::tempdir().unwrap();
+        let dir = cache.path().join("part");
+        let new = |version: &str, program: &str| {
+            let new = tempfile::tempdir_in(cache.path()).unwrap();
+            fs::create_dir_all(new.path().join("usr/bin")).unwrap();
+            fs::write(in_dir(new.path(), program), "").unwrap();
+            fs::write(new.path().join(VERSION), version).unwrap();
+            new
+        };
+        assert_eq!(unpacked(&dir, &["a"]), None);
+        put(new("", "a"), &dir, &["a"]).unwrap();
+        assert_eq!(unpacked(&dir, &["a"]), None, "a version of which nothing could be written");
+        put(new("1", "b"), &dir, &["a"]).unwrap();
+        assert_eq!(unpacked(&dir, &["a"]), None, "its program is gone");
+        put(new("2", "a"), &dir, &["a"]).unwrap();
+        assert_eq!(unpacked(&dir, &["a"]).as_deref(), Some("2"));
+        put(new("3", "a"), &dir, &["a"]).unwrap();
+        assert_eq!(unpacked(&dir, &["a"]).as_deref(), Some("2"), "another run was faster");
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 
     #[test]
