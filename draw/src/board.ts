@@ -101,6 +101,23 @@ export interface Placed {
   height: number;
 }
 
+/** The most rows of the grid that are drawn: Chromium makes no picture of any height. */
+const ROWS = 500;
+
+/** An error if there is nothing to draw, or a panel is where nobody would see it. */
+export function check(board: Board): void {
+  if (!Array.isArray(board?.panels) || board.panels.length === 0) {
+    throw new Error('the board has no panels');
+  }
+  for (const panel of board.panels.flatMap((it) => [it, ...(it.panels ?? [])])) {
+    const { x, y, w, h } = panel.gridPos ?? {};
+    const isWhole = [x, y, w, h].every(Number.isInteger);
+    if (!isWhole || x < 0 || y < 0 || w < 1 || h < 1 || x + w > COLUMNS || y + h > ROWS) {
+      throw new Error(`${nameOf(panel)} has no place in the grid: ${JSON.stringify(panel.gridPos)}`);
+    }
+  }
+}
+
 /** All panels with their boxes in pixels; folded rows are unfolded. */
 export function layOut(board: Board, width: number): { placed: Placed[]; height: number } {
   const column = (width - GAP * (COLUMNS - 1)) / COLUMNS;

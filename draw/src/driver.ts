@@ -101,4 +101,8 @@ async function draw(context: BrowserContext, address: string, request: Request, 
   return { ...report, seconds: (performance.now() - begin) / 1000, picture, bytes };
 }
 
-await main();
+await main().catch((error: unknown) => {
+  // Without the page's own stack, which names nothing that is in the source.
+  console.error(error instanceof Error ? error.message.replace(/\n {4}at .*/g, '') : error);
+  process.exitCode = 1;
+});

@@ -11,7 +11,7 @@ import {
 } from '@grafana/data';
 
 import { type Mark, marks, shownOn } from './annotations';
-import { type Board, layOut, nameOf, type Placed } from './board';
+import { type Board, check, layOut, nameOf, type Placed } from './board';
 import { fieldConfigOf, registryOf } from './fields';
 import { TIME_ZONE } from './panels/props';
 import { ask, type Asked, type Surroundings } from './queries';
@@ -24,6 +24,9 @@ export const SILENT = ['row', 'text'];
 
 /** Kinds that can be drawn. Grafana's library does not offer the others. */
 export const DRAWN = [...SILENT, 'timeseries', 'stat', 'bargauge', 'table'];
+
+/** Kinds of which only the queries are asked. */
+const ASKED = ['heatmap'];
 
 export interface Ready extends Placed {
   name: string;
@@ -56,6 +59,7 @@ export interface Job {
 
 export async function prepare(job: Job, theme: GrafanaTheme2): Promise<ReadyBoard> {
   const { board, range, width, scrape } = job;
+  check(board);
   const ends = { from: range.from.valueOf(), to: range.to.valueOf() };
   const variables = await Variables.settle(board, ends, job.variables);
   const around: Surroundings = { range, variables, scrape };
@@ -106,6 +110,9 @@ async function prepareOne(placed: Placed, around: Surroundings, all: Mark[], the
     }
     const { frames, asked } = await ask(panel, width, around);
     ready.asked = asked;
+    if (![...DRAWN, ...ASKED].includes(panel.type)) {
+      throw new Error(`a panel of kind ${panel.type} is not known here`);
+    }
     if (!DRAWN.includes(panel.type)) {
       return ready;
     }

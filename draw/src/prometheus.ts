@@ -29,15 +29,20 @@ async function ask(path: string, parameters: Record<string, string>): Promise<un
     headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
     body: new URLSearchParams(parameters),
   });
+  return dataOf(response);
+}
+
+/** What an answer holds, if it is one. */
+async function dataOf(response: Response): Promise<unknown> {
   const text = await response.text();
-  let answer: Answer;
+  let answer: Answer | null;
   try {
-    answer = JSON.parse(text) as Answer;
+    answer = JSON.parse(text) as Answer | null;
   } catch {
-    throw new Error(`Prometheus answered ${response.status}: ${text.slice(0, 200)}`);
+    throw new Error(`Prometheus answered ${response.status}: ${JSON.stringify(text.slice(0, 200))}`);
   }
-  if (answer.status !== 'success') {
-    throw new Error(answer.error ?? `Prometheus answered ${response.status}`);
+  if (answer?.status !== 'success') {
+    throw new Error(answer?.error ?? `Prometheus answered ${response.status} without a status`);
   }
   return answer.data;
 }
@@ -45,7 +50,7 @@ async function ask(path: string, parameters: Record<string, string>): Promise<un
 const seconds = (milliseconds: number): string => String(milliseconds / 1000);
 
 export async function queryInstant(expr: string, at: number): Promise<Series[]> {
-  return series((await ask('query', { query: expr, time: seconds(at) })) as Result);
+  return series(await ask('query', { query: expr, time: seconds(at) }));
 }
 
 export async function queryRange(expr: string, from: number, to: number, step: number): Promise<Series[]> {
@@ -53,7 +58,7 @@ export async function queryRange(expr: string, from: number, to: number, step: n
   // same from one look to the next.
   const align = (time: number): number => Math.floor(time / step) * step;
   const parameters = { query: expr, start: seconds(align(from)), end: seconds(align(to)), step: seconds(step) };
-  return series((await ask('query_range', parameters)) as Result);
+  return series(await ask('query_range', parameters));
 }
 
 export async function labelValues(label: string, match: string | undefined, from: number, to: number): Promise<string[]> {
@@ -62,14 +67,18 @@ export async function labelValues(label: string, match: string | undefined, from
     query.set('match[]', match);
   }
   const response = await fetch(`${ROOT}label/${encodeURIComponent(label)}/values?${query}`);
-  const answer = (await response.json()) as Answer;
-  if (answer.status !== 'success') {
-    throw new Error(answer.error ?? `Prometheus answered ${response.status}`);
+  const values = await dataOf(response);
+  if (!Array.isArray(values)) {
+    throw new Error(`Prometheus gave no list of values of ${label}`);
   }
-  return answer.data as string[];
+  return values as string[];
 }
 
-function series({ resultType, result }: Result): Series[] {
+function series(data: unknown): Series[] {
+  const { resultType, result } = (data ?? {}) as Partial<Result>;
+  if (resultType === undefined || !Array.isArray(result)) {
+    throw new Error('Prometheus gave no result');
+  }
   const one = (metric: Record<string, string>, samples: Sample[]): Series => ({
     labels: metric,
     times: samples.map(([time]) => Math.round(time * 1000)),
@@ -83,7 +92,7 @@ function series({ resultType, result }: Result): Series[] {
     case 'vector':
       return (result as Array<{ metric: Record<string, string>; value: Sample }>).map((it) => one(it.metric, [it.value]));
     case 'scalar':
-      return [one({}, [result as Sample])];
+      return [one({}, [result as unknown as Sample])];
     default:
       throw new Error(`an answer of type ${resultType} cannot be drawn`);
   }

@@ -17,6 +17,11 @@ const NOTHING = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"/>';
 
 const TYPES: Record<string, string> = { '.js': 'text/javascript', '.css': 'text/css' };
 
+/** How long an answer of Prometheus may take, in milliseconds: less than a board may. */
+const LIMIT = 30_000;
+/** The most bytes that an answer may have. */
+const MAX_BYTES = 64 << 20;
+
 export interface Server {
   address: string;
   close: () => void;
@@ -69,8 +74,24 @@ async function pass(request: http.IncomingMessage, response: http.ServerResponse
   const isPost = request.method === 'POST';
   const answered = await fetch(url, {
     method: isPost ? 'POST' : 'GET',
+    signal: AbortSignal.timeout(LIMIT),
     ...(isPost ? { body, headers: { 'Content-Type': 'application/x-www-form-urlencoded' } } : {}),
   });
+  const whole = await bytesOf(answered);
   response.writeHead(answered.status, { 'Content-Type': 'application/json' });
-  response.end(await answered.text());
+  response.end(whole);
+}
+
+/** The body, unless it is more than any board can show. */
+async function bytesOf(answered: Response): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  for await (const part of answered.body ?? []) {
+    size += part.byteLength;
+    if (size > MAX_BYTES) {
+      throw new Error(`Prometheus' answer has more than ${MAX_BYTES >> 20} MiB`);
+    }
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
 }

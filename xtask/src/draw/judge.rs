@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::paths;
+use crate::{paths, terminal::plain};
 
 /// The list of panels that may be empty.
 const EXCEPTIONS: &str = "draw/may-be-empty.json";
@@ -187,18 +187,20 @@ pub fn report(boards: &[Drawn], exceptions: &Exceptions, allow_empty: bool) -> R
     }
     for board in boards {
         let Verdict { faults, excused } = judge(board, exceptions, allow_empty);
-        println!("\n{} ({})", board.uid, board.variables.join(", "));
+        println!("\n{} ({})", board.uid, plain(&board.variables.join(", ")));
         for panel in board.panels.iter().filter(|panel| !panel.is_drawn) {
             println!(
                 "  not drawn: {} ({}): its queries give {} samples",
-                panel.title, panel.r#type, panel.samples
+                plain(&panel.title),
+                panel.r#type,
+                panel.samples
             );
         }
         for line in excused {
-            println!("  may be empty: {line}");
+            println!("  may be empty: {}", plain(&line));
         }
         for line in &faults {
-            println!("  FAULT: {line}");
+            println!("  FAULT: {}", plain(line));
         }
         println!("  {}", board.picture.display());
         faulty += usize::from(!faults.is_empty());
