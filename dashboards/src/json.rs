@@ -137,12 +137,13 @@ fn kind(kind: &Kind, is_neutral: bool) -> (&'static str, Value) {
             ("stat", options)
         }
         Kind::BarGauge { names_above } => {
+            // Few bars need not fill the panel. A name above a bar is part of its height.
+            let (least, most) = if *names_above { (30, 36) } else { (10, 24) };
             let options = json!({
                 "displayMode": "gradient", "orientation": "horizontal", "showUnfilled": true,
                 "valueMode": "text", "reduceOptions": reduce,
                 "namePlacement": if *names_above { "top" } else { "left" },
-                // Few bars need not fill the panel.
-                "sizing": "manual", "minVizHeight": 10, "maxVizHeight": 24, "minVizWidth": 8,
+                "sizing": "manual", "minVizHeight": least, "maxVizHeight": most, "minVizWidth": 8,
                 "text": { "titleSize": 12, "valueSize": 14 },
             });
             ("bargauge", options)
@@ -211,8 +212,10 @@ fn custom(kind: &Kind) -> Value {
             json!({ "align": "auto", "cellOptions": { "type": "auto" }, "inspect": false, "minWidth": 60 })
         }
         Kind::Heatmap => json!({ "scaleDistribution": { "type": "linear" } }),
-        Kind::TimeSeries(style, _) => {
+        Kind::TimeSeries(style, legend) => {
             let (draw, fill, points, stacking, span) = match style {
+                // Areas of many lines would cover each other.
+                Style::Lines if *legend == Legend::Ranking => ("line", 0, "never", "none", false),
                 Style::Lines => ("line", 8, "never", "none", false),
                 Style::Stacked => ("line", 40, "never", "normal", false),
                 Style::Bars => ("bars", 80, "never", "normal", false),
@@ -402,6 +405,8 @@ fn annotation(annotation: &Annotation) -> Value {
         "titleFormat": annotation.name,
         "textFormat": annotation.text,
         "tagKeys": "",
-        "step": "",
+        // Grafana joins marks that are closer than a step, a minute by default: a crash loop
+        // would be one long mark.
+        "step": "15s",
     })
 }

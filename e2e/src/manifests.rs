@@ -1,6 +1,9 @@
 //! Everything in `deploy/`, as an API server takes it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -23,13 +26,10 @@ pub(crate) fn check(cluster: &Cluster, binaries: &Binaries) -> Result<()> {
     cluster
         .kubectl(&[established.as_slice(), &["crd/podmonitors.monitoring.coreos.com"]].concat())?;
     let root = paths::root();
-    let overlays = root.join("deploy/overlays");
-    let mut overlays: Vec<_> = fs::read_dir(&overlays)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-        .with_context(|| format!("list {}", overlays.display()))?;
-    overlays.sort();
+    let [overlays, components] =
+        ["deploy/overlays", "deploy/components"].map(|folder| inside(&root.join(folder)));
     let files = FILES.map(|file| ("-f", root.join(file)));
-    let folders = overlays.into_iter().chain([root.join("deploy/base")]);
+    let folders = overlays?.into_iter().chain(components?).chain([root.join("deploy/base")]);
     for (how, path) in files.into_iter().chain(folders.map(|folder| ("-k", folder))) {
         let accepted = dry_run(cluster, how, &path)?;
         println!(
@@ -38,6 +38,15 @@ pub(crate) fn check(cluster: &Cluster, binaries: &Binaries) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The folders in a folder, in order.
+fn inside(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut inside: Vec<_> = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .with_context(|| format!("list {}", folder.display()))?;
+    inside.sort();
+    Ok(inside)
 }
 
 /// How many objects the API server would have taken.

@@ -92,7 +92,7 @@ enum Command {
     /// Hold the demo's scrape against promtool and a real Prometheus.
     Metrics(prometheus::Args),
     /// Write the dashboards' JSON from their source.
-    Dashboards,
+    Dashboards(dashboards::Args),
     /// Write the alert rules for the Prometheus Operator from those for Prometheus.
     Alerts,
     /// Draw the dashboards from a Prometheus with Grafana's panel library, and judge them.
@@ -121,7 +121,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::E2e(args) => e2e::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
-        Command::Dashboards => dashboards::command(),
+        Command::Dashboards(args) => dashboards::command(&args),
         Command::Alerts => alerts::command(),
         Command::Draw(args) => draw::command(&args),
         Command::Bench(args) => bench::command(&args),

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     alerts, bench,
     build::{self, Built},
-    cgroup, circles, deploy, draw, e2e, fuzz, image, kernels, licences, object, paths, prometheus,
-    shell, stack,
+    cgroup, circles, dashboards, deploy, draw, e2e, fuzz, image, kernels, licences, object, paths,
+    prometheus, shell, stack,
     steps::Steps,
     stop, vm,
 };
@@ -113,6 +113,7 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
         }
         prometheus::check(&built.agent).map(|()| None)
     });
+    steps.run("dashboards", SHORT, || dashboards::check().map(|()| None));
     steps.run("drawing", SHORT, || draw::check().map(|()| None));
     steps.run("stack", SHORT, || {
         let Some(built) = &shared.built else { return no("the static release") };

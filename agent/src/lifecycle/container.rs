@@ -79,6 +79,11 @@ impl Container {
         self.search.early_dropped()
     }
 
+    /// Total of exec sessions that were forgotten for want of room.
+    pub(super) const fn sessions_dropped(&self) -> u64 {
+        self.sessions.dropped()
+    }
+
     pub(super) const fn id(&self) -> CgroupId {
         self.id
     }

@@ -81,6 +81,8 @@ pub struct Lifecycle {
     latest_boot_ns: u64,
     /// Early events that containers which are gone have dropped.
     early_dropped: u64,
+    /// Exec sessions that containers which are gone have forgotten.
+    sessions_dropped: u64,
 }
 
 impl Lifecycle {
@@ -218,6 +220,14 @@ impl Lifecycle {
     pub fn early_dropped(&self) -> u64 {
         let live = self.containers.values().map(|entry| entry.container.early_dropped());
         live.fold(self.early_dropped, u64::saturating_add)
+    }
+
+    /// Totals of evidence that was forgotten for want of room, by kind.
+    #[must_use]
+    pub fn dropped(&self) -> [(&'static str, u64); 2] {
+        let live = self.containers.values().map(|entry| entry.container.sessions_dropped());
+        let sessions = live.fold(self.sessions_dropped, u64::saturating_add);
+        [("exec_session", sessions), ("oom_counter", self.counters.dropped())]
     }
 
     fn container_made(&mut self, container: Container, out: &mut Vec<Output>) {
@@ -369,7 +379,9 @@ impl Lifecycle {
 
     fn forget(&mut self, id: CgroupId) {
         let Some(entry) = self.containers.remove(&id) else { return };
-        self.early_dropped = self.early_dropped.saturating_add(entry.container.early_dropped());
+        let container = &entry.container;
+        self.early_dropped = self.early_dropped.saturating_add(container.early_dropped());
+        self.sessions_dropped = self.sessions_dropped.saturating_add(container.sessions_dropped());
         if let Some(deadline) = entry.deadline {
             self.due.remove(&(deadline, id));
         }

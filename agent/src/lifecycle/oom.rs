@@ -21,6 +21,7 @@ const VICTIMS_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     counts: HashMap<CgroupId, Count>,
+    dropped: u64,
     last: Option<Last>,
 }
 
@@ -43,6 +44,7 @@ impl Counters {
     /// Takes in a cgroup's counters and returns the values known before.
     fn raise(&mut self, level: OomLevel) -> Count {
         if self.counts.len() >= COUNTERS_MAX && !self.counts.contains_key(&level.cgroup) {
+            self.dropped = self.dropped.saturating_add(1);
             return Count::default();
         }
         let known = self.counts.entry(level.cgroup).or_default();
@@ -56,6 +58,11 @@ impl Counters {
         for level in levels {
             self.raise(*level);
         }
+    }
+
+    /// Total of counters that were not kept for want of room.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     pub(super) fn forget(&mut self, cgroup: CgroupId) {

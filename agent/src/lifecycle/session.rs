@@ -23,6 +23,7 @@ pub struct ExecSession {
 #[derive(Debug, Default)]
 pub(super) struct ExecSessions {
     leaders: VecDeque<(TaskKey, Option<u64>)>,
+    dropped: u64,
     last: Option<(TaskKey, ExecSession)>,
     kill: Option<Kill>,
 }
@@ -45,6 +46,7 @@ impl ExecSessions {
         });
         if self.leaders.len() >= SESSIONS_MAX {
             self.leaders.pop_front();
+            self.dropped = self.dropped.saturating_add(1);
         }
         self.leaders.push_back((key, None));
         let session = (key, ExecSession { begin_boot_ns: time_boot_ns, end_boot_ns: None });
@@ -70,6 +72,12 @@ impl ExecSessions {
                 later(&mut session.end_boot_ns);
             }
         }
+    }
+
+    /// Total of leaders that were forgotten for want of room: their signals and OOMs are told as those
+    /// of any other process of the container.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     pub(super) fn contains(&self, key: TaskKey) -> bool {

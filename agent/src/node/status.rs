@@ -112,7 +112,7 @@ impl Node {
                 ("share_cgroup", losses.share_cgroups),
                 ("nested_full", losses.nested_full + self.tracking.nested_refused()),
             ],
-            evidence_dropped: self.reasons.dropped().to_vec(),
+            evidence_dropped: [&self.reasons.dropped()[..], &self.lifecycle.dropped()].concat(),
             events_unseen: vec![("oom_kill", self.tracking.unseen_oom_kills())],
             log_lines_dropped: crate::log::dropped().to_vec(),
             process: ProcessStats::read(),

@@ -59,7 +59,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
 }
 
 fn scrapes(args: &Args, server: &Server) -> Result<Line> {
-    let count = args.pick(600, 30);
+    let count = args.pick(10_000, 300);
     for _ in 0..args.pick(50, 10) {
         server.scrape()?;
     }

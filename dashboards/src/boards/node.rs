@@ -135,8 +135,7 @@ fn uses() -> Row {
                     "The ten Pods that used most CPU over the time range. A click shows the Pod's \
                      vitals.",
                 )
-                .unit(Unit::Cores)
-                .decimals(2),
+                .unit(Unit::Cores),
                 &format!("rate({cpu}[{RATE}])"),
                 &format!("rate({cpu}[{ALL_TIME}] @ end())"),
             ),

@@ -329,8 +329,7 @@ fn cost() -> Row {
                     "Cores that the ten most expensive agents use. Some thousandths of a core are \
                      usual; scrapes cost most of it.",
                 )
-                .unit(Unit::Cores)
-                .decimals(4),
+                .unit(Unit::Cores),
                 &of_processes(&format!("rate({cpu}[{RATE}])")),
                 &of_processes(&format!("rate({cpu}[{ALL_TIME}] @ end())")),
             ),
@@ -379,7 +378,7 @@ fn cost() -> Row {
             )
             .size(8, 8)
             .unit(Unit::Seconds)
-            .decimals(4)
+            .decimals(1)
             .thresholds(Thresholds::rising(0.1, 1.0))
             .ask(instant(top(10, &format!("max by (collector) ({duration})")), "{{collector}}")),
             table(

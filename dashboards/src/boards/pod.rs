@@ -160,7 +160,6 @@ fn cpu() -> Row {
                  what is lost first on a busy node.",
             )
             .unit(Unit::Cores)
-            .decimals(2)
             .fields("/ limit$/", Field::limit("red"))
             .fields("/ request$/", Field::limit("blue"))
             .ask(range(

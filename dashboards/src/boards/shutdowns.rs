@@ -51,10 +51,8 @@ fn at_a_glance() -> Row {
 
     let restarts = select("podvitals_restart_downtime_seconds_count", OF_WORKLOADS, "");
     let slowest = with_workload(&last("podvitals_container_last_shutdown_seconds"), OF_WORKLOADS);
-    let close = with_workload(
-        &format!("{} > 0.9", last("podvitals_container_last_shutdown_grace_used_ratio")),
-        OF_WORKLOADS,
-    );
+    let used =
+        with_workload(&last("podvitals_container_last_shutdown_grace_used_ratio"), OF_WORKLOADS);
     Row::top(vec![
         stat(
             "Stopping for over a minute",
@@ -83,11 +81,13 @@ fn at_a_glance() -> Row {
         stat(
             "Used over 90 % of grace",
             "Containers whose last shutdown in the time range used more than 90 % of its grace \
-             period, the killed ones included. The next slow disk or busy node kills the others.",
+             period, the killed ones included. The next slow disk or busy node kills the others. Where \
+             the API reports no grace period nothing is known.",
         )
         .unit(Unit::Count)
         .thresholds(Thresholds::rising(1.0, 10.0))
-        .ask(instant(number_of(&close, ON_NODES), "Over 90 %")),
+        .no_value("no stops")
+        .ask(instant(format!("count({used} > 0.9) or 0 * count({used})"), "Over 90 %")),
         stat(
             "Slowest stop",
             "The longest time from a stop signal to the end of a container, among the last shutdowns \

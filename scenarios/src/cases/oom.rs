@@ -71,7 +71,9 @@ fn init_dies(
         let view = s.of(&container.key);
         ended_once(&view, "oom")?;
         one_oom(&view, scope, "init")?;
-        view.want_label("container_last_termination_info", "signal", "SIGKILL")?;
+        for (label, value) in [("signal", "SIGKILL"), ("sender", "kernel"), ("scope", scope)] {
+            view.want_label("container_last_termination_info", label, value)?;
+        }
         shutdowns(&view, 0.0, 0.0)
     })?;
     Ok(format!("scope {scope}"))

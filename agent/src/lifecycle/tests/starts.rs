@@ -320,9 +320,26 @@ fn sessions_are_bounded_and_forget_the_ended_first() {
         sessions.insert(key(tgid), SEC);
         sessions.ended(key(tgid), SEC);
     }
-    assert_eq!(sessions.len(), 256);
+    assert_eq!((sessions.len(), sessions.dropped()), (256, 744));
     sessions.insert(key(1000), SEC + SETTLE_NS);
     assert_eq!(sessions.len(), 1);
+}
+
+#[test]
+fn sessions_without_room_are_counted_and_stay_so() {
+    let mut node = Node::new();
+    node.made(WEB, false);
+    node.event(&exec(SEC, task(100, WEB, "web"), shim(), &["/web"]));
+    for tgid in 1_000..1_300 {
+        node.event(&exec(2 * SEC, task(tgid, WEB, "sh"), shim(), &["sh"]));
+    }
+    let counted = [("exec_session", 44), ("oom_counter", 0)];
+    assert_eq!(node.lifecycle.dropped(), counted);
+    node.event(&end(3 * SEC, task(100, WEB, "web"), ExitStatus::Code(0)));
+    node.event(&removed(3 * SEC, WEB));
+    node.run_to(5 * SEC);
+    assert!(node.lifecycle.is_empty());
+    assert_eq!(node.lifecycle.dropped(), counted);
 }
 
 #[test]
