@@ -143,12 +143,27 @@ pub fn number_of(expr: &str, selector: &str) -> String {
 /// epoch. What is gone by now is there as long as a sample of it lies within the range.
 #[must_use]
 pub fn deaths(selector: &str, more: &str) -> String {
-    let info = select("podvitals_container_last_termination_info", selector, more);
+    let info = select(LAST_DEATH, selector, more);
     format!(
         "max by ({CONTAINER}, node, {DEATH}) (last_over_time({info}[{ALL_TIME}])) \
          > time() - $__range_s"
     )
 }
+
+/// How often each of the deaths in `listed` happened within the dashboard's range, in the same way:
+/// how often its time changed, and once more if the first time is within the range too.
+#[must_use]
+pub fn times(listed: &str, selector: &str, more: &str) -> String {
+    let info = select(LAST_DEATH, selector, more);
+    format!(
+        "0 * {listed} + on ({CONTAINER}, node, {DEATH}) group_left () \
+         max by ({CONTAINER}, node, {DEATH}) (changes({info}[{ALL_TIME}]) \
+         + (min_over_time({info}[{ALL_TIME}]) > bool (time() - $__range_s)))"
+    )
+}
+
+/// The family with a series for each container that died.
+const LAST_DEATH: &str = "podvitals_container_last_termination_info";
 
 /// Labels of a death.
 pub const DEATH: &str = "cause, trigger, exit_code, signal, sender, scope";

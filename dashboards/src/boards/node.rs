@@ -5,8 +5,8 @@ use crate::board::{Board, Row};
 use crate::link;
 use crate::panel::{Panel, Style, bar_gauge, counts, ranked_time_series, stat};
 use crate::query::{
-    self, ALL_TIME, CONTAINER, ON_NODE, RATE, container, gauge, node_events, node_events_per_step,
-    rate, select, steady_top, top, with_workload,
+    ALL_TIME, CONTAINER, ON_NODE, RATE, container, gauge, node_events, node_events_per_step, rate,
+    select, steady_top, top,
 };
 use crate::target::{instant, range};
 use crate::unit::{NEUTRAL, PLAIN, Thresholds, Unit};
@@ -228,8 +228,6 @@ fn waits() -> Row {
 }
 
 fn dies() -> Row {
-    let last_deaths = query::deaths(ON_NODE, r#"cause!="completed""#);
-
     Row::new(
         "Who dies",
         vec![
@@ -258,7 +256,8 @@ fn dies() -> Row {
                 "Last deaths on this node",
                 "The newest deaths of the node's containers in the time range, ordinary ends left out. \
                  One row for each container and way to die. A click on a Pod shows its vitals.",
-                &with_workload(&last_deaths, ON_NODE),
+                (ON_NODE, ON_NODE, r#"cause!="completed""#),
+
                 &["node"],
             ),
         ],

@@ -3,9 +3,7 @@
 use super::tables;
 use crate::board::{Annotation, Board, Row};
 use crate::panel::{Cell, Field, Style, bar_gauge, counts, stat, table, time_series, words};
-use crate::query::{
-    ALL_TIME, CONTAINER, OF_POD, RATE, container, deaths, gauge, rate, select, with_workload,
-};
+use crate::query::{ALL_TIME, CONTAINER, OF_POD, RATE, container, gauge, rate, select};
 use crate::target::{instant, range, table as rows};
 use crate::unit::{BAD, GOOD, NEUTRAL, NOTABLE, Thresholds, Unit, WORSE};
 use crate::variable::Variable;
@@ -338,9 +336,10 @@ fn ends() -> Row {
             tables::deaths(
                 "Deaths of this Pod",
                 "Deaths of the Pod's containers in the time range, the newest first; one row for each \
-                 container and way to die. \"Sent by\" is who sent the signal that ended it; \"Stop \
+                 container and way to die, and how often it died so. \"Sent by\" is who sent the signal that ended it; \"Stop \
                  requested by\" is who or what had it stopped.",
-                &with_workload(&deaths(OF_POD, ""), OF_POD),
+                (OF_POD, OF_POD, ""),
+
                 &["pod"],
             )
             .size(24, 6),

@@ -2,6 +2,7 @@
 
 use crate::link;
 use crate::panel::{self, Cell, Field, Panel};
+use crate::query;
 use crate::target;
 use crate::unit::{CAUSES, NEUTRAL, TRIGGERS, Thresholds, Unit};
 
@@ -10,12 +11,15 @@ use crate::unit::{CAUSES, NEUTRAL, TRIGGERS, Thresholds, Unit};
 pub(super) fn deaths(
     title: &'static str,
     description: &'static str,
-    deaths: &str,
+    (selector, of_workload, more): (&str, &str, &str),
     known: &[&str],
 ) -> Panel {
+    let deaths = query::with_workload(&query::deaths(selector, more), of_workload);
+    let listed = format!("topk(100, {deaths})");
     let mut columns = vec![
-        ("Value", "When"),
+        ("Value #A", "When"),
         ("cause", "Cause"),
+        ("Value #B", "Times"),
         ("namespace", "Namespace"),
         ("pod", "Pod"),
         ("container", "Container"),
@@ -32,10 +36,12 @@ pub(super) fn deaths(
     let is_there = |name| !known.contains(&name);
     let mut panel = panel::table(title, description, &columns, "When")
         .size(24, 11)
-        .ask(target::table(format!("1000 * topk(100, {deaths})")))
+        .ask(target::table(format!("1000 * {listed}")))
+        .ask(target::table(query::times(&listed, selector, more)))
         .thresholds(Thresholds { base: NEUTRAL, steps: Vec::new() })
         .field("When", Field::unit(Unit::Moment).wide(150))
         .field("Cause", Field::mapped(CAUSES, Cell::Background).wide(190))
+        .field("Times", Field::count().wide(60))
         .field("Exit code", Field::default().wide(80))
         .field("Signal", Field::default().wide(80))
         .field("Sent by", Field::default().wide(115))

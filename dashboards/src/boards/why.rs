@@ -106,16 +106,15 @@ fn at_a_glance() -> Row {
 }
 
 fn last_deaths() -> Row {
-    let deaths = deaths(IN_NAMESPACES, r#"cause=~"$cause""#);
     Row::untitled(vec![tables::deaths(
         "Last deaths",
         "The newest 100 deaths in the time range, also of Pods that are gone. One row for each \
-             container and way to die: a container that dies the same way again moves up. Cause is \
+             container and way to die; Times is how often it died so. Cause is \
              what the kernel saw; \"Sent by\" is who sent the signal that ended it; \"Stop requested \
              by\" is who or what had it stopped; nobody means that it died by itself. An error that a Pod deletion requested is usually a program that answers SIGTERM \
              with an exit code such as 143. Ordinary ends are left out unless the variable Cause has \
              them. A click on a Pod shows its vitals around its death.",
-        &with_workload(&deaths, OF_WORKLOADS),
+        (IN_NAMESPACES, OF_WORKLOADS, r#"cause=~"$cause""#),
         &[],
     )])
 }
@@ -144,7 +143,7 @@ fn how_many() -> Row {
             .link(link::DEATHS_OF_SERIES)
             .ask(instant(
                 top(
-                    7,
+                    6,
                     &events("namespace, workload, container, cause", &series, "cause", ALL_TIME),
                 ),
                 "{{namespace}}/{{workload}} {{container}}: {{cause}}",
@@ -197,7 +196,7 @@ fn out_of_memory() -> Row {
             .thresholds(Thresholds::rising(0.8, 0.9))
             .link(link::POD_OF_SERIES)
             .ask(instant(
-                format!("topk(7, {filled})"),
+                format!("topk(6, {filled})"),
                 "{{namespace}}/{{pod}} {{container}}",
             )),
         ],
