@@ -57,7 +57,7 @@ function isVisible(element: Element): boolean {
   if (element.closest('.sr-only')) {
     return false;
   }
-  return element.checkVisibility({ opacityProperty: true, visibilityProperty: true, contentVisibilityAuto: true });
+  return element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
 }
 
 /** What is left of a box when everything around it has cut it. */

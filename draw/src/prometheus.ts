@@ -24,11 +24,17 @@ interface Result {
 type Sample = [number, string];
 
 async function ask(path: string, parameters: Record<string, string>): Promise<unknown> {
-  const response = await fetch(ROOT + path, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
-    body: new URLSearchParams(parameters),
-  });
+  return data(
+    await fetch(ROOT + path, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams(parameters),
+    })
+  );
+}
+
+/** What an answer has, if it is one. */
+async function data(response: Response): Promise<unknown> {
   const text = await response.text();
   let answer: Answer;
   try {
@@ -61,12 +67,7 @@ export async function labelValues(label: string, match: string | undefined, from
   if (match) {
     query.set('match[]', match);
   }
-  const response = await fetch(`${ROOT}label/${encodeURIComponent(label)}/values?${query}`);
-  const answer = (await response.json()) as Answer;
-  if (answer.status !== 'success') {
-    throw new Error(answer.error ?? `Prometheus answered ${response.status}`);
-  }
-  return answer.data as string[];
+  return (await data(await fetch(`${ROOT}label/${encodeURIComponent(label)}/values?${query}`))) as string[];
 }
 
 function series({ resultType, result }: Result): Series[] {
