@@ -105,7 +105,7 @@ async function draw(context: BrowserContext, address: string, request: Request, 
 
 /** Of a board that could not be drawn at all. */
 function failed({ uid, title }: Board, { message }: Error): BoardReport {
-  const complaint = { panel: title, kind: 'error' as const, detail: message };
+  const complaint = { panel: title, kind: 'error' as const, detail: message.split('\n')[0] ?? message };
   return { uid, title, height: 1, variables: [], panels: [], complaints: [complaint] };
 }
 
