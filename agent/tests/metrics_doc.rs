@@ -44,6 +44,21 @@ appeared in the last 5 minutes. The agent knows 64 scrapers, 8 of one IPv6 /64; 
 place of one that scrapes at least every 5 minutes, and where it gets none it sees a new series at 0
 for 5 minutes (`podvitals_scrapers_dropped_total`).
 
+Begun by the first event of their kind: `podvitals_fatal_signals_total`,
+`podvitals_termination_reason_mismatch_total`, `podvitals_shutdown_grace_used_ratio`,
+`podvitals_startup_duration_seconds`, `podvitals_prestop_duration_seconds` (with the first Pod that has a
+hook), and of other families the series with `scope=\"unknown\"` and those of stop signals that are
+ignored and are not a SIGTERM from the runtime. All other counters of ends, signals, OOMs, stops and
+starts are at 0 from the start of their container or node, or from the agent's, if that is later.
+`podvitals_container_restarts_total` goes on from `restartCount`; what is read from a cgroup's files goes
+on from what they say. The agent's counters about itself begin at 0 with its process, and a scraper sees
+their value at once.
+
+To count events right also where the scrape with the 0 failed, or Prometheus was away, take the value
+less the value at the beginning of the time, and the whole value where the series was not there while its
+agent was: [deploy/alerts/podvitals.rules.yaml](../deploy/alerts/podvitals.rules.yaml) does, and records
+the results for the last hour.
+
 ## Limits
 
 The exposition has `--metrics.max-series` series of containers, Pods and workloads at most. What is
@@ -154,8 +169,8 @@ workload are per node: `sum by` adds them up.
 | Does the agent miss anything? | `increase(podvitals_events_lost_total[1h]) > 0 or podvitals_program_attached{program!=\"cgroup_iter\"} == 0 or podvitals_containers_hidden > 0` |
 ";
 
-/// Series of a workload to which nothing has happened.
-fn series_at_first() -> usize {
+/// Samples of a workload to which nothing has happened.
+fn samples_at_first() -> Vec<String> {
     let mut store = Store::new(StoreOptions::default());
     let identity = Identity {
         namespace: "shop".into(),
@@ -181,7 +196,23 @@ fn series_at_first() -> usize {
     let text = store.encode(generation, &AgentStats::default(), Format::Text);
     let text = String::from_utf8(text.for_reader(Seen::ALL, |chunk| chunk).concat()).unwrap();
     let is_of_workload = |line: &&str| line.contains("{namespace=\"shop\",workload_kind=");
-    text.lines().filter(is_of_workload).count()
+    text.lines().filter(is_of_workload).map(str::to_owned).collect()
+}
+
+/// Property: which families of a workload begin with their first event is said, and of no other.
+#[test]
+fn families_that_begin_with_an_event_are_named() {
+    let samples = samples_at_first();
+    let at_first = |name: &str| samples.iter().any(|sample| sample.contains(name));
+    let begun = HEAD.split("\n\n").find(|text| text.starts_with("Begun by")).unwrap();
+    for family in families().filter(|family| family.scope == Scope::Workload) {
+        let name = format!("`podvitals_{}`", family.name);
+        assert_eq!(begun.contains(&name), !at_first(family.name), "{name}");
+    }
+    let ignored: Vec<_> = samples.iter().filter(|it| it.contains("stop_signal_ignored")).collect();
+    assert_eq!(ignored.len(), 1);
+    assert!(ignored[0].contains(r#"signal="SIGTERM",sender="runtime""#), "{ignored:?}");
+    assert!(!samples.iter().any(|sample| sample.contains(r#"scope="unknown""#)));
 }
 
 fn section(scope: Scope) -> (&'static str, String) {
@@ -200,7 +231,7 @@ fn section(scope: Scope) -> (&'static str, String) {
                 "Without a Pod source the workload is the Pod. Kept an hour after the last \
                  container, and as long as one waits to run again. A workload container has {} \
                  series from the start on, and {} at most; the others are made by their first event.",
-                series_at_first(),
+                samples_at_first().len(),
                 series_max(Scope::Workload, Collectors::ALL)
             ),
         ),

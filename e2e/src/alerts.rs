@@ -13,10 +13,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::{Value, json};
 use xtask::{
     child::Child,
-    image::WORKLOAD,
     monitoring::{
         alertmanager::{self, Api},
         webhook::{self, Webhook},
@@ -34,7 +32,7 @@ const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 /// How long Alertmanager may take to start.
 const START: Duration = Duration::from_secs(60);
 /// How long after the scenarios an alert may take: what raises it is minutes old by then.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// An alert that has to be delivered: its rule, and the workload that raises it.
 struct Expected {
@@ -52,6 +50,9 @@ const DELIVERED: [Expected; 3] = [OOM, IGNORED, CRASH_LOOP];
 /// An alert that is not to be delivered, since [`OOM`] says why: the leaky container restarts as often
 /// as the crashing one.
 const INHIBITED: Expected = Expected { rule: CRASH_LOOP.rule, workload: OOM.workload };
+
+/// The workloads.
+const WORKLOADS: &str = include_str!("../alerts.yaml");
 
 /// Labels and annotations without which nobody on call can work.
 const LABELS: [&str; 5] = ["alertname", "severity", "namespace", "workload", "container"];
@@ -76,9 +77,12 @@ impl Delivery {
         let config = alertmanager::example(WEBHOOK)?;
         let mut command = alertmanager::command(&program, &dir, ALERTMANAGER, &config)?;
         let server = cluster.spawn("alertmanager", &mut command)?;
+        cluster.wait("Alertmanager is ready", START, || {
+            // Until it listens there is no answer.
+            Ok(cluster.fetch(ALERTMANAGER, "/-/ready").ok())
+        })?;
         let address = cluster.forward(ANY_PORT, ALERTMANAGER)?.address;
         let delivery = Self { address, webhook, _server: server };
-        cluster.wait("Alertmanager is ready", START, || Ok(delivery.api().ready().ok()))?;
         println!("    Alertmanager {}: http://{address}/", program.version);
         Ok(delivery)
     }
@@ -108,7 +112,8 @@ impl Delivery {
                     Ok(self.delivered(expected))
                 })?;
             filled(&alert).with_context(|| format!("{rule} of {workload}: {alert:?}"))?;
-            println!("    ok      {rule}: {}", alert.annotations["summary"]);
+            let summary = alert.annotations.get("summary").map_or("", String::as_str);
+            println!("    ok      {rule}: {summary}");
         }
         steps.begin("alerts: one inhibits another");
         let Expected { rule, workload } = INHIBITED;
@@ -145,7 +150,7 @@ impl Expected {
 
 /// Makes the workloads.
 pub(crate) fn begin(cluster: &Cluster) -> Result<()> {
-    cluster.apply(&workloads().to_string()).map(drop)
+    cluster.apply(WORKLOADS).map(drop)
 }
 
 fn clear(cluster: &Cluster) -> Result<()> {
@@ -156,52 +161,6 @@ fn clear(cluster: &Cluster) -> Result<()> {
         cluster.kubectl(&delete)?;
     }
     Ok(())
-}
-
-fn workloads() -> Value {
-    let template = |name: &str, args: &[&str], fields: &[(&str, Value)]| {
-        let mut container = json!({ "name": "main", "image": WORKLOAD, "args": args });
-        let mut spec =
-            json!({ "automountServiceAccountToken": false, "enableServiceLinks": false });
-        if name == OOM.workload {
-            container["resources"] = json!({ "limits": { "memory": "64Mi" } });
-        }
-        spec["containers"] = json!([container]);
-        for (field, value) in fields {
-            spec[*field] = value.clone();
-        }
-        json!({ "metadata": { "labels": { "app": name } }, "spec": spec })
-    };
-    let deployment = |name: &str, args: &[&str]| {
-        json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": { "name": name },
-            "spec": {
-                "selector": { "matchLabels": { "app": name } },
-                "template": template(name, args, &[]),
-            },
-        })
-    };
-    // Its deadline has the Pods deleted, without anybody here who waits for that.
-    let fields = [("terminationGracePeriodSeconds", json!(5)), ("restartPolicy", json!("Never"))];
-    let job = json!({
-        "apiVersion": "batch/v1", "kind": "Job",
-        "metadata": { "name": IGNORED.workload },
-        "spec": {
-            "activeDeadlineSeconds": 90,
-            "backoffLimit": 0,
-            "parallelism": 3,
-            "template": template(IGNORED.workload, &["--ignore", "TERM"], &fields),
-        },
-    });
-    json!({
-        "apiVersion": "v1", "kind": "List",
-        "items": [
-            deployment(OOM.workload, &["--allocate-mib", "400", "--allocate-after", "3"]),
-            deployment(CRASH_LOOP.workload, &["--exit-after", "3", "--exit-code", "3"]),
-            job,
-        ],
-    })
 }
 
 /// Fails unless all of an alert is there that somebody on call needs.
@@ -226,9 +185,11 @@ fn filled(alert: &webhook::Alert) -> Result<()> {
         Ok(())
     };
     let label = |name: &str| labels.get(name).map(String::as_str).unwrap_or_default();
-    says("description", label("namespace"))?;
-    says("description", label("workload"))?;
-    says("description", label("container"))?;
+    for annotation in ["summary", "description"] {
+        for whom in ["namespace", "workload", "container"] {
+            says(annotation, label(whom))?;
+        }
+    }
     let page = format!("docs/runbooks/{}.md", label("alertname"));
     says("runbook_url", &page)?;
     ensure!(xtask::paths::root().join(&page).is_file(), "there is no {page}");
@@ -256,7 +217,7 @@ mod tests {
                 ("container", "main"),
             ]),
             annotations: pairs(&[
-                ("summary", "a container was killed"),
+                ("summary", "default/leaky, container main: killed"),
                 ("description", "default/leaky, container main, was killed"),
                 ("runbook_url", &format!("https://a.example/docs/runbooks/{}.md", OOM.rule)),
                 ("dashboard", "/d/podvitals-why"),
@@ -276,7 +237,7 @@ mod tests {
                 it.annotations.insert("summary".into(), "<no value> died".into());
             }),
             ("does not name leaky", |it| {
-                it.annotations.insert("description".into(), "default, container main".into());
+                it.annotations.insert("summary".into(), "default, container main".into());
             }),
             ("runbook_url does not name", |it| {
                 it.annotations.insert("runbook_url".into(), "https://a.example/".into());
@@ -291,6 +252,18 @@ mod tests {
             let error = filled(&alert).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
         }
+    }
+
+    #[test]
+    fn the_workloads_are_those_that_are_waited_for() {
+        for Expected { workload, .. } in DELIVERED {
+            assert!(
+                WORKLOADS.contains(&format!("\nmetadata:\n  name: {workload}\n")),
+                "{workload}"
+            );
+        }
+        let image = format!("image: {}\n", xtask::image::WORKLOAD);
+        assert_eq!(WORKLOADS.matches(&image).count(), DELIVERED.len());
     }
 
     #[test]

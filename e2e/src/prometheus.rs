@@ -67,13 +67,16 @@ impl Prometheus {
         };
         let mut command = config.command(program.command(), &dir)?;
         let server = cluster.spawn("prometheus", &mut command)?;
+        cluster.wait("Prometheus is ready", START, || {
+            // Until it listens there is no answer.
+            Ok(cluster.fetch(LISTEN, "/-/ready").ok())
+        })?;
         let address = cluster.forward(ANY_PORT, LISTEN)?.address;
         let prometheus = Self { address, _server: server };
         let what = "Prometheus has scraped the agent";
         cluster.wait(what, START, || {
-            // Until it listens there is no answer.
-            let up = prometheus.api().value(r#"up{job="podvitals",node!=""}"#);
-            Ok(up.is_ok_and(|up| up == Some(1.0)).then_some(()))
+            let up = prometheus.api().value(r#"up{job="podvitals",node!=""}"#)?;
+            Ok((up == Some(1.0)).then_some(()))
         })?;
         println!("    Prometheus {}: http://{address}/", program.version);
         Ok(prometheus)

@@ -3,8 +3,6 @@
 
 mod vocabulary;
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context as _, Result, bail, ensure};
 use promql_parser::{
     label::{MatchOp, Matcher},
@@ -14,10 +12,7 @@ use promql_parser::{
     },
 };
 
-pub use vocabulary::Vocabulary;
-
-/// Names of labels.
-pub type Labels = BTreeSet<String>;
+pub use vocabulary::{Labels, Vocabulary};
 
 impl Vocabulary {
     /// Labels that the series of an expression's result can have.

@@ -38,8 +38,19 @@ metadata:
 spec:
 ";
 
+/// Arguments of `cargo xtask alerts`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write nothing: test the rules with promtool, and the example for Alertmanager with a real one.
+    #[arg(long)]
+    check: bool,
+}
+
 /// `cargo xtask alerts`
-pub(crate) fn command() -> Result<()> {
+pub(crate) fn command(args: &Args) -> Result<()> {
+    if args.check {
+        return check();
+    }
     let file = paths::root().join(PROMETHEUS_RULE);
     fs::write(&file, prometheus_rule(&text(RULES)?)?)
         .with_context(|| format!("write {}", file.display()))?;
@@ -52,16 +63,19 @@ pub(crate) fn check() -> Result<()> {
     let tests = tests()?;
     for release in Release::ALL {
         let prometheus = parts::prometheus(release)?;
-        println!("promtool {}:", prometheus.version);
-        // Without lint-fatal a finding would only be printed.
-        let check = ["check", "rules", "--lint=all", "--lint-fatal", RULES];
         let promtool = || {
             let mut promtool = Command::new(&prometheus.promtool);
             promtool.current_dir(paths::root());
             promtool
         };
-        print!("{}", shell::output(promtool().args(check))?);
-        print!("{}", shell::output(promtool().args(["test", "rules"]).args(&tests))?);
+        // Without lint-fatal a finding would only be printed.
+        let check = ["check", "rules", "--lint=all", "--lint-fatal", RULES];
+        let found = shell::output(promtool().args(check))?;
+        let success =
+            found.lines().find(|line| line.contains("SUCCESS")).unwrap_or_default().trim();
+        println!("promtool {}: {success}", prometheus.version);
+        shell::output(promtool().args(["test", "rules"]).args(&tests))?;
+        println!("promtool {}: {} files of tests pass", prometheus.version, tests.len());
     }
     routing::check(&parts::alertmanager(Release::Newest)?)
 }

@@ -93,8 +93,8 @@ enum Command {
     Metrics(prometheus::Args),
     /// Write the dashboards' JSON from their source.
     Dashboards(dashboards::Args),
-    /// Write the alert rules for the Prometheus Operator from those for Prometheus.
-    Alerts,
+    /// Write the alert rules for the Prometheus Operator from those for Prometheus, or test both.
+    Alerts(alerts::Args),
     /// Draw the dashboards from a Prometheus with Grafana's panel library, and judge them.
     Draw(draw::Args),
     /// Measure, and print a table.
@@ -122,7 +122,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
         Command::Dashboards(args) => dashboards::command(&args),
-        Command::Alerts => alerts::command(),
+        Command::Alerts(args) => alerts::command(&args),
         Command::Draw(args) => draw::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Circles => circles::check(),

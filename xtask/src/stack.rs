@@ -18,7 +18,7 @@ use testbed::agent::until;
 pub(crate) use self::check::check;
 use self::{
     live::{Live, Seen, What},
-    screen::{Pages, Screen},
+    screen::{INTERVAL_S, Pages, Screen},
 };
 use crate::{
     build,
@@ -37,8 +37,6 @@ use crate::{
 const AGENT: u16 = 9550;
 const PROMETHEUS: u16 = 9090;
 const ALERTMANAGER: u16 = 9093;
-/// Time between two scrapes, and between two evaluations: a demo is short.
-const INTERVAL_S: u64 = 5;
 /// Time after the first scrape by when each rule has been evaluated with it: before, they miss the
 /// agent.
 const SETTLED: Duration = Duration::from_secs(INTERVAL_S + 1);
@@ -139,7 +137,7 @@ impl Stack {
 
         println!("starting Prometheus {} …", programs.version);
         let node = nix::unistd::gethostname().context("the host's name")?;
-        let target = Target::agent(agent_address, &node.to_string_lossy());
+        let target = Target::agent(agent_address.to_string(), &node.to_string_lossy());
         let config = prometheus::Config {
             listen: prometheus_address,
             interval_s: INTERVAL_S,

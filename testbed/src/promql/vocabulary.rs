@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 
-use super::Labels;
+/// Names of labels.
+pub type Labels = BTreeSet<String>;
 
 /// Labels that a scrape, or what gathers several Prometheus, adds to each series.
 const ADDED: [&str; 6] = ["cluster", "node", "job", "instance", "replica", "prometheus_replica"];

@@ -33,9 +33,9 @@ pub struct Target {
 
 impl Target {
     /// The agent at `address` on `node`, labelled as `deploy/daemonset.yaml` does.
-    pub fn agent(address: impl ToString, node: &str) -> Self {
+    pub fn agent(address: impl Into<String>, node: &str) -> Self {
         Self {
-            address: address.to_string(),
+            address: address.into(),
             app: "podvitals".to_owned(),
             port: "metrics".to_owned(),
             node: node.to_owned(),

@@ -148,10 +148,12 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
+/// An alert that fires is named by its rule alone: its summary says whom it is about.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let title = title(&self.labels);
-        let severity = self.labels.get("severity").map_or("", String::as_str);
+        let label = |name: &str| self.labels.get(name).map_or("", String::as_str);
+        let (name, severity) = (label("alertname"), label("severity"));
         match &self.what {
             What::Pending => write!(f, "pending   {title}"),
             What::Resolved => write!(f, "resolved  {title}"),
@@ -160,7 +162,7 @@ impl fmt::Display for Change {
                 write!(f, "NOTIFIED  {title}\n{INDENT}sent to the receiver \"{receiver}\"")
             }
             What::Firing => {
-                write!(f, "FIRING    {title}  ({severity})")?;
+                write!(f, "FIRING    {name}  ({severity})")?;
                 for annotation in ["summary", "description"] {
                     let text = self.annotations.get(annotation).map_or("", String::as_str);
                     for line in wrapped(text) {
@@ -220,7 +222,7 @@ mod tests {
         assert_eq!(next(&pending, &[]), ["pending   A  demo/w"]);
         assert!(next(&pending, &[]).is_empty());
         let both = [alert(&name, State::Firing), alert(&other, State::Firing)];
-        assert_eq!(next(&both, &[]), ["FIRING    A  demo/w  (warning)", "FIRING    B  n  ()"]);
+        assert_eq!(next(&both, &[]), ["FIRING    A  (warning)", "FIRING    B  ()"]);
         let sent = [in_alertmanager(&name, "1", &["2"]), in_alertmanager(&other, "2", &[])];
         assert_eq!(next(&both, &sent), ["inhibited A  demo/w"]);
         assert!(next(&both, &sent).is_empty());

@@ -11,6 +11,8 @@ use testbed::http;
 
 /// How long a server may take to give a page.
 const GET: Duration = Duration::from_secs(5);
+/// Time between two scrapes and between two evaluations of the rules: a demo is short.
+pub(super) const INTERVAL_S: u64 = 5;
 /// Where a Prometheus may have its page of alerts. Debian's builds have the page of Prometheus 2, or
 /// none at all.
 const ALERTS: [&str; 2] = ["/alerts", "/classic/alerts"];
@@ -86,6 +88,13 @@ impl fmt::Display for Screen {
              {} alert \\\n      --alertmanager.url=http://{alertmanager}\n",
             typed(promtool),
             typed(amtool)
+        )?;
+        writeln!(
+            f,
+            "A dashboard as a picture, when there is something to see (it fetches Grafana's panels and\n\
+             Chromium first, and prints where the picture is):\n\n  \
+             cargo xtask draw --prometheus http://{prometheus} --scrape-interval {INTERVAL_S} \\\n      \
+             --dashboard podvitals-why --from -15m --allow-empty\n"
         )?;
         let first = if *is_demo { " The demo's first fires within two minutes." } else { "" };
         writeln!(f, "Alerts, as they come.{first} Ctrl-C ends all.")
