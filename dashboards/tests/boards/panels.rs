@@ -8,7 +8,8 @@ use crate::read::{boards, list, name, panels, text};
 
 /// The sides of a panel on the grid: left, top, right, bottom.
 fn sides(panel: &Value) -> [u64; 4] {
-    let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+    let side = |name| panel.pointer(&format!("/gridPos/{name}")).and_then(Value::as_u64).unwrap();
+    let [x, y, w, h] = ["x", "y", "w", "h"].map(side);
     assert!(w > 0 && h > 0, "{panel}");
     [x, y, x + w, y + h]
 }
