@@ -1,14 +1,17 @@
 //! Boards as JSON in Grafana's classic schema. The one place that knows how Grafana names things.
 
+mod parts;
+mod variables;
+
 use serde_json::{Map, Value, json};
 
+use self::parts::{datasource, put};
 use crate::board::{Annotation, Board, SCHEMA_VERSION, TAG};
 use crate::layout::{self, Item, Place};
 use crate::link::Link;
 use crate::panel::{Cell, Field, Kind, Legend, Match, PLUGIN_VERSION, Panel, Style};
 use crate::target::{Shape, Target};
 use crate::unit::{Mapping, Thresholds};
-use crate::variable::{Values, Variable};
 
 /// A board as JSON.
 #[must_use]
@@ -45,14 +48,10 @@ pub fn of_board(board: &Board) -> Value {
             "tooltip": "",
             "url": ""
         }],
-        "templating": { "list": board.variables.iter().map(variable).collect::<Value>() },
+        "templating": { "list": board.variables.iter().map(variables::variable).collect::<Value>() },
         "annotations": { "list": board.annotations.iter().map(annotation).collect::<Value>() },
         "panels": panels.collect::<Value>(),
     })
-}
-
-fn datasource() -> Value {
-    json!({ "type": "prometheus", "uid": "${datasource}" })
 }
 
 fn grid(place: Place) -> Value {
@@ -93,12 +92,6 @@ fn panel(id: u32, place: Place, panel: &Panel) -> Value {
         put(&mut object, "interval", step.into());
     }
     object
-}
-
-fn put(object: &mut Value, key: &str, value: Value) {
-    if let Some(object) = object.as_object_mut() {
-        object.insert(key.to_owned(), value);
-    }
 }
 
 fn target(id: char, target: &Target) -> Value {
@@ -338,59 +331,6 @@ fn transformations(columns: &[(&str, &str)], is_one_table: bool) -> Value {
     } else {
         json!([{ "id": "merge", "options": {} }, organize, filter])
     }
-}
-
-fn variable(variable: &Variable) -> Value {
-    let mut object = match &variable.values {
-        Values::Datasources => json!({
-            "type": "datasource", "query": "prometheus", "regex": "", "refresh": 1, "options": [],
-            "multi": false, "includeAll": false,
-        }),
-        Values::Any { series, of } => {
-            let mut object = query_variable(series, of);
-            put(&mut object, "multi", true.into());
-            put(&mut object, "includeAll", true.into());
-            put(&mut object, "allValue", ".*".into());
-            put(
-                &mut object,
-                "current",
-                json!({ "selected": true, "text": ["All"], "value": ["$__all"] }),
-            );
-            object
-        }
-        Values::One { series, of } => query_variable(series, of),
-        Values::Fixed { all, chosen } => {
-            let options = all.iter().map(|value| {
-                json!({ "selected": chosen.contains(value), "text": value, "value": value })
-            });
-            json!({
-                "type": "custom", "query": all.join(", "), "multi": true, "includeAll": true,
-                "allValue": ".*", "current": { "selected": true, "text": chosen, "value": chosen },
-                "options": options.collect::<Value>(),
-            })
-        }
-    };
-    put(&mut object, "name", variable.name.into());
-    put(&mut object, "label", variable.label.into());
-    put(&mut object, "hide", 0.into());
-    put(&mut object, "skipUrlSync", false.into());
-    object
-}
-
-fn query_variable(series: &str, of: &str) -> Value {
-    let query = format!("label_values({series}, {of})");
-    json!({
-        "type": "query",
-        "datasource": datasource(),
-        "query": { "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery" },
-        "regex": "",
-        // On each change of the time range, so that what is gone can be chosen while it is in range.
-        "refresh": 2,
-        "sort": 1,
-        "multi": false,
-        "includeAll": false,
-        "options": [],
-    })
 }
 
 fn annotation(annotation: &Annotation) -> Value {

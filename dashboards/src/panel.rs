@@ -163,10 +163,10 @@ pub fn ranked_time_series(style: Style, title: &'static str, description: &'stat
     Panel::new(Kind::TimeSeries(style, Legend::Ranking), title, description).min(0.0)
 }
 
-/// Counts in each step of a minute at least.
+/// Counts in each step of two minutes at least: at four scrapes or more a step, an event is in one bar.
 #[must_use]
 pub fn counts(title: &'static str, description: &'static str) -> Panel {
-    time_series(Style::Bars, title, description).unit(Unit::Count).decimals(0).min_step("1m")
+    time_series(Style::Bars, title, description).unit(Unit::Count).decimals(0).min_step("2m")
 }
 
 /// A table.

@@ -3,7 +3,7 @@
 use super::tables;
 use crate::board::{Annotation, Board, Row};
 use crate::panel::{Cell, Field, Style, bar_gauge, counts, stat, table, time_series, words};
-use crate::query::{ALL_TIME, CONTAINER, OF_POD, RATE, container, gauge, rate, select};
+use crate::query::{ALL_TIME, CONTAINER, OF_POD, RATE, container, gauge, rate, restarts, select};
 use crate::target::{instant, range, table as rows};
 use crate::unit::{BAD, GOOD, NEUTRAL, NOTABLE, Thresholds, Unit, WORSE};
 use crate::variable::Variable;
@@ -78,8 +78,6 @@ fn at_a_glance() -> Row {
         "max by (container, resource) (rate({}[{RATE}]))",
         select("podvitals_container_pressure_seconds_total", OF_POD, r#"kind="some""#)
     );
-    let restarts = select("podvitals_container_restarts_total", OF_POD, "");
-    let restarts = container(&format!("increase({restarts}[{ALL_TIME}])"));
     Row::top(vec![
         words(
             "Last death",
@@ -97,7 +95,7 @@ fn at_a_glance() -> Row {
         )
         .unit(Unit::Count)
         .thresholds(Thresholds { base: GOOD, steps: vec![(0.5, NOTABLE), (3.0, WORSE)] })
-        .ask(instant(format!("sum({restarts})"), "Restarts")),
+        .ask(instant(format!("sum({})", restarts(OF_POD, ALL_TIME)), "Restarts")),
         stat(
             "Newest start",
             "How long ago the container that was started last began to run.",
@@ -112,11 +110,11 @@ fn at_a_glance() -> Row {
         stat(
             "Memory of limit",
             "The working set of the container that is nearest to its memory limit, as a fraction of \
-             it. Above 90 % an OOM is near. \"No limit\": it is bounded by the node alone.",
+             it. Above 90 % an OOM is near. Without a limit it is bounded by the node alone.",
         )
         .unit(Unit::Ratio)
         .thresholds(Thresholds::rising(0.8, 0.9))
-        .no_value("no limit")
+        .no_value("no limit known")
         .ask(instant(format!("max({used} / {limit})"), "Memory of limit")),
         stat(
             "CPU throttled",
@@ -125,7 +123,7 @@ fn at_a_glance() -> Row {
         )
         .unit(Unit::Ratio)
         .thresholds(Thresholds::rising(0.25, 0.5))
-        .no_value("no limit")
+        .no_value("no limit known")
         .ask(instant(format!("max({})", throttled()), "CPU throttled")),
         words(
             "Waits most for",

@@ -6,7 +6,7 @@ use crate::panel::{
     Cell, Field, Panel, Style, bar_gauge, counts, heatmap, ranking, stat, table, time_series,
 };
 use crate::query::{
-    ALL_TIME, CONTAINER, IN_NAMESPACES, OF_WORKLOADS, ON_NODES, RATE, container, events,
+    self, ALL_TIME, CONTAINER, IN_NAMESPACES, OF_WORKLOADS, ON_NODES, RATE, container, events,
     events_per_step, number_of, quantile, select, top, with_workload,
 };
 use crate::target::{heatmap as buckets, instant, range, table as rows};
@@ -291,8 +291,7 @@ const KILLED: &[crate::unit::Mapping] = &[("true", "yes", "red"), ("false", "no"
 fn restarts() -> Row {
     let counted = select("podvitals_restart_downtime_seconds_count", OF_WORKLOADS, "");
     let downtime = select("podvitals_restart_downtime_seconds_bucket", OF_WORKLOADS, "");
-    let most = select("podvitals_container_restarts_total", IN_NAMESPACES, "");
-    let most = container(&format!("increase({most}[{ALL_TIME}])"));
+    let most = query::restarts(IN_NAMESPACES, ALL_TIME);
     Row::new(
         "Restarts",
         vec![

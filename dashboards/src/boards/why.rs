@@ -6,7 +6,7 @@ use crate::link;
 use crate::panel::{Cell, Field, bar_gauge, counts, ranking, stat, table};
 use crate::query::{
     ALL_TIME, CONTAINER, IN_NAMESPACES, OF_WORKLOADS, ON_NODES, deaths, events, events_per_step,
-    gauge, node_events, number_of, select, top, with_workload,
+    gauge, node_events, number_of, restarts, select, top, with_workload,
 };
 use crate::target::{instant, range, table as rows};
 use crate::unit::{PLAIN, Thresholds, Unit};
@@ -44,10 +44,7 @@ fn at_a_glance() -> Row {
         OF_WORKLOADS,
     );
     let crashed = format!("count by ({CONTAINER}) ({crashed})");
-    let loops = format!(
-        "max by ({CONTAINER}) (increase({}[30m])) > 2.5",
-        select("podvitals_container_restarts_total", IN_NAMESPACES, "")
-    );
+    let loops = format!("{} > 2.5", restarts(IN_NAMESPACES, "30m"));
     let loops = with_workload(&loops, OF_WORKLOADS);
     Row::top(vec![
         stat(
