@@ -116,7 +116,8 @@ impl Stack {
         let prometheus_address = ports::choose("Prometheus", args.prometheus_port, PROMETHEUS)?;
         let alertmanager_address =
             ports::choose("Alertmanager", args.alertmanager_port, ALERTMANAGER)?;
-        let dir = paths::work("stack")?;
+        // Its port is Prometheus' own: so two stacks do not share a folder.
+        let dir = paths::work(&format!("stack/{}", prometheus_address.port()))?;
 
         let started = Instant::now();
         let demo = Demo::start_unless_busy(agent, args.demo)?;
