@@ -133,6 +133,31 @@ fn expressions_name_what_is_exported() {
     }
 }
 
+/// Property: nothing trusts the increase of a series that may begin with its first event, unless what
+/// it misses is added.
+#[test]
+fn first_events_are_counted() {
+    let reference = text("docs/METRICS.md").unwrap();
+    let begun = reference.split("\n\n").find(|it| it.starts_with("Begun by the first")).unwrap();
+    let begun: Vec<&str> = begun.split('`').filter(|it| it.starts_with("podvitals_")).collect();
+    assert!(begun.len() > 4, "{begun:?}");
+    let mut counted = 0;
+    for (name, rule) in rules("alert").into_iter().chain(rules("record")) {
+        let expression = expression(&rule);
+        for function in ["increase(", "rate(", "delta("] {
+            for used in expression.split(function).skip(1) {
+                if begun.iter().any(|family| used.starts_with(family)) {
+                    let whole = used.split('[').next().unwrap();
+                    let ways = [format!("({whole} offset "), format!("({whole})")];
+                    assert!(ways.iter().all(|way| expression.contains(way)), "{name}: {whole}");
+                    counted += 1;
+                }
+            }
+        }
+    }
+    assert!(counted > 1, "{counted}");
+}
+
 /// Property: whoever gets an alert knows what was seen where, what it means, and where to look.
 #[test]
 fn each_alert_is_whole() {
