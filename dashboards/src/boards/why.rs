@@ -236,7 +236,7 @@ fn by_whom() -> Row {
                 "Deaths",
             )
             .size(16, 8)
-            .field("Deaths", Field::count().wide(70))
+            .field("Deaths", Field::count().wide(82))
             .field("Workload", Field::link(link::SHUTDOWNS))
             .ask(rows(top(
                 30,
