@@ -153,14 +153,17 @@ impl Tree {
         Some(true)
     }
 
-    /// Adds what a walk found, parents before their children. Returns how many had no place.
-    pub fn insert_all(&mut self, root: &Path, found: &[Found]) -> u64 {
-        let mut unplaced = 0;
+    /// Adds what a walk found, parents before their children. Returns those that had no place.
+    pub fn insert_all(&mut self, root: &Path, found: &[Found]) -> HashSet<CgroupId> {
+        let mut unplaced = HashSet::new();
         for Found { id, parent, name } in found {
             match parent {
                 None => self.insert_root(*id, root.to_owned()),
-                Some(parent) if self.insert(*id, *parent, name).is_none() => unplaced += 1,
-                Some(_) => {}
+                Some(parent) => {
+                    if self.insert(*id, *parent, name).is_none() {
+                        unplaced.insert(*id);
+                    }
+                }
             }
         }
         unplaced

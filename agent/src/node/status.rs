@@ -30,7 +30,7 @@ impl Node {
             fact("containers", self.registry.shown_containers().to_string()),
             fact("without a name yet", self.registry.waiting().count().to_string()),
             fact("cgroups in no known form", self.unclassified()),
-            fact("cgroups without a known place", self.tracking.unresolved().to_string()),
+            fact("cgroups without a known place", self.tracking.unplaced().to_string()),
         ];
         let (series, hidden) = self.publish.room();
         facts.push(fact("series", series));
@@ -91,7 +91,7 @@ impl Node {
         let mut stats = AgentStats {
             version: env!("CARGO_PKG_VERSION"),
             cgroups_tracked: self.tracking.tree().len() as u64,
-            cgroups_unresolved: self.tracking.unresolved()
+            cgroups_unresolved: self.tracking.unplaced()
                 + (self.registry.waiting().count() + self.tracking.tree().unclassified().len())
                     as u64,
             cgroup_reader: self.sampler.reader_stats(),

@@ -22,6 +22,9 @@ use crate::cgroup::{
 use crate::event::{CgroupMade, Event, EventKind, OomLevel, RunningTask};
 use crate::lifecycle::subject::Birth;
 
+/// Limit of cgroups without a place that are kept: each is looked for by a walk soon.
+const UNPLACED_MAX: usize = 4_096;
+
 /// A change that matters.
 #[derive(Debug)]
 pub(super) enum Met {
@@ -65,8 +68,8 @@ pub(super) struct Tracking {
     /// The tree's mode, as it was last noted.
     mode: Mode,
     cgroup_root: PathBuf,
-    /// Cgroups whose place in the tree is not known.
-    unresolved: u64,
+    /// Cgroups whose place in the tree is not known, until they are removed or a walk finds it.
+    unplaced: HashSet<CgroupId>,
     /// Processes that the OOM killer ended in containers before the agent came.
     unseen_oom_kills: u64,
     /// Cgroups beyond their container's share that were there before the agent.
@@ -83,7 +86,7 @@ impl Tracking {
             tree: Tree::new(mode),
             mode,
             cgroup_root,
-            unresolved: 0,
+            unplaced: HashSet::new(),
             unseen_oom_kills: 0,
             nested_refused: 0,
             losses_seen: 0,
@@ -114,8 +117,8 @@ impl Tracking {
         &self.tree
     }
 
-    pub(super) fn unresolved(&self) -> u64 {
-        self.unresolved
+    pub(super) fn unplaced(&self) -> u64 {
+        self.unplaced.len() as u64
     }
 
     pub(super) fn unseen_oom_kills(&self) -> u64 {
@@ -145,7 +148,7 @@ impl Tracking {
         self.walked(Vec::new(), now_boot_ns)
     }
 
-    /// Walks again if events do not tell all: no programs, or records lost.
+    /// Walks again if events do not tell all: no programs, records lost, or a cgroup without a place.
     pub(super) fn rescan_if_blind(&mut self, now_boot_ns: u64) -> Option<Walk> {
         if !self.is_blind() {
             return None;
@@ -174,7 +177,7 @@ impl Tracking {
         let lost = kernel.programs.losses().found_by_a_walk();
         let more = lost > self.losses_seen;
         self.losses_seen = lost;
-        more || kernel.is_blind()
+        more || kernel.is_blind() || !self.unplaced.is_empty()
     }
 
     /// Changes by a walk. Records came meanwhile: what one of them says was made is no older
@@ -250,10 +253,10 @@ impl Tracking {
     pub(super) fn made(&mut self, made: &CgroupMade, boot_ns: u64) -> Vec<Met> {
         let name = made.name.clone().or_else(|| self.name_on_disk(made.parent, made.cgroup));
         let inserted = name.and_then(|name| self.tree.insert(made.cgroup, made.parent, &name));
-        if inserted.is_none() {
+        if inserted.is_none() && self.unplaced.len() < UNPLACED_MAX {
             // Gone before it could be looked up, on a kernel that does not tell names, or in a place
             // that is not known.
-            self.unresolved += 1;
+            self.unplaced.insert(made.cgroup);
         }
         self.changed(boot_ns)
     }
@@ -286,6 +289,7 @@ impl Tracking {
     /// A cgroup was removed, and with it all below it: the kernel side forgets them. Returns them,
     /// and what follows for those above.
     pub(super) fn removed(&mut self, id: CgroupId, boot_ns: u64) -> (Vec<CgroupId>, Vec<Met>) {
+        self.unplaced.remove(&id);
         let removed: Vec<_> = self.tree.remove_subtree(id).into_iter().map(|(id, _)| id).collect();
         if let Some(map) = self.tracked_map() {
             // It may be tracked without being in the tree: where its place there was not known.

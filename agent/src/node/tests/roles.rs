@@ -135,6 +135,16 @@ fn a_container_beside_its_pods_cgroup_has_its_pods_names() {
 }
 
 #[test]
+fn a_cgroup_without_a_place_counts_until_it_is_gone() {
+    let mut world = World::new(false);
+    world.mkdir(10, CgroupId(9), "cri-containerd-of-nobody.scope", -9000);
+    world.mkdir(11, CgroupId(9), "another", -8900);
+    assert_eq!(world.value("cgroups_unresolved", ""), Some(2.0));
+    world.removed(CgroupId(10), -8000);
+    assert_eq!(world.value("cgroups_unresolved", ""), Some(1.0));
+}
+
+#[test]
 fn what_cannot_be_classified_is_counted_and_named() {
     let mut world = World::new(false);
     world.mkdir(10, world.pod_cgroup, "<new>-\u{1b}[2J", -9000);

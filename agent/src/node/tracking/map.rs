@@ -17,7 +17,7 @@ impl Tracking {
     pub(super) fn take_in(&mut self, found: &[Found]) -> u64 {
         let ids = found.iter().map(|found| found.id);
         let known: HashSet<CgroupId> = ids.filter(|id| self.tree.get(*id).is_some()).collect();
-        self.unresolved += self.tree.insert_all(&self.cgroup_root, found);
+        self.unplaced = self.tree.insert_all(&self.cgroup_root, found);
         let Shared { roles, refused } =
             share::share(&self.tree, found, |id| known.contains(&id), NESTED_MAX);
         for id in &refused {
