@@ -1,4 +1,4 @@
-// The Prometheus operator's definition of a PodMonitor, for the check of deploy/podmonitor.yaml.
+// The Prometheus operator's definitions of its objects, for the checks of what deploy/ has of them.
 module podvitals/e2e/crds
 
 go 1.24

@@ -16,8 +16,8 @@ use xtask::paths;
 
 const MANIFEST: &str = "deploy/daemonset.yaml";
 /// Its Pods, as the manifest labels them, and the port that they serve.
-const SELECTOR: &str = "app.kubernetes.io/name=podvitals";
-const PORT: u16 = 9550;
+pub(crate) const SELECTOR: &str = "app.kubernetes.io/name=podvitals";
+pub(crate) const PORT: u16 = 9550;
 /// How long the agent may take to be Ready (15 s on an idle machine).
 const LIMIT: Duration = Duration::from_secs(180);
 

@@ -1,12 +1,12 @@
 //! Kubernetes, containerd and etcd. The first two are built from their Go modules, as `go.mod` and
 //! `go.sum` in `e2e/` pin them, and kept in the cache until these change; etcd is Debian's. The
-//! definition of a PodMonitor comes from a Go module as well.
+//! definitions of a PodMonitor and a PrometheusRule come from a Go module as well.
 
 use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
-use xtask::{apt, paths, shell};
+use xtask::{apt, go, paths, shell};
 
 /// The suite whose etcd Kubernetes wants: it needs 3.5 (k8s.io/apiserver v0.37,
 /// pkg/storage/feature/feature_support_checker.go), and Debian 12 has 3.4.
@@ -22,49 +22,37 @@ pub(crate) struct Binaries {
     pub(crate) containerd: PathBuf,
     pub(crate) etcd: PathBuf,
     pub(crate) pause: PathBuf,
-    /// The Prometheus operator's definition of a PodMonitor, for the API server.
-    pub(crate) pod_monitor: PathBuf,
+    /// The Prometheus operator's definitions of its objects that we have, for the API server.
+    pub(crate) definitions: Vec<PathBuf>,
 }
 
 /// All of them, from the cache or made.
 pub(crate) fn fetch() -> Result<Binaries> {
-    let kubernetes = module("kubernetes")?;
-    let version = required(&kubernetes, "k8s.io/kubernetes")?;
-    let ldflags = kubernetes_ldflags(&version)?;
-    let kubernetes = build("kubernetes", &version, &ldflags)?;
-    let package = "github.com/containerd/containerd/v2";
-    let containerd_version = required(&module("containerd")?, package)?;
-    let ldflags = format!("-s -w -X {package}/version.Version={containerd_version}");
-    let containerd = build("containerd", &containerd_version, &ldflags)?;
+    let folder = folder("kubernetes");
+    let version = go::required(&folder, "k8s.io/kubernetes")?;
+    let what = format!("Kubernetes {version} (10 to 20 minutes from nothing)");
+    let kubernetes = go::tools(&folder, "e2e/kubernetes", &what, &kubernetes_ldflags(&version)?)?;
+    let containerd = containerd()?;
     Ok(Binaries {
         etcd: etcd()?,
         pause: pause()?,
-        pod_monitor: pod_monitor()?,
+        definitions: definitions()?,
         version,
         kubernetes,
         containerd,
     })
 }
 
-fn module(name: &str) -> Result<String> {
-    let file = folder(name).join("go.mod");
-    fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
+fn containerd() -> Result<PathBuf> {
+    const PACKAGE: &str = "github.com/containerd/containerd/v2";
+    let folder = folder("containerd");
+    let version = go::required(&folder, PACKAGE)?;
+    let ldflags = format!("-s -w -X {PACKAGE}/version.Version={version}");
+    go::tools(&folder, "e2e/containerd", &format!("containerd {version}"), &ldflags)
 }
 
 fn folder(name: &str) -> PathBuf {
     paths::root().join("e2e").join(name)
-}
-
-/// The version of `package` that a `go.mod` requires.
-fn required(go_mod: &str, package: &str) -> Result<String> {
-    go_mod
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.trim().trim_start_matches("require ").split_whitespace();
-            (words.next() == Some(package)).then(|| words.next().map(str::to_owned))?
-        })
-        .find(|version| version.starts_with('v'))
-        .with_context(|| format!("go.mod requires no {package}"))
 }
 
 /// The stamps that a release has (hack/lib/version.sh). Without them an API server takes itself for
@@ -86,35 +74,6 @@ fn kubernetes_ldflags(version: &str) -> Result<String> {
         }
     }
     Ok(flags)
-}
-
-/// Builds the tools of the module `e2e/<name>`, all in one go, so that what they share is compiled
-/// once. Returns their folder.
-fn build(name: &'static str, version: &str, ldflags: &str) -> Result<PathBuf> {
-    let dir = paths::cache("e2e")?.join(name);
-    let folder = folder(name);
-    let mut stamp = shell::output(Command::new("go").arg("version"))?;
-    stamp.push_str(ldflags);
-    for file in ["go.mod", "go.sum"] {
-        let file = folder.join(file);
-        let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        stamp.push_str(&text);
-    }
-    let stamp_file = dir.join("stamp");
-    if fs::read_to_string(&stamp_file).is_ok_and(|it| it == stamp) {
-        return Ok(dir);
-    }
-    println!("setup: building {name} {version} (Kubernetes: 10 to 20 minutes from nothing) …");
-    // Half a build must not pass for a whole one.
-    let _ = fs::remove_file(&stamp_file);
-    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-    let mut go = Command::new("go");
-    go.current_dir(&folder).env("CGO_ENABLED", "0");
-    go.args(["build", "-trimpath", "-ldflags", ldflags, "-o"]).arg(format!("{}/", dir.display()));
-    shell::run_quiet(go.arg("tool"), &format!("go-build-{name}"))
-        .with_context(|| format!("build {name} {version}"))?;
-    fs::write(&stamp_file, stamp).with_context(|| format!("write {}", stamp_file.display()))?;
-    Ok(dir)
 }
 
 fn etcd() -> Result<PathBuf> {
@@ -146,18 +105,24 @@ fn pause() -> Result<PathBuf> {
     Ok(path)
 }
 
-fn pod_monitor() -> Result<PathBuf> {
+fn definitions() -> Result<Vec<PathBuf>> {
     const OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator";
-    const FILE: &str = "monitoring.coreos.com_podmonitors.yaml";
-    let version = required(&module("crds")?, OPERATOR)?;
-    let path = paths::cache("e2e/crds")?.join(format!("{version}-{FILE}"));
-    if !path.is_file() {
-        let file = source("crds", OPERATOR)?.join("example/prometheus-operator-crd").join(FILE);
-        // The module's cache is read-only, and may be cleared.
-        let text = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    let version = go::required(&folder("crds"), OPERATOR)?;
+    let dir = paths::cache("e2e/crds")?;
+    let mut definitions = Vec::new();
+    for kind in ["podmonitors", "prometheusrules"] {
+        let name = format!("monitoring.coreos.com_{kind}.yaml");
+        let path = dir.join(format!("{version}-{name}"));
+        if !path.is_file() {
+            let folder = source("crds", OPERATOR)?.join("example/prometheus-operator-crd");
+            let file = folder.join(name);
+            // The module's cache is read-only, and may be cleared.
+            let text = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+            fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        }
+        definitions.push(path);
     }
-    Ok(path)
+    Ok(definitions)
 }
 
 /// Where the source of `package` is, as the module `e2e/<name>` pins it.
@@ -173,15 +138,6 @@ fn source(name: &str, package: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_read_from_both_forms_of_require() {
-        let alone = "module m\n\nrequire k8s.io/kubernetes v1.37.2\n";
-        assert_eq!(required(alone, "k8s.io/kubernetes").unwrap(), "v1.37.2");
-        let block = "require (\n\ta.b/c v0.1.0 // indirect\n\ta.b/c/v2 v2.4.2\n)\nreplace a.b/d => a.b/d v1.0.0";
-        assert_eq!(required(block, "a.b/c/v2").unwrap(), "v2.4.2");
-        assert!(required(block, "a.b/d").is_err(), "replaced is not required");
-    }
 
     #[test]
     fn a_release_is_stamped_with_its_numbers() {

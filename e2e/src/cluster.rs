@@ -25,7 +25,7 @@ use super::{
     steps::Steps,
 };
 use testbed::http;
-use xtask::{child::Child, paths, shell, stop};
+use xtask::{chart::Helm, child::Child, paths, shell, stop};
 
 /// How often something that is waited for is looked at: a start of kubectl takes a CPU 0.2 s.
 const POLL: Duration = Duration::from_millis(500);
@@ -201,6 +201,13 @@ impl Cluster {
         // Discovery is cached here, not in the user's home.
         command.arg("--cache-dir").arg(self.dir.join("kubectl-cache"));
         shell::output_with(self.names.enter(&mut command)?, input)
+    }
+
+    /// What `helm` prints, as the cluster's administrator.
+    pub(crate) fn helm(&self, helm: &Helm, args: &[&str]) -> Result<String> {
+        let mut command = helm.command(args);
+        command.env("KUBECONFIG", &self.kubeconfig);
+        shell::output(self.names.enter(&mut command)?)
     }
 
     /// Removes what a scenario of this name has left.

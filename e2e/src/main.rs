@@ -8,6 +8,7 @@
 mod agent;
 mod alerts;
 mod binaries;
+mod chart;
 mod cluster;
 mod control_plane;
 mod images;
@@ -40,7 +41,8 @@ use self::{
 /// What is done after the scenarios, by the names that `--only` takes for it.
 const ALERTS: &str = "alerts";
 const PICTURES: &str = "pictures";
-const LATER: [&str; 2] = [ALERTS, PICTURES];
+const CHART: &str = "chart";
+const LATER: [&str; 3] = [ALERTS, PICTURES, CHART];
 
 /// Bring up a Kubernetes node in a virtual machine, and run the scenarios on it.
 #[derive(Parser)]
@@ -51,8 +53,8 @@ struct Args {
     /// Leave it running, with the API on loopback, until Ctrl-C.
     #[arg(long)]
     keep: bool,
-    /// Only the scenarios whose names contain one of these; "alerts" and "pictures" are what is done
-    /// after them.
+    /// Only the scenarios whose names contain one of these; "alerts", "pictures" and "chart" are
+    /// what is done after them.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Vec<String>,
     /// Make docs/pictures of the dashboards as they are drawn.
@@ -170,6 +172,9 @@ fn checks(
         // What all panels show has happened if all was run.
         let watch = Watch { prometheus, since, is_whole: args.only.is_empty() };
         pictures::check(cluster, &watch, args.update_pictures, steps)?;
+    }
+    if args.wants(CHART) {
+        chart::run(cluster, steps)?;
     }
     if !args.keep {
         smoke::shutdown(cluster, agent::ready(cluster)?, steps)?;

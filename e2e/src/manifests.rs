@@ -17,14 +17,13 @@ const FILES: [&str; 3] =
 /// Asks the API server for a dry run of each manifest, in a cluster that has the namespace. A field
 /// that it does not know is an error.
 pub(crate) fn check(cluster: &Cluster, binaries: &Binaries) -> Result<()> {
-    let definition = &binaries.pod_monitor;
-    let definition =
-        fs::read_to_string(definition).with_context(|| format!("read {}", definition.display()))?;
-    // Too large for the annotation in which a plain apply keeps what it was given.
-    cluster.kubectl_with(&["apply", "--server-side", "-f", "-"], &definition)?;
-    let established = ["wait", "--for=condition=Established", "--timeout=60s"];
-    cluster
-        .kubectl(&[established.as_slice(), &["crd/podmonitors.monitoring.coreos.com"]].concat())?;
+    for definition in &binaries.definitions {
+        let path = definition.to_str().context("a path that is no text")?;
+        // Too large for the annotation in which a plain apply keeps what it was given.
+        cluster.kubectl(&["apply", "--server-side", "-f", path])?;
+        let established = ["wait", "--for=condition=Established", "--timeout=60s", "-f", path];
+        cluster.kubectl(&established)?;
+    }
     let root = paths::root();
     let [overlays, components] =
         ["deploy/overlays", "deploy/components"].map(|folder| inside(&root.join(folder)));

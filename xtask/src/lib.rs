@@ -2,13 +2,15 @@
 //!
 //! One file per command; the nouns they share have files of their own: `child` (processes) and
 //! `shell` (short commands), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what
-//! Debian serves), `parts` and `monitoring` (Prometheus and its like), `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
+//! Debian serves), `parts` and `monitoring` (Prometheus and its like), `go` (programs of Go modules),
+//! `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
 mod alerts;
 pub mod apt;
 mod bench;
 pub mod build;
 mod cgroup;
+pub mod chart;
 pub mod child;
 mod circles;
 mod dashboards;
@@ -17,6 +19,7 @@ mod deploy;
 pub mod draw;
 pub mod e2e;
 mod fuzz;
+pub mod go;
 mod groups;
 pub mod image;
 mod initramfs;
@@ -99,6 +102,8 @@ enum Command {
     Draw(draw::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
+    /// Write what of the Helm chart is made from other files, and check it with Helm.
+    Chart,
     /// Name the files that use each other in a circle.
     Circles,
 }
@@ -125,6 +130,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::Alerts(args) => alerts::command(&args),
         Command::Draw(args) => draw::command(&args),
         Command::Bench(args) => bench::command(&args),
+        Command::Chart => chart::command(),
         Command::Circles => circles::check(),
     }
 }

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     alerts, bench,
     build::{self, Built},
-    cgroup, circles, dashboards, deploy, draw, e2e, fuzz, image, kernels, licences, object, paths,
-    prometheus, shell, stack,
+    cgroup, chart, circles, dashboards, deploy, draw, e2e, fuzz, image, kernels, licences, object,
+    paths, prometheus, shell, stack,
     steps::Steps,
     stop, vm,
 };
@@ -124,6 +124,7 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
     });
     steps.run("deploy", SHORT, || deploy::check().map(|()| None));
     steps.run("alerts", SHORT, || alerts::check().map(|()| None));
+    steps.run("chart", COMPILE, chart::check);
     steps.run("image", SHORT, || {
         let Some(built) = &shared.built else { return no("the static release") };
         let images = [image::agent(&built.agent, image::AGENT)?];

@@ -161,6 +161,8 @@ fn both_scrapes_keep_the_labels_and_name_the_node() {
 
     let job = &documents(SCRAPE_CONFIG)[0]["scrape_configs"][0];
     assert_eq!(job["honor_labels"], true);
+    // One job, by whichever of the two: the rules name it.
+    assert_eq!(labels[monitor["jobLabel"].as_str().unwrap()], job["job_name"]);
     let node = json!({
         "source_labels": ["__meta_kubernetes_pod_node_name"], "target_label": "node",
     });

@@ -1,0 +1,380 @@
+//! The chart as the real helm sees it: linted, rendered, packed.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+
+use super::{
+    helm::Helm,
+    sources::{self, RULES, files, folder, read},
+};
+use crate::{paths, shell};
+
+/// Where the values for the tests are, which are no part of the chart.
+const VALUES: &str = "ci";
+/// A chart is kept whole in the Secret of each of its releases, which holds 1 MiB; what is rendered
+/// comes to that. The end-to-end test looks at the Secret itself.
+const PACKAGE_MAX: u64 = 256 << 10;
+
+/// Kind and name of each object.
+type Objects = BTreeMap<(String, String), Value>;
+
+/// All that is checked with `helm`.
+pub(super) fn check(helm: &Helm) -> Result<()> {
+    println!("helm {}", shell::output(&mut helm.command(&["version", "--short"]))?.trim());
+    let chart = folder();
+    for file in value_files()? {
+        let mut lint = vec!["lint", "--strict", "--quiet"];
+        lint.extend(file.as_ref().map_or(vec![], |file| vec!["--values", file.as_str()]));
+        let ended = shell::ended(helm.command(&lint).arg(&chart), "")?;
+        // What it finds is not what it complains about.
+        let found = String::from_utf8_lossy(&ended.stdout);
+        ensure!(ended.status.success(), "helm {}: {found}{}", lint.join(" "), ended.stderr);
+        let name = file.as_ref().and_then(|file| Path::new(file).file_name()?.to_str());
+        println!("    ok      lint, {}", name.unwrap_or("defaults"));
+    }
+    let rendered = Rendered { helm, chart: &chart };
+    defaults(&rendered)?;
+    overlays(&rendered)?;
+    collectors(&rendered)?;
+    everything(&rendered)?;
+    another_release(&rendered)?;
+    refusals(&rendered)?;
+    package(helm, &chart)
+}
+
+/// Values files for the tests, and none.
+fn value_files() -> Result<Vec<Option<String>>> {
+    let mut all: Vec<String> = files(&folder().join(VALUES))?
+        .iter()
+        .map(|path| path.to_str().map(str::to_owned).context("a path that is no text"))
+        .collect::<Result<_>>()?;
+    all.sort();
+    Ok(std::iter::once(None).chain(all.into_iter().map(Some)).collect())
+}
+
+struct Rendered<'a> {
+    helm: &'a Helm,
+    chart: &'a Path,
+}
+
+impl Rendered<'_> {
+    /// The objects with the arguments given.
+    fn with(&self, args: &[&str]) -> Result<Objects> {
+        self.release("podvitals", "podvitals", args)
+    }
+
+    /// The objects with values of the tests.
+    fn file(&self, name: &str) -> Result<Objects> {
+        let file = self.chart.join(VALUES).join(name);
+        self.with(&["--values", file.to_str().context("a path that is no text")?])
+    }
+
+    fn release(&self, name: &str, namespace: &str, args: &[&str]) -> Result<Objects> {
+        let mut command = self.helm.command(&["template", name, "--namespace", namespace]);
+        command.args(args).arg(self.chart);
+        objects(&shell::output(&mut command)?)
+    }
+}
+
+/// What is in a text of many documents.
+fn objects(text: &str) -> Result<Objects> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
+    let mut objects = Objects::new();
+    for document in documents.into_iter().filter(|it| !it.is_null()) {
+        let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
+        let kind = text("/kind").context("an object without a kind")?;
+        let name = text("/metadata/name").with_context(|| format!("a {kind} without a name"))?;
+        let key = (kind.to_owned(), name.to_owned());
+        ensure!(objects.insert(key.clone(), document).is_none(), "two of {key:?}");
+    }
+    Ok(objects)
+}
+
+/// The objects of a manifest in `deploy/`.
+fn manifest(path: &str) -> Result<Objects> {
+    objects(&read(&paths::root().join(path))?).with_context(|| path.to_owned())
+}
+
+/// What is deployed without Helm, but for the namespace: a release is kept in it, so it is there
+/// before.
+fn deployed() -> Result<Objects> {
+    let mut objects = manifest("deploy/daemonset.yaml")?;
+    objects.retain(|(kind, _), _| kind != "Namespace");
+    Ok(objects)
+}
+
+/// Fails with the first thing that differs.
+fn equal(what: &str, made: &Objects, wanted: &Objects) -> Result<()> {
+    let keys = |objects: &Objects| objects.keys().cloned().collect::<Vec<_>>();
+    ensure!(keys(made) == keys(wanted), "{what}: {:?}, not {:?}", keys(made), keys(wanted));
+    for (key, wanted) in wanted {
+        if let Some(made) = made.get(key)
+            && let Some(difference) = difference(made, wanted, "")
+        {
+            bail!("{what}: {key:?}{difference}");
+        }
+    }
+    println!("    ok      {what} ({} objects)", made.len());
+    Ok(())
+}
+
+/// Where two values differ first.
+fn difference(made: &Value, wanted: &Value, at: &str) -> Option<String> {
+    if let (Value::Object(made), Value::Object(wanted)) = (made, wanted) {
+        let mut keys = made.keys().chain(wanted.keys().filter(|key| !made.contains_key(*key)));
+        return keys.find_map(|key| {
+            let value = |map: &serde_json::Map<String, Value>| map.get(key).cloned();
+            let (made, wanted) = (value(made), value(wanted));
+            difference(
+                &made.unwrap_or_default(),
+                &wanted.unwrap_or_default(),
+                &format!("{at}/{key}"),
+            )
+        });
+    }
+    if let (Value::Array(made), Value::Array(wanted)) = (made, wanted)
+        && made.len() == wanted.len()
+    {
+        let mut pairs = made.iter().zip(wanted).enumerate();
+        return pairs
+            .find_map(|(i, (made, wanted))| difference(made, wanted, &format!("{at}/{i}")));
+    }
+    (made != wanted).then(|| format!("{at}: {made}, not {wanted}"))
+}
+
+fn defaults(rendered: &Rendered<'_>) -> Result<()> {
+    equal("the defaults are deploy/daemonset.yaml", &rendered.with(&[])?, &deployed()?)
+}
+
+/// The object of this kind.
+fn one<'a>(objects: &'a mut Objects, kind: &str) -> Result<&'a mut Value> {
+    let mut of_kind = objects.iter_mut().filter(|((it, _), _)| it == kind);
+    of_kind.next().map(|(_, object)| object).with_context(|| format!("no {kind}"))
+}
+
+const CONTAINER: &str = "/spec/template/spec/containers/0";
+const POD: &str = "/spec/template/spec";
+
+/// Sets a key of what is at `pointer`; null removes it.
+fn set(object: &mut Value, pointer: &str, key: &str, value: Value) -> Result<()> {
+    let map = object.pointer_mut(pointer).and_then(Value::as_object_mut);
+    let map = map.with_context(|| format!("no map at {pointer:?}"))?;
+    if value.is_null() {
+        map.remove(key).with_context(|| format!("no {key} at {pointer:?}"))?;
+    } else {
+        map.insert(key.to_owned(), value);
+    }
+    Ok(())
+}
+
+/// The body of the patch of an overlay that has a target or not.
+fn patch(overlay: &str, targeted: bool) -> Result<Value> {
+    let text = read(&paths::root().join(format!("deploy/overlays/{overlay}/kustomization.yaml")))?;
+    let overlay: Value = serde_saphyr::from_str(&text)?;
+    let patches = overlay.pointer("/patches").and_then(Value::as_array).context("no patches")?;
+    let patch = patches.iter().find(|patch| patch.get("target").is_some() == targeted);
+    let body = patch.and_then(|patch| patch.get("patch")?.as_str()).context("no such patch")?;
+    Ok(serde_saphyr::from_str(body)?)
+}
+
+fn overlays(rendered: &Rendered<'_>) -> Result<()> {
+    let mut wanted = deployed()?;
+    let rules = patch("kubelet-source", true)?.pointer("/0/value").cloned();
+    set(one(&mut wanted, "ClusterRole")?, "", "rules", rules.context("no rules")?)?;
+    let body = patch("kubelet-source", false)?;
+    let more = body.pointer(&format!("{CONTAINER}/env")).and_then(Value::as_array);
+    let env = one(&mut wanted, "DaemonSet")?.pointer_mut(&format!("{CONTAINER}/env"));
+    let env = env.and_then(Value::as_array_mut).context("no env")?;
+    env.extend(more.context("no env in the overlay")?.iter().cloned());
+    equal("pods.source=kubelet is its overlay", &rendered.file("kubelet.yaml")?, &wanted)?;
+
+    let mut wanted = deployed()?;
+    let context = format!("{CONTAINER}/securityContext");
+    let options = patch("selinux", false)?.pointer(&format!("{context}/seLinuxOptions")).cloned();
+    let options = options.context("no seLinuxOptions")?;
+    set(one(&mut wanted, "DaemonSet")?, &context, "seLinuxOptions", options)?;
+    equal("selinux is its overlay", &rendered.file("selinux.yaml")?, &wanted)
+}
+
+fn collectors(rendered: &Rendered<'_>) -> Result<()> {
+    let mut wanted = deployed()?;
+    let off = ["cpu", "memory", "pressure", "prestop", "requests", "startup", "tasks"];
+    let off = off.map(|name| format!("--no-collector.{name}"));
+    let args: Vec<&str> = ["agent"].into_iter().chain(off.iter().map(String::as_str)).collect();
+    set(one(&mut wanted, "DaemonSet")?, CONTAINER, "args", json!(args))?;
+    equal("collectors that are off", &rendered.file("collectors-off.yaml")?, &wanted)
+}
+
+/// `ci/all.yaml`, value by value.
+fn everything(rendered: &Rendered<'_>) -> Result<()> {
+    let mut wanted = deployed()?;
+    let account = one(&mut wanted, "ServiceAccount")?;
+    set(account, "/metadata", "name", json!("agent"))?;
+    set(account, "/metadata", "annotations", json!({ "example.com/role": "reader" }))?;
+    let binding = one(&mut wanted, "ClusterRoleBinding")?;
+    set(binding, "/subjects/0", "name", json!("agent"))?;
+    let account = wanted.remove(&("ServiceAccount".to_owned(), "podvitals".to_owned()));
+    wanted.insert(("ServiceAccount".to_owned(), "agent".to_owned()), account.unwrap_or_default());
+    daemon_set(one(&mut wanted, "DaemonSet")?)?;
+    let monitoring = json!({ "app.kubernetes.io/name": "podvitals", "release": "monitoring" });
+    wanted.extend(manifest("deploy/podmonitor.yaml")?);
+    let monitor = one(&mut wanted, "PodMonitor")?;
+    set(monitor, "/metadata", "labels", monitoring.clone())?;
+    set(monitor, "/spec/podMetricsEndpoints/0", "interval", json!("15s"))?;
+    wanted.extend(manifest("deploy/networkpolicy.yaml")?);
+    wanted.extend([(("PrometheusRule".to_owned(), "podvitals".to_owned()), rules(&monitoring)?)]);
+    wanted.extend(config_maps()?);
+    equal("everything on and changed", &rendered.file("all.yaml")?, &wanted)
+}
+
+fn daemon_set(object: &mut Value) -> Result<()> {
+    let template = "/spec/template/metadata";
+    set(object, &format!("{template}/labels"), "example.com/team", json!("node"))?;
+    set(object, &format!("{template}/annotations"), "example.com/team", json!("node"))?;
+    set(object, "/spec/updateStrategy/rollingUpdate", "maxUnavailable", json!(2))?;
+    set(object, POD, "serviceAccountName", json!("agent"))?;
+    set(object, POD, "imagePullSecrets", json!([{ "name": "registry" }]))?;
+    set(object, POD, "priorityClassName", Value::Null)?;
+    let control_plane = json!({
+        "key": "node-role.kubernetes.io/control-plane",
+        "operator": "Exists",
+        "effect": "NoSchedule",
+    });
+    set(object, POD, "tolerations", json!([control_plane]))?;
+    set(object, &format!("{POD}/nodeSelector"), "example.com/watched", json!("true"))?;
+    let amd64 = json!({ "key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"] });
+    let terms = json!([{ "matchExpressions": [amd64] }]);
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    let affinity = json!({ "nodeAffinity": { required: { "nodeSelectorTerms": terms } } });
+    set(object, POD, "affinity", affinity)?;
+    let digest = "0123456789abcdef".repeat(4);
+    let image = format!("registry.example/podvitals:0.2.0@sha256:{digest}");
+    set(object, CONTAINER, "image", json!(image))?;
+    set(object, CONTAINER, "imagePullPolicy", json!("Always"))?;
+    let args = ["agent", "--log.format=json", "--metrics.max-series=200000"];
+    set(object, CONTAINER, "args", json!(args))?;
+    let env = object.pointer_mut(&format!("{CONTAINER}/env")).and_then(Value::as_array_mut);
+    env.context("no env")?.push(json!({ "name": "PODVITALS_LOG_LEVEL", "value": "debug" }));
+    set(object, &format!("{CONTAINER}/resources/requests"), "cpu", json!("20m"))?;
+    set(object, &format!("{CONTAINER}/resources/limits"), "memory", json!("128Mi"))
+}
+
+/// The rules as they stand in `deploy/alerts`, with nothing of them taken for a template's.
+fn rules(labels: &Value) -> Result<Value> {
+    let text = read(&paths::root().join(RULES))?;
+    let spec: Value = serde_saphyr::from_str(&text).with_context(|| RULES.to_owned())?;
+    ensure!(text.contains("{{ $labels."), "no template in {RULES}: the check sees nothing");
+    Ok(json!({
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": { "name": "podvitals", "namespace": "podvitals", "labels": labels },
+        "spec": spec,
+    }))
+}
+
+/// A ConfigMap for each dashboard, with its very text.
+fn config_maps() -> Result<Objects> {
+    let mut objects = Objects::new();
+    for (file, text) in sources::dashboards()? {
+        let uid = file.trim_end_matches(".json");
+        let name = format!("podvitals-dashboard-{}", uid.trim_start_matches("podvitals-"));
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "namespace": "monitoring",
+                "labels": { "app.kubernetes.io/name": "podvitals", "grafana_dashboard": "1" },
+                "annotations": { "grafana_folder": "Podvitals" },
+            },
+            "data": { file: text },
+        });
+        objects.insert(("ConfigMap".to_owned(), name), object);
+    }
+    ensure!(!objects.is_empty(), "no dashboards");
+    Ok(objects)
+}
+
+/// A release of another name: no object of it has the name of the first one's, and no selector finds
+/// the other's Pods.
+fn another_release(rendered: &Rendered<'_>) -> Result<()> {
+    let mut objects =
+        rendered.release("trial", "elsewhere", &["--set", "podMonitor.enabled=true"])?;
+    let named: Vec<_> = objects.keys().filter(|(_, name)| name != "trial-podvitals").collect();
+    ensure!(named.is_empty(), "a release of another name has {named:?}");
+    for object in objects.values() {
+        if let Some(namespace) = object.pointer("/metadata/namespace") {
+            ensure!(namespace == "elsewhere", "in another namespace: {object}");
+        }
+    }
+    let labels =
+        json!({ "app.kubernetes.io/name": "podvitals", "app.kubernetes.io/instance": "trial" });
+    let binding = one(&mut objects, "ClusterRoleBinding")?;
+    let subject = json!([
+        { "kind": "ServiceAccount", "name": "trial-podvitals", "namespace": "elsewhere" },
+    ]);
+    ensure!(binding.pointer("/subjects") == Some(&subject), "{binding}");
+    ensure!(binding.pointer("/roleRef/name") == Some(&json!("trial-podvitals")), "{binding}");
+    let selector = |object: &Value| object.pointer("/spec/selector/matchLabels").cloned();
+    for kind in ["DaemonSet", "PodMonitor"] {
+        let object = one(&mut objects, kind)?;
+        ensure!(selector(object).as_ref() == Some(&labels), "{object}");
+    }
+    let pods = one(&mut objects, "DaemonSet")?.pointer("/spec/template/metadata/labels").cloned();
+    ensure!(pods == Some(labels), "{pods:?}");
+    println!("    ok      a release of another name");
+    Ok(())
+}
+
+/// What a values file may not have, and what must be in the complaint.
+const REFUSED: [(&str, &str); 8] = [
+    ("podmonitor.enabled=true", "podmonitor"),
+    ("image.tags=1.0", "tags"),
+    ("collectors.presure=false", "presure"),
+    ("resources.limit.memory=1Gi", "limit"),
+    ("tolerations[0].operater=Exists", "operater"),
+    ("pods.source=docker", "source"),
+    ("podMonitor.interval=often", "interval"),
+    ("podLabels.app\\.kubernetes\\.io/name=other", "podLabels"),
+];
+
+fn refusals(rendered: &Rendered<'_>) -> Result<()> {
+    for (value, named) in REFUSED {
+        let Err(error) = rendered.with(&["--set", value]) else {
+            bail!("helm takes --set {value}");
+        };
+        let said = format!("{error:#}");
+        ensure!(said.contains("schema") && said.contains(named), "--set {value}: {said}");
+    }
+    println!("    ok      {} values are refused", REFUSED.len());
+    // As part of another chart it is given this.
+    rendered.with(&["--set", "global.registry=x"])?;
+    Ok(())
+}
+
+/// Packs it, and looks into the package.
+fn package(helm: &Helm, chart: &Path) -> Result<()> {
+    let dir = paths::work("chart")?;
+    let destination = dir.to_str().context("a path that is no text")?;
+    helm.output(&["package", "--destination", destination], chart)?;
+    let path = dir.join(concat!("podvitals-", env!("CARGO_PKG_VERSION"), ".tgz"));
+    let bytes = fs::metadata(&path).with_context(|| format!("stat {}", path.display()))?.len();
+    let file = fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+    let mut archive = tar::Archive::new(GzDecoder::new(file));
+    let mut names = Vec::new();
+    for entry in archive.entries().context("read the package")? {
+        names.push(entry?.path()?.to_string_lossy().into_owned());
+    }
+    let has = |name: &str| names.iter().any(|it| it.strip_prefix("podvitals/") == Some(name));
+    for name in ["Chart.yaml", "values.schema.json", "files/podvitals.rules.yaml", "README.md"] {
+        ensure!(has(name), "the package has no {name}: {names:?}");
+    }
+    let tests = names.iter().find(|name| name.contains("/ci/"));
+    ensure!(tests.is_none(), "the package has {tests:?}");
+    ensure!(bytes <= PACKAGE_MAX, "the package has {bytes} bytes; {PACKAGE_MAX} are allowed");
+    println!("    ok      a package of {} files, {bytes} bytes", names.len());
+    Ok(())
+}
