@@ -11,7 +11,7 @@ use crate::layout::{self, Item, Place};
 use crate::link::Link;
 use crate::panel::{Cell, Field, Kind, Legend, Match, PLUGIN_VERSION, Panel, Style};
 use crate::target::{Shape, Target};
-use crate::unit::{Mapping, Thresholds};
+use crate::unit::{Mapping, Thresholds, Unit};
 
 /// A board as JSON.
 #[must_use]
@@ -187,7 +187,12 @@ fn kind(kind: &Kind, is_neutral: bool) -> (&'static str, Value) {
 
 fn defaults(panel: &Panel) -> Value {
     let mut defaults = properties(&panel.field);
-    put(&mut defaults, "custom", custom(&panel.kind));
+    let mut custom = custom(&panel.kind);
+    if matches!(panel.kind, Kind::TimeSeries(..)) && panel.field.unit == Some(Unit::Ratio) {
+        // Else a share that is always 0 has a scale up to 10000 %.
+        put(&mut custom, "axisSoftMax", json!(0.1));
+    }
+    put(&mut defaults, "custom", custom);
     let is_colored_by_value =
         matches!(panel.kind, Kind::Stat { .. } | Kind::BarGauge { .. } | Kind::Table { .. });
     let mode = if is_colored_by_value { "thresholds" } else { "palette-classic" };
@@ -238,6 +243,7 @@ fn properties(field: &Field) -> Value {
             map.insert(name.to_owned(), value);
         }
     };
+    set("displayName", field.name.map(Value::from));
     set("unit", field.unit.map(|unit| unit.id().into()));
     set("decimals", field.decimals.map(Value::from));
     set("min", field.min.map(Value::from));

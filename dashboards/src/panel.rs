@@ -81,6 +81,8 @@ pub enum Legend {
 /// How values look. What is `None` is as the panel has it.
 #[derive(Clone, Debug, Default)]
 pub struct Field {
+    /// The name that is shown, in place of the series' own.
+    pub name: Option<&'static str>,
     /// Unit.
     pub unit: Option<Unit>,
     /// Digits after the point.
@@ -292,12 +294,20 @@ impl Panel {
         self
     }
 
-    /// Gives each cause of death its color.
+    /// Gives each series that is called as a cause of death the cause's name and color.
     #[must_use]
-    pub fn cause_colors(self) -> Self {
-        crate::unit::CAUSES
-            .iter()
-            .fold(self, |panel, (cause, _, color)| panel.field(cause, Field::color(color)))
+    pub fn causes(self) -> Self {
+        crate::unit::CAUSES.iter().fold(self, |panel, (cause, text, color)| {
+            panel.field(cause, Field { name: Some(text), ..Field::color(color) })
+        })
+    }
+
+    /// Gives series that are called as values of a label the names that people read.
+    #[must_use]
+    pub fn names(self, mappings: &[Mapping]) -> Self {
+        mappings.iter().fold(self, |panel, (value, text, _)| {
+            panel.field(value, Field { name: Some(text), ..Field::default() })
+        })
     }
 }
 

@@ -110,4 +110,28 @@ pub const CAUSES: &[Mapping] = &[
 ];
 
 /// Triggers of a stop.
-pub const TRIGGERS: &[Mapping] = &[("none", "nobody", "yellow")];
+pub const TRIGGERS: &[Mapping] = &[
+    ("none", "nobody", "text"),
+    ("pod_deletion", "Pod deletion", "text"),
+    ("api_eviction", "API eviction", "text"),
+    ("preemption", "preemption", "text"),
+    ("taint", "taint", "text"),
+    ("node_pressure", "node pressure", "text"),
+    ("node_shutdown", "node shutdown", "text"),
+    ("deadline", "deadline", "text"),
+    ("liveness", "liveness probe", "text"),
+    ("startup", "startup probe", "text"),
+    ("pod_completion", "Pod completion", "text"),
+    ("restart_other", "other restart", "text"),
+    ("unknown", "unknown", "text"),
+];
+
+/// Phases of a start.
+pub const PHASES: &[Mapping] = &[
+    ("scheduled_to_sandbox", "scheduled to sandbox", "text"),
+    ("sandbox_to_created", "sandbox to created", "text"),
+    ("init", "init containers", "text"),
+    ("created_to_running", "created to running", "text"),
+    ("running_to_started", "running to started", "text"),
+    ("running_to_ready", "running to ready", "text"),
+];

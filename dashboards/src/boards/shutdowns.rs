@@ -10,7 +10,7 @@ use crate::query::{
     events_per_step, number_of, quantile, select, top, with_workload,
 };
 use crate::target::{heatmap as buckets, instant, range, table as rows};
-use crate::unit::{BAD, GOOD, NOTABLE, PLAIN, Thresholds, Unit, WORSE};
+use crate::unit::{BAD, GOOD, NOTABLE, PHASES, PLAIN, Thresholds, Unit, WORSE};
 use crate::variable::Variable;
 
 /// The board.
@@ -346,14 +346,15 @@ fn starts() -> Row {
             bar_gauge(
                 "Phases of a start, 90th percentile",
                 "Where starts spend their time: nine of ten containers that run now took less in each \
-                 phase. scheduled_to_sandbox is the kubelet and the network; sandbox_to_created mostly \
-                 image pulls; created_to_running the runtime; the last two are the program itself, up to \
+                 phase. Scheduled to sandbox is the kubelet and the network; sandbox to created mostly \
+                 image pulls; created to running the runtime; the last two are the program itself, up to \
                  its probes.",
             )
             .size(8, 8)
             .unit(Unit::Seconds)
             .decimals(1)
             .thresholds(Thresholds::rising(10.0, 60.0))
+            .names(PHASES)
             .ask(instant(
                 format!("sort_desc(quantile by (phase) (0.9, {by_phase}))"),
                 "{{phase}}",

@@ -9,7 +9,7 @@ use crate::query::{
     gauge, node_events, number_of, restarts, select, top, with_workload,
 };
 use crate::target::{instant, range, table as rows};
-use crate::unit::{PLAIN, Thresholds, Unit};
+use crate::unit::{PLAIN, TRIGGERS, Thresholds, Unit};
 use crate::variable::Variable;
 
 /// The board.
@@ -127,7 +127,7 @@ fn how_many() -> Row {
                  regular pattern is a crash loop; a wall of \"killed after grace\" is a rollout of \
                  something that ignores its stop signal.",
             )
-            .cause_colors()
+            .causes()
             .ask(range(events_per_step("cause", &series, "cause"), "{{cause}}")),
             ranking(
                 "Deaths by workload",
@@ -210,13 +210,18 @@ fn by_whom() -> Row {
         vec![
             bar_gauge(
                 "What had containers stopped",
-                "Stops in the time range by who or what requested them. liveness and startup are \
-                 failed probes; node_pressure, taint, preemption and api_eviction took the Pod away; \
+                "Stops in the time range by who or what requested them. The probes are those that \
+                 failed; node pressure, taint, preemption and API eviction took the Pod away; \
                  deadline is activeDeadlineSeconds. Counted by node, so the variables Namespace and \
                  Workload do not matter here.",
             )
             .size(8, 8)
-            .unit(Unit::Count).decimals(0).thresholds(Thresholds { base: PLAIN, steps: Vec::new() }).ask(instant(top(12, &node_events("trigger", &triggers, "cause, trigger", ALL_TIME)),
+            .unit(Unit::Count)
+            .decimals(0)
+            .thresholds(Thresholds { base: PLAIN, steps: Vec::new() })
+            .names(TRIGGERS)
+            .ask(instant(
+                top(12, &node_events("trigger", &triggers, "cause, trigger", ALL_TIME)),
                 "{{trigger}}",
             )),
             table(
@@ -236,7 +241,7 @@ fn by_whom() -> Row {
                 "Deaths",
             )
             .size(16, 8)
-            .field("Deaths", Field::count().wide(70))
+            .field("Deaths", Field::count().wide(82))
             .field("Workload", Field::link(link::SHUTDOWNS))
             .ask(rows(top(
                 30,

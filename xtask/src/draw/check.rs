@@ -33,7 +33,7 @@ const START: Duration = Duration::from_secs(30);
 const GET: Duration = Duration::from_secs(5);
 
 /// The panels of `faults.json` with all that is wrong with each.
-const FAULTS: [(&str, Kind); 17] = [
+const FAULTS: [(&str, Kind); 18] = [
     ("No such metric", Kind::Empty),
     ("One query of two is empty", Kind::Empty),
     ("A text for no value hides nothing", Kind::Empty),
@@ -48,6 +48,7 @@ const FAULTS: [(&str, Kind); 17] = [
     ("Overlap", Kind::Overlap),
     ("A title that is far too long for the width of its panel", Kind::Cut),
     ("A cut header", Kind::Cut),
+    ("A cut cell", Kind::Cut),
     ("Wider than its panel", Kind::Cut),
     ("Too small", Kind::Small),
     ("Bars too thin for their values", Kind::Cut),

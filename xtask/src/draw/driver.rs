@@ -88,6 +88,25 @@ pub fn boards() -> Result<Vec<Board>> {
     Ok(boards)
 }
 
+/// What draws.
+pub(crate) struct Tools {
+    packages: npm::Packages,
+    chromium: PathBuf,
+}
+
+impl Tools {
+    /// All of it, installed where it is missing.
+    pub(crate) fn fetch() -> Result<Self> {
+        let packages = npm::install("draw")?;
+        Ok(Self { packages, chromium: apt::program("chromium", "chromium")? })
+    }
+
+    /// The browser.
+    pub(crate) fn chromium(&self) -> &Path {
+        &self.chromium
+    }
+}
+
 /// Draws them; what is wrong with a board is in what is returned.
 pub fn draw(order: &Order) -> Result<Vec<Drawn>> {
     #[derive(Serialize)]
@@ -102,8 +121,7 @@ pub fn draw(order: &Order) -> Result<Vec<Drawn>> {
         theme: &'a str,
         scrape: u128,
     }
-    let packages = npm::install("draw")?;
-    let chromium = apt::program("chromium", "chromium")?;
+    let Tools { packages, chromium } = Tools::fetch()?;
     let start = Instant::now();
     bundle(&packages)?;
     fs::create_dir_all(&order.out).with_context(|| format!("make {}", order.out.display()))?;
