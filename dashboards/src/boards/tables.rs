@@ -49,7 +49,8 @@ pub(super) fn deaths(
         .field("Stop requested by", Field::mapped(TRIGGERS, Cell::Text).wide(150))
         .field("Workload", Field::link(link::SHUTDOWNS));
     if is_there("pod") {
-        panel = panel.field("Pod", Field::link(link::POD).wide(230));
+        let link = if is_there("node") { link::POD } else { link::POD_OF_NODE };
+        panel = panel.field("Pod", Field::link(link).wide(230));
     }
     if is_there("node") {
         panel = panel.field("Node", Field::link(link::NODE));

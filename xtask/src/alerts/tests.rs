@@ -19,18 +19,22 @@ const SECTIONS: [&str; 7] = [
     "## When to silence it",
 ];
 /// Metrics of other exporters, with what we use of their labels.
-const OTHERS: [(&str, &[&str]); 13] = [
-    ("kube_node_info", &["node"]),
-    ("kube_node_status_condition", &["node", "condition", "status"]),
-    ("kube_deployment_status_condition", &["namespace", "deployment", "condition", "status"]),
-    ("kube_statefulset_replicas", &["namespace", "statefulset"]),
-    ("kube_statefulset_status_replicas_updated", &["namespace", "statefulset"]),
-    ("kube_statefulset_status_current_revision", &["namespace", "statefulset", "revision"]),
-    ("kube_statefulset_status_update_revision", &["namespace", "statefulset", "revision"]),
-    ("kube_daemonset_status_updated_number_scheduled", &["namespace", "daemonset"]),
-    ("kube_daemonset_status_desired_number_scheduled", &["namespace", "daemonset"]),
+const OTHERS: [(&str, &[&str]); 14] = [
+    ("kube_node_info", &["node", "exported_node", "os_image", "kubelet_version"]),
+    ("kube_node_status_condition", &["node", "exported_node", "condition", "status"]),
+    (
+        "kube_deployment_status_condition",
+        &["namespace", "exported_namespace", "deployment", "condition", "status"],
+    ),
+    ("kube_statefulset_replicas", &["namespace", "exported_namespace", "statefulset"]),
+    ("kube_statefulset_status_replicas_updated", &["namespace", "exported_namespace", "statefulset"]),
+    ("kube_statefulset_status_current_revision", &["namespace", "exported_namespace", "statefulset", "revision"]),
+    ("kube_statefulset_status_update_revision", &["namespace", "exported_namespace", "statefulset", "revision"]),
+    ("kube_daemonset_status_updated_number_scheduled", &["namespace", "exported_namespace", "daemonset"]),
+    ("kube_daemonset_status_desired_number_scheduled", &["namespace", "exported_namespace", "daemonset"]),
     ("kube_pod_container_resource_limits", &["namespace", "pod", "container", "resource"]),
     ("kube_pod_status_phase", &["namespace", "pod", "phase"]),
+    ("node_uname_info", &["nodename"]),
     ("node_filesystem_avail_bytes", &["mountpoint", "fstype", "device"]),
     ("node_filesystem_size_bytes", &["mountpoint", "fstype", "device"]),
 ];
@@ -131,6 +135,26 @@ fn expressions_name_what_is_exported() {
             assert!(!labels.contains(label), "{name} fires once for each {label}");
         }
     }
+}
+
+/// Property: containers of two nodes are kept apart. Many machines have units of the same names, and a
+/// Pod that moved is known on two nodes for a while.
+#[test]
+fn containers_of_two_nodes_are_kept_apart() {
+    let mut lists = 0;
+    for (name, rule) in rules("alert").into_iter().chain(rules("record")) {
+        let expression = expression(&rule);
+        for begin in ["by (", "on ("] {
+            for list in expression.split(begin).skip(1) {
+                let list: Vec<&str> = list.split(')').next().unwrap().split(", ").collect();
+                if list.contains(&"pod") {
+                    assert!(list.contains(&"node"), "{name}: {list:?}");
+                    lists += 1;
+                }
+            }
+        }
+    }
+    assert!(lists > 10, "{lists}");
 }
 
 /// Property: nothing trusts the increase of a series that may begin with its first event, unless what
