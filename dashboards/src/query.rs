@@ -164,13 +164,14 @@ const LAST_DEATH: &str = "podvitals_container_last_termination_info";
 /// Labels of a death.
 pub const DEATH: &str = "cause, trigger, exit_code, signal, sender, scope";
 
-/// `expr`, which has the labels of a container, with the workload's labels.
+/// `expr`, which has the labels of a container, with the workload's labels: those that it had most of
+/// the time, since an agent that starts may know the Pod's owner a moment later.
 #[must_use]
 pub fn with_workload(expr: &str, selector: &str) -> String {
     let info = select("podvitals_container_info", selector, "");
     format!(
         "({expr}) * on ({CONTAINER}) group_left (workload_kind, workload) \
-         topk by ({CONTAINER}) (1, last_over_time({info}[{ALL_TIME}]))"
+         (0 * topk by ({CONTAINER}) (1, count_over_time({info}[{ALL_TIME}])) + 1)"
     )
 }
 

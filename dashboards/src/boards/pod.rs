@@ -9,8 +9,7 @@ use crate::unit::{BAD, GOOD, NEUTRAL, NOTABLE, Thresholds, Unit, WORSE};
 use crate::variable::Variable;
 
 /// The Pod as a whole: families that have no container.
-const THE_POD: &str =
-    r#"cluster=~"$cluster", node=~"$node", namespace="$namespace", pod="$pod""#;
+const THE_POD: &str = r#"cluster=~"$cluster", node=~"$node", namespace="$namespace", pod="$pod""#;
 
 /// The board.
 pub(crate) fn board() -> Board {
