@@ -27,11 +27,26 @@ const OTHERS: [(&str, &[&str]); 14] = [
         &["namespace", "exported_namespace", "deployment", "condition", "status"],
     ),
     ("kube_statefulset_replicas", &["namespace", "exported_namespace", "statefulset"]),
-    ("kube_statefulset_status_replicas_updated", &["namespace", "exported_namespace", "statefulset"]),
-    ("kube_statefulset_status_current_revision", &["namespace", "exported_namespace", "statefulset", "revision"]),
-    ("kube_statefulset_status_update_revision", &["namespace", "exported_namespace", "statefulset", "revision"]),
-    ("kube_daemonset_status_updated_number_scheduled", &["namespace", "exported_namespace", "daemonset"]),
-    ("kube_daemonset_status_desired_number_scheduled", &["namespace", "exported_namespace", "daemonset"]),
+    (
+        "kube_statefulset_status_replicas_updated",
+        &["namespace", "exported_namespace", "statefulset"],
+    ),
+    (
+        "kube_statefulset_status_current_revision",
+        &["namespace", "exported_namespace", "statefulset", "revision"],
+    ),
+    (
+        "kube_statefulset_status_update_revision",
+        &["namespace", "exported_namespace", "statefulset", "revision"],
+    ),
+    (
+        "kube_daemonset_status_updated_number_scheduled",
+        &["namespace", "exported_namespace", "daemonset"],
+    ),
+    (
+        "kube_daemonset_status_desired_number_scheduled",
+        &["namespace", "exported_namespace", "daemonset"],
+    ),
     ("kube_pod_container_resource_limits", &["namespace", "pod", "container", "resource"]),
     ("kube_pod_status_phase", &["namespace", "pod", "phase"]),
     ("node_uname_info", &["nodename"]),
@@ -238,6 +253,27 @@ fn link(name: &str, link: &str, labels: &Labels) {
         // A board of one Pod needs no workload.
         let given = set.contains(&label) || (label == "workload" && set.contains(&"pod"));
         assert_eq!(given, labels.contains(label), "{name}: {label} in {link}");
+    }
+}
+
+/// Property: what all agents may have at once is one message of the example, and not one for each node.
+#[test]
+fn agents_do_not_storm() {
+    let route = yaml("deploy/alerts/alertmanager.yaml")["route"]["routes"][0].clone();
+    assert_eq!(route["group_by"], serde_json::json!(["cluster", "alertname"]));
+    let matcher = route["matchers"][0].as_str().unwrap();
+    let names = matcher.strip_prefix("alertname=~\"Podvitals(").unwrap();
+    let names: Vec<&str> = names.strip_suffix(")\"").unwrap().split('|').collect();
+    let groups = yaml(RULES)["groups"].as_array().unwrap().clone();
+    let agents = groups.iter().find(|group| group["name"] == "podvitals-agent").unwrap();
+    for rule in agents["rules"].as_array().unwrap() {
+        let name = rule["alert"].as_str().unwrap().strip_prefix("Podvitals").unwrap();
+        let grouped = names.iter().any(|it| match it.strip_suffix(".+") {
+            Some(begin) => name.starts_with(begin),
+            None => *it == name,
+        });
+        // One for all, and a page.
+        assert_eq!(grouped, name != "Absent", "{name}");
     }
 }
 
