@@ -31,6 +31,7 @@ pub mod npm;
 mod object;
 pub mod parts;
 pub mod paths;
+mod ports;
 mod prometheus;
 pub mod qemu;
 mod run;
