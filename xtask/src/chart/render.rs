@@ -224,6 +224,12 @@ fn everything(rendered: &Rendered<'_>) -> Result<()> {
     let monitor = one(&mut wanted, "PodMonitor")?;
     set(monitor, "/metadata", "labels", monitoring.clone())?;
     set(monitor, "/spec/podMetricsEndpoints/0", "interval", json!("15s"))?;
+    let drop = json!([{
+        "sourceLabels": ["__name__"],
+        "regex": "podvitals_container_tasks(_limit)?",
+        "action": "drop",
+    }]);
+    set(monitor, "/spec/podMetricsEndpoints/0", "metricRelabelings", drop)?;
     wanted.extend(manifest("deploy/networkpolicy.yaml")?);
     wanted.extend([(("PrometheusRule".to_owned(), "podvitals".to_owned()), rules(&monitoring)?)]);
     wanted.extend(config_maps()?);
