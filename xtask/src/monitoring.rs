@@ -14,12 +14,17 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::paths;
+use crate::{paths, stop};
+
+/// How often a server is asked again.
+const POLL: Duration = Duration::from_millis(200);
 
 /// Labels or annotations of an alert, by name.
 pub type Labels = BTreeMap<String, String>;
@@ -54,4 +59,25 @@ fn log_to(command: &mut Command, path: &Path) -> Result<()> {
     command.stdin(Stdio::null());
     command.stdout(log.try_clone().context("share a log")?).stderr(log);
     Ok(())
+}
+
+/// Repeats `test` until it is true; an error counts as "not yet", and is told at the end.
+pub(crate) fn until(
+    what: &str,
+    limit: Duration,
+    mut test: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    loop {
+        stop::check()?;
+        let result = test();
+        if matches!(result, Ok(true)) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let error = result.err().map_or_else(String::new, |error| format!(": {error:#}"));
+            bail!("not within {limit:?}: {what}{error}");
+        }
+        thread::sleep(POLL);
+    }
 }

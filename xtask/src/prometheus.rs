@@ -5,8 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -17,10 +16,13 @@ use crate::{
     build,
     child::Child,
     demo::{self, Demo},
-    monitoring::prometheus::{Api, Config},
+    monitoring::{
+        prometheus::{Api, Config},
+        until,
+    },
     names,
     parts::{self, Prometheus, Release},
-    paths, shell, stop,
+    paths, shell,
 };
 
 /// How long Prometheus may take to start and scrape once.
@@ -31,8 +33,6 @@ const CRASH: Duration = Duration::from_secs(90);
 const FAMILIES: Duration = Duration::from_secs(90);
 /// How long a GET may take.
 const GET: Duration = Duration::from_secs(10);
-/// How often a query is repeated.
-const POLL: Duration = Duration::from_millis(500);
 
 /// Queries that must give a value above 0.
 const PRESENT: [&str; 3] = [
@@ -155,21 +155,4 @@ fn lint(tools: &Prometheus, scrape: &str) -> Result<()> {
     let mut promtool = Command::new(&tools.promtool);
     print!("{}", shell::output_with(promtool.args(["check", "metrics"]), scrape)?);
     Ok(())
-}
-
-/// Repeats `test` until it is true; an error counts as "not yet", and is told at the end.
-fn until(what: &str, limit: Duration, mut test: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + limit;
-    loop {
-        stop::check()?;
-        let result = test();
-        if matches!(result, Ok(true)) {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            let error = result.err().map_or_else(String::new, |error| format!(": {error:#}"));
-            bail!("not within {limit:?}: {what}{error}");
-        }
-        thread::sleep(POLL);
-    }
 }

@@ -1,30 +1,22 @@
 //! The example for Alertmanager: its routes by amtool, and what makes what superfluous in a real
 //! Alertmanager on loopback.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::SocketAddr,
-    path::Path,
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
 use testbed::http;
 
-use crate::{child::Child, parts::Alertmanager, paths, shell, stop};
+use crate::{
+    child::Child,
+    monitoring::{alertmanager, until},
+    parts::Alertmanager,
+    paths, shell,
+};
 
 /// The example.
 const CONFIGURATION: &str = "deploy/alerts/alertmanager.yaml";
 /// How long Alertmanager may take to start, or to take in alerts.
 const START: Duration = Duration::from_secs(30);
-/// How long a GET may take.
-const GET: Duration = Duration::from_secs(10);
-/// How often it is asked again.
-const POLL: Duration = Duration::from_millis(100);
 
 /// Who is told of which alert.
 const ROUTES: [(&str, &str); 3] = [
@@ -88,10 +80,10 @@ const ALERTS: [(&str, bool); 17] = [
 ];
 
 /// Holds the example to what it promises.
-pub(super) fn check(alertmanager: &Alertmanager) -> Result<()> {
-    println!("Alertmanager {}:", alertmanager.version);
+pub(super) fn check(program: &Alertmanager) -> Result<()> {
+    println!("Alertmanager {}:", program.version);
     let configuration = paths::root().join(CONFIGURATION);
-    let amtool = || Command::new(&alertmanager.amtool);
+    let amtool = || Command::new(&program.amtool);
     print!("{}", shell::output(amtool().arg("check-config").arg(&configuration))?);
     for (receiver, labels) in ROUTES {
         let mut routes = amtool();
@@ -100,36 +92,27 @@ pub(super) fn check(alertmanager: &Alertmanager) -> Result<()> {
         shell::output(&mut routes).with_context(|| format!("the route of {labels}"))?;
         println!("{receiver} is told of {labels}");
     }
-    inhibitions(alertmanager, &configuration)
+    inhibitions(program)
 }
 
 /// Sends all alerts to a real Alertmanager, and asks which it holds back.
-fn inhibitions(alertmanager: &Alertmanager, configuration: &Path) -> Result<()> {
+fn inhibitions(program: &Alertmanager) -> Result<()> {
     let work = paths::work("alertmanager")?;
-    let data = work.join("data");
-    let _ = fs::remove_dir_all(&data);
     let server = http::free_address()?;
-    let log = fs::File::create(work.join("alertmanager.log")).context("create a log")?;
-    let mut command = alertmanager.command();
-    command
-        .arg(format!("--config.file={}", configuration.display()))
-        .arg(format!("--storage.path={}", data.display()))
-        .arg(format!("--web.listen-address={server}"))
-        // No gossip: it is alone.
-        .arg("--cluster.listen-address=")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().context("share a log")?)
-        .stderr(log);
+    // Nobody listens there: it is about what is held back, and not about what is sent.
+    let config = alertmanager::example(http::free_address()?)?;
+    let mut command = alertmanager::command(program, &work, server, &config)?;
     let mut child = Child::spawn("alertmanager", &mut command)?;
-    until("Alertmanager answers", || http::get_text(server, "/-/ready", GET).map(|_| true))?;
+    let api = alertmanager::Api(server);
+    until("Alertmanager answers", START, || api.ready().map(|()| true))?;
     for (alert, _) in ALERTS {
-        let mut add = Command::new(&alertmanager.amtool);
+        let mut add = Command::new(&program.amtool);
         add.arg(format!("--alertmanager.url=http://{server}")).args(["alert", "add"]);
         shell::output(add.args(alert.split(' ')))?;
     }
     let mut held = BTreeMap::new();
-    until("all alerts are there", || {
-        held = held_back(server)?;
+    until("all alerts are there", START, || {
+        held = held_back(api)?;
         Ok(held.len() == ALERTS.len())
     })?;
     for (alert, expected) in ALERTS {
@@ -155,32 +138,11 @@ fn sorted(alert: &str) -> String {
 }
 
 /// The alerts that a server has, and whether it holds each back.
-fn held_back(server: SocketAddr) -> Result<BTreeMap<String, bool>> {
-    let answer = http::get_text(server, "/api/v2/alerts", GET)?;
-    let alerts: Vec<Value> = serde_json::from_str(&answer).context("no list of alerts")?;
-    let read = |alert: &Value| {
-        let labels = alert.get("labels").and_then(Value::as_object)?.iter();
-        let labels: Option<Vec<String>> =
-            labels.map(|(name, value)| Some(format!("{name}={}", value.as_str()?))).collect();
-        let by = alert.pointer("/status/inhibitedBy").and_then(Value::as_array)?;
-        Some((sorted(&labels?.join(" ")), !by.is_empty()))
+fn held_back(api: alertmanager::Api) -> Result<BTreeMap<String, bool>> {
+    let read = |alert: alertmanager::Alert| {
+        let labels = alert.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        let labels = labels.collect::<Vec<_>>().join(" ");
+        (sorted(&labels), !alert.status.inhibited_by.is_empty())
     };
-    alerts.iter().map(|alert| read(alert).with_context(|| format!("{alert}"))).collect()
-}
-
-/// Repeats `test` until it is true; an error counts as "not yet", and is told at the end.
-fn until(what: &str, mut test: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + START;
-    loop {
-        stop::check()?;
-        let result = test();
-        if matches!(result, Ok(true)) {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            let error = result.err().map_or_else(String::new, |error| format!(": {error:#}"));
-            bail!("not within {START:?}: {what}{error}");
-        }
-        thread::sleep(POLL);
-    }
+    Ok(api.alerts()?.into_iter().map(read).collect())
 }
