@@ -336,7 +336,7 @@ fn another_release(rendered: &Rendered<'_>) -> Result<()> {
 }
 
 /// What a values file may not have, and what must be in the complaint.
-const REFUSED: [(&str, &str); 8] = [
+const REFUSED: [(&str, &str); 9] = [
     ("podmonitor.enabled=true", "podmonitor"),
     ("image.tags=1.0", "tags"),
     ("collectors.presure=false", "presure"),
@@ -344,6 +344,7 @@ const REFUSED: [(&str, &str); 8] = [
     ("tolerations[0].operater=Exists", "operater"),
     ("pods.source=docker", "source"),
     ("podMonitor.interval=often", "interval"),
+    ("podMonitor.metricRelabelings[0].source_labels[0]=__name__", "source_labels"),
     ("podLabels.app\\.kubernetes\\.io/name=other", "podLabels"),
 ];
 
