@@ -187,7 +187,8 @@ fn pod_monitor() -> Vec<Edit> {
         Edit::after("labels:", deeper(&edit::more("podMonitor.labels"))),
         Edit::after(
             "honorLabels: true",
-            "{{- with .Values.podMonitor.interval }}\ninterval: {{ . }}\n{{- end }}",
+            "{{- with .Values.podMonitor.interval }}\ninterval: {{ . }}\n{{- end }}\n".to_owned()
+                + &edit::with("podMonitor.metricRelabelings", "metricRelabelings"),
         ),
     ]);
     edits

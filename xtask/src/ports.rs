@@ -1,9 +1,13 @@
-//! Ports of the stack: known ones, so that they can be told in a document, unless they are taken.
+//! Ports of what is started: known ones, so that they can be told in a document, unless they are
+//! taken.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context as _, Result};
 use testbed::http;
+
+/// The agent's usual port.
+pub(crate) const AGENT: u16 = 9550;
 
 /// A port of the loopback.
 const fn loopback(port: u16) -> SocketAddr {
@@ -15,7 +19,7 @@ const fn loopback(port: u16) -> SocketAddr {
 ///
 /// # Errors
 /// The port that was asked for is taken.
-pub(super) fn choose(server: &str, asked: Option<u16>, usual: u16) -> Result<SocketAddr> {
+pub(crate) fn choose(server: &str, asked: Option<u16>, usual: u16) -> Result<SocketAddr> {
     let bind = |port| TcpListener::bind(loopback(port)).map(drop);
     match asked {
         Some(port) => {
