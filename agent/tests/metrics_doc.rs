@@ -159,7 +159,7 @@ workload are per node: `sum by` adds them up.
 | Why did this container end last? | `podvitals_container_last_termination_info{namespace=\"shop\", pod=\"web-0\"}` |
 | Who was killed, and was a stop signal sent before? | `sum by (namespace, workload, container, cause) (increase(podvitals_terminations_total{cause=~\"killed_.*\"}[1h])) > 0` |
 | Which workloads ignore their stop signal? | `sum by (namespace, workload, container, signal) (increase(podvitals_stop_signal_ignored_total[1d])) > 0` |
-| How long do stops take? | `histogram_quantile(0.99, sum by (namespace, workload, container, le) (rate(podvitals_shutdown_duration_seconds_bucket[1d]))) > 0` |
+| How long do stops take that need no SIGKILL? | `histogram_quantile(0.99, sum by (namespace, workload, container, le) (rate(podvitals_shutdown_duration_seconds_bucket{outcome=\"exited\"}[1d]))) > 0` |
 | Who hardly stops within the grace period? | `podvitals_container_last_shutdown_grace_used_ratio > 0.9` |
 | What does not end, though it was killed? | `podvitals_container_terminating_seconds{killed=\"true\"} > 60` |
 | Whose limit ended containers by an OOM? | `sum by (namespace, workload, container, scope) (increase(podvitals_oom_events_total{victim=\"init\"}[1h])) > 0` |

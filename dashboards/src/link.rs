@@ -47,6 +47,20 @@ pub const POD: Link = Link {
     pass: &[
         ("datasource", Source::Same),
         ("cluster", Source::Same),
+        ("node", Source::Field("Node")),
+        ("namespace", Source::Field("Namespace")),
+        ("pod", Source::Field("Pod")),
+    ],
+};
+
+/// The Pod of a table row on a board of one node.
+pub const POD_OF_NODE: Link = Link {
+    title: "Pod vitals of this Pod",
+    uid: "podvitals-pod",
+    pass: &[
+        ("datasource", Source::Same),
+        ("cluster", Source::Same),
+        ("node", Source::Same),
         ("namespace", Source::Field("Namespace")),
         ("pod", Source::Field("Pod")),
     ],
@@ -94,6 +108,7 @@ pub const POD_OF_SERIES: Link = Link {
     pass: &[
         ("datasource", Source::Same),
         ("cluster", Source::Same),
+        ("node", Source::Label("node")),
         ("namespace", Source::Label("namespace")),
         ("pod", Source::Label("pod")),
     ],

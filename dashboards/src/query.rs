@@ -14,8 +14,9 @@
 //! what is listed is the top of it. The families that the lists of deaths and shutdowns ask,
 //! `container_last_*`, have series for those containers alone that died or were stopped.
 
-/// Labels of a container. A Pod is on one node.
-pub const CONTAINER: &str = "cluster, namespace, pod, container";
+/// Labels of a container. The node is one of them: each of many machines has units of the same names,
+/// and a Pod of a StatefulSet keeps its name on another node.
+pub const CONTAINER: &str = "cluster, node, namespace, pod, container";
 /// Labels of a workload's container.
 pub const WORKLOAD: &str = "cluster, namespace, workload_kind, workload, container";
 /// What the variables choose: nodes.
@@ -28,8 +29,7 @@ pub const OF_WORKLOADS: &str =
 /// What the variables choose: one node.
 pub const ON_NODE: &str = r#"cluster=~"$cluster", node="$node""#;
 /// What the variables choose: containers of one Pod.
-pub const OF_POD: &str =
-    r#"cluster=~"$cluster", namespace="$namespace", pod="$pod", container=~"$container""#;
+pub const OF_POD: &str = r#"cluster=~"$cluster", node=~"$node", namespace="$namespace", pod="$pod", container=~"$container""#;
 
 /// The dashboard's whole time range.
 pub const ALL_TIME: &str = "$__range";
@@ -65,7 +65,8 @@ pub fn rate(family: &str, selector: &str, more: &str) -> String {
 #[must_use]
 pub fn restarts(selector: &str, range: &str) -> String {
     let series = select("podvitals_container_restarts_total", selector, "");
-    summed(CONTAINER, &format!("increase({series}[{range}])"), CONTAINER)
+    let by_run = format!("max by ({CONTAINER}, instance) (increase({series}[{range}]))");
+    aggregate(CONTAINER, &by_run)
 }
 
 /// Events of workloads: their increase over `range`, summed by `by`. `own` are the labels of the
@@ -138,7 +139,7 @@ pub fn number_of(expr: &str, selector: &str) -> String {
 pub fn deaths(selector: &str, more: &str) -> String {
     let info = select(LAST_DEATH, selector, more);
     format!(
-        "max by ({CONTAINER}, node, {DEATH}) (last_over_time({info}[{ALL_TIME}])) \
+        "max by ({CONTAINER}, {DEATH}) (last_over_time({info}[{ALL_TIME}])) \
          > time() - $__range_s"
     )
 }
@@ -150,8 +151,8 @@ pub fn deaths(selector: &str, more: &str) -> String {
 pub fn times(listed: &str, selector: &str, more: &str) -> String {
     let info = select(LAST_DEATH, selector, more);
     format!(
-        "0 * {listed} + on ({CONTAINER}, node, {DEATH}) group_left () \
-         sum by ({CONTAINER}, node, {DEATH}) (max by ({CONTAINER}, node, {DEATH}, instance) \
+        "0 * {listed} + on ({CONTAINER}, {DEATH}) group_left () \
+         sum by ({CONTAINER}, {DEATH}) (max by ({CONTAINER}, {DEATH}, instance) \
          (changes({info}[{ALL_TIME}]) \
          + (min_over_time({info}[{ALL_TIME}]) > bool (time() - $__range_s))))"
     )
@@ -163,13 +164,14 @@ const LAST_DEATH: &str = "podvitals_container_last_termination_info";
 /// Labels of a death.
 pub const DEATH: &str = "cause, trigger, exit_code, signal, sender, scope";
 
-/// `expr`, which has the labels of a container and its node, with the workload's labels.
+/// `expr`, which has the labels of a container, with the workload's labels: those that it had most of
+/// the time, since an agent that starts may know the Pod's owner a moment later.
 #[must_use]
 pub fn with_workload(expr: &str, selector: &str) -> String {
     let info = select("podvitals_container_info", selector, "");
     format!(
         "({expr}) * on ({CONTAINER}) group_left (workload_kind, workload) \
-         topk by ({CONTAINER}) (1, last_over_time({info}[{ALL_TIME}]))"
+         (0 * topk by ({CONTAINER}) (1, count_over_time({info}[{ALL_TIME}])) + 1)"
     )
 }
 

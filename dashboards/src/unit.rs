@@ -103,7 +103,7 @@ pub const CAUSES: &[Mapping] = &[
     ("oom", "OOM", "red"),
     ("killed_after_grace", "killed after grace", "orange"),
     ("killed_without_stop_signal", "killed without stop signal", "purple"),
-    ("signal", "signal", "light-red"),
+    ("signal", "signal", "#e377c2"),
     ("error", "error", "yellow"),
     ("unknown", "unknown", "blue"),
     ("completed", "completed", "green"),

@@ -119,8 +119,7 @@ const NAMESPACES: &str = r#"podvitals_container_info{cluster=~"$cluster", node=~
 const WORKLOADS: &str =
     r#"podvitals_container_info{cluster=~"$cluster", node=~"$node", namespace=~"$namespace"}"#;
 const PODS: &str = r#"podvitals_container_info{cluster=~"$cluster", node=~"$node", namespace="$namespace", workload=~"$workload"}"#;
-const CONTAINERS: &str =
-    r#"podvitals_container_info{cluster=~"$cluster", namespace="$namespace", pod="$pod"}"#;
+const CONTAINERS: &str = r#"podvitals_container_info{cluster=~"$cluster", node=~"$node", namespace="$namespace", pod="$pod"}"#;
 
 const CAUSES: &[&str] = &[
     "oom",

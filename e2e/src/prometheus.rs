@@ -142,6 +142,7 @@ fn targets(pods: &Value) -> Vec<Target> {
                     app: text(&pod, label).unwrap_or_default().to_owned(),
                     port: text(&port, "/name").unwrap_or_default().to_owned(),
                     node: text(&pod, "/spec/nodeName").unwrap_or_default().to_owned(),
+                    phase: text(&pod, "/status/phase").unwrap_or_default().to_owned(),
                 });
             }
         }
@@ -167,7 +168,8 @@ mod tests {
                 "status": status,
             })
         };
-        let pods = json!({ "items": [pod(json!({ "podIP": "198.51.100.2" })), pod(json!({}))] });
+        let running = json!({ "podIP": "198.51.100.2", "phase": "Running" });
+        let pods = json!({ "items": [pod(running), pod(json!({ "phase": "Pending" }))] });
         assert_eq!(targets(&pods), [Target::agent("198.51.100.2:9550", "node-1")]);
     }
 

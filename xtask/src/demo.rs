@@ -44,7 +44,10 @@ impl Demo {
         let mount = testbed::cgroup::mount().ok();
         let container = mount.and_then(|mount| cgroup::find_container(&mount));
         if let Some(container) = container.filter(|_| !wanted) {
-            println!("containers run here, the first in {}", container.display());
+            println!(
+                "containers run here, the first in {}; with --demo it watches a demo instead",
+                container.display()
+            );
             return Ok(None);
         }
         let why = if wanted { "as asked" } else { "no container runs on this machine" };
@@ -65,7 +68,9 @@ impl Demo {
             if let Some(line) = lines.next() {
                 let _ = sender.send(line);
             }
-            lines.for_each(|line| try_say(format_args!("[demo] {line}")));
+            lines
+                .filter(|line| !is_about_an_agent(line))
+                .for_each(|line| try_say(format_args!("[demo] {line}")));
         });
         let line = match first_line.recv_timeout(DEMO_START) {
             Ok(line) => line,
@@ -143,6 +148,11 @@ pub(crate) fn check_root() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether a line of the demo tells how to start an agent, which is started here.
+fn is_about_an_agent(line: &str) -> bool {
+    line == "Watch them with:" || line.starts_with("  podvitals agent ")
 }
 
 /// `DEMO cgroup_root=<dir> log_dir=<dir>`

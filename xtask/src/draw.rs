@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Draw the boards of draw/fixtures instead, and see that each fault of them is found.
     #[arg(long)]
     check: bool,
-    /// Only these boards; all without it.
+    /// Only this board, as `podvitals-why`; may be given several times. All without it.
     #[arg(long, value_name = "UID")]
     dashboard: Vec<String>,
     /// A variable's value; several with commas between.
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// `dark` or `light`.
     #[arg(long, default_value = "dark", value_parser = ["dark", "light"])]
     theme: String,
-    /// The folder for the pictures.
+    /// The folder for the pictures [default: target/xtask/draw].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Panels may be empty: for a Prometheus that has seen little.

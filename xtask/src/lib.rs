@@ -25,12 +25,15 @@ pub mod image;
 mod initramfs;
 mod kernels;
 mod licences;
+#[cfg(test)]
+mod links;
 pub mod monitoring;
 mod names;
 pub mod npm;
 mod object;
 pub mod parts;
 pub mod paths;
+mod ports;
 mod prometheus;
 pub mod qemu;
 mod run;
@@ -93,7 +96,7 @@ enum Command {
     E2e(e2e::Args),
     /// Run the fuzz targets, each for a few seconds.
     Fuzz(fuzz::Args),
-    /// Hold the demo's scrape against promtool and a real Prometheus.
+    /// Check the demo's scrape with promtool and a real Prometheus.
     Metrics(prometheus::Args),
     /// Write the dashboards' JSON from their source.
     Dashboards(dashboards::Args),
@@ -103,7 +106,7 @@ enum Command {
     Draw(draw::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
-    /// Write what of the Helm chart is made from other files, and check it with Helm.
+    /// Write the parts of the Helm chart that are made from other files, and check it with Helm.
     Chart,
     /// Name the files that use each other in a circle.
     Circles,

@@ -14,12 +14,11 @@ use crate::{
     build,
     child::Child,
     demo::{self, Demo},
-    paths, stop,
+    paths, ports, stop,
     terminal::try_say,
 };
 
 const ADDRESS_FLAG: &str = "--web.listen-address";
-const ADDRESS: &str = "127.0.0.1:9550";
 /// How often the children and the signals are looked at.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -43,15 +42,20 @@ pub(crate) struct Args {
 /// `cargo xtask run`
 pub(crate) fn command(args: &Args) -> Result<()> {
     demo::check_root()?;
-    let address: SocketAddr = listen_address(&args.agent_args)
-        .parse()
+    let asked: Option<SocketAddr> = listen_address(&args.agent_args)
+        .map(|address| address.parse())
+        .transpose()
         .with_context(|| format!("{ADDRESS_FLAG} wants address:port"))?;
-    demo::check_free(address)?;
+    asked.map_or(Ok(()), demo::check_free)?;
     let agent = match &args.agent {
         Some(agent) => paths::absolute(agent)?,
         None => build::dynamic_release()?.agent,
     };
 
+    let address = match asked {
+        Some(address) => address,
+        None => ports::choose("the agent", None, ports::AGENT)?.release(),
+    };
     let mut demo = Demo::start_unless_busy(&agent, args.demo)?;
     let mut agent_args = demo::agent_args(demo.as_ref());
     agent_args.extend([ADDRESS_FLAG.into(), address.to_string().into()]);
@@ -101,14 +105,14 @@ fn watch(agent: &mut Child, mut demo: Option<&mut Demo>, seconds: Option<u64>) -
     }
 }
 
-/// The last address among the agent's arguments, else the default.
-fn listen_address(args: &[OsString]) -> String {
-    let mut address = ADDRESS.to_owned();
+/// The last address among the agent's arguments.
+fn listen_address(args: &[OsString]) -> Option<String> {
+    let mut address = None;
     let mut args = args.iter().map(|arg| arg.to_string_lossy());
     while let Some(arg) = args.next() {
         match arg.strip_prefix(ADDRESS_FLAG) {
-            Some("") => address = args.next().unwrap_or_default().into_owned(),
-            Some(value) => address = value.trim_start_matches('=').to_owned(),
+            Some("") => address = Some(args.next().unwrap_or_default().into_owned()),
+            Some(value) => address = Some(value.trim_start_matches('=').to_owned()),
             None => {}
         }
     }
@@ -138,9 +142,9 @@ mod tests {
         let args = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
         let spaced = args("-v --web.listen-address 127.0.0.1:1 -x");
         let joined = args("-v --web.listen-address=127.0.0.1:2 -x");
-        assert_eq!(listen_address(&spaced), "127.0.0.1:1");
-        assert_eq!(listen_address(&joined), "127.0.0.1:2");
-        assert_eq!(listen_address(&[]), ADDRESS);
+        assert_eq!(listen_address(&spaced).as_deref(), Some("127.0.0.1:1"));
+        assert_eq!(listen_address(&joined).as_deref(), Some("127.0.0.1:2"));
+        assert_eq!(listen_address(&args("-v")), None);
         assert_eq!(without_address(&spaced), args("-v -x"));
         assert_eq!(without_address(&joined), args("-v -x"));
     }

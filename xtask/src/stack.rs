@@ -3,7 +3,6 @@
 
 mod check;
 mod live;
-mod ports;
 mod screen;
 
 use std::{
@@ -30,12 +29,11 @@ use crate::{
         webhook::Webhook,
     },
     parts::{self, Release},
-    paths, stop,
+    paths, ports, stop,
     terminal::{say, try_say},
 };
 
 /// Usual ports: the servers' own.
-const AGENT: u16 = 9550;
 const PROMETHEUS: u16 = 9090;
 const ALERTMANAGER: u16 = 9093;
 /// Time after the first scrape by when each rule has been evaluated with it: before, they miss the
@@ -115,7 +113,7 @@ impl Stack {
         // The fetching first: what is slow and may fail is done before anything runs.
         let programs = parts::prometheus(Release::Oldest)?;
         let alertmanager_program = parts::alertmanager(Release::Newest)?;
-        let agent_port = ports::choose("the agent", args.agent_port, AGENT)?;
+        let agent_port = ports::choose("the agent", args.agent_port, ports::AGENT)?;
         let prometheus_port = ports::choose("Prometheus", args.prometheus_port, PROMETHEUS)?;
         let alertmanager_port =
             ports::choose("Alertmanager", args.alertmanager_port, ALERTMANAGER)?;

@@ -27,6 +27,8 @@ const LIMIT: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(600);
 /// What `nohup` and a shell's `&` ignore.
 const IGNORED_BY_SHELLS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT];
+/// How long what was killed may take to be gone.
+const KILLED: Duration = Duration::from_secs(2);
 /// The grace of the roles.
 const GRACE: Duration = Duration::from_secs(3);
 /// What a role prints when its processes run.
@@ -82,8 +84,10 @@ fn play(name: &str, mark: &str) -> Result<()> {
             Ok(None)
         }),
         "deaf child" => steps.run("hangs", LONG, || {
+            // `wait` ends at the trap. A foreground sleep would not where the signal comes before its
+            // exec: the shell's own handler takes it there.
             let script =
-                format!("trap 'echo no' TERM; echo {READY}; while :; do sleep {mark}; done");
+                format!("trap 'echo no' TERM; echo {READY}; while :; do sleep {mark} & wait; done");
             shell::run(Command::new("sh").args(["-c", &script])).map(|()| None)
         }),
         "qemu" => steps.run("hangs", LONG, || {
@@ -156,7 +160,12 @@ impl Role {
             }
             thread::sleep(Duration::from_millis(10));
         };
-        let left = self.processes()?;
+        // What was killed takes a moment on a busy machine.
+        let (ended, mut left) = (Instant::now(), self.processes()?);
+        while !left.is_empty() && ended.elapsed() < KILLED {
+            thread::sleep(Duration::from_millis(10));
+            left = self.processes()?;
+        }
         assert!(left.is_empty(), "left behind: {left:?}");
         let mut text = String::new();
         self.output.read_to_string(&mut text)?;

@@ -13,7 +13,7 @@ use crate::unit::{NEUTRAL, PLAIN, TRIGGERS, Thresholds, Unit};
 use crate::variable::Variable;
 
 /// Labels of a Pod.
-const POD: &str = "cluster, namespace, pod";
+const POD: &str = "cluster, node, namespace, pod";
 
 /// The board.
 pub(crate) fn board() -> Board {

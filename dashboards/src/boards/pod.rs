@@ -9,7 +9,7 @@ use crate::unit::{BAD, GOOD, NEUTRAL, NOTABLE, Thresholds, Unit, WORSE};
 use crate::variable::Variable;
 
 /// The Pod as a whole: families that have no container.
-const THE_POD: &str = r#"cluster=~"$cluster", namespace="$namespace", pod="$pod""#;
+const THE_POD: &str = r#"cluster=~"$cluster", node=~"$node", namespace="$namespace", pod="$pod""#;
 
 /// The board.
 pub(crate) fn board() -> Board {
@@ -165,7 +165,7 @@ fn cpu() -> Row {
             .ask(range(gauge("podvitals_container_cpu_limit_cores", OF_POD), "{{container}} limit"))
             .ask(range(
                 format!(
-                    "max by (cluster, pod) ({})",
+                    "max by (cluster, node, pod) ({})",
                     select("podvitals_pod_cpu_limit_cores", THE_POD, "")
                 ),
                 "whole Pod limit",
@@ -215,7 +215,7 @@ fn memory() -> Row {
             ))
             .ask(range(
                 format!(
-                    "max by (cluster, pod) ({})",
+                    "max by (cluster, node, pod) ({})",
                     select("podvitals_pod_memory_limit_bytes", THE_POD, "")
                 ),
                 "whole Pod limit",

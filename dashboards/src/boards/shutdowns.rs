@@ -177,6 +177,7 @@ fn not_in_time() -> Row {
                     ("pod", "Pod"),
                     ("container", "Container"),
                     ("workload", "Workload"),
+                    ("node", "Node"),
                 ],
                 "Took",
             )
@@ -190,6 +191,7 @@ fn not_in_time() -> Row {
             )
             .field("Grace", Field::unit(Unit::Seconds).wide(80))
             .field("Pod", Field::link(link::POD).wide(230)).field("Workload", Field::link(link::DEATHS))
+            .field("Node", Field::link(link::NODE))
             .ask(rows(slowest.clone()))
             .ask(rows(beside("podvitals_container_last_shutdown_grace_used_ratio", &slowest)))
             .ask(rows(beside("podvitals_container_grace_seconds", &slowest))),
@@ -271,6 +273,7 @@ fn stopping_now() -> Panel {
             ("namespace", "Namespace"),
             ("pod", "Pod"),
             ("container", "Container"),
+            ("node", "Node"),
         ],
         "For",
     )
@@ -283,6 +286,7 @@ fn stopping_now() -> Panel {
     )
     .field("SIGKILLed", Field::mapped(KILLED, Cell::Text).wide(90))
     .field("Pod", Field::link(link::POD))
+    .field("Node", Field::link(link::NODE))
     .ask(rows(format!("topk(50, {})", with_workload(&now, OF_WORKLOADS))))
 }
 

@@ -44,12 +44,13 @@ pub(super) fn deaths(
         .field("Times", Field::count().wide(60))
         .field("Exit code", Field::default().wide(80))
         .field("Signal", Field::default().wide(80))
-        .field("Sent by", Field::default().wide(115))
+        .field("Sent by", Field::default().wide(110))
         .field("OOM scope", Field::default().wide(90))
-        .field("Stop requested by", Field::mapped(TRIGGERS, Cell::Text).wide(150))
+        .field("Stop requested by", Field::mapped(TRIGGERS, Cell::Text).wide(140))
         .field("Workload", Field::link(link::SHUTDOWNS));
     if is_there("pod") {
-        panel = panel.field("Pod", Field::link(link::POD).wide(230));
+        let link = if is_there("node") { link::POD } else { link::POD_OF_NODE };
+        panel = panel.field("Pod", Field::link(link).wide(205));
     }
     if is_there("node") {
         panel = panel.field("Node", Field::link(link::NODE));

@@ -183,6 +183,25 @@ fn nothing_is_counted_twice_with_two_replicas() {
     assert_eq!(counts_twice(&vocabulary, "sum(max by (node) (podvitals_series))"), None);
 }
 
+/// Many machines have units of the same names, and a Pod may be known on two nodes for a while.
+#[test]
+fn what_is_of_two_nodes_is_kept_apart() {
+    let mut lists = 0;
+    for board in boards() {
+        for (name, query) in queries(&board) {
+            let expression = text(query, "/expr");
+            for labels in ["by (", "on ("].iter().flat_map(|it| between(expression, it, ")")) {
+                let labels: Vec<&str> = labels.split(", ").collect();
+                if labels.contains(&"pod") {
+                    assert!(labels.contains(&"node"), "{name}: {labels:?} in {expression}");
+                    lists += 1;
+                }
+            }
+        }
+    }
+    assert!(lists > 20, "{lists}");
+}
+
 /// How far back a query over time looks for each point.
 fn ranges(query: &str) -> Vec<&str> {
     between(query, "[", "]")

@@ -19,14 +19,15 @@ const CONFIGURATION: &str = "deploy/alerts/alertmanager.yaml";
 const START: Duration = Duration::from_secs(30);
 
 /// Who is told of which alert.
-const ROUTES: [(&str, &str); 3] = [
+const ROUTES: [(&str, &str); 4] = [
     ("pager", "alertname=PodvitalsNodeMemoryPressure severity=critical node=n1"),
     ("chat", "alertname=PodvitalsContainerOOM severity=warning namespace=shop workload=web"),
     ("digest", "alertname=PodvitalsChildOOM severity=info namespace=shop workload=web"),
+    ("chat", "alertname=PodvitalsPodMetadataStale severity=warning node=n1"),
 ];
 
 /// Alerts that fire at once, and whether another one makes each superfluous.
-const ALERTS: [(&str, bool); 17] = [
+const ALERTS: [(&str, bool); 20] = [
     // An OOM explains the loop of the same container, and of no other.
     (
         "PodvitalsContainerOOM namespace=shop workload_kind=Deployment workload=web container=web",
@@ -77,6 +78,10 @@ const ALERTS: [(&str, bool); 17] = [
     // Where a node is not ready, the agent's silence is no news.
     ("KubeNodeNotReady node=n3", false),
     ("PodvitalsAgentDown node=n3", true),
+    // Of a cluster without any agent each agent is no news; of another cluster it is.
+    ("PodvitalsAbsent cluster=west", false),
+    ("PodvitalsAgentDown cluster=west node=n1", true),
+    ("PodvitalsAgentDown cluster=east node=n1", false),
 ];
 
 /// Holds the example to what it promises.

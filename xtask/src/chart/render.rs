@@ -224,6 +224,12 @@ fn everything(rendered: &Rendered<'_>) -> Result<()> {
     let monitor = one(&mut wanted, "PodMonitor")?;
     set(monitor, "/metadata", "labels", monitoring.clone())?;
     set(monitor, "/spec/podMetricsEndpoints/0", "interval", json!("15s"))?;
+    let drop = json!([{
+        "sourceLabels": ["__name__"],
+        "regex": "podvitals_container_tasks(_limit)?",
+        "action": "drop",
+    }]);
+    set(monitor, "/spec/podMetricsEndpoints/0", "metricRelabelings", drop)?;
     wanted.extend(manifest("deploy/networkpolicy.yaml")?);
     wanted.extend([(("PrometheusRule".to_owned(), "podvitals".to_owned()), rules(&monitoring)?)]);
     wanted.extend(config_maps()?);
@@ -333,7 +339,7 @@ fn another_release(rendered: &Rendered<'_>) -> Result<()> {
 }
 
 /// What a values file may not have, and what must be in the complaint.
-const REFUSED: [(&str, &str); 23] = [
+const REFUSED: [(&str, &str); 24] = [
     ("podmonitor.enabled=true", "podmonitor"),
     ("image.tags=1.0", "tags"),
     ("collectors.presure=false", "presure"),
@@ -341,6 +347,7 @@ const REFUSED: [(&str, &str); 23] = [
     ("tolerations[0].operater=Exists", "operater"),
     ("pods.source=docker", "source"),
     ("podMonitor.interval=often", "interval"),
+    ("podMonitor.metricRelabelings[0].source_labels[0]=__name__", "source_labels"),
     ("podLabels.app\\.kubernetes\\.io/name=other", "/podLabels/"),
     ("podMonitor.labels.app\\.kubernetes\\.io/name=other", "/podMonitor/labels/"),
     ("podAnnotations.kubectl\\.kubernetes\\.io/default-container=x", "/podAnnotations/"),

@@ -188,7 +188,9 @@ fn pod_monitor() -> Vec<Edit> {
         Edit::after("labels:", deeper(&edit::more("podMonitor.labels"))),
         Edit::after(
             "honorLabels: true",
-            "{{- with .Values.podMonitor.interval }}\ninterval: {{ . | quote }}\n{{- end }}",
+            "{{- with .Values.podMonitor.interval }}\ninterval: {{ . | quote }}\n{{- end }}\n"
+                .to_owned()
+                + &edit::with("podMonitor.metricRelabelings", "metricRelabelings"),
         ),
     ]);
     edits

@@ -170,6 +170,13 @@ fn both_scrapes_keep_the_labels_and_name_the_node() {
     let keep = &job["relabel_configs"][0]["regex"];
     let name = labels["app.kubernetes.io/name"].as_str().unwrap();
     assert_eq!(keep, &format!("{name};{}", endpoint["port"].as_str().unwrap()));
+    // The operator leaves out by itself what has ended.
+    let ended = json!({
+        "source_labels": ["__meta_kubernetes_pod_phase"],
+        "regex": "Succeeded|Failed",
+        "action": "drop",
+    });
+    assert!(job["relabel_configs"].as_array().unwrap().contains(&ended));
 }
 
 #[test]

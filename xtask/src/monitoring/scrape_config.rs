@@ -29,6 +29,8 @@ pub struct Target {
     pub port: String,
     /// The node's name.
     pub node: String,
+    /// The Pod's phase.
+    pub phase: String,
 }
 
 impl Target {
@@ -39,6 +41,7 @@ impl Target {
             app: "podvitals".to_owned(),
             port: "metrics".to_owned(),
             node: node.to_owned(),
+            phase: "Running".to_owned(),
         }
     }
 }
@@ -52,6 +55,7 @@ pub fn groups(targets: &[Target]) -> Value {
                 "__meta_kubernetes_pod_label_app_kubernetes_io_name": target.app,
                 "__meta_kubernetes_pod_container_port_name": target.port,
                 "__meta_kubernetes_pod_node_name": target.node,
+                "__meta_kubernetes_pod_phase": target.phase,
             },
         })
     };

@@ -1,13 +1,17 @@
-//! Ports of the stack: known ones, so that they can be told in a document, unless they are taken.
+//! Ports of what is started: known ones, so that they can be told in a document, unless they are
+//! taken.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context as _, Result};
 
+/// The agent's usual port.
+pub(crate) const AGENT: u16 = 9550;
+
 /// A port that is kept for a server.
 #[derive(Debug)]
-pub(super) struct Port {
-    pub(super) address: SocketAddr,
+pub(crate) struct Port {
+    pub(crate) address: SocketAddr,
     listener: TcpListener,
 }
 
@@ -19,7 +23,7 @@ impl Port {
     }
 
     /// The address, for the server to take it now.
-    pub(super) fn release(self) -> SocketAddr {
+    pub(crate) fn release(self) -> SocketAddr {
         drop(self.listener);
         self.address
     }
@@ -30,7 +34,7 @@ impl Port {
 ///
 /// # Errors
 /// The port that was asked for is taken.
-pub(super) fn choose(server: &str, asked: Option<u16>, usual: u16) -> Result<Port> {
+pub(crate) fn choose(server: &str, asked: Option<u16>, usual: u16) -> Result<Port> {
     if let Some(port) = asked {
         return Port::bind(port).with_context(|| {
             format!("port {port} for {server}: ask for another, or for none and get a free one")
