@@ -121,12 +121,15 @@ impl Release<'_> {
         let told = format!("rollout status daemonset/{NAME}");
         ensure!(notes.contains(&told), "the notes do not say {told:?}: {notes}");
         self.rolled_out()?;
-        let scrape = self.scrape()?;
-        let itself = format!(r#"podvitals_container_info{{namespace="{NAMESPACE}",pod="{NAME}-"#);
-        self.cluster.wait(&format!("its scrape has {itself}…"), LIMIT, || {
-            Ok(self.scrape()?.lines().any(|line| line.starts_with(&itself)).then_some(()))
+        // It is ready before it has read all.
+        self.cluster.wait(&format!("its scrape has {PRESSURE}… of itself"), LIMIT, || {
+            let scrape = self.scrape()?;
+            let itself = format!(r#"{{namespace="{NAMESPACE}",pod="{NAME}-"#);
+            let of_itself = |family: &str| {
+                scrape.lines().any(|line| line.starts_with(family) && line.contains(&itself))
+            };
+            Ok((of_itself(INFO) && of_itself(PRESSURE)).then_some(()))
         })?;
-        ensure!(scrape.contains(PRESSURE), "no {PRESSURE} with every collector on");
         let path =
             format!("/api/v1/namespaces/{NAMESPACE}/secrets/sh.helm.release.v1.{RELEASE}.v1");
         let secret = self.cluster.read(&path)?.context("the release is kept nowhere")?;
@@ -146,9 +149,11 @@ impl Release<'_> {
         self.helm(&[upgrade.as_slice(), &off].concat())?;
         self.rolled_out()?;
         ensure!(pod(self.cluster, NAMESPACE, SELECTOR)? != before, "the Pod is still the same");
-        let scrape = self.scrape()?;
+        let scrape = self.cluster.wait(&format!("its scrape has {INFO}…"), LIMIT, || {
+            let scrape = self.scrape()?;
+            Ok(scrape.contains(INFO).then_some(scrape))
+        })?;
         ensure!(!scrape.contains(PRESSURE), "{PRESSURE} with that collector off");
-        ensure!(scrape.contains("podvitals_container_info{"), "no container in the scrape");
         Ok(())
     }
 
@@ -169,6 +174,8 @@ impl Release<'_> {
 
 /// A family of the collector that is switched off.
 const PRESSURE: &str = "podvitals_container_pressure_";
+/// A family that every container has.
+const INFO: &str = "podvitals_container_info";
 
 /// The one Pod that is Ready and stays.
 #[derive(Debug, PartialEq, Eq)]
