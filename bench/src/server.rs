@@ -26,11 +26,13 @@ pub(crate) type Headers = &'static [(&'static str, &'static str)];
 /// Who asks so is a scraper.
 pub(crate) const SCRAPER: (&str, &str) = ("X-Prometheus-Scrape-Timeout-Seconds", "10");
 
-/// Each scrape has a look of its own: else one would serve all scrapes of a second.
-pub(crate) const FRESH: (&str, &str) = ("Cache-Control", "no-cache");
-
 /// Plain text, as Prometheus asks for it.
-pub(crate) const TEXT: Headers = &[("Accept", "text/plain;version=0.0.4"), SCRAPER, FRESH];
+pub(crate) const TEXT: Headers = &[("Accept", "text/plain;version=0.0.4"), SCRAPER];
+
+/// Waits until the next scrape has a look of its own: one serves all scrapes of a second.
+pub(crate) fn rest() {
+    std::thread::sleep(Duration::from_millis(1010));
+}
 
 /// It is ended when dropped.
 pub(crate) struct Server {
@@ -86,14 +88,15 @@ impl Server {
         self.agent.ready_after
     }
 
-    /// The body of one scrape.
+    /// The body of one scrape, with a look of its own.
     pub(crate) fn scrape(&self) -> Result<String> {
+        rest();
         let mut answer = Vec::new();
         self.get_into(TEXT, &mut answer)?;
         body(&answer).map(str::to_owned)
     }
 
-    /// Duration of one scrape, into a buffer that is there already.
+    /// Duration of one scrape, into a buffer that is there already. [`rest`] comes before.
     pub(crate) fn time_scrape(&self, answer: &mut Vec<u8>) -> Result<Duration> {
         let start = Instant::now();
         self.get_into(TEXT, answer)?;

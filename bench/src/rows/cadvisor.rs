@@ -12,7 +12,7 @@ use super::scrape;
 use crate::cgroups::Node;
 use crate::context::Args;
 use crate::report::{Line, Verdict};
-use crate::server::Server;
+use crate::server::{Server, rest};
 use crate::stats::{Series, mib, three};
 
 pub(super) const HOW: &str = "cAdvisor's library as the kubelet has it built in (its intervals; \
@@ -32,6 +32,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     let mut measured = [(); 2].map(|()| (Series::default(), Series::default(), 0));
     for _ in 0..args.pick(30, 3) {
         for (server, (wall, cpu, _)) in servers.iter().zip(&mut measured) {
+            rest();
             let before = server.cpu()?;
             let took = server.time_scrape(&mut answer)?;
             wall.push(took.as_secs_f64());

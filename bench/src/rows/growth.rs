@@ -11,7 +11,7 @@ use testbed::scrape::Scrape;
 use crate::cgroups::Node;
 use crate::context::Args;
 use crate::report::{Line, Verdict};
-use crate::server::Server;
+use crate::server::{Server, rest};
 use crate::stats::{Series, mib, three};
 
 pub(super) const HOW: &str = "A new agent at each size, 20 scrapes. Every container counts as a \
@@ -38,6 +38,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
         let server = Server::agent(args, &node, &["--metrics.max-series", "1000000"])?;
         let mut times = Series::default();
         for _ in 0..args.pick(20, 5) {
+            rest();
             times.push(server.time_scrape(&mut answer)?.as_secs_f64());
         }
         last = server.read()?;

@@ -59,8 +59,9 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
 }
 
 fn scrapes(args: &Args, server: &Server) -> Result<Line> {
-    let count = args.pick(10_000, 300);
-    for _ in 0..args.pick(50, 10) {
+    // Each takes a second: scrapes within one share a look.
+    let count = args.pick(120, 30);
+    for _ in 0..args.pick(20, 10) {
         server.scrape()?;
     }
     let before = server.rss_bytes()?;
