@@ -24,7 +24,7 @@ pub struct Place {
 pub enum Item<'a> {
     /// Title of a row.
     Title(&'static str),
-    /// A panel.
+    /// Panel of a row, at its place.
     Panel(&'a Panel),
 }
 

@@ -1,6 +1,6 @@
 //! Links from a value to the board that tells more. They carry variables and the time range.
 
-/// A board that a link leads to, and what it is told.
+/// A board that a link leads to, and the variables that it passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Text of the link.

@@ -7,7 +7,7 @@ use crate::unit::{Mapping, Thresholds, Unit};
 /// The release of Grafana whose options the panels have. Newer ones migrate from there.
 pub const PLUGIN_VERSION: &str = "10.0.0";
 
-/// A panel.
+/// Panel of a board: its queries, and how they look.
 #[derive(Clone, Debug)]
 pub struct Panel {
     /// Title: what is shown.
@@ -33,7 +33,7 @@ pub struct Panel {
 /// Kinds of panels.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// A big number.
+    /// Stat: one large number for each series.
     Stat {
         /// Whether the series' name is what is to be read, rather than its value.
         names: bool,
@@ -43,9 +43,9 @@ pub enum Kind {
         /// Whether names stand above the bars, where long ones have room, and not beside them.
         names_above: bool,
     },
-    /// Values over time.
+    /// Time series: values over time.
     TimeSeries(Style, Legend),
-    /// A table.
+    /// Table: a row for each series.
     Table {
         /// Columns from left to right: the query's name of each, and its title. Others are hidden.
         columns: Vec<(&'static str, &'static str)>,
@@ -129,7 +129,7 @@ pub enum Match {
     Like(&'static str),
 }
 
-/// A big number.
+/// Stat panel: one large number for each series.
 #[must_use]
 pub fn stat(title: &'static str, description: &'static str) -> Panel {
     Panel::new(Kind::Stat { names: false }, title, description).size(4, 4).decimals(0)
@@ -153,7 +153,7 @@ pub fn ranking(title: &'static str, description: &'static str) -> Panel {
     Panel::new(Kind::BarGauge { names_above: true }, title, description).min(0.0)
 }
 
-/// Values over time.
+/// Time series panel, with names below.
 #[must_use]
 pub fn time_series(style: Style, title: &'static str, description: &'static str) -> Panel {
     Panel::new(Kind::TimeSeries(style, Legend::Names), title, description).min(0.0)
@@ -171,7 +171,7 @@ pub fn counts(title: &'static str, description: &'static str) -> Panel {
     time_series(Style::Bars, title, description).unit(Unit::Count).decimals(0).min_step("2m")
 }
 
-/// A table.
+/// Table panel with these columns, sorted by one of them.
 #[must_use]
 pub fn table(
     title: &'static str,

@@ -14,7 +14,7 @@ pub struct Target {
 /// What a query asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Values over time.
+    /// Range query: values over the time range.
     Range,
     /// The value at the end of the time range.
     Instant,

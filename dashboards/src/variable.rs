@@ -21,14 +21,14 @@ pub enum Values {
     Any {
         /// Series that have the label.
         series: String,
-        /// The label.
+        /// Label whose values can be chosen.
         of: &'static str,
     },
     /// Values of a label, one of which is chosen.
     One {
         /// Series that have the label.
         series: String,
-        /// The label.
+        /// Label whose values can be chosen.
         of: &'static str,
     },
     /// A fixed list, with those that are chosen at first.

@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// How often that Prometheus scrapes, in seconds: what Grafana's data source is told.
     #[arg(long, value_name = "SECONDS", default_value_t = 15)]
     scrape_interval: u32,
-    /// `dark` or `light`.
+    /// Grafana's theme: `dark` or `light`.
     #[arg(long, default_value = "dark", value_parser = ["dark", "light"])]
     theme: String,
     /// The folder for the pictures [default: target/xtask/draw].

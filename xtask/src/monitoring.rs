@@ -61,7 +61,7 @@ fn log_to(command: &mut Command, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Repeats `test` until it is true; an error counts as "not yet", and is told at the end.
+/// Repeats `test` until it is true; an error counts as "not yet", and is reported at the end.
 pub(crate) fn until(
     what: &str,
     limit: Duration,

@@ -69,7 +69,7 @@ impl Release {
 
 /// Prometheus and its checker.
 pub struct Prometheus {
-    /// The server.
+    /// Program of the Prometheus server.
     pub prometheus: PathBuf,
     /// Checks configurations and rules, and tests rules.
     pub promtool: PathBuf,
@@ -90,9 +90,9 @@ pub struct Alertmanager {
     share: Option<PathBuf>,
 }
 
-/// `node_exporter`.
+/// Debian's node_exporter.
 pub struct NodeExporter {
-    /// The server.
+    /// Program that serves the node's metrics.
     pub node_exporter: PathBuf,
     /// Version and where it is from.
     pub version: String,
@@ -127,7 +127,7 @@ pub fn alertmanager(release: Release) -> Result<Alertmanager> {
     })
 }
 
-/// `node_exporter`.
+/// Fetches node_exporter of a release.
 pub fn node_exporter(release: Release) -> Result<NodeExporter> {
     let server = "prometheus-node-exporter";
     let part = part(server, &[], release, &[server])?;

@@ -15,7 +15,7 @@ use crate::variable::Variable;
 /// Labels of a Pod.
 const POD: &str = "cluster, node, namespace, pod";
 
-/// The board.
+/// Board *Node*.
 pub(crate) fn board() -> Board {
     Board {
         uid: "podvitals-node",

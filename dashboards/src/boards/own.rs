@@ -16,7 +16,7 @@ use crate::variable::Variable;
 /// Labels of an agent, whichever address it has.
 const AGENT: &str = "cluster, node";
 
-/// The board.
+/// Board *Podvitals itself*.
 pub(crate) fn board() -> Board {
     Board {
         uid: "podvitals-self",

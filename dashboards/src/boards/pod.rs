@@ -11,7 +11,7 @@ use crate::variable::Variable;
 /// The Pod as a whole: families that have no container.
 const THE_POD: &str = r#"cluster=~"$cluster", node=~"$node", namespace="$namespace", pod="$pod""#;
 
-/// The board.
+/// Board *Pod vitals*.
 pub(crate) fn board() -> Board {
     Board {
         uid: "podvitals-pod",

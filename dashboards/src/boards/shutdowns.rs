@@ -13,7 +13,7 @@ use crate::target::{heatmap as buckets, instant, range, table as rows};
 use crate::unit::{BAD, GOOD, NOTABLE, PHASES, PLAIN, Thresholds, Unit, WORSE};
 use crate::variable::Variable;
 
-/// The board.
+/// Board *Shutdowns and restarts*.
 pub(crate) fn board() -> Board {
     Board {
         uid: "podvitals-shutdowns",

@@ -12,7 +12,7 @@ use crate::target::{instant, range, table as rows};
 use crate::unit::{PLAIN, TRIGGERS, Thresholds, Unit};
 use crate::variable::Variable;
 
-/// The board.
+/// Board *Why did it die*.
 pub(crate) fn board() -> Board {
     Board {
         uid: "podvitals-why",

@@ -51,7 +51,7 @@ pub struct Order {
     pub to: String,
     /// How often the Prometheus scrapes.
     pub scrape: Duration,
-    /// `dark` or `light`.
+    /// Grafana's theme: `dark` or `light`.
     pub theme: String,
     /// The folder for pictures.
     pub out: PathBuf,

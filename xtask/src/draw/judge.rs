@@ -52,7 +52,7 @@ pub struct Panel {
     pub samples: u64,
 }
 
-/// What is wrong.
+/// Kind of a fault in a drawn panel.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -75,7 +75,7 @@ pub struct Complaint {
     pub panel: String,
     /// The query's letter, where it is about one.
     pub query: Option<String>,
-    /// What is wrong.
+    /// Kind of the fault.
     pub kind: Kind,
     /// Which texts, which query, what the error says.
     pub detail: String,
