@@ -44,6 +44,12 @@ pub(crate) fn run(cluster: &Cluster, steps: &mut Steps) -> Result<()> {
     })?;
     let release = Release { cluster, helm: &helm, chart: chart::folder() };
     release.dry_runs()?;
+    // What an earlier step has deleted may take a while to go, and would be missed at the end.
+    let leaving = ["get", "namespaces", "--field-selector=status.phase=Terminating"];
+    cluster.wait("no namespace is on its way out", LIMIT, || {
+        let list = cluster.kubectl(&[leaving.as_slice(), &["--output=name"]].concat())?;
+        Ok(list.trim().is_empty().then_some(()))
+    })?;
     let before = objects(cluster)?;
     let applied = pod(cluster, "podvitals", agent::SELECTOR)?;
     steps.begin("the chart: installed");

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -72,7 +72,9 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
 /// `cargo xtask stack` with the demo, and the mark of its processes.
 fn command(agent: &Path, name: &str) -> Result<(Command, String)> {
     let mark = format!("{name}-{}", std::process::id());
-    let mut command = Command::new(env::current_exe().context("where this program is")?);
+    // The file that this program was started from may have been built anew since, and its path then
+    // leads nowhere; this link leads to what runs.
+    let mut command = Command::new("/proc/self/exe");
     command.arg("stack").arg("--demo").arg("--agent").arg(agent).env(MARK, &mark);
     Ok((command, mark))
 }
