@@ -26,3 +26,4 @@ pub mod reader;
 pub mod run;
 mod settings;
 pub mod signal;
+pub mod trace;
