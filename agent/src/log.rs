@@ -3,7 +3,6 @@
 //! A line is dropped and counted rather than waited for; see [`dropped`].
 
 mod line;
-mod rate;
 mod writer;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -24,9 +23,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Death, Fact, FactKind, OomFact, StopSignal};
 use crate::lifecycle::subject::{Subject, Who};
+use crate::rate::{Buckets, Rate};
 use crate::reader::Reader;
 use crate::signal;
-use rate::{Buckets, Rate};
 use writer::{Output, Queue};
 
 /// Format of the log's lines.

@@ -49,6 +49,7 @@ pub fn pod(from: &wire::Pod) -> Pod {
         restart_policy: restart_policy(spec.restart_policy.as_deref()),
         disruption,
         times,
+        traceparent: None,
         containers: containers(spec, status),
     }
 }

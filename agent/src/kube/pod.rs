@@ -34,6 +34,8 @@ pub struct Pod {
     pub disruption: Option<Announcement>,
     /// Times of the Pod's start.
     pub times: Times,
+    /// The annotation that names a span (`--trace.link-annotation`), as it is.
+    pub traceparent: Option<String>,
     /// Containers of the Pod: init (sidecars among them), then app, then ephemeral, each in the
     /// order of the spec, in which they start.
     pub containers: Vec<Container>,

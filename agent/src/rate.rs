@@ -1,18 +1,20 @@
-//! Limits of the log's lines: a token bucket for each kind of message, and for each container.
+//! Rates: a token bucket for each key.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 /// A rate: this many at once, and then one each so often.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rate {
-    pub(super) burst: u32,
-    pub(super) every_ns: u64,
+pub struct Rate {
+    /// Number at once.
+    pub burst: u32,
+    /// Time after which there is one more.
+    pub every_ns: u64,
 }
 
 /// Buckets by key. Only those that are not full are worth their memory.
 #[derive(Debug)]
-pub(super) struct Buckets<K> {
+pub struct Buckets<K> {
     rate: Rate,
     /// The moment from which a bucket is full again.
     full_ns: HashMap<K, u64>,
@@ -22,12 +24,14 @@ pub(super) struct Buckets<K> {
 const KEPT: usize = 1024;
 
 impl<K: Eq + Hash> Buckets<K> {
-    pub(super) fn new(rate: Rate) -> Self {
+    /// Full buckets of that rate.
+    #[must_use]
+    pub fn new(rate: Rate) -> Self {
         Self { rate, full_ns: HashMap::new() }
     }
 
     /// Whether another of this key is within the rate.
-    pub(super) fn take(&mut self, key: K, now_ns: u64) -> bool {
+    pub fn take(&mut self, key: K, now_ns: u64) -> bool {
         let Rate { burst, every_ns } = self.rate;
         if self.full_ns.len() >= KEPT {
             self.full_ns.retain(|_, full_ns| *full_ns > now_ns);

@@ -1,0 +1,252 @@
+//! A container instance, with what the stream of facts has told of it. Pure.
+
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanId;
+
+use super::model::{Span, SpanEvent};
+use super::names;
+use super::problem;
+use super::tree::{Tree, attribute, event, number};
+use crate::event::ExitStatus;
+use crate::lifecycle::fact::{
+    Cause, Death, Fact, FactKind, OomFact, OomVictim, Outcome, StopSignal,
+};
+use crate::lifecycle::phase::Start;
+use crate::lifecycle::subject::Who;
+use crate::signal;
+
+/// Limit of an instance's OOMs that are kept: the first ones give way.
+const OOMS_MAX: usize = 8;
+
+/// A container instance.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) who: Arc<Who>,
+    /// Progress of its start; all `None` for one that is older than the agent.
+    pub(super) start: Start,
+    /// The fact that it was ready for the first time.
+    pub(super) ready: Option<Fact>,
+    /// The fact that it is a restart.
+    pub(super) restarted: Option<Fact>,
+    stop: Option<(u64, StopSignal)>,
+    sigkill_boot_ns: Option<u64>,
+    ooms: Vec<(u64, OomFact)>,
+    start_failed_boot_ns: Option<u64>,
+    reported: Option<String>,
+    pub(super) ended_boot_ns: Option<u64>,
+    /// Its death, once that is explained.
+    pub(super) explained: Option<Box<(Death, Fact)>>,
+    /// Whether its end is part of a trace already.
+    pub(super) told: bool,
+    /// When its cgroup was gone.
+    pub(super) gone_boot_ns: Option<u64>,
+}
+
+impl Instance {
+    pub(super) fn new(who: &Arc<Who>) -> Self {
+        Self {
+            who: Arc::clone(who),
+            start: Start::default(),
+            ready: None,
+            restarted: None,
+            stop: None,
+            sigkill_boot_ns: None,
+            ooms: Vec::new(),
+            start_failed_boot_ns: None,
+            reported: None,
+            ended_boot_ns: None,
+            explained: None,
+            told: false,
+            gone_boot_ns: None,
+        }
+    }
+
+    pub(super) fn fact(&mut self, fact: &Fact) {
+        let time_boot_ns = fact.time_boot_ns;
+        match &fact.kind {
+            FactKind::Progressed(start) => {
+                self.start = *start;
+                if start.just_ready {
+                    self.ready = Some(fact.clone());
+                }
+            }
+            FactKind::StopSignal(stop) => {
+                self.stop.get_or_insert((time_boot_ns, *stop));
+            }
+            FactKind::KilledAfterStopSignal => {
+                self.sigkill_boot_ns.get_or_insert(time_boot_ns);
+            }
+            FactKind::Oom(oom) => {
+                if self.ooms.len() >= OOMS_MAX {
+                    self.ooms.remove(0);
+                }
+                self.ooms.push((time_boot_ns, oom.clone()));
+            }
+            FactKind::Ended(end) => self.ended_boot_ns = Some(end.end_boot_ns),
+            FactKind::Explained(death) => {
+                self.ended_boot_ns = Some(death.end.end_boot_ns);
+                self.explained = Some(Box::new((*death, fact.clone())));
+            }
+            FactKind::Restarted(_) => self.restarted = Some(fact.clone()),
+            FactKind::StartFailed => self.start_failed_boot_ns = Some(time_boot_ns),
+            FactKind::Misreported(report) => self.reported = Some(report.reported.clone()),
+            FactKind::Started(_) | FactKind::DeletionSeen(_) | FactKind::PodEmpty { .. } => {}
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.who.identity.container
+    }
+
+    pub(super) fn death(&self) -> Option<&Death> {
+        self.explained.as_deref().map(|(death, _)| death)
+    }
+
+    /// When the instance was made, or found.
+    pub(super) fn since_boot_ns(&self) -> u64 {
+        self.who.birth.since_boot_ns()
+    }
+
+    /// Whether it ended as an init container should.
+    pub(super) fn is_done_init(&self) -> bool {
+        self.who.identity.role == "init"
+            && self.death().is_some_and(|death| death.end.cause == Cause::Completed)
+    }
+
+    /// When the attempt to start it failed.
+    pub(super) const fn start_failed_boot_ns(&self) -> Option<u64> {
+        self.start_failed_boot_ns
+    }
+
+    /// When its termination began: with the kubelet's decision, the stop signal, SIGKILL or the OOM
+    /// kill, whichever was the first.
+    pub(super) fn termination_boot_ns(&self, death: &Death) -> u64 {
+        let fatal_oom = (death.end.cause == Cause::Oom)
+            .then(|| self.ooms.iter().rev().find(|(_, oom)| oom.victim == OomVictim::Init))
+            .flatten()
+            .map(|(time_boot_ns, _)| *time_boot_ns);
+        let begins = [
+            death.kill_begin_boot_ns,
+            death.end.stop_boot_ns,
+            self.stop.map(|(time_boot_ns, _)| time_boot_ns),
+            self.sigkill_boot_ns,
+            fatal_oom,
+            Some(death.end.end_boot_ns),
+        ];
+        begins.into_iter().flatten().min().unwrap_or(death.end.end_boot_ns)
+    }
+
+    /// What went wrong with its end, in words.
+    pub(super) fn problem(&self) -> Option<String> {
+        let death = self.death()?;
+        let oom = self.ooms.last().map(|(_, oom)| oom);
+        problem::of_death(death, oom, self.stop.is_some_and(|(_, stop)| stop.ignored))
+    }
+
+    /// Attributes that say which container it is.
+    pub(super) fn identity(&self) -> Vec<KeyValue> {
+        let identity = &self.who.identity;
+        let mut attributes = vec![
+            attribute(names::CONTAINER, identity.container.clone()),
+            attribute(names::CONTAINER_ID, identity.container_id.clone()),
+            attribute(names::ROLE, identity.role),
+        ];
+        if !identity.image.is_empty() {
+            attributes.push(attribute(names::IMAGE, identity.image.clone()));
+        }
+        attributes
+    }
+
+    /// Adds the span of its termination below `parent`, with what happened in it.
+    pub(super) fn add_termination(&self, tree: &mut Tree, parent: SpanId) {
+        let Some(death) = self.death() else { return };
+        let end = &death.end;
+        let begin_boot_ns = self.termination_boot_ns(death);
+        let id = &*self.who.identity.container_id;
+        let parts = [self.name(), id];
+        let times = (begin_boot_ns, end.end_boot_ns);
+        let termination = tree.add(parent, names::TERMINATION, &parts, times, |span| {
+            span.attributes.extend(self.identity());
+            span.attributes.extend(self.of_death(death));
+            span.events = self.events(death, begin_boot_ns);
+            span.error = self.problem();
+        });
+        if let Some(run) = death.pre_stop
+            && let Some(times) = run.ran_boot_ns
+        {
+            tree.add(termination, names::PRE_STOP, &parts, times, |span| {
+                span.attributes.push(attribute(names::CONTAINER, self.name().to_owned()));
+                span.attributes.push(attribute(names::HANDLER, run.handler.label()));
+            });
+        }
+        if let Some(stop_boot_ns) = end.stop_boot_ns {
+            let times = (stop_boot_ns, end.end_boot_ns);
+            tree.add(termination, names::GRACE_PERIOD, &parts, times, |span| {
+                self.grace(death, span);
+            });
+        }
+    }
+
+    fn grace(&self, death: &Death, span: &mut Span) {
+        span.attributes.push(attribute(names::CONTAINER, self.name().to_owned()));
+        if let Some(grace_s) = death.grace_s {
+            span.attributes.push(attribute(names::GRACE, number(grace_s)));
+        }
+        if let Some((used_ns, budget_ns)) = death.grace_used_ns().filter(|(_, of)| *of > 0) {
+            let ratio = used_ns as f64 / budget_ns as f64;
+            span.attributes.push(attribute(names::GRACE_USED, ratio));
+        }
+        if death.end.outcome == Outcome::Killed {
+            span.error = self.problem();
+        }
+    }
+
+    fn of_death(&self, death: &Death) -> Vec<KeyValue> {
+        let end = &death.end;
+        let mut attributes = vec![
+            attribute(names::CAUSE, end.cause.label()),
+            attribute(names::TRIGGER, death.trigger.label()),
+            attribute(names::TRIGGER_SOURCE, death.source.label()),
+        ];
+        if let Some(ExitStatus::Code(code)) = end.status {
+            attributes.push(attribute(names::EXIT_CODE, i64::from(code)));
+        }
+        if let Some(fatal) = end.fatal {
+            attributes.push(attribute(names::SIGNAL, signal::name(fatal.signal)));
+            attributes.push(attribute(names::SENDER, fatal.sender.label()));
+        }
+        if let Some(grace_s) = death.grace_s {
+            attributes.push(attribute(names::GRACE, number(grace_s)));
+        }
+        if let Some(reported) = &self.reported {
+            attributes.push(attribute(names::REPORTED, reported.clone()));
+        }
+        attributes
+    }
+
+    /// What happened from `begin_boot_ns` on, in the order of time.
+    fn events(&self, death: &Death, begin_boot_ns: u64) -> Vec<SpanEvent> {
+        let mut events: Vec<SpanEvent> = Vec::new();
+        for (time_boot_ns, oom) in &self.ooms {
+            events.push(event(names::OOM_KILL, *time_boot_ns, problem::of_oom(oom)));
+        }
+        if let Some((time_boot_ns, stop)) = &self.stop {
+            let attributes = vec![
+                attribute(names::SIGNAL, signal::name(stop.signal)),
+                attribute(names::SENDER, stop.sender.label()),
+                attribute(names::IGNORED, stop.ignored),
+            ];
+            events.push(event(names::STOP_SIGNAL, *time_boot_ns, attributes));
+        }
+        if let Some(time_boot_ns) = self.sigkill_boot_ns {
+            events.push(event(names::SIGKILL, time_boot_ns, Vec::new()));
+        }
+        let cause = vec![attribute(names::CAUSE, death.end.cause.label())];
+        events.push(event(names::END, death.end.end_boot_ns, cause));
+        events.retain(|event| event.time_boot_ns >= begin_boot_ns);
+        events.sort_by_key(|event| event.time_boot_ns);
+        events
+    }
+}

@@ -1,0 +1,221 @@
+//! Names of spans, events and attributes, with what each means: docs/TRACES.md is written from these.
+//!
+//! Attributes are those of OpenTelemetry's conventions where they have one
+//! (`opentelemetry-semantic-conventions`); what they have none for begins with `podvitals.`.
+
+use opentelemetry_semantic_conventions::attribute as semconv;
+
+use super::model::Kind;
+
+/// A name with its meaning.
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    /// The name.
+    pub name: &'static str,
+    /// Meaning, for the documentation.
+    pub meaning: &'static str,
+}
+
+const fn name(name: &'static str, meaning: &'static str) -> Name {
+    Name { name, meaning }
+}
+
+/// Root span of a startup.
+pub const POD_STARTUP: Name = name(
+    Kind::Startup.name(),
+    "From the scheduler's decision (±1 s) until every container was ready for the first time.",
+);
+/// Root span of a restart.
+pub const CONTAINER_RESTART: Name = name(
+    Kind::Restart.name(),
+    "From what ended a container (the kubelet's decision to stop it, an OOM kill, its own exit) until its next instance was ready.",
+);
+/// Root span of a shutdown.
+pub const POD_SHUTDOWN: Name = name(
+    Kind::Shutdown.name(),
+    "From the request to delete the Pod (±1 s), else from the first container's termination, to the last container's end.",
+);
+/// Span of a sandbox.
+pub const SANDBOX_CREATION: Name =
+    name("sandbox creation", "From the scheduler's decision (±1 s) to the sandbox's cgroup.");
+/// Span of an init container.
+pub const INIT_CONTAINER: Name =
+    name("init container", "A run of an init container, from its cgroup to its end.");
+/// Span of a container's start.
+pub const CONTAINER_STARTUP: Name = name(
+    "container startup",
+    "From the sandbox's cgroup, or the end of the init containers (±1 s), until the container was ready.",
+);
+/// Span of pull and creation.
+pub const PULL_AND_CREATE: Name = name(
+    "pull and create",
+    "Until the container's cgroup: network, image, volumes, containers before it. The API does not tell them apart.",
+);
+/// Span of the runtime's start.
+pub const RUNTIME_START: Name =
+    name("runtime start", "From the container's cgroup to the exec of its own program.");
+/// Span of the startup probe.
+pub const STARTUP_PROBE: Name =
+    name("startup probe", "From the exec of the program to the success of its startup probe.");
+/// Span until ready.
+pub const READINESS: Name =
+    name("readiness", "From the exec, or the success of the startup probe, until ready.");
+/// Span of a container's end.
+pub const TERMINATION: Name = name(
+    "container termination",
+    "From what ended the container to the kernel's record of its end: the kubelet's decision to stop it, the stop signal, SIGKILL, an OOM kill, or its own exit.",
+);
+/// Span of a preStop hook.
+pub const PRE_STOP: Name = name("preStop hook", "A run of the container's preStop hook.");
+/// Span of the shutdown proper.
+pub const GRACE_PERIOD: Name =
+    name("grace period", "From the stop signal to the end: what the program took of its grace.");
+/// Span of the back-off.
+pub const BACK_OFF: Name =
+    name("back-off", "From the end to the cgroup of the next instance: the kubelet waits.");
+
+/// All names of spans.
+pub const SPANS: [Name; 14] = [
+    POD_STARTUP,
+    SANDBOX_CREATION,
+    INIT_CONTAINER,
+    CONTAINER_STARTUP,
+    PULL_AND_CREATE,
+    RUNTIME_START,
+    STARTUP_PROBE,
+    READINESS,
+    CONTAINER_RESTART,
+    TERMINATION,
+    PRE_STOP,
+    GRACE_PERIOD,
+    BACK_OFF,
+    POD_SHUTDOWN,
+];
+
+/// Event of a request to delete the Pod.
+pub const DELETION_SEEN: Name =
+    name("deletion seen", "The agent learned that the Pod is being deleted.");
+/// Event of a stop signal.
+pub const STOP_SIGNAL: Name = name("stop signal", "The first stop signal to init.");
+/// Event of a SIGKILL.
+pub const SIGKILL: Name = name("SIGKILL", "SIGKILL after a stop signal that did not suffice.");
+/// Event of an OOM.
+pub const OOM_KILL: Name = name("OOM kill", "An OOM with victims in the container.");
+/// Event of an end.
+pub const END: Name = name("end", "The end of init, as the kernel recorded it.");
+/// Event of a failed start.
+pub const START_FAILED: Name =
+    name("start failed", "An attempt to start the container failed: its program never ran.");
+
+/// All names of events.
+pub const EVENTS: [Name; 6] = [DELETION_SEEN, STOP_SIGNAL, SIGKILL, OOM_KILL, END, START_FAILED];
+
+/// Attribute of a service's name.
+pub const SERVICE_NAME: Name =
+    name(semconv::SERVICE_NAME, "`podvitals`, unless OTEL_SERVICE_NAME says otherwise.");
+/// Attribute of a node's name.
+pub const NODE: Name = name(semconv::K8S_NODE_NAME, "Node (`--node.name`).");
+/// Attribute of a namespace.
+pub const NAMESPACE: Name = name(semconv::K8S_NAMESPACE_NAME, "Namespace of the Pod.");
+/// Attribute of a Pod's name.
+pub const POD: Name = name(semconv::K8S_POD_NAME, "Name of the Pod.");
+/// Attribute of a Pod's UID.
+pub const POD_UID: Name = name(semconv::K8S_POD_UID, "UID of the Pod; also on each span.");
+/// Attribute of a workload's kind.
+pub const WORKLOAD_KIND: Name =
+    name("podvitals.workload.kind", "Kind of the workload, as in the metrics.");
+/// Attribute of a workload's name.
+pub const WORKLOAD: Name = name(
+    "podvitals.workload.name",
+    "Name of the workload, as in the metrics. Where the conventions have a name for the kind, it is there as well (`k8s.deployment.name`, …).",
+);
+
+/// All attributes of resources.
+pub const RESOURCE: [Name; 7] =
+    [SERVICE_NAME, NODE, NAMESPACE, POD, POD_UID, WORKLOAD_KIND, WORKLOAD];
+
+/// Attribute of a trace's kind.
+pub const TRACE: Name = name(
+    "podvitals.trace",
+    "Kind of the trace: `pod startup`, `container restart`, `pod shutdown`.",
+);
+/// Attribute of an unfinished trace.
+pub const INCOMPLETE: Name = name(
+    "podvitals.incomplete",
+    "true: the trace was sent before it was complete, since the agent stopped or nothing more came.",
+);
+/// Attribute of a container's name.
+pub const CONTAINER: Name = name(semconv::K8S_CONTAINER_NAME, "Name of the container.");
+/// Attribute of a container's id.
+pub const CONTAINER_ID: Name = name(semconv::CONTAINER_ID, "Id of the container instance.");
+/// Attribute of an image's name.
+pub const IMAGE: Name = name(semconv::CONTAINER_IMAGE_NAME, "Image, as in the Pod's spec.");
+/// Attribute of a container's role.
+pub const ROLE: Name =
+    name("podvitals.container.role", "Role: `app`, `init`, `sidecar`, `ephemeral`.");
+/// Attribute of an exit code.
+pub const EXIT_CODE: Name = name(semconv::PROCESS_EXIT_CODE, "Exit code of init.");
+/// Attribute of a cause.
+pub const CAUSE: Name = name("podvitals.cause", "Cause of the end, as in the metrics.");
+/// Attribute of a trigger.
+pub const TRIGGER: Name = name("podvitals.trigger", "Trigger of the end, as in the metrics.");
+/// Attribute of a trigger's source.
+pub const TRIGGER_SOURCE: Name = name(
+    "podvitals.trigger.source",
+    "How the trigger is known: `kernel`, `api`, `inferred`, `none`.",
+);
+/// Attribute of a signal.
+pub const SIGNAL: Name = name("podvitals.signal", "Name of the signal.");
+/// Attribute of a signal's sender.
+pub const SENDER: Name = name("podvitals.sender", "Sender of the signal, as in the metrics.");
+/// Attribute of an ignored signal.
+pub const IGNORED: Name = name("podvitals.ignored", "true: init ignores the signal.");
+/// Attribute of a grace period.
+pub const GRACE: Name = name("podvitals.grace.period_s", "Grace period that applied, in seconds.");
+/// Attribute of a used grace period.
+pub const GRACE_USED: Name = name(
+    "podvitals.grace.used_ratio",
+    "Time from the stop signal to the end, divided by what was left of the grace period at that signal.",
+);
+/// Attribute of a hook's handler.
+pub const HANDLER: Name = name("podvitals.pre_stop.handler", "`exec`, `http` or `sleep`.");
+/// Attribute of an OOM's scope.
+pub const OOM_SCOPE: Name =
+    name("podvitals.oom.scope", "Level whose limit was hit: `container`, `pod`, `node`.");
+/// Attribute of an OOM's victim.
+pub const OOM_VICTIM: Name =
+    name("podvitals.oom.victim", "Role of the victim: `init`, `child`, `exec`.");
+/// Attribute of a number of processes.
+pub const OOM_KILLED: Name = name("podvitals.oom.killed", "Number of processes that were killed.");
+/// Attribute of a requested deletion.
+pub const DELETION_GRACE: Name =
+    name("podvitals.deletion.grace_period_s", "Grace period of the deletion, in seconds.");
+/// Attribute of a runtime's reason that differs.
+pub const REPORTED: Name = name(
+    "podvitals.reported_reason",
+    "Reason of the end in the Pod's status, where it differs from the kernel's record.",
+);
+
+/// All attributes of spans and events.
+pub const ATTRIBUTES: [Name; 20] = [
+    TRACE,
+    INCOMPLETE,
+    CONTAINER,
+    CONTAINER_ID,
+    IMAGE,
+    ROLE,
+    CAUSE,
+    TRIGGER,
+    TRIGGER_SOURCE,
+    EXIT_CODE,
+    SIGNAL,
+    SENDER,
+    IGNORED,
+    GRACE,
+    GRACE_USED,
+    HANDLER,
+    OOM_SCOPE,
+    OOM_VICTIM,
+    OOM_KILLED,
+    DELETION_GRACE,
+];
