@@ -112,9 +112,16 @@ impl From<&str> for Comm {
     }
 }
 
+impl std::fmt::Display for Comm {
+    /// Writes the name escaped, as [`crate::escape::name`] has it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::escape::name(self.bytes()))
+    }
+}
+
 impl std::fmt::Debug for Comm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "\"{}\"", crate::escape::name(self.bytes()))
+        write!(f, "\"{self}\"")
     }
 }
 
@@ -238,7 +245,7 @@ pub struct Exit {
     pub cpu_runtime_ns: u64,
 }
 
-/// Local counters (`memory.events.local`) of one cgroup at the moment of an OOM kill.
+/// Local counters (`memory.events.local`) and memory of one cgroup at the moment of an OOM kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OomLevel {
     /// The cgroup of the counters.
@@ -247,6 +254,28 @@ pub struct OomLevel {
     pub oom: u64,
     /// Counter `oom_kill`: processes of this cgroup killed by any OOM.
     pub oom_kill: u64,
+    /// Memory charged to the cgroup, and its limit; `None` where it was not read.
+    pub charged: Option<Charged>,
+}
+
+/// Memory charged to a cgroup and all below it, beside its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charged {
+    /// File `memory.current`, in bytes.
+    pub usage_bytes: u64,
+    /// File `memory.max`, in bytes; `None` if it is `max`.
+    pub limit_bytes: Option<u64>,
+}
+
+/// Resident memory of a process in bytes, as the kernel's own message about an OOM kill has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// Anonymous memory: heap and stacks.
+    pub anon_bytes: u64,
+    /// Pages of mapped files.
+    pub file_bytes: u64,
+    /// Shared memory and tmpfs.
+    pub shmem_bytes: u64,
 }
 
 /// An OOM kill: the OOM killer has marked a victim.
@@ -254,6 +283,8 @@ pub struct OomLevel {
 pub struct Oom {
     /// The process that is killed.
     pub victim: Task,
+    /// Memory of the victim; `None` where it was not read.
+    pub resident: Option<Resident>,
     /// The thread whose allocation led to the OOM.
     pub current: Task,
     /// The victim's cgroup and its ancestors; empty where the kernel does not let programs read

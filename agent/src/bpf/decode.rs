@@ -166,13 +166,17 @@ impl<'a> Fields<'a> {
         }
         let mut levels = Vec::with_capacity(count as usize);
         for n in 0..raw::OOM_LEVELS {
-            let level =
-                OomLevel { cgroup: self.cgroup()?, oom: self.u64()?, oom_kill: self.u64()? };
+            let level = OomLevel {
+                cgroup: self.cgroup()?,
+                oom: self.u64()?,
+                oom_kill: self.u64()?,
+                charged: None,
+            };
             if n < count as usize {
                 levels.push(level);
             }
         }
-        Ok(Oom { victim, current, levels })
+        Ok(Oom { victim, resident: None, current, levels })
     }
 
     fn cgroup_made(&mut self) -> Result<CgroupMade, DecodeError> {

@@ -2,7 +2,7 @@
 
 mod end;
 
-use super::fact::{Fact, FactKind, OomScope, Started};
+use super::fact::{Fact, FactKind, OomScope, OomTrigger, Started};
 use super::init::{Init, Left};
 use super::oom::{Counters, Ooms, Victim};
 use super::output::{OpenShutdown, Output};
@@ -367,6 +367,7 @@ impl Container {
         &mut self,
         time_boot_ns: u64,
         oom: &Oom,
+        triggered_by: OomTrigger,
         counters: &mut Counters,
         index: &CgroupIndex,
     ) {
@@ -384,7 +385,8 @@ impl Container {
                 OomScope::Node
             }
         };
-        self.ooms.take(time_boot_ns, oom, Victim { key, exec }, counters, scope_of);
+        let victim = Victim { key, exec };
+        self.ooms.take(time_boot_ns, oom, (victim, triggered_by), counters, scope_of);
     }
 
     /// The shutdown that is in progress, if there is one.

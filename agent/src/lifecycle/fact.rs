@@ -6,7 +6,7 @@
 
 mod oom;
 
-pub use oom::{OomFact, OomScope, OomVictim};
+pub use oom::{OomFact, OomOrigin, OomScope, OomTrigger, OomVictim};
 
 use super::phase::Start;
 use super::trigger::{Source, Trigger};

@@ -39,6 +39,7 @@ mod who;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use self::container::Container;
+use self::fact::{OomOrigin, OomTrigger};
 pub use self::input::Input;
 use self::oom::Counters;
 pub use self::output::{OpenShutdown, Output};
@@ -48,7 +49,7 @@ use self::session::ExecSession;
 pub use self::settle::SETTLE_NS;
 use self::who::CgroupIndex;
 use crate::cgroup::CgroupId;
-use crate::event::{Event, EventKind, TaskKey};
+use crate::event::{Event, EventKind, Oom, TaskKey};
 
 /// Limit of removed nested cgroups per container that stay known, for late records.
 const NESTED_GONE_MAX: usize = 64;
@@ -288,9 +289,10 @@ impl Lifecycle {
             return self.pending.keep(event, self.latest_boot_ns);
         };
         if let EventKind::Oom(oom) = &event.kind {
+            let triggered_by = self.trigger_of(oom, id);
             if let Some(entry) = self.containers.get_mut(&id) {
-                let counters = &mut self.counters;
-                entry.container.oom(event.time_boot_ns, oom, counters, &self.index);
+                let (time_boot_ns, counters) = (event.time_boot_ns, &mut self.counters);
+                entry.container.oom(time_boot_ns, oom, triggered_by, counters, &self.index);
             }
             return self.reschedule(id);
         }
@@ -307,6 +309,21 @@ impl Lifecycle {
         {
             self.with(other, out, |container, index, out| container.event(event, index, out));
         }
+    }
+
+    /// The allocation that led to an OOM whose victim is a process of `container`.
+    fn trigger_of(&self, oom: &Oom, container: CgroupId) -> OomTrigger {
+        let pod_of = |id| self.containers.get(&id).and_then(|entry| entry.container.pod());
+        let by = self.index.container_of(oom.current.cgroup);
+        let origin = match by {
+            Some(by) if by == container => OomOrigin::SameContainer,
+            Some(by) if pod_of(by).is_some() && pod_of(by) == pod_of(container) => {
+                OomOrigin::SamePod
+            }
+            Some(_) => OomOrigin::OtherContainer,
+            None => OomOrigin::Host,
+        };
+        OomTrigger { origin, comm: oom.current.comm, container: by, who: None }
     }
 
     fn nested_removed(&mut self, cgroup: CgroupId, container: CgroupId) {

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::fact::{OomFact, OomScope, OomVictim};
+use super::fact::{OomFact, OomScope, OomTrigger, OomVictim};
 use super::settle::SETTLE_NS;
 use crate::cgroup::CgroupId;
-use crate::event::{Oom, OomLevel, TaskKey};
+use crate::event::{Charged, Comm, Oom, OomLevel, Resident, TaskKey};
 
 /// Limit of cgroups whose counters are kept; those of further cgroups are assumed to have been 0.
 const COUNTERS_MAX: usize = 65_536;
@@ -107,8 +107,17 @@ pub(super) struct Victim {
 struct Mark {
     time_boot_ns: u64,
     victim: Victim,
+    comm: Comm,
+    resident: Option<Resident>,
     /// The memory cgroup that counts the kill, with its count; `None` where it is not readable.
     kills: Option<(CgroupId, u64)>,
+}
+
+/// A level whose own limit led to an OOM.
+#[derive(Clone, Copy, Debug)]
+struct Hit {
+    scope: OomScope,
+    charged: Option<Charged>,
 }
 
 /// Records of one OOM, as far as they are about one container.
@@ -116,9 +125,12 @@ struct Mark {
 struct Open {
     current: (TaskKey, u32),
     last_boot_ns: u64,
-    /// Whether some level's own limit led to it.
-    rose: bool,
-    scope: Option<OomScope>,
+    /// The allocation that led to it, by its first record.
+    triggered_by: (u64, OomTrigger),
+    /// The closest level whose own limit led to it.
+    hit: Option<Hit>,
+    /// Whether the counters of some record were read.
+    counted: bool,
     /// Kills that each cgroup had counted before.
     before: BTreeMap<CgroupId, u64>,
     marks: Vec<Mark>,
@@ -126,7 +138,7 @@ struct Open {
 }
 
 /// A settled OOM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Settled {
     /// Time of the first kill.
     pub(super) time_boot_ns: u64,
@@ -138,12 +150,13 @@ pub(super) struct Settled {
 pub(super) struct Ooms(VecDeque<Open>);
 
 impl Ooms {
-    /// Takes in one record. `scope_of` gives the scope of a level.
+    /// Takes in one record. `triggered_by` is its allocation, and `scope_of` gives the scope of a
+    /// level.
     pub(super) fn take(
         &mut self,
         time_boot_ns: u64,
         oom: &Oom,
-        victim: Victim,
+        (victim, triggered_by): (Victim, OomTrigger),
         counters: &mut Counters,
         scope_of: impl Fn(CgroupId) -> OomScope,
     ) {
@@ -159,8 +172,13 @@ impl Ooms {
         }
         let rises = !risen.is_empty();
         let risen = counters.risen(time_boot_ns, current, risen);
-        let levels = oom.levels.iter().map(|level| level.cgroup);
-        let rose = levels.filter(|level| risen.contains(level)).map(scope_of).min();
+        let hits = oom
+            .levels
+            .iter()
+            .filter(|level| risen.contains(&level.cgroup))
+            .map(|level| Hit { scope: scope_of(level.cgroup), charged: level.charged });
+        // Of several with one scope the first, which is the closest.
+        let hit = hits.min_by_key(|hit| hit.scope);
         let full = self.0.len() >= OPEN_MAX;
         let same = self.0.iter().rposition(|open| open.is_same(time_boot_ns, current, rises));
         let at = same.or_else(|| full.then(|| self.0.len().saturating_sub(1)));
@@ -170,8 +188,9 @@ impl Ooms {
                 self.0.push_back(Open {
                     current,
                     last_boot_ns: time_boot_ns,
-                    rose: false,
-                    scope: None,
+                    triggered_by: (time_boot_ns, triggered_by.clone()),
+                    hit: None,
+                    counted: false,
                     before: BTreeMap::new(),
                     marks: Vec::new(),
                     more: 0,
@@ -181,17 +200,18 @@ impl Ooms {
             }
         };
         open.last_boot_ns = open.last_boot_ns.max(time_boot_ns);
-        open.rose |= rose.is_some();
-        if !oom.levels.is_empty() {
-            let scope = rose.unwrap_or(OomScope::Node);
-            open.scope = Some(open.scope.map_or(scope, |closest| closest.min(scope)));
+        if time_boot_ns < open.triggered_by.0 {
+            open.triggered_by = (time_boot_ns, triggered_by);
         }
+        open.counted |= !oom.levels.is_empty();
+        open.hit = open.hit.into_iter().chain(hit).min_by_key(|hit| hit.scope);
         for (cgroup, kills) in before {
             open.before.entry(cgroup).or_insert(kills);
         }
         if open.marks.len() < VICTIMS_MAX {
             let kills = oom.levels.first().map(|level| (level.cgroup, level.oom_kill));
-            open.marks.push(Mark { time_boot_ns, victim, kills });
+            let (comm, resident) = (oom.victim.comm, oom.resident);
+            open.marks.push(Mark { time_boot_ns, victim, comm, resident, kills });
         } else {
             open.more = open.more.saturating_add(1);
         }
@@ -234,7 +254,7 @@ impl Open {
     /// limit and raise its counter.
     fn is_same(&self, time_boot_ns: u64, current: (TaskKey, u32), rises: bool) -> bool {
         let close = self.last_boot_ns.abs_diff(time_boot_ns) <= SETTLE_NS;
-        (self.current == current && close) || (self.rose && !rises)
+        (self.current == current && close) || (self.hit.is_some() && !rises)
     }
 
     /// The fact; `None` if no process was killed: processes that are dying are marked too, so that
@@ -242,10 +262,22 @@ impl Open {
     fn conclude(&self, role: impl Fn(Victim) -> OomVictim) -> Option<Settled> {
         let kills = self.kills();
         let first = kills.iter().map(|mark| mark.time_boot_ns).min()?;
-        let roles: BTreeSet<OomVictim> = kills.iter().map(|mark| role(mark.victim)).collect();
-        let killed = u32::try_from(kills.len()).unwrap_or(u32::MAX).saturating_add(self.more);
-        let victim = *roles.first()?;
-        Some(Settled { time_boot_ns: first, fact: OomFact { scope: self.scope, victim, killed } })
+        // Each role is asked for: who asks remembers that init was among them.
+        let roles = kills.iter().map(|mark| (role(mark.victim), mark));
+        let (victim, mark) = roles.min_by_key(|(role, mark)| (*role, mark.time_boot_ns))?;
+        let charged = self.hit.and_then(|hit| hit.charged);
+        let limit_bytes = charged.and_then(|charged| charged.limit_bytes);
+        let fact = OomFact {
+            scope: self.counted.then(|| self.hit.map_or(OomScope::Node, |hit| hit.scope)),
+            limit_bytes,
+            usage_bytes: charged.filter(|_| limit_bytes.is_some()).map(|it| it.usage_bytes),
+            victim,
+            comm: mark.comm,
+            resident: mark.resident,
+            killed: u32::try_from(kills.len()).unwrap_or(u32::MAX).saturating_add(self.more),
+            triggered_by: self.triggered_by.1.clone(),
+        };
+        Some(Settled { time_boot_ns: first, fact })
     }
 
     /// Records of kills: those that raised their cgroup's count.

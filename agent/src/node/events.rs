@@ -8,7 +8,7 @@ use super::tracking::{Met, Tasks, Walk};
 use super::{AFTER_BURST_NS, BURST_RECORDS, Node};
 use crate::cgroup::CgroupId;
 use crate::event::{Event, EventKind};
-use crate::lifecycle::fact::{Fact, FactKind};
+use crate::lifecycle::fact::{Fact, FactKind, OomFact};
 use crate::lifecycle::reason::{Evidence, Named};
 use crate::lifecycle::start_failure::Planned;
 use crate::lifecycle::subject::{Subject, Who};
@@ -140,8 +140,11 @@ impl Node {
     }
 
     /// A fact whose container has its name: what follows from it is published with it.
-    fn named(&mut self, who: &Arc<Who>, fact: Fact) {
+    fn named(&mut self, who: &Arc<Who>, mut fact: Fact) {
         let mut out = Vec::new();
+        if let FactKind::Oom(OomFact { triggered_by, .. }) = &mut fact.kind {
+            triggered_by.who = triggered_by.container.and_then(|id| self.registry.who(id));
+        }
         // Each is looked for only where it is used: a fact is to cost the same on a full node.
         let (pre_stop_session, sandbox_boot_ns) = match &fact.kind {
             FactKind::StopSignal(_) => (self.lifecycle.pre_stop_session(who.cgroup), None),

@@ -342,6 +342,11 @@ impl Registry {
         of_pod
     }
 
+    /// A container with its name, if it is shown.
+    pub(super) fn who(&self, id: CgroupId) -> Option<Arc<Who>> {
+        self.entries.get(&id)?.shown()?.container().cloned()
+    }
+
     /// The subjects that are shown: containers, and the Pods that have some.
     pub(super) fn shown(&self) -> impl Iterator<Item = &Subject> {
         let containers = self.entries.values().filter_map(Entry::shown);

@@ -44,7 +44,7 @@ fn node_with(collectors: Collectors) -> Store {
 
     store.tell(CgroupId(1), 2 * SECOND, started());
     store.read(CgroupId(1), &full_sample());
-    let oom = OomFact { scope: Some(OomScope::Container), victim: OomVictim::Init, killed: 2 };
+    let oom = OomFact::plain(Some(OomScope::Container), OomVictim::Init, 2);
     store.tell(CgroupId(1), 9 * SECOND, FactKind::Oom(oom));
     let end = Termination {
         cause: Cause::Oom,

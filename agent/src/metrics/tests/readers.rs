@@ -112,7 +112,7 @@ fn a_scraper_that_is_new_sees_only_news_at_zero() {
 fn what_is_old_is_not_new_because_nobody_has_scraped() {
     let mut store = one();
     crash(&mut store);
-    let oom = OomFact { scope: None, victim: OomVictim::Init, killed: 1 };
+    let oom = OomFact::plain(None, OomVictim::Init, 1);
     store.tell(CgroupId(1), 5 * SECOND, FactKind::Oom(oom));
     store.expire(LATER, |_, _| false);
     assert_eq!(crashes(&mut store, A, LATER + NEWS_NS + SECOND), [1.0]);

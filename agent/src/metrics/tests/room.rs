@@ -94,7 +94,7 @@ fn the_living_take_the_room_of_all_that_lingers() {
         assert_eq!(shown.get("container_info", &[("pod", &pod)]), [1.0], "{pod}");
     }
     // What comes late is counted for who it is about, or as dropped.
-    let oom = OomFact { scope: Some(OomScope::Node), victim: OomVictim::Init, killed: 1 };
+    let oom = OomFact::plain(Some(OomScope::Node), OomVictim::Init, 1);
     for number in 0..20 {
         store.tell(CgroupId(10 * number), 3 * SECOND, FactKind::Oom(oom));
     }
@@ -180,7 +180,7 @@ fn series_that_grow_beyond_the_limit_are_left_out_and_counted() {
     for _scrape in 0..3 {
         for number in 0..6 {
             store.read(CgroupId(number), &full_sample());
-            let oom = OomFact { scope: None, victim: OomVictim::Child, killed: 1 };
+            let oom = OomFact::plain(None, OomVictim::Child, 1);
             store.tell(CgroupId(number), 2 * SECOND, FactKind::Oom(oom));
             store.die(CgroupId(number), killed_after(9 * SECOND, SECOND));
         }

@@ -192,7 +192,7 @@ fn what_is_made_by_its_first_event_is_at_zero_for_one_scrape() {
         ..exited(5 * SECOND, 0)
     };
     store.die(CgroupId(1), crash);
-    let unknown = OomFact { scope: None, victim: OomVictim::Child, killed: 1 };
+    let unknown = OomFact::plain(None, OomVictim::Child, 1);
     store.tell(CgroupId(1), 5 * SECOND, FactKind::Oom(unknown));
     let segv = [("signal", "SIGSEGV"), ("sender", "kernel")];
     for expected in [0.0, 1.0, 1.0] {
@@ -261,7 +261,7 @@ fn the_last_termination_is_the_last() {
 fn the_last_termination_has_the_scope_of_its_own_oom() {
     let mut store = one();
     let name = "container_last_termination_info";
-    let oom = |scope, victim| FactKind::Oom(OomFact { scope: Some(scope), victim, killed: 1 });
+    let oom = |scope, victim| FactKind::Oom(OomFact::plain(Some(scope), victim, 1));
     let died = |end| Termination {
         cause: Cause::Oom,
         fatal: Some(FatalSignal { signal: 9, sender: Sender::Kernel }),

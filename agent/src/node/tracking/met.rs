@@ -54,7 +54,8 @@ impl Tracking {
             .chain(above)
             .filter_map(|cgroup| {
                 let events = Reader::read_events_local(&self.tree.path(cgroup)?)?;
-                Some(OomLevel { cgroup, oom: events.oom?, oom_kill: events.oom_kill? })
+                let (oom, oom_kill) = (events.oom?, events.oom_kill?);
+                Some(OomLevel { cgroup, oom, oom_kill, charged: None })
             })
             .collect()
     }
