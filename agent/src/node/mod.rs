@@ -76,7 +76,7 @@ pub struct Node {
 impl Node {
     /// An owner that knows nothing yet; see [`Self::start`].
     #[must_use]
-    pub fn new(options: Options, kernel: Option<Kernel>) -> Self {
+    pub fn new(mut options: Options, kernel: Option<Kernel>) -> Self {
         let pods_may_come = options.pods.is_some();
         let (covered, elements) = kernel.as_ref().map_or_else(
             || (Parts::NONE, Elements::none()),
@@ -95,7 +95,7 @@ impl Node {
             registry: Registry::new(options.log_dir.clone(), pods_may_come),
             pods: Pods::new(),
             reasons: Reasons::new(pods_may_come),
-            publish: Publish::new(options.store),
+            publish: Publish::new(options.store, options.traces.take()),
             shown_wall: ShownOffset::default(),
             next_rescan_ns: 0,
             next_names_ns: 0,
@@ -179,6 +179,7 @@ impl Node {
         let Self { pods, publish, reasons, now, .. } = self;
         let shown = publish.expire(now.boot_ns, |pod, container| pods.waits(pod, container));
         reasons.expire(now.boot_ns, pods);
+        publish.settle_traces(*now);
         for id in shown {
             self.spec_known(id);
         }
@@ -223,6 +224,7 @@ impl Node {
         let mut out = Vec::new();
         self.reasons.flush(&self.pods, now, &mut out);
         self.publish_all(out);
+        self.publish.flush_traces(now);
     }
 
     /// The whole exposition, as of a collection, which is to be the last one.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::cgroup::tree;
 use crate::kube::event::LastContact;
 use crate::metrics::store::StoreOptions;
+use crate::trace::Traces;
 
 /// The source of the cgroups' resource usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -28,6 +29,8 @@ pub struct Options {
     pub pods: Option<(String, LastContact)>,
     /// Limits and retention of the metrics.
     pub store: StoreOptions,
+    /// The reader that makes traces; `None` if they are sent nowhere.
+    pub traces: Option<Traces>,
     /// Files of cgroups that may be kept open.
     pub max_fds: usize,
 }

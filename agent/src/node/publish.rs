@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::cgroup::CgroupId;
 use crate::cgroup::sample::Sample;
+use crate::clock::Now;
 use crate::kube::pod::Pod;
 use crate::lifecycle::OpenShutdown;
 use crate::lifecycle::fact::Fact;
@@ -15,36 +16,38 @@ use crate::metrics::store::{Store, StoreOptions};
 use crate::metrics::text::Text;
 use crate::metrics::variant::{Format, Generation, Seen};
 use crate::reader::{Reader, Reading};
+use crate::trace::Traces;
 
 /// The list of readers, and the ways to reach them.
 #[derive(Debug)]
 pub(super) struct Publish {
     lines: Lines,
     store: Store,
+    /// Where traces are sent.
+    traces: Option<Traces>,
     #[cfg(test)]
     pub(super) recorder: super::tests::Recorder,
 }
 
 impl Publish {
-    pub(super) fn new(store: StoreOptions) -> Self {
+    pub(super) fn new(store: StoreOptions, traces: Option<Traces>) -> Self {
         Self {
             lines: Lines::default(),
             store: Store::new(store),
+            traces,
             #[cfg(test)]
             recorder: super::tests::Recorder::default(),
         }
     }
 
     /// The explicit list: each reader gets the same, in this order.
-    #[cfg(test)]
-    fn readers(&mut self) -> [&mut dyn Reader; 3] {
-        [&mut self.lines, &mut self.store, &mut self.recorder]
-    }
-
-    /// The explicit list: each reader gets the same, in this order.
-    #[cfg(not(test))]
-    fn readers(&mut self) -> [&mut dyn Reader; 2] {
-        [&mut self.lines, &mut self.store]
+    fn readers(&mut self) -> impl Iterator<Item = &mut dyn Reader> {
+        let traces = self.traces.as_mut().map(|traces| traces as &mut dyn Reader);
+        let both: [&mut dyn Reader; 2] = [&mut self.lines, &mut self.store];
+        let readers = both.into_iter().chain(traces);
+        #[cfg(test)]
+        let readers = readers.chain([&mut self.recorder as &mut dyn Reader]);
+        readers
     }
 
     pub(super) fn shown(&mut self, who: &Arc<Who>) {
@@ -75,6 +78,7 @@ impl Publish {
         for reader in self.readers() {
             reader.fact(subject, fact);
         }
+        self.exemplars();
     }
 
     pub(super) fn sample(&mut self, subject: &Subject, sample: &Sample, reading: Reading) {
@@ -86,6 +90,31 @@ impl Publish {
     pub(super) fn gone(&mut self, subject: &Subject, now_boot_ns: u64) {
         for reader in self.readers() {
             reader.gone(subject, now_boot_ns);
+        }
+        self.exemplars();
+    }
+
+    /// Sends the traces that are complete because time has passed.
+    pub(super) fn settle_traces(&mut self, now: Now) {
+        if let Some(traces) = &mut self.traces {
+            traces.settle(now);
+        }
+        self.exemplars();
+    }
+
+    /// Sends the traces that are not complete: the agent stops.
+    pub(super) fn flush_traces(&mut self, now: Now) {
+        if let Some(traces) = &mut self.traces {
+            traces.flush(now);
+        }
+        self.exemplars();
+    }
+
+    /// What was counted of the facts of a trace that is queued now has the trace as its exemplar.
+    fn exemplars(&mut self) {
+        let Some(traces) = &mut self.traces else { return };
+        for (who, fact, trace) in traces.take_traced() {
+            self.store.traced(&who, &fact, trace);
         }
     }
 

@@ -187,6 +187,36 @@ pub const OOM_VICTIM: Name =
     name("podvitals.oom.victim", "Role of the victim: `init`, `child`, `exec`.");
 /// Attribute of a number of processes.
 pub const OOM_KILLED: Name = name("podvitals.oom.killed", "Number of processes that were killed.");
+/// Attribute of a victim's name.
+pub const OOM_COMM: Name = name("podvitals.oom.victim.comm", "Short name of the victim's program.");
+/// Attribute of a limit.
+pub const OOM_LIMIT: Name =
+    name("podvitals.oom.limit_bytes", "Limit that was hit; absent where the node itself ran out.");
+/// Attribute of a usage.
+pub const OOM_USAGE: Name =
+    name("podvitals.oom.usage_bytes", "Memory that was charged to the cgroup of that limit.");
+/// Attribute of anonymous memory.
+pub const OOM_ANON: Name =
+    name("podvitals.oom.victim.anon_bytes", "Anonymous memory of the victim at the kill.");
+/// Attribute of file memory.
+pub const OOM_FILE: Name =
+    name("podvitals.oom.victim.file_bytes", "File-backed memory of the victim at the kill.");
+/// Attribute of shared memory.
+pub const OOM_SHMEM: Name =
+    name("podvitals.oom.victim.shmem_bytes", "Shared memory of the victim at the kill.");
+/// Attribute of a trigger.
+pub const OOM_TRIGGER: Name = name(
+    "podvitals.oom.triggered_by",
+    "Whose allocation led to it: `same_container`, `same_pod`, `other_container`, `host`.",
+);
+/// Attribute of a trigger's name.
+pub const OOM_TRIGGER_COMM: Name =
+    name("podvitals.oom.triggered_by.comm", "Short name of the program that allocated.");
+/// Attribute of a trigger's container.
+pub const OOM_TRIGGER_CONTAINER: Name = name(
+    "podvitals.oom.triggered_by.container",
+    "Its container, as `namespace/pod/container`, if it is known.",
+);
 /// Attribute of a requested deletion.
 pub const DELETION_GRACE: Name =
     name("podvitals.deletion.grace_period_s", "Grace period of the deletion, in seconds.");
@@ -197,7 +227,7 @@ pub const REPORTED: Name = name(
 );
 
 /// All attributes of spans and events.
-pub const ATTRIBUTES: [Name; 20] = [
+pub const ATTRIBUTES: [Name; 30] = [
     TRACE,
     INCOMPLETE,
     CONTAINER,
@@ -214,8 +244,18 @@ pub const ATTRIBUTES: [Name; 20] = [
     GRACE,
     GRACE_USED,
     HANDLER,
-    OOM_SCOPE,
-    OOM_VICTIM,
-    OOM_KILLED,
+    REPORTED,
     DELETION_GRACE,
+    OOM_SCOPE,
+    OOM_LIMIT,
+    OOM_USAGE,
+    OOM_VICTIM,
+    OOM_COMM,
+    OOM_ANON,
+    OOM_FILE,
+    OOM_SHMEM,
+    OOM_KILLED,
+    OOM_TRIGGER,
+    OOM_TRIGGER_COMM,
+    OOM_TRIGGER_CONTAINER,
 ];

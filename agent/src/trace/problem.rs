@@ -7,7 +7,7 @@
 use opentelemetry::KeyValue;
 
 use super::names;
-use super::tree::attribute;
+use super::tree::{attribute, number};
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Cause, Death, OomFact, OomScope, Sender};
 use crate::lifecycle::trigger::Trigger;
@@ -77,19 +77,54 @@ fn requested(trigger: Trigger) -> Option<String> {
 }
 
 fn out_of_memory(oom: Option<&OomFact>) -> String {
-    match oom.and_then(|oom| oom.scope) {
-        Some(OomScope::Container) => "OOM at the container's limit".to_owned(),
-        Some(OomScope::Pod) => "OOM at the Pod's limit".to_owned(),
-        Some(OomScope::Node) => "OOM of the node".to_owned(),
-        None => "OOM".to_owned(),
+    let Some(oom) = oom else { return "OOM".to_owned() };
+    let limit = oom.limit_bytes.map(bytes);
+    match (oom.scope, limit) {
+        (Some(OomScope::Container), Some(limit)) => format!("OOM at the container's limit of {limit}"),
+        (Some(OomScope::Container), None) => "OOM at the container's limit".to_owned(),
+        (Some(OomScope::Pod), Some(limit)) => format!("OOM at the Pod's limit of {limit}"),
+        (Some(OomScope::Pod), None) => "OOM at the Pod's limit".to_owned(),
+        (Some(OomScope::Node), Some(limit)) => format!("OOM at a limit of {limit} above the Pod"),
+        (Some(OomScope::Node), None) => "OOM: the node ran out of memory".to_owned(),
+        (None, _) => "OOM".to_owned(),
+    }
+}
+
+/// An amount of memory as Kubernetes writes it, exactly.
+fn bytes(amount: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
+    let whole = |(unit, _): &&(u64, &str)| amount >= *unit && amount.is_multiple_of(*unit);
+    match UNITS.iter().find(whole) {
+        Some((unit, name)) => format!("{} {name}B", amount / unit),
+        None => format!("{amount} B"),
     }
 }
 
 /// Attributes of an OOM.
 pub(super) fn of_oom(oom: &OomFact) -> Vec<KeyValue> {
-    vec![
+    let by = &oom.triggered_by;
+    let mut attributes = vec![
         attribute(names::OOM_SCOPE, oom.scope.map_or("unknown", OomScope::label)),
         attribute(names::OOM_VICTIM, oom.victim.label()),
+        attribute(names::OOM_COMM, oom.comm.to_string()),
         attribute(names::OOM_KILLED, i64::from(oom.killed)),
-    ]
+        attribute(names::OOM_TRIGGER, by.origin.label()),
+        attribute(names::OOM_TRIGGER_COMM, by.comm.to_string()),
+    ];
+    if let Some(who) = &by.who {
+        let identity = &who.identity;
+        let path = [&*identity.namespace, &identity.pod, &identity.container].join("/");
+        attributes.push(attribute(names::OOM_TRIGGER_CONTAINER, path));
+    }
+    let resident = oom.resident;
+    let amounts = [
+        (names::OOM_LIMIT, oom.limit_bytes),
+        (names::OOM_USAGE, oom.usage_bytes),
+        (names::OOM_ANON, resident.map(|memory| memory.anon_bytes)),
+        (names::OOM_FILE, resident.map(|memory| memory.file_bytes)),
+        (names::OOM_SHMEM, resident.map(|memory| memory.shmem_bytes)),
+    ];
+    let known = amounts.into_iter().filter_map(|(name, amount)| Some((name, amount?)));
+    attributes.extend(known.map(|(name, amount)| attribute(name, number(amount))));
+    attributes
 }
