@@ -2,7 +2,8 @@
 //!
 //! The parser is strict. It refuses what a good exposition must not have, not only what Prometheus
 //! would refuse: a family without help, without samples or out of order, a counter that does not
-//! end in `_total`, a histogram whose parts do not agree.
+//! end in `_total`, a histogram whose parts do not agree, an exemplar in a bucket that has nothing
+//! of its kind.
 
 mod family;
 mod histogram;
@@ -12,7 +13,7 @@ mod tests;
 
 use anyhow::Result;
 
-pub use self::family::{Family, Format, Kind, Labels, Sample, Wanted};
+pub use self::family::{Exemplar, Family, Format, Kind, Labels, Sample, Wanted};
 pub use self::histogram::Histogram;
 
 /// A whole exposition.

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use opentelemetry::trace::TraceId;
+
 use super::agent::Agent;
 use super::collector::{Collector, Collectors};
 use super::expose::Block;
@@ -227,6 +229,26 @@ impl Workload {
             startup.fact(fact);
         }
         folded
+    }
+
+    /// Takes in the trace that tells of a fact that was counted: what the fact was in a histogram has
+    /// it as its exemplar. No series comes of it.
+    pub fn traced(&mut self, fact: &Fact, trace: TraceId) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.traced(fact, trace);
+        }
+        if let Some(grace) = &mut self.grace {
+            grace.traced(fact, trace);
+        }
+        if let Some(prestop) = &mut self.prestop {
+            prestop.traced(fact, trace);
+        }
+        if let Some(restart) = &mut self.restart {
+            restart.traced(fact, trace);
+        }
+        if let Some(startup) = &mut self.startup {
+            startup.traced(fact, trace);
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>,
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>. The two differ in what stands above
 //! the samples of a family and in the end; the samples are the same bytes, so a series is the same
-//! whichever format was asked for. There are no `_created` lines and no exemplars.
+//! whichever format was asked for. OpenMetrics alone has exemplars, behind the values of buckets.
+//! There are no `_created` lines.
 //!
 //! This is the hot path: an entity's labels are escaped once ([`Block`]) and copied from then on,
 //! integers go through `itoa`, times become seconds by moving the decimal point in the digits, so
@@ -12,6 +13,7 @@
 
 use super::chunks::Chunks;
 use super::counter::Counter;
+use super::exemplar::Exemplar;
 use super::family::Family;
 use super::header;
 use super::histogram::Histogram;
@@ -292,7 +294,7 @@ impl Exposition {
         self.header();
         write_start(self.chunks.open(), &self.name, b"", block, labels);
         let first_shown = first_shown.at(self.generation);
-        self.end_event(first_shown, initial, Value::Count(count));
+        self.end_event(first_shown, initial, Value::Count(count), None);
     }
 
     /// Writes a histogram of times.
@@ -311,19 +313,20 @@ impl Exposition {
             _ => line.push(b'{'),
         }
         line.extend_from_slice(b"le=\"");
-        for (le, count) in histogram.cumulative() {
+        for (le, count, exemplar) in histogram.cumulative() {
             let out = self.chunks.open();
             out.reserve(line.len() + LINE_END_BYTES);
             out.extend_from_slice(&line);
             out.extend_from_slice(le.as_bytes());
             out.extend_from_slice(b"\"}");
-            self.end_event(first_shown, 0, Value::Count(count));
+            let exemplar = exemplar.filter(|_| self.format == Format::OpenMetrics);
+            self.end_event(first_shown, 0, Value::Count(count), exemplar);
         }
         self.line = line;
         write_start(self.chunks.open(), &self.name, b"_sum", block, labels);
-        self.end_event(first_shown, 0, Value::Nanos(histogram.sum_ns()));
+        self.end_event(first_shown, 0, Value::Nanos(histogram.sum_ns()), None);
         write_start(self.chunks.open(), &self.name, b"_count", block, labels);
-        self.end_event(first_shown, 0, Value::Count(histogram.count()));
+        self.end_event(first_shown, 0, Value::Count(histogram.count()), None);
     }
 
     /// Counts series that are left out, if they are.
@@ -347,12 +350,21 @@ impl Exposition {
     }
 
     /// Ends a sample that is `initial` before the first event. A scraper to which the series is new
-    /// must see that first.
-    fn end_event(&mut self, first_shown: Generation, initial: u64, value: Value) {
+    /// must see that first, and without an exemplar: what that is of has not happened then.
+    fn end_event(
+        &mut self,
+        first_shown: Generation,
+        initial: u64,
+        value: Value,
+        exemplar: Option<&Exemplar>,
+    ) {
         let out = self.chunks.open();
         out.push(b' ');
         let (chunk, begin) = self.chunks.position();
         value.write(self.chunks.open(), self.wall);
+        if let Some(exemplar) = exemplar {
+            write_exemplar(self.chunks.open(), exemplar, self.wall);
+        }
         let (_, end) = self.chunks.position();
         if !value.is(initial) && !self.generation.stranger().has(first_shown) {
             self.news.push(News { first_shown, chunk, value: (begin, end), initial });
@@ -372,6 +384,20 @@ impl Exposition {
         self.chunks.end_line();
         self.series += 1;
     }
+}
+
+/// Writes an exemplar: ` # {trace_id="…"} value timestamp`.
+fn write_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar, wall: WallOffset) {
+    out.extend_from_slice(b" # {trace_id=\"");
+    for byte in exemplar.trace.to_bytes() {
+        for digit in [byte >> 4, byte & 0xf] {
+            out.push(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit });
+        }
+    }
+    out.extend_from_slice(b"\"} ");
+    Value::Nanos(exemplar.time_ns).write(out, wall);
+    out.push(b' ');
+    Value::Moment(exemplar.at_boot_ns).write(out, wall);
 }
 
 /// Room for labels of a family, a value and a line's end; more makes the chunk grow.

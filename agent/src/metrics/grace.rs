@@ -1,6 +1,9 @@
 //! Collector `grace`: grace periods, and the fraction of them that a shutdown used.
 
+use opentelemetry::trace::TraceId;
+
 use super::collector::Collector;
+use super::exemplar::Exemplar;
 use super::expose::{NONE, StateFamily, Value};
 use super::family::{Family, Need, Scope};
 use super::histogram::{Bound, Histogram};
@@ -96,13 +99,26 @@ pub struct OfWorkload {
 impl OfWorkload {
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact) {
-        if let FactKind::Explained(death) = &fact.kind
-            && let Some((used_ns, budget_ns)) = death.grace_used_ns()
-            && budget_ns != 0
-        {
-            let ratio = u128::from(used_ns) * 1_000_000_000 / u128::from(budget_ns);
+        if let Some(time_ns) = observation(fact) {
             let histogram = self.ratio.get_or_insert_with(|| Histogram::new(RATIO_BOUNDS));
-            histogram.observe_ns(u64::try_from(ratio).unwrap_or(u64::MAX));
+            histogram.observe_ns(time_ns);
         }
     }
+
+    /// Takes in the trace that tells of a fact.
+    pub fn traced(&mut self, fact: &Fact, trace: TraceId) {
+        if let Some(histogram) = &mut self.ratio
+            && let Some(time_ns) = observation(fact)
+        {
+            histogram.exemplify(Exemplar { trace, time_ns, at_boot_ns: fact.time_boot_ns });
+        }
+    }
+}
+
+/// What a fact counts as in [`RATIO`].
+fn observation(fact: &Fact) -> Option<u64> {
+    let FactKind::Explained(death) = &fact.kind else { return None };
+    let (used_ns, budget_ns) = death.grace_used_ns()?;
+    let ratio = (u128::from(used_ns) * 1_000_000_000).checked_div(budget_ns.into())?;
+    Some(u64::try_from(ratio).unwrap_or(u64::MAX))
 }

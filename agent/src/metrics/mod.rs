@@ -4,7 +4,7 @@
 //! from the ground up, none of which imports a higher one:
 //!
 //! 1. words: [`collector`], [`family`], [`variant`];
-//! 2. writing: [`counter`], [`histogram`], [`text`], [`expose`], [`counters`], [`usage`];
+//! 2. writing: [`counter`], [`exemplar`], [`histogram`], [`text`], [`expose`], [`counters`], [`usage`];
 //! 3. groups, one file a collector: each owns its state, the families over that state, and the
 //!    `fact` by which the state changes; [`agent`], [`series`] and [`process`] are about the agent
 //!    itself;
@@ -23,6 +23,7 @@ pub mod counter;
 pub mod counters;
 pub mod cpu;
 pub mod entity;
+pub mod exemplar;
 pub mod expose;
 pub mod family;
 pub mod grace;

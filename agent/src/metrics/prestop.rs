@@ -1,6 +1,9 @@
 //! Collector `prestop`: the duration of preStop hooks.
 
+use opentelemetry::trace::TraceId;
+
 use super::collector::Collector;
+use super::exemplar::Exemplar;
 use super::expose::StateFamily;
 use super::family::{Family, Need, Scope};
 use super::histogram::{Bound, Histogram};
@@ -55,30 +58,48 @@ impl OfWorkload {
 
     /// Takes in a fact. Returns the number of handlers that gave way.
     pub fn fact(&mut self, fact: &Fact) -> u64 {
-        if let FactKind::Explained(death) = &fact.kind
-            && let Some(run) = death.pre_stop
-            && let Some(duration_ns) = run.duration_ns()
-            && let (Some(histogram), gave_way) = self.histogram(run.handler)
+        if let Some((handler, time_ns)) = observation(fact)
+            && let (Some(histogram), gave_way) = self.histogram(handler)
         {
-            histogram.observe_ns(duration_ns);
+            histogram.observe_ns(time_ns);
             return gave_way;
         }
         0
     }
 
+    /// Takes in the trace that tells of a fact. A handler that gave way stays away.
+    pub fn traced(&mut self, fact: &Fact, trace: TraceId) {
+        if let Some((handler, time_ns)) = observation(fact)
+            && let Some(at) = self.position(handler)
+            && let Some((_, histogram)) = self.by_handler.get_mut(at)
+        {
+            histogram.exemplify(Exemplar { trace, time_ns, at_boot_ns: fact.time_boot_ns });
+        }
+    }
+
+    fn position(&self, handler: PreStop) -> Option<usize> {
+        self.by_handler.iter().position(|(known, _)| *known == handler.label())
+    }
+
     fn histogram(&mut self, handler: PreStop) -> (Option<&mut Histogram>, u64) {
-        let handler = handler.label();
-        let known = self.by_handler.iter().position(|(known, _)| *known == handler);
+        let known = self.position(handler);
         let full = known.is_none() && self.by_handler.len() >= HANDLERS_MAX;
         if full {
             self.by_handler.remove(0);
         }
         let at = known.unwrap_or_else(|| {
-            self.by_handler.push((handler, Histogram::new(BOUNDS)));
+            self.by_handler.push((handler.label(), Histogram::new(BOUNDS)));
             self.by_handler.len() - 1
         });
         (self.by_handler.get_mut(at).map(|(_, histogram)| histogram), full.into())
     }
+}
+
+/// What a fact counts as in [`DURATION`].
+fn observation(fact: &Fact) -> Option<(PreStop, u64)> {
+    let FactKind::Explained(death) = &fact.kind else { return None };
+    let run = death.pre_stop?;
+    Some((run.handler, run.duration_ns()?))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Collector `restart`: restarts of containers, and the downtime before them.
 
+use opentelemetry::trace::TraceId;
+
 use super::collector::Collector;
+use super::exemplar::Exemplar;
 use super::expose::{NONE, StateFamily, Value};
 use super::family::{Family, Scope};
 use super::histogram::{Bound, Histogram};
@@ -95,12 +98,24 @@ pub struct OfWorkload {
 impl OfWorkload {
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact) {
-        if let FactKind::Restarted(restart) = &fact.kind
-            && let Some(downtime_ns) = restart.downtime_ns()
-        {
-            self.downtime.observe_ns(downtime_ns);
+        if let Some(time_ns) = observation(fact) {
+            self.downtime.observe_ns(time_ns);
         }
     }
+
+    /// Takes in the trace that tells of a fact.
+    pub fn traced(&mut self, fact: &Fact, trace: TraceId) {
+        if let Some(time_ns) = observation(fact) {
+            let at_boot_ns = fact.time_boot_ns;
+            self.downtime.exemplify(Exemplar { trace, time_ns, at_boot_ns });
+        }
+    }
+}
+
+/// What a fact counts as in [`DOWNTIME`].
+fn observation(fact: &Fact) -> Option<u64> {
+    let FactKind::Restarted(restart) = &fact.kind else { return None };
+    restart.downtime_ns()
 }
 
 impl Default for OfWorkload {

@@ -1,6 +1,9 @@
 //! Collector `shutdown`: the time from the stop signal to the end.
 
+use opentelemetry::trace::TraceId;
+
 use super::collector::Collector;
+use super::exemplar::Exemplar;
 use super::expose::{NONE, StateFamily, Value};
 use super::family::{Family, Scope};
 use super::histogram::{Bound, Histogram};
@@ -102,16 +105,31 @@ pub struct OfWorkload {
 impl OfWorkload {
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact) {
-        if let FactKind::Explained(death) = &fact.kind
-            && let Some(shutdown_ns) = death.end.shutdown_ns()
-        {
-            let histogram = match death.end.outcome {
-                Outcome::Killed => &mut self.killed,
-                Outcome::Exited => &mut self.exited,
-            };
-            histogram.observe_ns(shutdown_ns);
+        if let Some((outcome, time_ns)) = observation(fact) {
+            self.histogram(outcome).observe_ns(time_ns);
         }
     }
+
+    /// Takes in the trace that tells of a fact.
+    pub fn traced(&mut self, fact: &Fact, trace: TraceId) {
+        if let Some((outcome, time_ns)) = observation(fact) {
+            let at_boot_ns = fact.time_boot_ns;
+            self.histogram(outcome).exemplify(Exemplar { trace, time_ns, at_boot_ns });
+        }
+    }
+
+    const fn histogram(&mut self, outcome: Outcome) -> &mut Histogram {
+        match outcome {
+            Outcome::Killed => &mut self.killed,
+            Outcome::Exited => &mut self.exited,
+        }
+    }
+}
+
+/// What a fact counts as in [`DURATION`].
+fn observation(fact: &Fact) -> Option<(Outcome, u64)> {
+    let FactKind::Explained(death) = &fact.kind else { return None };
+    Some((death.end.outcome, death.end.shutdown_ns()?))
 }
 
 impl Default for OfWorkload {

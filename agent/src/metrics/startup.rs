@@ -1,7 +1,10 @@
 //! Collector `startup`: the phases of a start, from the scheduler's decision until ready.
 
+use opentelemetry::trace::TraceId;
+
 use super::collector::Collector;
 use super::counter::Counter;
+use super::exemplar::Exemplar;
 use super::expose::{NONE, StateFamily, Value};
 use super::family::{Family, Need, Scope};
 use super::histogram::{Bound, Histogram};
@@ -92,15 +95,27 @@ pub struct OfWorkload {
 impl OfWorkload {
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact) {
-        match &fact.kind {
-            FactKind::StartFailed => self.failures.add_one(),
-            FactKind::Progressed(start) if start.just_ready => {
-                if let Some(whole_ns) = start.whole_ns() {
-                    let duration = self.duration.get_or_insert_with(|| Histogram::new(BOUNDS));
-                    duration.observe_ns(whole_ns);
-                }
-            }
-            _ => {}
+        if fact.kind == FactKind::StartFailed {
+            self.failures.add_one();
+        }
+        if let Some(time_ns) = observation(fact) {
+            let duration = self.duration.get_or_insert_with(|| Histogram::new(BOUNDS));
+            duration.observe_ns(time_ns);
         }
     }
+
+    /// Takes in the trace that tells of a fact.
+    pub fn traced(&mut self, fact: &Fact, trace: TraceId) {
+        if let Some(duration) = &mut self.duration
+            && let Some(time_ns) = observation(fact)
+        {
+            duration.exemplify(Exemplar { trace, time_ns, at_boot_ns: fact.time_boot_ns });
+        }
+    }
+}
+
+/// What a fact counts as in [`DURATION`].
+fn observation(fact: &Fact) -> Option<u64> {
+    let FactKind::Progressed(start) = &fact.kind else { return None };
+    start.whole_ns().filter(|_| start.just_ready)
 }

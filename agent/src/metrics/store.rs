@@ -11,6 +11,7 @@ mod read;
 mod refused;
 mod retention;
 mod room;
+mod traced;
 
 use std::collections::HashMap;
 use std::sync::Arc;

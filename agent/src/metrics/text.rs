@@ -11,7 +11,8 @@ pub(super) struct News {
     pub(super) first_shown: Generation,
     /// The number of the chunk.
     pub(super) chunk: usize,
-    /// The first byte of the value in the chunk, and the byte after its last.
+    /// The first byte of the value in the chunk, and the byte after the last of its exemplar, or of
+    /// the value where it has none.
     pub(super) value: (usize, usize),
     /// The value before the first event.
     pub(super) initial: u64,

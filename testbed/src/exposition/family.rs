@@ -16,7 +16,7 @@ pub type Wanted<'a> = &'a [(&'a str, &'a str)];
 pub enum Format {
     /// Prometheus' text format, version 0.0.4.
     Text,
-    /// OpenMetrics 1.0.0, without timestamps, exemplars and `_created`.
+    /// OpenMetrics 1.0.0, without timestamps and `_created`, and with exemplars of buckets alone.
     OpenMetrics,
 }
 
@@ -41,6 +41,19 @@ pub struct Sample {
     pub labels: Labels,
     /// Its value.
     pub value: f64,
+    /// An observation that is in it, of a bucket in OpenMetrics.
+    pub exemplar: Option<Exemplar>,
+}
+
+/// One observation with what it leads to, a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// Its labels, `trace_id` among them.
+    pub labels: Labels,
+    /// The value that was observed.
+    pub value: f64,
+    /// When it was observed, in Unix time.
+    pub unix_s: f64,
 }
 
 /// One family with its samples, of which there is at least one.

@@ -24,7 +24,8 @@ pub struct Histogram {
 
 impl Family {
     /// Puts together its histograms, one for each set of labels. The samples of one must follow
-    /// each other, bounds rise, counts be cumulative, `+Inf` and `_count` agree.
+    /// each other, bounds rise, counts be cumulative, `+Inf` and `_count` agree, exemplars be of
+    /// their buckets.
     ///
     /// # Errors
     /// If it is no family of such histograms.
@@ -56,6 +57,15 @@ fn one(labels: Labels, samples: &[&Sample]) -> Result<Histogram> {
         .collect::<Result<Vec<_>>>()?;
     let rises = buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1);
     ensure!(rises, "the buckets are not cumulative, or out of order");
+    let mut below = (f64::NEG_INFINITY, 0.0);
+    for (&bucket, sample) in buckets.iter().zip(of("_bucket")) {
+        if let Some(exemplar) = &sample.exemplar {
+            let inside = below.0 < exemplar.value && exemplar.value <= bucket.0;
+            ensure!(inside, "an exemplar of another bucket");
+            ensure!(below.1 < bucket.1, "an exemplar of an empty bucket");
+        }
+        below = bucket;
+    }
     let values = |suffix| of(suffix).map(|sample| sample.value).collect::<Vec<_>>();
     match (&*values("_sum"), &*values("_count"), buckets.last()) {
         (&[sum], &[count], Some(&(f64::INFINITY, all))) if count == all => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use super::family::{Family, Format, Kind, Labels, Sample, number};
+use super::family::{Exemplar, Family, Format, Kind, Labels, Sample, number};
 use super::histogram::BOUND;
 
 /// Parses a whole exposition.
@@ -83,9 +83,11 @@ impl Reader {
             ensure!(self.seen.insert(format!("family {}", head.name)), "the family comes twice");
             self.families.push(family);
         }
-        let mut sample = sample(line)?;
+        let mut sample = sample(line, self.format)?;
         let family = self.families.last_mut().context("no family before it")?;
         ensure!(owns(family, &sample.name, self.format), "not below its family");
+        let may = sample.name.ends_with("_bucket") && family.kind == Kind::Histogram;
+        ensure!(may || sample.exemplar.is_none(), "an exemplar of what is no bucket");
         if family.kind == Kind::Histogram
             && let Some(le) = sample.labels.get_mut(BOUND)
         {
@@ -186,29 +188,59 @@ fn check(family: &Family, format: Format) -> Result<()> {
     Ok(())
 }
 
-/// One line: `name{label="value",…} value`.
-fn sample(line: &str) -> Result<Sample> {
+/// One line: `name{label="value",…} value`, and an exemplar after it.
+fn sample(line: &str, format: Format) -> Result<Sample> {
     let end = line.find(['{', ' ']).context("no value")?;
     let (name, mut rest) = line.split_at_checked(end).context("no value")?;
     check_name(name)?;
     let mut labels = Labels::new();
-    if let Some(mut inside) = rest.strip_prefix('{') {
-        loop {
-            let (label, after) = inside.split_once("=\"").context("no label")?;
-            check_name(label)?;
-            let (value, after) = unescape(after)?;
-            ensure!(labels.insert(label.to_owned(), value).is_none(), "{label} comes twice");
-            match after.strip_prefix(',') {
-                Some(more) => inside = more,
-                None => {
-                    rest = after.strip_prefix('}').context("the labels are not closed")?;
-                    break;
-                }
-            }
+    if let Some(inside) = rest.strip_prefix('{') {
+        (labels, rest) = label_set(inside)?;
+    }
+    let rest = rest.strip_prefix(' ').context("no space before the value")?;
+    let (value, exemplar) = match rest.split_once(" # ") {
+        Some((value, exemplar)) if format == Format::OpenMetrics => {
+            (value, Some(self::exemplar(exemplar).context("exemplar")?))
+        }
+        _ => (rest, None),
+    };
+    Ok(Sample { name: name.to_owned(), labels, value: number(value)?, exemplar })
+}
+
+/// Labels up to their closing brace, and what follows.
+fn label_set(mut inside: &str) -> Result<(Labels, &str)> {
+    let mut labels = Labels::new();
+    loop {
+        let (label, after) = inside.split_once("=\"").context("no label")?;
+        check_name(label)?;
+        let (value, after) = unescape(after)?;
+        ensure!(labels.insert(label.to_owned(), value).is_none(), "{label} comes twice");
+        match after.strip_prefix(',') {
+            Some(more) => inside = more,
+            None => return Ok((labels, after.strip_prefix('}').context("labels not closed")?)),
         }
     }
-    let value = number(rest.strip_prefix(' ').context("no space before the value")?)?;
-    Ok(Sample { name: name.to_owned(), labels, value })
+}
+
+/// Most characters of an exemplar's labels, names and values together.
+const EXEMPLAR_CHARS: usize = 128;
+
+/// What follows the ` # ` behind a value: `{trace_id="…"} value timestamp`. The specification takes
+/// one without labels or timestamp as well; without the first it leads nowhere, and without the
+/// second Prometheus takes the scrape's.
+fn exemplar(text: &str) -> Result<Exemplar> {
+    let (labels, rest) = label_set(text.strip_prefix('{').context("no labels")?)?;
+    let chars = labels.iter().map(|(name, value)| name.chars().count() + value.chars().count());
+    ensure!(chars.sum::<usize>() <= EXEMPLAR_CHARS, "labels of more than {EXEMPLAR_CHARS}");
+    let id = labels.get("trace_id").context("no trace_id")?;
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let good = id.len() == 32 && id.chars().all(hex) && id.chars().any(|c| c != '0');
+    ensure!(good, "{id:?} is no id of a trace");
+    let rest = rest.strip_prefix(' ').context("no space before the value")?;
+    let (value, time) = rest.split_once(' ').context("no timestamp")?;
+    let unix_s = number(time)?;
+    ensure!(unix_s.is_finite(), "{time} is no time");
+    Ok(Exemplar { labels, value: number(value)?, unix_s })
 }
 
 fn check_name(name: &str) -> Result<()> {

@@ -145,6 +145,77 @@ fn open_metrics_that_is_not_good_is_refused() {
     assert!(text("").unwrap().families.is_empty());
 }
 
+const TRACED: &str = "# TYPE a histogram\n# HELP a x\na_bucket{le=\"1.0\"} 1\n\
+    a_bucket{le=\"2.0\"} 1\n\
+    a_bucket{le=\"+Inf\"} 2 # {trace_id=\"0123456789abcdef0123456789abcdef\"} 3.5 1700000000.25\n\
+    a_sum 4\na_count 2\n# EOF\n";
+
+#[test]
+fn exemplars_that_are_not_good_are_refused() {
+    const COUNTER: &str = "# TYPE a counter\n# HELP a x\na_total 1\n# EOF\n";
+    const GAUGE: &str = "# TYPE a gauge\n# HELP a x\na 1\n# EOF\n";
+    let exemplar = "# {trace_id=\"0123456789abcdef0123456789abcdef\"} 1 1";
+    let with = |value: &str| format!("{value} {exemplar}");
+    refused(
+        open_metrics,
+        &[
+            (COUNTER, "total 1", &with("total 1"), "no bucket"),
+            (GAUGE, "a 1", &with("a 1"), "no bucket"),
+            (TRACED, "sum 4", &with("sum 4"), "no bucket"),
+            (TRACED, "count 2", &with("count 2"), "no bucket"),
+            (TRACED, "\"2.0\"} 1", &with("\"2.0\"} 1"), "another bucket"),
+            (
+                TRACED,
+                "\"2.0\"} 1",
+                &with("\"2.0\"} 1").replace(" 1 1", " 1.5 1"),
+                "an empty bucket",
+            ),
+            (TRACED, "} 3.5", "} 2", "another bucket"),
+            (TRACED, " # ", " #", "no number"),
+            (TRACED, " # ", " ", "no number"),
+            (TRACED, " # ", " # # ", "no labels"),
+            (TRACED, " # ", " 1700000000 # ", "no number"),
+            (TRACED, "} 3.5", "}", "no timestamp"),
+            (TRACED, "} 3.5", "}3.5", "no space"),
+            (TRACED, " 1700000000.25", "", "no timestamp"),
+            (TRACED, "1700000000.25", "1700000000.25 ", "no number"),
+            (TRACED, "1700000000.25", "+Inf", "no time"),
+            (TRACED, "} 3.5", "} x", "no number"),
+            (TRACED, "cdef\"} 3", "cdef\" 3", "not closed"),
+            (TRACED, "{trace_id=\"0123456789abcdef0123456789abcdef\"}", "{}", "no label"),
+            (TRACED, "trace_id", "traceID", "no trace_id"),
+            (TRACED, "0123456789abcdef0123456789abcdef", "0123456789abcdef", "no id"),
+            (
+                TRACED,
+                "0123456789abcdef0123456789abcdef",
+                "0123456789ABCDEF0123456789abcdef",
+                "no id",
+            ),
+            (TRACED, "0123456789abcdef0123456789abcdef", &"0".repeat(32), "no id"),
+            (TRACED, "trace_id", &format!("b=\"{}\",trace_id", "x".repeat(88)), "more than 128"),
+        ],
+    );
+    let most = TRACED.replace("trace_id", &format!("b=\"{}\",trace_id", "ö".repeat(87)));
+    open_metrics(&most).unwrap();
+    let text = TRACED.replace("# EOF\n", "");
+    let error = format!("{:#}", Exposition::parse(&text, Format::Text).unwrap_err());
+    assert!(error.contains("no number"), "text 0.0.4 has none: {error}");
+}
+
+#[test]
+fn an_exemplar_is_read_with_its_bucket() {
+    let read = open_metrics(TRACED).unwrap();
+    let exemplars: Vec<_> = read.samples().map(|sample| sample.exemplar.clone()).collect();
+    let id = "0123456789abcdef0123456789abcdef".to_owned();
+    let labels = Labels::from([("trace_id".to_owned(), id)]);
+    let expected = Exemplar { labels, value: 3.5, unix_s: 1_700_000_000.25 };
+    assert_eq!(exemplars, [None, None, Some(expected), None, None]);
+    // A label may look like one.
+    let gauge = GAUGE.replace("\"c\"", "\"c\\\"} 1 # {trace_id=\\\"\"");
+    let read = text(&gauge).unwrap();
+    assert_eq!(read.families[0].samples[0].label("b"), "c\"} 1 # {trace_id=\"");
+}
+
 #[test]
 fn what_is_read_is_what_was_written() {
     let read = text(

@@ -34,6 +34,11 @@ impl Refused {
         self.containers.len()
     }
 
+    /// Whether a container waits.
+    pub(super) fn has(&self, container: CgroupId) -> bool {
+        self.containers.contains_key(&container)
+    }
+
     /// Takes in a container that found no room. Returns whether it did not wait before.
     pub(super) fn insert(&mut self, who: &Arc<Who>) -> bool {
         if self.containers.contains_key(&who.cgroup) {

@@ -118,7 +118,7 @@ fn same(ours: &[exposition::Family], theirs: &[exposition::Family]) -> Result<()
     let lines = |families: &[exposition::Family]| {
         let samples = families.iter().flat_map(|family| family.samples.clone());
         samples
-            .map(|Sample { name, labels, value }| ((name, labels), value))
+            .map(|Sample { name, labels, value, .. }| ((name, labels), value))
             .collect::<BTreeMap<_, _>>()
     };
     let (ours, theirs) = (lines(ours), lines(theirs));
