@@ -37,6 +37,7 @@ pub(crate) fn options(
             workload_retention: WORKLOAD_RETENTION,
             max_series: args.max_series,
         },
+        traces: None,
         max_fds: raise_file_limit(),
     }
 }

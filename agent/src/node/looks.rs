@@ -134,6 +134,7 @@ mod tests {
                 log_dir: dir.path().to_owned(),
                 pods: None,
                 store: StoreOptions::default(),
+                traces: None,
                 max_fds: 10,
             };
             let (_, inbox) = http::channel();

@@ -24,7 +24,7 @@ pub(super) struct Publish {
     lines: Lines,
     store: Store,
     /// Where traces are sent.
-    traces: Option<Traces>,
+    pub(super) traces: Option<Traces>,
     #[cfg(test)]
     pub(super) recorder: super::tests::Recorder,
 }

@@ -36,6 +36,11 @@ impl Lives {
         Self { common, lives: HashMap::new(), dropped: 0, links_rejected: 0 }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lives.is_empty()
+    }
+
     /// Takes in a container that is shown, or has another name. Units of the host have no life.
     pub(super) fn shown(&mut self, who: &Arc<Who>) {
         let Some((pod, _)) = who.origin.pod() else { return };

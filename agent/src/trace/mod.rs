@@ -18,8 +18,6 @@ mod resource;
 mod restart;
 mod shutdown;
 mod startup;
-#[cfg(test)]
-mod tests;
 mod tree;
 pub mod volume;
 
@@ -101,6 +99,12 @@ impl Traces {
         let at = At { last: true, ..self.at(now.boot_ns) };
         let complete = self.lives.settle(&at);
         self.finish(complete);
+    }
+
+    /// Whether no Pod is followed.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lives.is_empty()
     }
 
     /// Facts of the traces that were queued since the last call.

@@ -80,7 +80,9 @@ fn out_of_memory(oom: Option<&OomFact>) -> String {
     let Some(oom) = oom else { return "OOM".to_owned() };
     let limit = oom.limit_bytes.map(bytes);
     match (oom.scope, limit) {
-        (Some(OomScope::Container), Some(limit)) => format!("OOM at the container's limit of {limit}"),
+        (Some(OomScope::Container), Some(limit)) => {
+            format!("OOM at the container's limit of {limit}")
+        }
         (Some(OomScope::Container), None) => "OOM at the container's limit".to_owned(),
         (Some(OomScope::Pod), Some(limit)) => format!("OOM at the Pod's limit of {limit}"),
         (Some(OomScope::Pod), None) => "OOM at the Pod's limit".to_owned(),

@@ -24,6 +24,7 @@ fn units_that_differ_in_bytes_that_are_no_text_stay_two() {
         log_dir: dir.path().join("logs"),
         pods: None,
         store: StoreOptions::default(),
+        traces: None,
         max_fds: 10,
     };
     let mut node = Node::new(options, None);

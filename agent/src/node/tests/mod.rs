@@ -10,6 +10,7 @@ mod names;
 mod roles;
 mod stops;
 mod stream;
+mod traces;
 mod unsure;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -124,6 +125,7 @@ impl World {
             log_dir: dir.path().join("logs"),
             pods: with_source.then(|| ("a test".to_owned(), LastContact::default())),
             store,
+            traces: None,
             max_fds: 10,
         };
         let mut node = Node::new(options, None);

@@ -1,0 +1,270 @@
+//! Traces, from kernel records and the Pod's changes to spans.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+
+use super::{KILLED, NOW, PodEventKind, SECOND, World};
+use crate::cgroup::CgroupId;
+use crate::clock::Now;
+use crate::event::ExitStatus;
+use crate::trace::model::{Span, Trace};
+use crate::trace::volume::Limits;
+use crate::trace::{Options, Traces};
+
+type Sent = Arc<Mutex<Vec<Trace>>>;
+
+const ALL: Limits = Limits { min_duration_ns: 0, only_abnormal: false, per_minute: 0 };
+
+impl World {
+    /// Sends traces to a list.
+    fn traced(&mut self, limits: Limits) -> Sent {
+        let sent = Sent::default();
+        let to = Arc::clone(&sent);
+        let options = Options { resource: Vec::new(), limits, pods_may_come: true };
+        let send = Box::new(move |trace: &Trace, _| {
+            to.lock().unwrap().push(trace.clone());
+            true
+        });
+        self.node.publish.traces = Some(Traces::new(options, send, Now { boot_ns: 0, ..NOW }));
+        sent
+    }
+}
+
+/// The spans as a tree, with times in milliseconds after `origin_ms`.
+fn drawn(trace: &Trace) -> String {
+    let mut out = String::new();
+    draw(trace, None, 0, &mut out);
+    let roots = trace.spans.iter().filter(|span| span.parent.is_none()).count();
+    assert!(roots <= 1, "{trace:#?}");
+    assert_eq!(
+        out.lines().filter(|line| line.contains(" .. ")).count(),
+        trace.spans.len(),
+        "{out}\n{trace:#?}"
+    );
+    out
+}
+
+fn draw(trace: &Trace, parent: Option<&Span>, depth: usize, out: &mut String) {
+    let ms = |boot_ns: u64| (boot_ns as f64 - NOW.boot_ns as f64) / 1e6;
+    let indent = "  ".repeat(depth);
+    for span in trace.spans.iter().filter(|span| span.parent == parent.map(|it| it.id)) {
+        let (start, end) = (ms(span.start_boot_ns), ms(span.end_boot_ns));
+        write!(out, "{indent}{}: {start} .. {end}", span.name).unwrap();
+        if let Some(error) = &span.error {
+            write!(out, " ERROR {error}").unwrap();
+        }
+        out.push('\n');
+        for event in &span.events {
+            let at = ms(event.time_boot_ns);
+            writeln!(out, "{indent}  * {} at {at}", event.name).unwrap();
+        }
+        draw(trace, Some(span), depth + 1, out);
+    }
+}
+
+fn kinds(sent: &Sent) -> Vec<&'static str> {
+    sent.lock().unwrap().iter().map(|trace| trace.kind.name()).collect()
+}
+
+fn attribute(span: &Span, key: &str) -> Option<String> {
+    let found = span.attributes.iter().find(|it| it.key.as_str() == key)?;
+    Some(found.value.to_string())
+}
+
+#[test]
+fn a_pods_life_is_a_startup_and_a_shutdown() {
+    let mut world = World::new(true);
+    let sent = world.traced(ALL);
+    world.pod["spec"]["containers"][0]["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 1}}});
+    world.runs();
+    assert_eq!(kinds(&sent), ["pod startup"]);
+    world.deleted(-4000);
+    world.reported(-4000);
+    world.terminate(1002, 200, "runc", -3000);
+    world.end(1002, 200, ExitStatus::Code(0), -1000);
+    world.node.tick(world.now(-800));
+    world.removed(CgroupId(1002), -700);
+    assert_eq!(kinds(&sent), ["pod startup"], "the sandbox is still there");
+    world.removed(CgroupId(1001), -400);
+    assert_eq!(kinds(&sent), ["pod startup", "pod shutdown"]);
+    let sent = sent.lock().unwrap();
+    let [startup, shutdown] = &sent[..] else { panic!() };
+    assert_eq!(
+        drawn(startup),
+        "pod startup: -9000 .. -7000\n  \
+         container startup: -9000 .. -7000\n    \
+         pull and create: -9000 .. -8500\n    \
+         runtime start: -8500 .. -8250\n    \
+         readiness: -8250 .. -7000\n"
+    );
+    assert_eq!(
+        drawn(shutdown),
+        "pod shutdown: -4000 .. -1000\n  \
+         * deletion seen at -4000\n  \
+         container termination: -4000 .. -1000\n    \
+         * stop signal at -3000\n    \
+         * end at -1000\n    \
+         preStop hook: -4000 .. -3000\n    \
+         grace period: -3000 .. -1000\n"
+    );
+    let [root, termination, _, grace] = &shutdown.spans[..] else { panic!() };
+    assert_eq!(root.links.len(), 1);
+    assert_eq!((root.links[0].trace, root.links[0].span), (startup.id, startup.spans[0].id));
+    for (key, value) in [
+        ("k8s.container.name", "web"),
+        ("podvitals.cause", "completed"),
+        ("podvitals.trigger", "pod_deletion"),
+        ("podvitals.trigger.source", "api"),
+        ("process.exit.code", "0"),
+        ("podvitals.trace", "pod shutdown"),
+        ("k8s.pod.uid", super::UID),
+    ] {
+        assert_eq!(attribute(termination, key).as_deref(), Some(value), "{key}");
+    }
+    assert_eq!(attribute(grace, "podvitals.grace.used_ratio").unwrap()[..5], *"0.222");
+    assert!(world.node.publish.traces.as_ref().is_some_and(|traces| traces.is_idle()));
+}
+
+/// The container dies at -5000 and is there again at -3000, ready at -2000.
+fn restarts(world: &mut World, status: ExitStatus) {
+    world.end(1002, 200, status, -5000);
+    world.node.tick(world.now(-4800));
+    world.removed(CgroupId(1002), -4700);
+    world.made(1003, 'b', -3000);
+    world.exec(1003, 300, "web", -2900);
+    world.status("b", &json!({"running": {}}), Some(("a", "Error")));
+    world.pod["status"]["containerStatuses"][0]["restartCount"] = 1.into();
+    world.reported(-2000);
+    world.node.tick(world.now(-1900));
+}
+
+#[test]
+fn a_crash_is_a_restart_with_its_back_off() {
+    let mut world = World::new(true);
+    let sent = world.traced(ALL);
+    world.runs();
+    restarts(&mut world, ExitStatus::Code(3));
+    assert_eq!(kinds(&sent), ["pod startup", "container restart"]);
+    let restart = sent.lock().unwrap()[1].clone();
+    assert_eq!(
+        drawn(&restart),
+        "container restart: -5000 .. -2000 ERROR exit code 3\n  \
+         container termination: -5000 .. -5000 ERROR exit code 3\n    \
+         * end at -5000\n  \
+         back-off: -5000 .. -3000\n  \
+         runtime start: -3000 .. -2900\n  \
+         readiness: -2900 .. -2000\n"
+    );
+    let told: Vec<_> = restart.facts.iter().map(|(who, _)| who.cgroup.0).collect();
+    assert_eq!(told, [1002, 1003], "the death of the one, the restart of the other");
+    // The next crash is linked to this one.
+    world.end(1003, 300, KILLED, -1500);
+    world.node.tick(world.now(-1300));
+    world.removed(CgroupId(1003), -1200);
+    world.made(1004, 'c', -1000);
+    world.exec(1004, 400, "web", -900);
+    world.status("c", &json!({"running": {}}), Some(("b", "Error")));
+    world.pod["status"]["containerStatuses"][0]["restartCount"] = 2.into();
+    world.reported(-500);
+    world.node.tick(world.now(-300));
+    let sent = sent.lock().unwrap();
+    let [_, first, second] = &sent[..] else { panic!("{sent:#?}") };
+    assert_eq!(second.spans[0].links[0].trace, first.id);
+    assert!(second.spans[0].error.as_ref().unwrap().starts_with("SIGKILL without a stop signal"));
+    assert_ne!(first.id, second.id);
+}
+
+#[test]
+fn what_ends_for_good_belongs_to_the_pods_shutdown() {
+    let mut world = World::new(true);
+    let sent = world.traced(ALL);
+    world.pod["spec"]["restartPolicy"] = "Never".into();
+    world.runs();
+    world.end(1002, 200, ExitStatus::Code(3), -5000);
+    world.status("a", &json!({"terminated": {"exitCode": 3, "reason": "Error"}}), None);
+    world.pod["status"]["phase"] = "Failed".into();
+    world.reported(-4500);
+    world.removed(CgroupId(1002), -4000);
+    assert_eq!(kinds(&sent), ["pod startup"]);
+    world.removed(CgroupId(1001), -3000);
+    assert_eq!(kinds(&sent), ["pod startup", "pod shutdown"]);
+    let shutdown = sent.lock().unwrap()[1].clone();
+    assert_eq!(
+        drawn(&shutdown),
+        "pod shutdown: -5000 .. -5000 ERROR web: exit code 3\n  \
+         container termination: -5000 .. -5000 ERROR exit code 3\n    \
+         * end at -5000\n"
+    );
+}
+
+#[test]
+fn an_agent_that_stops_sends_what_it_has_and_leaves_the_root_to_the_next() {
+    let mut world = World::new(true);
+    let sent = world.traced(ALL);
+    world.runs();
+    world.deleted(-4000);
+    world.reported(-4000);
+    world.terminate(1002, 200, "runc", -3000);
+    world.end(1002, 200, ExitStatus::Code(0), -1000);
+    world.node.tick(world.now(-800));
+    world.removed(CgroupId(1002), -700);
+    world.node.stop(world.now(-500));
+    assert_eq!(kinds(&sent), ["pod startup", "pod shutdown"]);
+    let first = sent.lock().unwrap()[1].clone();
+    assert!(first.spans.iter().all(|span| span.parent.is_some()));
+    // The next agent finds the Pod without its container.
+    let mut next = World::new(true);
+    let sent = next.traced(ALL);
+    next.reported(-450);
+    next.finds_running(-440);
+    next.reported(-430);
+    next.deleted(-4000);
+    next.reported(-420);
+    next.end(1002, 200, ExitStatus::Code(0), -400);
+    next.node.tick(next.now(-200));
+    next.removed(CgroupId(1002), -150);
+    let second = sent.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(second.id, first.id);
+    assert_eq!(Some(second.spans[0].id), first.spans[0].parent, "{}", drawn(&second));
+}
+
+#[test]
+fn volume_is_limited_and_what_is_left_out_is_counted() {
+    let omitted = |world: &World, reason| {
+        let traces = world.node.publish.traces.as_ref().unwrap();
+        traces.omitted().iter().find(|(other, _)| *other == reason).unwrap().1
+    };
+    let mut world = World::new(true);
+    let sent = world.traced(Limits { only_abnormal: true, ..ALL });
+    world.runs();
+    restarts(&mut world, ExitStatus::Code(3));
+    assert_eq!((kinds(&sent), omitted(&world, "normal")), (vec!["container restart"], 1));
+
+    let mut world = World::new(true);
+    let sent = world.traced(Limits { min_duration_ns: 10 * SECOND, ..ALL });
+    world.runs();
+    restarts(&mut world, ExitStatus::Code(3));
+    assert_eq!((kinds(&sent), omitted(&world, "min_duration")), (vec!["container restart"], 1));
+
+    let mut world = World::new(true);
+    let sent = world.traced(Limits { per_minute: 1, ..ALL });
+    world.runs();
+    let mut last = 1002;
+    for n in 0..30_u8 {
+        let cgroup = 2000 + u64::from(n);
+        let ms = -5000 + i64::from(n) * 100;
+        let digit = char::from(b'1' + n % 9);
+        world.end(last, if last == 1002 { 200 } else { last as u32 }, ExitStatus::Code(3), ms);
+        world.made(cgroup, digit, ms + 20);
+        world.exec(cgroup, cgroup as u32, "web", ms + 30);
+        world.status(&digit.to_string(), &json!({"running": {}}), None);
+        world.reported(ms + 40);
+        last = cgroup;
+    }
+    world.node.tick(world.now(0));
+    world.source(PodEventKind::Listed(vec![world.told()]), 100);
+    assert_eq!(sent.lock().unwrap().len(), 10, "ten minutes' worth at once");
+    assert!(omitted(&world, "rate") > 10);
+}
