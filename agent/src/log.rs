@@ -21,7 +21,8 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::event::ExitStatus;
-use crate::lifecycle::fact::{Death, Fact, FactKind, OomFact, StopSignal};
+use crate::kube::identity::Identity;
+use crate::lifecycle::fact::{Death, Fact, FactKind, OomFact, OomOrigin, StopSignal};
 use crate::lifecycle::subject::{Subject, Who};
 use crate::rate::{Buckets, Rate};
 use crate::reader::Reader;
@@ -267,13 +268,28 @@ fn ignored(who: &Who, stop: &StopSignal) {
 
 fn oom_kill(who: &Who, oom: &OomFact) {
     let identity = &who.identity;
+    let by = &oom.triggered_by;
+    let other = by.who.as_ref().filter(|_| by.origin != OomOrigin::SameContainer).map(|other| {
+        let Identity { namespace, pod, container, .. } = &other.identity;
+        format!("{namespace}/{pod}/{container}")
+    });
+    let resident = oom.resident.as_ref();
     tracing::info!(
         namespace = identity.namespace,
         pod = identity.pod,
         container = identity.container,
         scope = oom.scope.map_or("unknown", |scope| scope.label()),
+        limit_bytes = oom.limit_bytes,
+        usage_bytes = oom.usage_bytes,
         victim = oom.victim.label(),
+        comm = oom.comm.to_string(),
         killed = oom.killed,
+        anon_bytes = resident.map(|resident| resident.anon_bytes),
+        file_bytes = resident.map(|resident| resident.file_bytes),
+        shmem_bytes = resident.map(|resident| resident.shmem_bytes),
+        triggered_by = by.origin.label(),
+        triggered_by_container = other,
+        triggered_by_comm = by.comm.to_string(),
         "OOM kill"
     );
 }

@@ -3,9 +3,9 @@
 use super::*;
 use crate::cgroup::CgroupId;
 use crate::cgroup::path::Origin;
-use crate::kube::identity::Identity;
+use crate::event::{Comm, Resident};
 use crate::lifecycle::fact::{
-    Cause, EndSource, FatalSignal, OomScope, OomVictim, Outcome, Sender, Termination,
+    Cause, EndSource, FatalSignal, OomScope, OomTrigger, OomVictim, Outcome, Sender, Termination,
 };
 use crate::lifecycle::subject::Birth;
 use crate::lifecycle::trigger::{Source, Trigger};
@@ -47,11 +47,7 @@ fn facts() -> [FactKind; 3] {
     };
     [
         FactKind::StopSignal(StopSignal { signal: 15, sender: Sender::Runtime, ignored: true }),
-        FactKind::Oom(OomFact {
-            scope: Some(OomScope::Container),
-            victim: OomVictim::Child,
-            killed: 2,
-        }),
+        FactKind::Oom(OomFact::plain(Some(OomScope::Container), OomVictim::Child, 2)),
         FactKind::Explained(death),
     ]
 }
@@ -103,6 +99,48 @@ fn text_lines_name_the_container_and_the_reason() {
         assert!(lines[2].contains(part), "{part}: {}", lines[2]);
     }
     assert!(!lines[2].contains("exit_code"), "an absent field is left out: {}", lines[2]);
+}
+
+#[test]
+fn an_oom_line_has_the_limit_the_memory_and_the_allocation() {
+    let Subject::Container(other) = subject("side\n0") else { panic!() };
+    let plain = OomFact::plain(Some(OomScope::Pod), OomVictim::Init, 1);
+    let oom = OomFact {
+        limit_bytes: Some(67_108_864),
+        usage_bytes: Some(67_100_672),
+        comm: Comm::from("a\u{1b}[0m\"\n"),
+        resident: Some(Resident { anon_bytes: 5_000, file_bytes: 3_000, shmem_bytes: 0 }),
+        triggered_by: OomTrigger {
+            origin: OomOrigin::SamePod,
+            comm: Comm::from("hog"),
+            container: Some(CgroupId(2)),
+            who: Some(other),
+        },
+        ..plain.clone()
+    };
+    let line = |oom: OomFact| {
+        let lines = logged(Format::Json, &subject("web-0"), &[FactKind::Oom(oom)]);
+        serde_json::from_str::<serde_json::Value>(&lines[0]).unwrap()
+    };
+    let told = line(oom.clone());
+    assert_eq!((&told["scope"], &told["victim"]), (&"pod".into(), &"init".into()));
+    assert_eq!(
+        (&told["limit_bytes"], &told["usage_bytes"]),
+        (&67_108_864.into(), &67_100_672.into())
+    );
+    assert_eq!((&told["anon_bytes"], &told["file_bytes"]), (&5_000.into(), &3_000.into()));
+    assert_eq!(told["shmem_bytes"], 0);
+    assert_eq!(told["comm"], "a\\x1b[0m\"\\x0a");
+    assert_eq!(
+        (&told["triggered_by"], &told["triggered_by_comm"]),
+        (&"same_pod".into(), &"hog".into())
+    );
+    // As every line: what its names hold is harmless.
+    assert!(told["triggered_by_container"].as_str().is_some_and(|by| by.starts_with("shop/side")));
+    let absent = line(plain);
+    for field in ["limit_bytes", "usage_bytes", "anon_bytes", "triggered_by_container"] {
+        assert!(absent.get(field).is_none(), "{field} is not known");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod ends;
 mod inits;
+mod oom_details;
 mod ooms;
 mod orders;
 mod requests;
@@ -10,8 +11,8 @@ mod starts;
 mod units;
 
 use super::fact::{
-    Cause, EndSource, Fact, FactKind, FatalSignal, OomFact, Outcome, Sender, Started, StopSignal,
-    Termination,
+    Cause, EndSource, Fact, FactKind, FatalSignal, OomFact, OomScope, OomVictim, Outcome, Sender,
+    Started, StopSignal, Termination,
 };
 use super::subject::Birth;
 use super::{Input, Lifecycle, Output, SETTLE_NS};
@@ -62,6 +63,18 @@ fn shim() -> Task {
 
 fn runc() -> Task {
     task(60, HOST, "runc")
+}
+
+/// Scope, victim and number of kills of an OOM.
+type OomKill = (Option<OomScope>, OomVictim, u32);
+
+fn oom_level(cgroup: CgroupId, oom: u64, oom_kill: u64) -> OomLevel {
+    OomLevel { cgroup, oom, oom_kill, charged: None }
+}
+
+/// Record of an OOM kill of which the kernel tells the counters and no memory.
+fn oom_record(victim: Task, current: Task, levels: Vec<OomLevel>) -> EventKind {
+    EventKind::Oom(Oom { victim, resident: None, current, levels })
 }
 
 fn kernel_event(time_boot_ns: u64, kind: EventKind) -> Event {
@@ -271,6 +284,11 @@ impl Node {
             .into_iter()
             .filter_map(|kind| if let FactKind::Oom(oom) = kind { Some(oom) } else { None })
             .collect()
+    }
+
+    /// Scope, victim and number of kills of each OOM.
+    fn oom_kills(&self) -> Vec<OomKill> {
+        self.ooms().into_iter().map(|oom| (oom.scope, oom.victim, oom.killed)).collect()
     }
 
     fn deaths(&self) -> Vec<(u64, Termination)> {

@@ -3,10 +3,6 @@
 use super::super::fact::{OomScope, OomVictim, Sender};
 use super::*;
 
-fn level(cgroup: CgroupId, oom: u64, oom_kill: u64) -> OomLevel {
-    OomLevel { cgroup, oom, oom_kill }
-}
-
 fn child(tgid: u32) -> Task {
     task(tgid, WEB, "child")
 }
@@ -14,23 +10,23 @@ fn child(tgid: u32) -> Task {
 /// Record of an OOM with these local counters: of the container, its Pod, the QoS class, the root.
 fn oom(at: u64, victim: Task, current: Task, web: (u64, u64), above: [u64; 3]) -> Event {
     let levels = vec![
-        level(victim.cgroup, web.0, web.1),
-        level(POD, above[0], 0),
-        level(QOS, above[1], 0),
-        level(ROOT, above[2], 0),
+        oom_level(victim.cgroup, web.0, web.1),
+        oom_level(POD, above[0], 0),
+        oom_level(QOS, above[1], 0),
+        oom_level(ROOT, above[2], 0),
     ];
-    kernel_event(at, EventKind::Oom(Oom { victim, current, levels }))
+    kernel_event(at, oom_record(victim, current, levels))
 }
 
-fn ooms_of(events: &[Event]) -> Vec<OomFact> {
+fn ooms_of(events: &[Event]) -> Vec<OomKill> {
     let mut node = Node::running();
     node.events(events);
     node.run_to(60 * SEC);
-    node.ooms()
+    node.oom_kills()
 }
 
-fn fact(scope: OomScope, victim: OomVictim, killed: u32) -> OomFact {
-    OomFact { scope: Some(scope), victim, killed }
+const fn fact(scope: OomScope, victim: OomVictim, killed: u32) -> OomKill {
+    (Some(scope), victim, killed)
 }
 
 #[test]
@@ -46,8 +42,8 @@ fn init_killed_at_its_own_limit() {
     ]);
     node.run_to(3 * SEC);
     let kinds = node.kinds();
-    assert_eq!(kinds[0], FactKind::Oom(fact(OomScope::Container, OomVictim::Init, 1)));
-    assert_eq!(kinds.len(), 2, "the OOM first");
+    assert_eq!(node.oom_kills(), [fact(OomScope::Container, OomVictim::Init, 1)]);
+    assert!(matches!(kinds.as_slice(), [FactKind::Oom(_), FactKind::Ended(_)]), "the OOM first");
     let (_, death) = node.death();
     assert_eq!(death.cause, Cause::Oom);
     assert_eq!(death.fatal, fatal(KILL, Sender::Kernel));
@@ -90,7 +86,7 @@ fn child_that_dies_leaves_the_container_alive() {
     node.event(&oom(2 * SEC, child(101), child(101), (1, 1), [0; 3]));
     assert_eq!(node.lifecycle.next_deadline(), Some(2 * SEC + SETTLE_NS));
     node.run_to(3 * SEC);
-    assert_eq!(node.ooms().len(), 1);
+    assert_eq!(node.oom_kills().len(), 1);
     assert_eq!(node.facts()[0].time_boot_ns, 2 * SEC);
     node.event(&end(9 * SEC, init(), ExitStatus::Code(1)));
     node.run_to(10 * SEC);
@@ -145,7 +141,7 @@ fn long_group_at_one_limit_stays_one_oom() {
         node.event(&oom(at, child(200 + n), init(), (1, u64::from(n) + 1), [0; 3]));
     }
     node.run_to(9 * SEC);
-    assert_eq!(node.ooms(), [fact(OomScope::Container, OomVictim::Child, 20)]);
+    assert_eq!(node.oom_kills(), [fact(OomScope::Container, OomVictim::Child, 20)]);
 }
 
 #[test]
@@ -181,7 +177,7 @@ fn marked_init_that_was_dying_keeps_its_cause() {
         end(2 * SEC, init(), ExitStatus::Code(1)),
     ]);
     node.run_to(3 * SEC);
-    assert_eq!((node.ooms(), node.death().1.cause), (vec![], Cause::Error));
+    assert_eq!((node.oom_kills(), node.death().1.cause), (vec![], Cause::Error));
     // Even if it counted: init was exiting already, as its status shows.
     let mut node = Node::running();
     node.events(&[
@@ -189,7 +185,7 @@ fn marked_init_that_was_dying_keeps_its_cause() {
         end(2 * SEC, init(), ExitStatus::Code(1)),
     ]);
     node.run_to(3 * SEC);
-    assert_eq!((node.ooms().len(), node.death().1.cause), (1, Cause::Error));
+    assert_eq!((node.oom_kills().len(), node.death().1.cause), (1, Cause::Error));
 }
 
 #[test]
@@ -217,8 +213,8 @@ fn oom_before_the_start_makes_the_start_fail() {
         removed(2 * SEC + MS, WEB),
     ]);
     node.run_to(3 * SEC);
-    let oom = fact(OomScope::Container, OomVictim::Init, 1);
-    assert_eq!(node.kinds(), [FactKind::Oom(oom), FactKind::StartFailed]);
+    assert_eq!(node.oom_kills(), [fact(OomScope::Container, OomVictim::Init, 1)]);
+    assert!(matches!(node.kinds().as_slice(), [FactKind::Oom(_), FactKind::StartFailed]));
 }
 
 #[test]
@@ -231,7 +227,7 @@ fn oom_of_a_pod_belongs_to_the_container_of_the_victim() {
     node.event(&oom(2 * SEC, init(), side, (0, 1), [1, 0, 0]));
     node.event(&end(2 * SEC, init(), KILLED));
     node.run_to(3 * SEC);
-    assert_eq!(node.ooms(), [fact(OomScope::Pod, OomVictim::Init, 1)]);
+    assert_eq!(node.oom_kills(), [fact(OomScope::Pod, OomVictim::Init, 1)]);
     let about_oom = node.out.iter().find_map(|output| match output {
         Output::Fact { container, fact: Fact { kind: FactKind::Oom(_), .. } } => Some(*container),
         _ => None,
@@ -242,7 +238,7 @@ fn oom_of_a_pod_belongs_to_the_container_of_the_victim() {
     node.event(&oom(20 * SEC, task(112, SIDE, "child"), side, (1, 2), [2, 0, 0]));
     node.run_to(30 * SEC);
     assert_eq!(
-        node.ooms()[1..],
+        node.oom_kills()[1..],
         [fact(OomScope::Container, OomVictim::Child, 1), fact(OomScope::Pod, OomVictim::Child, 1)]
     );
 }
@@ -256,20 +252,20 @@ fn one_oom_of_a_pod_may_kill_in_two_containers() {
     node.event(&oom(2 * SEC, init(), side, (0, 1), [1, 0, 0]));
     node.event(&oom(2 * SEC + 9, side, side, (0, 1), [1, 0, 0]));
     node.run_to(3 * SEC);
-    assert_eq!(node.ooms(), [fact(OomScope::Pod, OomVictim::Init, 1); 2]);
+    assert_eq!(node.oom_kills(), [fact(OomScope::Pod, OomVictim::Init, 1); 2]);
 }
 
 #[test]
 fn counters_read_at_the_start_are_no_rise() {
     let mut node = Node::new();
-    let seen = [level(WEB, 4, 3), level(POD, 2, 0), level(ROOT, 8, 0)];
+    let seen = [oom_level(WEB, 4, 3), oom_level(POD, 2, 0), oom_level(ROOT, 8, 0)];
     node.made_seen(WEB, true, &seen);
     node.found(init(), HOST);
     node.apply(Input::WalkDone { tasks_read: true });
     node.event(&oom(2 * SEC, child(101), child(101), (4, 4), [3, 0, 8]));
     node.event(&oom(3 * SEC, child(102), child(102), (4, 4), [3, 0, 8]));
     node.run_to(4 * SEC);
-    assert_eq!(node.ooms(), [fact(OomScope::Pod, OomVictim::Child, 1)]);
+    assert_eq!(node.oom_kills(), [fact(OomScope::Pod, OomVictim::Child, 1)]);
 }
 
 #[test]
@@ -277,17 +273,17 @@ fn limit_of_a_nested_cgroup_has_the_scope_container() {
     let mut node = Node::running();
     node.apply(Input::NestedMade { cgroup: NESTED, container: WEB });
     let victim = task(101, NESTED, "job");
-    let levels = vec![level(NESTED, 1, 1), level(WEB, 0, 0), level(POD, 0, 0)];
-    node.event(&kernel_event(2 * SEC, EventKind::Oom(Oom { victim, current: victim, levels })));
+    let levels = vec![oom_level(NESTED, 1, 1), oom_level(WEB, 0, 0), oom_level(POD, 0, 0)];
+    node.event(&kernel_event(2 * SEC, oom_record(victim, victim, levels)));
     node.run_to(3 * SEC);
-    assert_eq!(node.ooms(), [fact(OomScope::Container, OomVictim::Child, 1)]);
+    assert_eq!(node.oom_kills(), [fact(OomScope::Container, OomVictim::Child, 1)]);
 }
 
 #[test]
 fn unreadable_counters_make_every_victim_a_kill_of_unknown_scope() {
     let record = |at, victim| {
         let levels = Vec::new();
-        kernel_event(at, EventKind::Oom(Oom { victim, current: init(), levels }))
+        kernel_event(at, oom_record(victim, init(), levels))
     };
     let events =
         [record(2 * SEC, child(101)), record(2 * SEC, child(101)), record(2 * SEC, init())];
@@ -295,7 +291,7 @@ fn unreadable_counters_make_every_victim_a_kill_of_unknown_scope() {
     node.events(&events);
     node.event(&end(2 * SEC, init(), KILLED));
     node.run_to(3 * SEC);
-    assert_eq!(node.ooms(), [OomFact { scope: None, victim: OomVictim::Init, killed: 2 }]);
+    assert_eq!(node.oom_kills(), [(None, OomVictim::Init, 2)]);
     assert_eq!(node.death().1.cause, Cause::Oom);
 }
 
@@ -306,14 +302,14 @@ fn victims_and_ooms_are_bounded_and_all_kills_are_counted() {
         node.event(&oom(2 * SEC, child(1_000 + n), init(), (1, u64::from(n) + 1), [0; 3]));
     }
     node.run_to(3 * SEC);
-    assert_eq!(node.ooms(), [fact(OomScope::Container, OomVictim::Child, 1_000)]);
+    assert_eq!(node.oom_kills(), [fact(OomScope::Container, OomVictim::Child, 1_000)]);
     for n in 0..100_u32 {
         let count = u64::from(n);
         let current = child(5_000 + n);
         node.event(&oom(4 * SEC, child(9_000 + n), current, (2 + count, 1_001 + count), [0; 3]));
     }
     node.run_to(5 * SEC);
-    assert_eq!(node.ooms().iter().map(|oom| oom.killed).sum::<u32>(), 1_100);
+    assert_eq!(node.oom_kills().iter().map(|oom| oom.2).sum::<u32>(), 1_100);
 }
 
 #[test]
@@ -350,14 +346,14 @@ fn records_out_of_order_do_not_lower_known_counters() {
     node.event(&oom(2 * SEC + MS, child(102), child(201), (2, 2), [0; 3]));
     node.event(&oom(2 * SEC, child(101), child(200), (1, 1), [0; 3]));
     node.run_to(3 * SEC);
-    assert_eq!(node.ooms().iter().map(|oom| oom.killed).sum::<u32>(), 2);
+    assert_eq!(node.oom_kills().iter().map(|oom| oom.2).sum::<u32>(), 2);
     // Neither a kill nor the container's limit: only what was known already.
     node.event(&oom(5 * SEC, child(103), child(103), (2, 2), [0; 3]));
     node.run_to(6 * SEC);
-    assert_eq!(node.ooms().iter().map(|oom| oom.killed).sum::<u32>(), 2);
+    assert_eq!(node.oom_kills().iter().map(|oom| oom.2).sum::<u32>(), 2);
     node.event(&oom(7 * SEC, child(104), child(104), (2, 3), [1, 0, 0]));
     node.run_to(8 * SEC);
-    assert_eq!(node.ooms().last(), Some(&fact(OomScope::Pod, OomVictim::Child, 1)));
+    assert_eq!(node.oom_kills().last(), Some(&fact(OomScope::Pod, OomVictim::Child, 1)));
 }
 
 #[test]
@@ -383,7 +379,7 @@ fn exec_session_in_a_container_without_a_known_init_is_recognised() {
     node.event(&exec(SEC, probe, runc(), &["probe"]));
     node.event(&oom(2 * SEC, probe, probe, (1, 1), [0; 3]));
     node.run_to(3 * SEC);
-    assert_eq!(node.ooms(), [fact(OomScope::Container, OomVictim::Exec, 1)]);
+    assert_eq!(node.oom_kills(), [fact(OomScope::Container, OomVictim::Exec, 1)]);
 }
 
 #[test]
@@ -406,5 +402,5 @@ fn late_record_does_not_change_the_scope_of_the_next_oom() {
     node.run_to(3 * SEC);
     node.event(&oom(5 * SEC, child(103), child(103), (2, 3), [0; 3]));
     node.run_to(6 * SEC);
-    assert_eq!(node.ooms().last(), Some(&fact(OomScope::Node, OomVictim::Child, 1)));
+    assert_eq!(node.oom_kills().last(), Some(&fact(OomScope::Node, OomVictim::Child, 1)));
 }

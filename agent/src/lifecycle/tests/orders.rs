@@ -5,17 +5,15 @@ use proptest::sample::select;
 
 use super::super::fact::{OomScope, OomVictim, Sender};
 use super::*;
+use crate::event::Charged;
 
 /// Records of a shutdown that ends in an OOM kill of the group.
 fn oom_death() -> Vec<Event> {
     let kill =
         Signal { origin: SignalOrigin::Kernel, target_dying: true, ..plain(KILL, init(), init()) };
     let mark = |at, victim: Task, count| {
-        let levels = vec![
-            OomLevel { cgroup: WEB, oom: 1, oom_kill: count },
-            OomLevel { cgroup: POD, oom: 0, oom_kill: 0 },
-        ];
-        kernel_event(at, EventKind::Oom(Oom { victim, current: init(), levels }))
+        let levels = vec![oom_level(WEB, 1, count), oom_level(POD, 0, 0)];
+        kernel_event(at, oom_record(victim, init(), levels))
     };
     vec![
         exec(SEC, init(), shim(), &["/web"]),
@@ -81,9 +79,8 @@ proptest! {
             init_cpu_ns: Some(7),
         };
         prop_assert_eq!(node.death(), (SEC + 26 * MS, expected));
-        let oom =
-            OomFact { scope: Some(OomScope::Container), victim: OomVictim::Init, killed: 2 };
-        prop_assert_eq!(node.ooms(), vec![oom]);
+        let oom = (Some(OomScope::Container), OomVictim::Init, 2);
+        prop_assert_eq!(node.oom_kills(), vec![oom]);
         prop_assert_eq!(node.starts().len(), 1);
         prop_assert_eq!(node.stops().len(), 1);
         prop_assert!(node.lifecycle.is_empty() && node.idle());
@@ -173,11 +170,10 @@ fn any_signal() -> impl Strategy<Value = EventKind> {
 }
 
 fn any_level() -> impl Strategy<Value = OomLevel> {
-    (any_cgroup(), 0..4_u64, 0..4_u64).prop_map(|(cgroup, oom, oom_kill)| OomLevel {
-        cgroup,
-        oom,
-        oom_kill,
-    })
+    let charged = (any::<u64>(), any::<Option<u64>>())
+        .prop_map(|(usage_bytes, limit_bytes)| Charged { usage_bytes, limit_bytes });
+    (any_cgroup(), 0..4_u64, 0..4_u64, proptest::option::of(charged))
+        .prop_map(|(cgroup, oom, oom_kill, charged)| OomLevel { cgroup, oom, oom_kill, charged })
 }
 
 fn any_kind() -> impl Strategy<Value = EventKind> {
@@ -195,7 +191,7 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
             EventKind::End(End { task, status, parent_cgroup, cpu_runtime_ns })
         }),
         2 => (any_task(), any_task(), levels)
-            .prop_map(|(victim, current, levels)| EventKind::Oom(Oom { victim, current, levels })),
+            .prop_map(|(victim, current, levels)| oom_record(victim, current, levels)),
         1 => any_cgroup().prop_map(EventKind::CgroupEmpty),
         1 => any_cgroup().prop_map(EventKind::CgroupRemoved),
     ]

@@ -211,11 +211,8 @@ fn oom_kill_of_the_main_process_is_its_end() {
     let mut node = unit();
     let (main, after) = (process(100, SEC, "daemon"), process(101, 70 * SEC + 5 * MS, "cleanup"));
     node.event(&executes(main));
-    let levels = vec![OomLevel { cgroup: WEB, oom: 1, oom_kill: 1 }];
-    node.event(&kernel_event(
-        70 * SEC,
-        EventKind::Oom(Oom { victim: main, current: main, levels }),
-    ));
+    let levels = vec![oom_level(WEB, 1, 1)];
+    node.event(&kernel_event(70 * SEC, oom_record(main, main, levels)));
     node.events(&leaves(70 * SEC, main, KILLED));
     node.event(&executes(after));
     node.events(&leaves(70 * SEC + 50 * MS, after, EXITED));

@@ -96,7 +96,7 @@ fn the_living_take_the_room_of_all_that_lingers() {
     // What comes late is counted for who it is about, or as dropped.
     let oom = OomFact::plain(Some(OomScope::Node), OomVictim::Init, 1);
     for number in 0..20 {
-        store.tell(CgroupId(10 * number), 3 * SECOND, FactKind::Oom(oom));
+        store.tell(CgroupId(10 * number), 3 * SECOND, FactKind::Oom(oom.clone()));
     }
     let shown = scrape(&mut store);
     let of = |workload: &str| {
