@@ -19,6 +19,7 @@ use crate::kube::{
     client::Client,
     event::{EVENTS_WAITING_MAX, LastContact, PodEvent},
     kubelet,
+    read::Wanted,
     source::{self, Chosen},
     watch as pod_watch,
 };
@@ -106,7 +107,7 @@ pub async fn agent(
         let mut closed = closed;
         let _ = closed.wait_for(|closing| *closing).await;
     }));
-    let pod_events = watch_pods(pods, &args.pods, &last_contact)?;
+    let pod_events = watch_pods(pods, &args.pods, &last_contact, None)?;
     owner::own(&mut node, inbox, pod_events, stop, closing).await;
     server.await.context("the server's task failed")?;
     tracing::info!("podvitals stopped");
@@ -118,6 +119,7 @@ fn watch_pods(
     chosen: Chosen,
     args: &PodsArgs,
     last_contact: &LastContact,
+    link_annotation: Option<String>,
 ) -> anyhow::Result<mpsc::Receiver<PodEvent>> {
     let (events, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
     let Some(endpoint) = args.endpoint(&chosen)? else { return Ok(inbox) };
@@ -128,11 +130,17 @@ fn watch_pods(
         .with_context(|| format!("cannot make a client for {}", endpoint.url))?;
     match chosen {
         Chosen::Api { node, .. } => {
-            tokio::spawn(async move { pod_watch::run(client, &node, events).await });
+            tokio::spawn(async move {
+                pod_watch::run(client, &node, link_annotation.as_deref(), events).await;
+            });
         }
         Chosen::Kubelet => {
             let node = args.node_name.clone();
-            tokio::spawn(async move { kubelet::run(client, node.as_deref(), events).await });
+            tokio::spawn(async move {
+                let link_annotation = link_annotation.as_deref();
+                let wanted = Wanted { node: node.as_deref(), link_annotation };
+                kubelet::run(client, wanted, events).await;
+            });
         }
         Chosen::None(_) => {}
     }

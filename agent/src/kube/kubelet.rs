@@ -15,6 +15,7 @@ use super::client::{Client, Failure};
 use super::event::{PodEvent, PodEventKind};
 use super::list::List;
 use super::pace::RETRY_AFTER_MAX;
+use super::read::Wanted;
 
 /// Interval between requests to the kubelet.
 const PERIOD: Duration = Duration::from_secs(3);
@@ -25,10 +26,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Polls the kubelet and sends watch events to the owner until the receiver is closed. `node` is
 /// the node's name, if it is known.
-pub async fn run(mut client: Client, node: Option<&str>, events: mpsc::Sender<PodEvent>) {
+pub async fn run(mut client: Client, wanted: Wanted<'_>, events: mpsc::Sender<PodEvent>) {
     loop {
         // It answers without pages.
-        let list = List::get(&mut client, "/pods", |_| "/pods".to_owned(), node, TIMEOUT).await;
+        let list = List::get(&mut client, "/pods", |_| "/pods".to_owned(), wanted, TIMEOUT).await;
         let (kinds, wait) = match list {
             Ok(list) => (list.into_events(), PERIOD),
             Err(failure) => {

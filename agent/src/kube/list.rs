@@ -11,7 +11,7 @@ use super::client::{Client, Failure};
 use super::event::PodEventKind;
 use super::json::{Items, Part};
 use super::pod::Pod;
-use super::read::{self, ITEM_MAX};
+use super::read::{self, ITEM_MAX, Wanted};
 use super::rejected::{Reason, Rejected};
 
 /// Limit of the memory that the Pods of one list take, in bytes: some 6,000 usual Pods.
@@ -45,27 +45,27 @@ struct Metadata {
 }
 
 impl List {
-    /// Requests a list in `time`. `node` is the node whose Pods are taken in, if it is known. The
+    /// Requests a list in `time`. The
     /// server may answer in pages, though none are asked for: `page` makes the path of the next.
     pub(super) async fn get(
         client: &mut Client,
         path: &str,
         page: impl Fn(&str) -> String,
-        node: Option<&str>,
+        wanted: Wanted<'_>,
         time: Duration,
     ) -> Result<Self, Failure> {
         let whole = async {
             let mut list = Self::default();
             // Of the tokens only hashes are kept: each may be long.
             let (mut told, hasher) = (HashSet::new(), RandomState::new());
-            list.read(client, path, node).await?;
+            list.read(client, path, wanted).await?;
             for _ in 1..PAGES_MAX {
                 let Some(next) = list.next_page.take() else { return Ok(list) };
                 if !told.insert(hasher.hash_one(&next)) {
                     return Err(Failure::new("a list whose pages go round in a circle"));
                 }
                 tokio::time::sleep(PAGE_REST).await;
-                list.read(client, &page(&next), node).await?;
+                list.read(client, &page(&next), wanted).await?;
             }
             Err(Failure::new(format!("a list of more than {PAGES_MAX} pages")))
         };
@@ -85,7 +85,7 @@ impl List {
         &mut self,
         client: &mut Client,
         path: &str,
-        node: Option<&str>,
+        wanted: Wanted<'_>,
     ) -> Result<(), Failure> {
         let no_list = |_| Failure::new("the answer is no whole list of Pods");
         let mut answer = client.get(path).await?;
@@ -96,15 +96,15 @@ impl List {
             if length > ANSWER_MAX {
                 return Err(Failure::new(format!("a list of more than {ANSWER_MAX} bytes")));
             }
-            items.take(&bytes, &mut |part| self.part(part, node)).map_err(no_list)?;
+            items.take(&bytes, &mut |part| self.part(part, wanted)).map_err(no_list)?;
         }
         items.finish().map_err(no_list)
     }
 
-    fn part(&mut self, part: Part<'_>, node: Option<&str>) {
+    fn part(&mut self, part: Part<'_>, wanted: Wanted<'_>) {
         match part {
             Part::Item(item) => {
-                if let Some(pod) = read::pod(item, node, &mut self.rejected) {
+                if let Some(pod) = read::pod(item, wanted, &mut self.rejected) {
                     self.add(pod);
                 }
             }
@@ -143,7 +143,7 @@ impl List {
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn pods_in(answer: &[u8]) -> Option<Vec<Pod>> {
     let (mut list, mut items) = (List::default(), Items::new(ITEM_MAX));
-    items.take(answer, &mut |part| list.part(part, None)).ok()?;
+    items.take(answer, &mut |part| list.part(part, Wanted::default())).ok()?;
     items.finish().ok()?;
     Some(list.pods)
 }

@@ -17,7 +17,7 @@ mod pace;
 pub mod pod;
 pub mod pods;
 pub mod quantity;
-mod read;
+pub mod read;
 pub mod rejected;
 mod secret_file;
 pub mod source;

@@ -11,8 +11,19 @@ use super::{convert, wire};
 pub(super) const ITEM_MAX: usize = 4 << 20;
 /// Longest UID, name or version that is read of an item that is rejected.
 const NAME_MAX: usize = 253;
+/// Longest annotation that is read, in characters.
+const ANNOTATION_MAX: usize = 256;
 /// Longest error that is reported of an item.
 const WHY_MAX: usize = 160;
+
+/// What is wanted of a source's items.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// Name of the node whose Pods are taken in, if it is known.
+    pub node: Option<&'a str>,
+    /// Name of the annotation that names a span, if it is read.
+    pub link_annotation: Option<&'a str>,
+}
 
 /// Names of the Pod that an item is about, as far as they can be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +52,7 @@ pub(super) fn head(item: &[u8]) -> Head {
 }
 
 /// The Pod that an item is about, if it is one of this node and can be read.
-pub(super) fn pod(item: &[u8], node: Option<&str>, rejected: &mut Rejected) -> Option<Pod> {
+pub(super) fn pod(item: &[u8], wanted: Wanted<'_>, rejected: &mut Rejected) -> Option<Pod> {
     let from: wire::Pod = match serde_json::from_slice(item) {
         Ok(from) => from,
         Err(error) => {
@@ -52,10 +63,11 @@ pub(super) fn pod(item: &[u8], node: Option<&str>, rejected: &mut Rejected) -> O
             return None;
         }
     };
-    let pod = convert::pod(&from);
+    let mut pod = convert::pod(&from);
+    pod.traceparent = wanted.link_annotation.and_then(|name| annotation(item, name));
     let name = || one_line(&format!("{}/{}", pod.namespace, pod.name), 2 * NAME_MAX);
     let elsewhere = from.spec.node_name.as_deref().filter(|its| !its.is_empty());
-    if let (Some(node), Some(its)) = (node, elsewhere)
+    if let (Some(node), Some(its)) = (wanted.node, elsewhere)
         && node != its
     {
         rejected.add(Reason::OtherNode, Some(&pod.uid), || {
@@ -78,6 +90,13 @@ pub(super) fn pod(item: &[u8], node: Option<&str>, rejected: &mut Rejected) -> O
     Some(pod)
 }
 
+/// The value of an annotation; what is longer than any trace context is cut, so that it is none.
+fn annotation(item: &[u8], name: &str) -> Option<String> {
+    let annotations = member(member(item, "metadata")?, "annotations")?;
+    let value: String = serde_json::from_slice(member(annotations, name)?).ok()?;
+    Some(value.chars().take(ANNOTATION_MAX).collect())
+}
+
 /// An item over the limit.
 pub(super) fn too_large(beginning: &[u8], rejected: &mut Rejected) {
     let head = head(beginning);
@@ -94,7 +113,7 @@ mod tests {
     /// The Pod's name, or the reason of its rejection.
     fn read(item: &str, node: Option<&str>) -> Result<String, &'static str> {
         let mut rejected = Rejected::default();
-        let pod = pod(item.as_bytes(), node, &mut rejected);
+        let pod = pod(item.as_bytes(), Wanted { node, ..Wanted::default() }, &mut rejected);
         let reason = Reason::ALL.into_iter().find(|reason| rejected.count(*reason) > 0);
         assert_eq!(pod.is_none(), reason.is_some(), "{item}");
         pod.map(|pod| pod.name).ok_or_else(|| reason.unwrap().label())
@@ -149,7 +168,8 @@ mod tests {
         );
         let item = DEPLOYMENT.replace("\"labels\"", &fields);
         let mut rejected = Rejected::default();
-        let pod = pod(item.as_bytes(), Some("n1"), &mut rejected).unwrap();
+        let wanted = Wanted { node: Some("n1"), ..Wanted::default() };
+        let pod = pod(item.as_bytes(), wanted, &mut rejected).unwrap();
         assert!(pod.size_bytes() < 8_000 && rejected.is_empty(), "{}", pod.size_bytes());
     }
 
@@ -158,7 +178,36 @@ mod tests {
         let many = r#"{"name":"c","image":"i"},"#.repeat(400);
         let item = JOB.replace("\"containers\": [", &format!("\"containers\": [{many}"));
         let mut rejected = Rejected::default();
-        let pod = pod(item.as_bytes(), None, &mut rejected).unwrap();
+        let pod = pod(item.as_bytes(), Wanted::default(), &mut rejected).unwrap();
         assert!(pod.containers.len() < 256 && rejected.count(Reason::Truncated) == 1);
+    }
+
+    #[test]
+    fn an_annotation_is_read_if_it_is_asked_for() {
+        let read = |annotations: &str| {
+            let with = format!("\"annotations\": {annotations}, \"labels\"");
+            let item = DEPLOYMENT.replace("\"labels\"", &with);
+            let link_annotation = Some("tracing.k8s.io/traceparent");
+            let wanted = Wanted { link_annotation, ..Wanted::default() };
+            pod(item.as_bytes(), wanted, &mut Rejected::default()).unwrap().traceparent
+        };
+        let key = "tracing.k8s.io/traceparent";
+        assert_eq!(
+            read(&format!(r#"{{"a": "b", "{key}": "00-1\u0041"}}"#)).as_deref(),
+            Some("00-1A")
+        );
+        let long = "é".repeat(10_000);
+        assert_eq!(read(&format!(r#"{{"{key}": "{long}"}}"#)).unwrap().chars().count(), 256);
+        for none in ["null", "{}", r#"{"other": "00-1"}"#] {
+            assert_eq!(read(none), None, "{none}");
+        }
+        let item = DEPLOYMENT.replace("\"labels\"", r#""annotations": {"x": "y"}, "labels""#);
+        let of =
+            |wanted| pod(item.as_bytes(), wanted, &mut Rejected::default()).unwrap().traceparent;
+        assert_eq!(of(Wanted::default()), None);
+        assert_eq!(
+            of(Wanted { link_annotation: Some("x"), ..Wanted::default() }).as_deref(),
+            Some("y")
+        );
     }
 }

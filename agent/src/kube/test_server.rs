@@ -204,7 +204,7 @@ impl Watching {
         let (events, inbox) = mpsc::channel(room);
         let last_contact = LastContact::default();
         let client = Client::new(&server.endpoint, &last_contact).unwrap();
-        let task = tokio::spawn(watch_at_once(client, "n1", events));
+        let task = tokio::spawn(watch_at_once(client, "n1", None, events));
         Self { inbox, last_contact, task }
     }
 

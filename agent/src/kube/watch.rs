@@ -14,7 +14,7 @@ use super::event::{PodEvent, PodEventKind};
 use super::json::{Lines, member};
 use super::list::List;
 use super::pace::{Pace, Round};
-use super::read::{self, ITEM_MAX};
+use super::read::{self, ITEM_MAX, Wanted};
 use super::rejected::Rejected;
 use super::text::one_line;
 
@@ -35,16 +35,26 @@ const GONE: u16 = 410;
 const ANY_VERSION: &str = "0";
 
 /// Watches the node's Pods and sends watch events to the owner until the receiver is closed.
-pub async fn run(client: Client, node: &str, events: mpsc::Sender<PodEvent>) {
+pub async fn run(
+    client: Client,
+    node: &str,
+    link_annotation: Option<&str>,
+    events: mpsc::Sender<PodEvent>,
+) {
     tokio::time::sleep(START_SPREAD.mul_f64(random())).await;
-    watch_at_once(client, node, events).await;
+    watch_at_once(client, node, link_annotation, events).await;
 }
 
 /// The same, without waiting first.
-pub(super) async fn watch_at_once(client: Client, node: &str, events: mpsc::Sender<PodEvent>) {
+pub(super) async fn watch_at_once(
+    client: Client,
+    node: &str,
+    link_annotation: Option<&str>,
+    events: mpsc::Sender<PodEvent>,
+) {
     let mut reflector = Reflector {
         client,
-        node,
+        wanted: Wanted { node: Some(node), link_annotation },
         selector: format!("fieldSelector=spec.nodeName%3D{}", encode(node)),
         events,
         next: Next::List(ANY_VERSION.to_owned()),
@@ -100,7 +110,7 @@ enum End {
 /// The list and the watch, and where they are.
 struct Reflector<'a> {
     client: Client,
-    node: &'a str,
+    wanted: Wanted<'a>,
     selector: String,
     events: mpsc::Sender<PodEvent>,
     next: Next,
@@ -173,13 +183,13 @@ impl Reflector<'_> {
     }
 
     async fn list(&mut self, version: &str) -> Result<List, Failure> {
-        let Self { client, node, selector, .. } = self;
+        let Self { client, wanted, selector, .. } = self;
         let path = format!(
             "/api/v1/pods?{selector}&resourceVersion={}&resourceVersionMatch=NotOlderThan",
             encode(version)
         );
         let page = |next: &str| format!("/api/v1/pods?{selector}&continue={}", encode(next));
-        List::get(client, &path, page, Some(node), LIST_TIMEOUT).await
+        List::get(client, &path, page, *wanted, LIST_TIMEOUT).await
     }
 
     fn watch_path(&self, version: &str) -> String {
@@ -207,7 +217,7 @@ impl Reflector<'_> {
                 }
             };
             let mut read = Vec::new();
-            lines.take(&bytes, |line| read.push(Line::read(line, self.node)));
+            lines.take(&bytes, |line| read.push(Line::read(line, self.wanted)));
             for line in read {
                 heard = Instant::now();
                 if !line.rejected.is_empty() {
@@ -238,7 +248,7 @@ struct Line {
 
 impl Line {
     /// Reads a line: `Err` with its beginning if it is longer than any.
-    fn read(line: Result<&[u8], &[u8]>, node: &str) -> Self {
+    fn read(line: Result<&[u8], &[u8]>, wanted: Wanted<'_>) -> Self {
         let bytes = match line {
             Ok(bytes) | Err(bytes) => bytes,
         };
@@ -260,7 +270,7 @@ impl Line {
             return Self { version, ..Self::default() };
         }
         let pod = match line {
-            Ok(_) => read::pod(object, Some(node), &mut rejected),
+            Ok(_) => read::pod(object, wanted, &mut rejected),
             Err(_) => {
                 read::too_large(object, &mut rejected);
                 None

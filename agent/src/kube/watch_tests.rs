@@ -137,7 +137,8 @@ async fn the_kubelet_is_polled() {
     let (events, inbox) = mpsc::channel(1);
     let last_contact = LastContact::default();
     let client = Client::new(&server.endpoint, &last_contact).unwrap();
-    let task = tokio::spawn(super::super::kubelet::run(client, Some("n1"), events));
+    let wanted = Wanted { node: Some("n1"), ..Wanted::default() };
+    let task = tokio::spawn(super::super::kubelet::run(client, wanted, events));
     let mut watching = Watching { inbox, last_contact, task };
     watching.expect(&["listed ", &format!("listed {WEB}"), "failed kubelet: 403"]).await;
     assert!(server.requests().iter().all(|request| request.starts_with("GET /pods ")));

@@ -190,12 +190,29 @@ impl World {
         self.signal(cgroup, tgid, sender, 15, ms);
     }
 
+    /// The runtime sends SIGTERM, and init ignores it.
+    fn ignores(&mut self, cgroup: u64, tgid: u32, ms: i64) {
+        self.signal_with(cgroup, tgid, "runc", 15, SignalResult::Ignored, ms);
+    }
+
     fn signal(&mut self, cgroup: u64, tgid: u32, sender: &str, number: u32, ms: i64) {
+        self.signal_with(cgroup, tgid, sender, number, SignalResult::Delivered, ms);
+    }
+
+    fn signal_with(
+        &mut self,
+        cgroup: u64,
+        tgid: u32,
+        sender: &str,
+        number: u32,
+        result: SignalResult,
+        ms: i64,
+    ) {
         let signal = Signal {
             target: task(tgid, CgroupId(cgroup), "web"),
             sender: task(60, HOST, sender),
             signal: number,
-            result: SignalResult::Delivered,
+            result,
             origin: SignalOrigin::User,
             target_dying: false,
             sender_dying: false,

@@ -217,9 +217,9 @@ fn an_agent_that_stops_sends_what_it_has_and_leaves_the_root_to_the_next() {
     // The next agent finds the Pod without its container.
     let mut next = World::new(true);
     let sent = next.traced(ALL);
-    next.reported(-450);
-    next.finds_running(-440);
-    next.reported(-430);
+    next.finds_running(-470);
+    next.status("a", &json!({"running": {}}), None);
+    next.source(PodEventKind::Listed(vec![next.told()]), -450);
     next.deleted(-4000);
     next.reported(-420);
     next.end(1002, 200, ExitStatus::Code(0), -400);
@@ -267,4 +267,131 @@ fn volume_is_limited_and_what_is_left_out_is_counted() {
     world.source(PodEventKind::Listed(vec![world.told()]), 100);
     assert_eq!(sent.lock().unwrap().len(), 10, "ten minutes' worth at once");
     assert!(omitted(&world, "rate") > 10);
+}
+
+#[test]
+fn an_ignored_stop_signal_ends_in_a_sigkill() {
+    let mut world = World::new(true);
+    let sent = world.traced(ALL);
+    world.runs();
+    world.deleted(-4000);
+    world.reported(-4000);
+    world.ignores(1002, 200, -4000);
+    world.signal(1002, 200, "runc", 9, -1100);
+    world.end(1002, 200, KILLED, -1000);
+    world.node.tick(world.now(-800));
+    world.removed(CgroupId(1002), -700);
+    world.removed(CgroupId(1001), -400);
+    let shutdown = sent.lock().unwrap()[1].clone();
+    let why = "SIGKILL 3.0 s after its stop signal, which it ignored";
+    assert_eq!(
+        drawn(&shutdown),
+        format!(
+            "pod shutdown: -4000 .. -1000 ERROR web: {why}\n  \
+             * deletion seen at -4000\n  \
+             container termination: -4000 .. -1000 ERROR {why}\n    \
+             * stop signal at -4000\n    \
+             * SIGKILL at -1100\n    \
+             * end at -1000\n    \
+             grace period: -4000 .. -1000 ERROR {why}\n"
+        )
+    );
+    assert_eq!(attribute(&shutdown.spans[1], "podvitals.cause").unwrap(), "killed_after_grace");
+    assert_eq!(attribute(&shutdown.spans[1], "podvitals.sender").unwrap(), "runtime");
+}
+
+/// A Pod with two containers and an init container.
+fn three(world: &mut World) {
+    let app = |name: &str| json!({"name": name, "image": "web:1"});
+    world.pod["spec"]["containers"] = json!([app("web"), app("side")]);
+    world.pod["spec"]["initContainers"] = json!([app("init")]);
+}
+
+fn ids(digit: char) -> String {
+    format!("containerd://{}", super::id(digit))
+}
+
+#[test]
+fn a_startup_has_init_containers_and_waits_for_all_to_be_ready() {
+    let mut world = World::new(true);
+    let sent = world.traced(ALL);
+    three(&mut world);
+    world.made(1001, '0', -9000);
+    world.exec(1001, 100, "pause", -8900);
+    world.made(1002, 'a', -8500);
+    world.exec(1002, 200, "init", -8400);
+    let running = json!({"running": {}});
+    let status = |name: &str, digit, ready: bool| {
+        json!({"name": name, "containerID": ids(digit), "ready": ready, "started": ready,
+               "restartCount": 0, "state": running})
+    };
+    world.pod["status"]["initContainerStatuses"] = json!([status("init", 'a', false)]);
+    world.reported(-8000);
+    world.end(1002, 200, ExitStatus::Code(0), -7500);
+    world.node.tick(world.now(-7300));
+    world.removed(CgroupId(1002), -7200);
+    world.made(1003, 'b', -7000);
+    world.exec(1003, 300, "web", -6900);
+    world.made(1004, 'c', -6800);
+    world.exec(1004, 400, "side", -6700);
+    world.pod["status"]["containerStatuses"] =
+        json!([status("web", 'b', true), status("side", 'c', false)]);
+    world.reported(-6000);
+    assert!(kinds(&sent).is_empty(), "one is not ready");
+    world.pod["status"]["containerStatuses"] =
+        json!([status("web", 'b', true), status("side", 'c', true)]);
+    world.reported(-5000);
+    let startup = sent.lock().unwrap()[0].clone();
+    assert_eq!(
+        drawn(&startup),
+        "pod startup: -9000 .. -5000\n  \
+         init container: -8500 .. -7500\n  \
+         container startup: -9000 .. -6000\n    \
+         pull and create: -9000 .. -7000\n    \
+         runtime start: -7000 .. -6900\n    \
+         readiness: -6900 .. -6000\n  \
+         container startup: -9000 .. -5000\n    \
+         pull and create: -9000 .. -6800\n    \
+         runtime start: -6800 .. -6700\n    \
+         readiness: -6700 .. -5000\n"
+    );
+    assert_eq!(startup.facts.len(), 2, "both were ready");
+    assert_eq!(kinds(&sent), ["pod startup"], "the init container's end is no restart");
+}
+
+#[test]
+fn a_startup_that_does_not_end_is_sent_as_it_is() {
+    let mut world = World::new(true);
+    let sent = world.traced(ALL);
+    three(&mut world);
+    world.pod["spec"]["initContainers"] = json!([]);
+    world.runs();
+    world.node.tick(world.now(600_000));
+    assert!(kinds(&sent).is_empty());
+    world.node.tick(world.now(900_000));
+    let startup = sent.lock().unwrap()[0].clone();
+    assert_eq!(startup.spans[0].error.as_deref(), Some("not ready: side"));
+}
+
+#[test]
+fn an_annotation_is_a_link_and_a_bad_one_is_counted_once() {
+    let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (value, links) in [(good, 1), ("00-zz", 0)] {
+        let mut world = World::new(true);
+        let sent = world.traced(ALL);
+        world.made(1001, '0', -9000);
+        world.exec(1001, 100, "pause", -8900);
+        world.made(1002, 'a', -8500);
+        world.exec(1002, 200, "web", -8400);
+        world.status("a", &json!({"running": {}}), None);
+        for ms in [-8000, -7900] {
+            let mut pod = world.told();
+            pod.traceparent = Some(value.to_owned());
+            world.source(PodEventKind::Applied(Box::new(pod)), ms);
+        }
+        let startup = sent.lock().unwrap()[0].clone();
+        assert_eq!(startup.spans[0].links.len(), links, "{value}");
+        let traces = world.node.publish.traces.as_ref().unwrap();
+        assert_eq!(traces.links_rejected(), 1 - links as u64);
+    }
 }
