@@ -44,7 +44,7 @@ pub const INIT_CONTAINER: Name =
 /// Span of a container's start.
 pub const CONTAINER_STARTUP: Name = name(
     "container startup",
-    "From the sandbox's cgroup, or the end of the init containers (±1 s), until the container was ready.",
+    "From the sandbox's cgroup, or the end of the last init container, until the container was ready.",
 );
 /// Span of pull and creation.
 pub const PULL_AND_CREATE: Name = name(

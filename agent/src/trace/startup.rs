@@ -67,6 +67,9 @@ pub(super) fn trace(life: &mut Life, at: &At) -> Option<Trace> {
     if let Some(scheduled_boot_ns) = scheduled_boot_ns {
         tree.add(root, names::SANDBOX_CREATION, &[], (scheduled_boot_ns, sandbox_boot_ns), |_| {});
     }
+    // The kernel's record of the last init container is exact, the API's condition is not.
+    let inits = first.iter().filter(|it| it.who.identity.role == "init");
+    let initialized_boot_ns = inits.filter_map(|it| it.ended_boot_ns).max().or(initialized_boot_ns);
     for instance in &first {
         if instance.who.identity.role == "init" {
             add_init(&mut tree, root, instance, at);

@@ -11,6 +11,7 @@ mod roles;
 mod stops;
 mod stream;
 mod traces;
+mod traces_doc;
 mod unsure;
 
 use std::os::unix::fs::MetadataExt as _;

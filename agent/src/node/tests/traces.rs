@@ -13,13 +13,13 @@ use crate::trace::model::{Span, Trace};
 use crate::trace::volume::Limits;
 use crate::trace::{Options, Traces};
 
-type Sent = Arc<Mutex<Vec<Trace>>>;
+pub(super) type Sent = Arc<Mutex<Vec<Trace>>>;
 
-const ALL: Limits = Limits { min_duration_ns: 0, only_abnormal: false, per_minute: 0 };
+pub(super) const ALL: Limits = Limits { min_duration_ns: 0, only_abnormal: false, per_minute: 0 };
 
 impl World {
     /// Sends traces to a list.
-    fn traced(&mut self, limits: Limits) -> Sent {
+    pub(super) fn traced(&mut self, limits: Limits) -> Sent {
         let sent = Sent::default();
         let to = Arc::clone(&sent);
         let options = Options { resource: Vec::new(), limits, pods_may_come: true };
@@ -64,7 +64,7 @@ fn draw(trace: &Trace, parent: Option<&Span>, depth: usize, out: &mut String) {
     }
 }
 
-fn kinds(sent: &Sent) -> Vec<&'static str> {
+pub(super) fn kinds(sent: &Sent) -> Vec<&'static str> {
     sent.lock().unwrap().iter().map(|trace| trace.kind.name()).collect()
 }
 
@@ -346,12 +346,12 @@ fn a_startup_has_init_containers_and_waits_for_all_to_be_ready() {
         drawn(&startup),
         "pod startup: -9000 .. -5000\n  \
          init container: -8500 .. -7500\n  \
-         container startup: -9000 .. -6000\n    \
-         pull and create: -9000 .. -7000\n    \
+         container startup: -7500 .. -6000\n    \
+         pull and create: -7500 .. -7000\n    \
          runtime start: -7000 .. -6900\n    \
          readiness: -6900 .. -6000\n  \
-         container startup: -9000 .. -5000\n    \
-         pull and create: -9000 .. -6800\n    \
+         container startup: -7500 .. -5000\n    \
+         pull and create: -7500 .. -6800\n    \
          runtime start: -6800 .. -6700\n    \
          readiness: -6700 .. -5000\n"
     );
