@@ -2,6 +2,7 @@
 
 mod finding;
 mod names;
+mod traces;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -38,6 +39,7 @@ pub fn main(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         findings.push(Finding::bad("capabilities", Verdict::Degraded, error.to_string(), ""));
     }
     findings.extend(names::check(&args.pods, args.cgroup_root.as_deref()));
+    findings.push(traces::check(&args.trace));
     crate::output::print(&render(&findings))?;
     Ok(ExitCode::from(worst(&findings).exit_status()))
 }

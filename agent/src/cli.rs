@@ -19,6 +19,7 @@ use crate::kube::source::{
 };
 use crate::log::Format;
 use crate::node::Source;
+use crate::trace::settings::TraceArgs;
 
 /// Node agent that shows how every Pod on this node lives and dies, from the kernel's own record.
 ///
@@ -68,6 +69,9 @@ pub struct CheckArgs {
     /// The Pod source.
     #[command(flatten)]
     pub pods: PodsArgs,
+    /// Traces.
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 impl PodsArgs {
@@ -223,6 +227,9 @@ pub struct AgentArgs {
     /// The collectors.
     #[command(flatten)]
     pub collectors: CollectorArgs,
+    /// Traces.
+    #[command(flatten)]
+    pub trace: TraceArgs,
     /// Level of the log: error, warn, info, debug or trace; or a list of them by part, such as
     /// info,agent::kube=debug.
     #[arg(

@@ -1,6 +1,9 @@
 //! Start of the agent: the only module that knows all others, and the only one that starts tasks.
 
+use std::cell::Cell;
 use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
@@ -24,9 +27,12 @@ use crate::kube::{
     watch as pod_watch,
 };
 use crate::log;
-use crate::node::{Node, owner};
+use crate::node::{Node, Options, owner};
 use crate::settings;
+use crate::trace::{self, Traces, model::Trace, otlp};
 
+/// Longest time from the stop signal to the end: the last scrape, and the last traces.
+const STOP_MAX: Duration = Duration::from_secs(5);
 /// Limit of threads beside the owner's: they look up names and compress.
 const THREADS_MAX: usize = 4;
 
@@ -98,7 +104,20 @@ pub async fn agent(
     );
     let source =
         (!matches!(pods, Chosen::None(_))).then(|| (pods.describe(), last_contact.clone()));
-    let mut node = Node::new(settings::options(args, root, mode, source), kernel);
+    let exporter = match args.trace.settings()? {
+        Some(settings) => {
+            tracing::info!(to = settings.describe(), "traces are sent");
+            let resource = settings.resource.clone();
+            Some((otlp::start(settings)?, resource))
+        }
+        None => None,
+    };
+    let traces = exporter.as_ref().map(|(handle, resource)| {
+        traces(handle, settings::trace_options(args, resource.clone(), source.is_some()))
+    });
+    let link_annotation = traces.is_some().then(|| args.trace.link_annotation.clone());
+    let options = Options { traces, ..settings::options(args, root, mode, source) };
+    let mut node = Node::new(options, kernel);
     node.start(Now::read());
 
     let (handle, inbox) = http::channel();
@@ -107,11 +126,27 @@ pub async fn agent(
         let mut closed = closed;
         let _ = closed.wait_for(|closing| *closing).await;
     }));
-    let pod_events = watch_pods(pods, &args.pods, &last_contact, None)?;
+    let pod_events = watch_pods(pods, &args.pods, &last_contact, link_annotation)?;
+    let stopped = Cell::new(None);
+    let stop = async {
+        stop.await;
+        stopped.set(Some(Instant::now()));
+    };
     owner::own(&mut node, inbox, pod_events, stop, closing).await;
     server.await.context("the server's task failed")?;
+    if let Some((exporter, _)) = exporter {
+        let since = stopped.get().map_or(Duration::ZERO, |at| at.elapsed());
+        exporter.shutdown(STOP_MAX.saturating_sub(since));
+    }
     tracing::info!("podvitals stopped");
     Ok(())
+}
+
+/// The reader that makes traces and queues them for the exporter.
+fn traces(exporter: &otlp::Handle, options: trace::Options) -> Traces {
+    let queue = Arc::clone(&exporter.queue);
+    let send = move |trace: &Trace, wall| queue.push(otlp::encode(trace, wall));
+    Traces::new(options, Box::new(send), Arc::clone(&exporter.stats), Now::read())
 }
 
 /// Starts the task that receives Pods, if there is a Pod source. It ends with the receiver.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use opentelemetry::KeyValue;
 
 use crate::bpf::object::ObjectId;
 use crate::cgroup::{files::Parts, tree};
@@ -13,6 +14,7 @@ use crate::kernel::cgroup_mount;
 use crate::kube::event::LastContact;
 use crate::metrics::store::StoreOptions;
 use crate::node::{Options, Source};
+use crate::trace::{self, names};
 
 /// File descriptors that are reserved for everything but cgroup files.
 const FDS_RESERVED: u64 = 192;
@@ -40,6 +42,21 @@ pub(crate) fn options(
         traces: None,
         max_fds: raise_file_limit(),
     }
+}
+
+/// Options of the traces. `resource`: attributes that the user has set.
+pub(crate) fn trace_options(
+    args: &AgentArgs,
+    mut resource: Vec<KeyValue>,
+    pods_may_come: bool,
+) -> trace::Options {
+    let name = args.pods.node_name.clone();
+    let known =
+        |attributes: &[KeyValue]| attributes.iter().any(|it| it.key.as_str() == names::NODE.name);
+    if let Some(name) = name.filter(|_| !known(&resource)) {
+        resource.push(KeyValue::new(names::NODE.name, name));
+    }
+    trace::Options { resource, limits: args.trace.limits(), pods_may_come }
 }
 
 /// The BPF objects that the flags make superfluous.

@@ -294,7 +294,7 @@ pub(super) fn is_passing(status: u16) -> bool {
 }
 
 /// The error with its causes, each mentioned once, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

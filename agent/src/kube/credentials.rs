@@ -161,7 +161,7 @@ pub fn check_authority(file: &Path) -> anyhow::Result<()> {
     Authority::open(file).map(|_| ())
 }
 
-fn roots(pem: &[u8]) -> anyhow::Result<RootCertStore> {
+pub(crate) fn roots(pem: &[u8]) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         // A certificate that cannot be read is not trusted; another may suffice.

@@ -19,11 +19,11 @@ pub mod pods;
 pub mod quantity;
 pub mod read;
 pub mod rejected;
-mod secret_file;
+pub(crate) mod secret_file;
 pub mod source;
 #[cfg(test)]
 mod test_server;
-mod text;
+pub(crate) mod text;
 mod unverified;
 pub mod watch;
 pub mod wire;

@@ -18,7 +18,7 @@ const BYTES_MAX: u64 = 1 << 20;
 ///
 /// # Errors
 /// The file cannot be read, is no regular one, or is too long.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
     let metadata = file.metadata()?;

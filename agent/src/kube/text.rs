@@ -3,7 +3,7 @@
 use crate::escape;
 
 /// The beginning of a text, `max` characters at most, in one line without hostile characters.
-pub(super) fn one_line(text: &str, max: usize) -> String {
+pub(crate) fn one_line(text: &str, max: usize) -> String {
     let text = text.trim();
     let end = text.char_indices().nth(max).map(|(end, _)| end);
     let beginning = end.and_then(|end| text.get(..end));

@@ -6,6 +6,7 @@ use super::process::ProcessStats;
 use crate::cgroup::reader::ReaderStats;
 use crate::clock::WallOffset;
 use crate::event::EventKind;
+use crate::trace::otlp::TraceStats;
 
 /// State of the owner at a scrape. Counters are totals since the agent's start. Lists name all that
 /// can be counted from the start on, with 0, so that the first event is seen.
@@ -49,6 +50,8 @@ pub struct AgentStats {
     pub http_closed: Vec<(&'static str, u64)>,
     /// Scrapes that were answered 503.
     pub http_scrapes_refused: u64,
+    /// Traces; `None` if none are exported.
+    pub traces: Option<TraceStats>,
     /// The agent's own process.
     pub process: ProcessStats,
 }
@@ -89,7 +92,7 @@ pub(super) fn count(count: u64, to: &mut Exposition) {
     to.sample(b"", &NONE, Value::Count(count));
 }
 
-fn counts(name: &str, counts: &[(&'static str, u64)], to: &mut Exposition) {
+pub(super) fn counts(name: &str, counts: &[(&'static str, u64)], to: &mut Exposition) {
     for (value, count) in counts {
         to.sample(b"", &[(name, *value)].as_slice(), Value::Count(*count));
     }

@@ -14,8 +14,9 @@ use super::table::Table;
 use super::usage::UsageFamily;
 use super::{
     cpu, grace, info, memory, mismatch, oom, pressure, prestop, process, requests, restart, series,
-    shutdown, signals, startup, tasks, terminations,
+    shutdown, signals, startup, tasks, terminations, tracing,
 };
+use crate::trace::otlp::TraceStats;
 
 /// A family of the entity `E`.
 pub trait Entry<E>: Sync {
@@ -148,6 +149,14 @@ pub static NODE: &[&dyn Entry<Node>] = &[
     &entry(&agent::LOG_LINES_DROPPED, itself),
     &entry(&agent::HTTP_CONNECTIONS_CLOSED, itself),
     &entry(&agent::HTTP_SCRAPES_REFUSED, itself),
+    &entry(&tracing::SPANS_EXPORTED, its_traces),
+    &entry(&tracing::SPANS_DROPPED, its_traces),
+    &entry(&tracing::EXPORT_FAILURES, its_traces),
+    &entry(&tracing::LAST_EXPORT, its_traces),
+    &entry(&tracing::QUEUE, its_traces),
+    &entry(&tracing::QUEUE_LIMIT, its_traces),
+    &entry(&tracing::OMITTED, its_traces),
+    &entry(&tracing::LINKS_REJECTED, its_traces),
     &entry(&process::CPU, its_process),
     &entry(&process::MEMORY, its_process),
     &entry(&process::OPEN_FDS, its_process),
@@ -164,6 +173,10 @@ pub static NODE: &[&dyn Entry<Node>] = &[
 
 const fn itself(node: &mut Node) -> Option<&mut Agent> {
     Some(&mut node.agent)
+}
+
+const fn its_traces(node: &mut Node) -> Option<&mut TraceStats> {
+    node.agent.stats.traces.as_mut()
 }
 
 const fn its_process(node: &mut Node) -> Option<&mut process::ProcessStats> {

@@ -241,15 +241,19 @@ pub enum Need {
     Linux(u32, u32),
     /// A Pod source (`--pods.source`).
     Pods,
+    /// A receiver of traces (`--trace.endpoint`).
+    Traces,
 }
 
 impl std::fmt::Display for Need {
-    /// The condition as one word of the catalogue: `controller=cpu`, `linux=5.18`, `pods`.
+    /// The condition as one word of the catalogue: `controller=cpu`, `linux=5.18`, `pods`,
+    /// `traces`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Controller(controller) => write!(f, "controller={controller}"),
             Self::Linux(major, minor) => write!(f, "linux={major}.{minor}"),
             Self::Pods => f.write_str("pods"),
+            Self::Traces => f.write_str("traces"),
         }
     }
 }

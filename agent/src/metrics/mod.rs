@@ -6,8 +6,8 @@
 //! 1. words: [`collector`], [`family`], [`variant`];
 //! 2. writing: [`counter`], [`exemplar`], [`histogram`], [`text`], [`expose`], [`counters`], [`usage`];
 //! 3. groups, one file a collector: each owns its state, the families over that state, and the
-//!    `fact` by which the state changes; [`agent`], [`series`] and [`process`] are about the agent
-//!    itself;
+//!    `fact` by which the state changes; [`agent`], [`tracing`], [`series`] and [`process`] are about
+//!    the agent itself;
 //! 4. [`entity`]: a container, a workload, a Pod, the node, composed of the groups' states;
 //! 5. [`catalog`]: the explicit list of all families, with the way from entity to state;
 //! 6. [`store`], and [`scrapers`], which knows who has seen what.
@@ -50,5 +50,6 @@ pub mod terminations;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod tracing;
 pub mod usage;
 pub mod variant;

@@ -16,7 +16,7 @@ use crate::metrics::store::{Store, StoreOptions};
 use crate::metrics::text::Text;
 use crate::metrics::variant::{Format, Generation, Seen};
 use crate::reader::{Reader, Reading};
-use crate::trace::Traces;
+use crate::trace::{Traces, otlp::TraceStats};
 
 /// The list of readers, and the ways to reach them.
 #[derive(Debug)]
@@ -108,6 +108,11 @@ impl Publish {
             traces.flush(now);
         }
         self.exemplars();
+    }
+
+    /// Counters of traces; `None` if they are sent nowhere.
+    pub(super) fn trace_stats(&self) -> Option<TraceStats> {
+        self.traces.as_ref().map(Traces::stats)
     }
 
     /// What was counted of the facts of a trace that is queued now has the trace as its exemplar.

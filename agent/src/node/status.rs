@@ -90,6 +90,7 @@ impl Node {
         let losses = kernel.map(|kernel| kernel.programs.losses()).unwrap_or_default();
         let mut stats = AgentStats {
             version: env!("CARGO_PKG_VERSION"),
+            traces: self.publish.trace_stats(),
             cgroups_tracked: self.tracking.tree().len() as u64,
             cgroups_unresolved: self.tracking.unplaced()
                 + (self.registry.waiting().count() + self.tracking.tree().unclassified().len())

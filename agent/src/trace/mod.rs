@@ -2,8 +2,8 @@
 //! with true times.
 //!
 //! [`Traces`] is a reader of the one stream of facts. From a Pod's facts it makes complete traces
-//! ([`model`]), some of which are left out ([`volume`]); the others are sent. Everything but the sending
-//! is pure: no I/O, no clock.
+//! ([`model`]), some of which are left out ([`volume`]); the others are sent by [`otlp`], as
+//! [`settings`] say. Everything but the sending is pure: no I/O, no clock.
 
 mod complete;
 pub mod id;
@@ -13,12 +13,15 @@ pub mod link;
 mod lives;
 pub mod model;
 pub mod names;
+pub mod otlp;
 mod problem;
 mod resource;
 mod restart;
+pub mod settings;
 mod shutdown;
 mod startup;
 mod tree;
+mod variables;
 pub mod volume;
 
 use std::fmt;
@@ -35,6 +38,7 @@ use crate::reader::Reader;
 use life::At;
 use lives::{Complete, Lives};
 use model::Trace;
+use otlp::{Stats, TraceStats};
 use volume::{Limits, Omitted, Volume};
 
 /// Way of a complete trace out of here. It returns whether the trace is queued, and never waits.
@@ -59,6 +63,7 @@ pub struct Traces {
     lives: Lives,
     volume: Volume,
     send: Send,
+    stats: Arc<Stats>,
     now: Now,
     pods_may_come: bool,
     /// Facts of queued traces, for the exemplars.
@@ -72,13 +77,14 @@ impl fmt::Debug for Traces {
 }
 
 impl Traces {
-    /// A reader that has read nothing.
+    /// A reader that has read nothing. `stats` are those of the exporter behind `send`.
     #[must_use]
-    pub fn new(options: Options, send: Send, now: Now) -> Self {
+    pub fn new(options: Options, send: Send, stats: Arc<Stats>, now: Now) -> Self {
         Self {
             lives: Lives::new(options.resource),
             volume: Volume::new(options.limits),
             send,
+            stats,
             now,
             pods_may_come: options.pods_may_come,
             traced: Vec::new(),
@@ -112,16 +118,14 @@ impl Traces {
         std::mem::take(&mut self.traced)
     }
 
-    /// Traces that were left out, by reason.
+    /// Counters of traces, the exporter's included.
     #[must_use]
-    pub fn omitted(&self) -> [(&'static str, u64); Omitted::ALL.len()] {
-        self.volume.omitted()
-    }
-
-    /// Pods whose annotation names no span.
-    #[must_use]
-    pub const fn links_rejected(&self) -> u64 {
-        self.lives.links_rejected()
+    pub fn stats(&self) -> TraceStats {
+        TraceStats {
+            omitted: self.volume.omitted(),
+            links_rejected: self.lives.links_rejected(),
+            ..self.stats.read()
+        }
     }
 
     const fn at(&self, now_boot_ns: u64) -> At {

@@ -182,6 +182,7 @@ pub(super) fn agent_stats() -> AgentStats {
         log_lines_dropped: vec![("queue_full", 0), ("rate", 4)],
         http_closed: vec![("crowded", 1), ("slow_reader", 2)],
         http_scrapes_refused: 0,
+        traces: None,
         process: ProcessStats {
             cpu_ns: Some(1_230_000_000),
             resident_bytes: Some(8 << 20),

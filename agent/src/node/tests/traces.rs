@@ -27,7 +27,8 @@ impl World {
             to.lock().unwrap().push(trace.clone());
             true
         });
-        self.node.publish.traces = Some(Traces::new(options, send, Now { boot_ns: 0, ..NOW }));
+        self.node.publish.traces =
+            Some(Traces::new(options, send, Arc::default(), Now { boot_ns: 0, ..NOW }));
         sent
     }
 }
@@ -234,7 +235,7 @@ fn an_agent_that_stops_sends_what_it_has_and_leaves_the_root_to_the_next() {
 fn volume_is_limited_and_what_is_left_out_is_counted() {
     let omitted = |world: &World, reason| {
         let traces = world.node.publish.traces.as_ref().unwrap();
-        traces.omitted().iter().find(|(other, _)| *other == reason).unwrap().1
+        traces.stats().omitted.iter().find(|(other, _)| *other == reason).unwrap().1
     };
     let mut world = World::new(true);
     let sent = world.traced(Limits { only_abnormal: true, ..ALL });
@@ -392,6 +393,6 @@ fn an_annotation_is_a_link_and_a_bad_one_is_counted_once() {
         let startup = sent.lock().unwrap()[0].clone();
         assert_eq!(startup.spans[0].links.len(), links, "{value}");
         let traces = world.node.publish.traces.as_ref().unwrap();
-        assert_eq!(traces.links_rejected(), 1 - links as u64);
+        assert_eq!(traces.stats().links_rejected, 1 - links as u64);
     }
 }
