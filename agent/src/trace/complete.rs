@@ -14,7 +14,7 @@ const READY_NS: u64 = 15 * 60 * 1_000_000_000;
 const AGAIN_NS: u64 = 15 * 60 * 1_000_000_000;
 /// Time that a Pod without a container waits for another one, where nothing says that it is over: its
 /// sandbox may be made again.
-const EMPTY_NS: u64 = 15_000_000_000;
+const EMPTY_NS: u64 = 30_000_000_000;
 /// Longest time that a Pod without a container waits for the reasons of its containers' ends, which
 /// come 30 s after the end at most.
 const EXPLAIN_NS: u64 = 45_000_000_000;
@@ -36,6 +36,7 @@ impl Life {
             let with_root = self.empty_boot_ns.is_some();
             traces.extend(shutdown::trace(self, at, with_root));
             self.instances.clear();
+            self.shutdowns += 1;
         }
         self.instances.retain(|instance| {
             let explained = instance.told || instance.ended_boot_ns.is_none();

@@ -45,6 +45,10 @@ pub(super) struct Life {
     /// The Pod has succeeded or failed.
     pub(super) terminal: bool,
     pub(super) empty_boot_ns: Option<u64>,
+    /// The Pod's cgroup is gone.
+    gone: bool,
+    /// Shutdowns that are told: a Pod whose sandbox is made again has more than one.
+    pub(super) shutdowns: u64,
     /// The traces before, as far as they are linked to: of the startup, and the last restart of each
     /// container.
     pub(super) started: Option<Link>,
@@ -68,6 +72,8 @@ impl Life {
             link_rejected: false,
             terminal: false,
             empty_boot_ns: None,
+            gone: false,
+            shutdowns: 0,
             started: None,
             restarts: Vec::new(),
             dropped: 0,
@@ -137,6 +143,7 @@ impl Life {
             }
             Subject::Pod(_) => {
                 self.empty_boot_ns.get_or_insert(now_boot_ns);
+                self.gone = true;
             }
             Subject::Planned(_) => {}
         }
@@ -144,7 +151,7 @@ impl Life {
 
     /// Whether nothing more is to be told.
     pub(super) fn is_over(&self) -> bool {
-        self.instances.is_empty() && self.empty_boot_ns.is_some()
+        self.instances.is_empty() && self.gone
     }
 
     pub(super) fn instance_mut(&mut self, cgroup: CgroupId) -> Option<&mut Instance> {

@@ -16,7 +16,8 @@ pub(super) fn trace(life: &Life, at: &At, with_root: bool) -> Option<Trace> {
     if ends().next().is_none() && (life.deletion.is_none() || !with_root) {
         return None;
     }
-    let mut tree = Tree::new(Kind::Shutdown, &life.key, "", &life.uid);
+    let attempt = if life.shutdowns == 0 { String::new() } else { life.shutdowns.to_string() };
+    let mut tree = Tree::new(Kind::Shutdown, &life.key, &attempt, &life.uid);
     let root = tree.root();
     for instance in ends() {
         instance.add_termination(&mut tree, root);

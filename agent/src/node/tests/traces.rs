@@ -90,7 +90,7 @@ fn a_pods_life_is_a_startup_and_a_shutdown() {
     assert_eq!(kinds(&sent), ["pod startup"], "the sandbox is still there");
     world.removed(CgroupId(1001), -400);
     assert_eq!(kinds(&sent), ["pod startup", "pod shutdown"]);
-    let sent = sent.lock().unwrap();
+    let sent = sent.lock().unwrap().clone();
     let [startup, shutdown] = &sent[..] else { panic!() };
     assert_eq!(
         drawn(startup),
@@ -125,7 +125,11 @@ fn a_pods_life_is_a_startup_and_a_shutdown() {
         assert_eq!(attribute(termination, key).as_deref(), Some(value), "{key}");
     }
     assert_eq!(attribute(grace, "podvitals.grace.used_ratio").unwrap()[..5], *"0.222");
-    assert!(world.node.publish.traces.as_ref().is_some_and(|traces| traces.is_idle()));
+    let idle = |world: &World| world.node.publish.traces.as_ref().unwrap().is_idle();
+    assert!(!idle(&world), "its sandbox may be made again");
+    let pod = world.pod_cgroup;
+    world.removed(pod, -200);
+    assert!(idle(&world));
 }
 
 /// The container dies at -5000 and is there again at -3000, ready at -2000.
@@ -395,4 +399,47 @@ fn an_annotation_is_a_link_and_a_bad_one_is_counted_once() {
         let traces = world.node.publish.traces.as_ref().unwrap();
         assert_eq!(traces.stats().links_rejected, 1 - links as u64);
     }
+}
+
+#[test]
+fn a_pod_whose_sandbox_is_made_again_goes_on() {
+    let mut world = World::new(true);
+    let sent = world.traced(ALL);
+    world.runs();
+    world.end(1002, 200, ExitStatus::Code(3), -5000);
+    world.node.tick(world.now(-4800));
+    world.removed(CgroupId(1002), -4700);
+    world.removed(CgroupId(1001), -4600);
+    assert_eq!(kinds(&sent), ["pod startup"]);
+    world.made(1011, '1', -4000);
+    world.exec(1011, 110, "pause", -3900);
+    world.made(1003, 'b', -3000);
+    world.exec(1003, 300, "web", -2900);
+    world.status("b", &json!({"running": {}}), Some(("a", "Error")));
+    world.pod["status"]["containerStatuses"][0]["restartCount"] = 1.into();
+    world.reported(-2000);
+    world.node.tick(world.now(60_000));
+    assert_eq!(kinds(&sent), ["pod startup", "container restart"]);
+}
+
+#[test]
+fn a_pod_that_is_empty_twice_has_two_shutdowns() {
+    let mut world = World::new(false);
+    let sent = world.traced(ALL);
+    let pod = world.pod_cgroup;
+    for n in 0..2 {
+        let ms = -90_000 + n * 45_000;
+        let cgroup = 1002 + n as u64;
+        world.mkdir(cgroup, pod, &format!("cri-containerd-{}.scope", super::id('a')), ms);
+        world.exec(cgroup, 200 + n as u32, "web", ms + 100);
+        world.node.tick(world.now(ms + 12_000));
+        world.end(cgroup, 200 + n as u32, ExitStatus::Code(0), ms + 13_000);
+        world.node.tick(world.now(ms + 13_500));
+        world.removed(CgroupId(cgroup), ms + 14_000);
+        world.node.tick(world.now(ms + 44_900));
+    }
+    let sent = sent.lock().unwrap();
+    let [first, second] = &sent[..] else { panic!("{sent:#?}") };
+    assert_eq!(first.kind, second.kind);
+    assert_ne!(first.id, second.id);
 }
