@@ -16,8 +16,6 @@ mod retry;
 mod sender;
 mod stats;
 mod status;
-#[cfg(test)]
-mod tests;
 mod tls;
 
 use std::sync::{Arc, mpsc};
