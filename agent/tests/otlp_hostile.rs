@@ -221,7 +221,7 @@ const DEEDS: [(&str, &[Protocol], Deed); 19] = [
 /// Bytes of the queue, at most.
 const QUEUE: u64 = 256 << 10;
 /// Time that each receiver has.
-const TIME: Duration = Duration::from_millis(2500);
+const TIME: Duration = Duration::from_millis(1200);
 
 fn settings(url: &str, protocol: Protocol) -> Settings {
     let path = if protocol == Protocol::Grpc { "/" } else { "/v1/traces" };

@@ -11,6 +11,7 @@ mod encode;
 mod exporter;
 mod grpc;
 mod http;
+mod limits;
 mod queue;
 mod retry;
 mod sender;
