@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use agent::trace::endpoint::Protocol;
 use agent::trace::otlp::{self, Encoded, Handle, TraceStats};
-use agent::trace::settings::{Protocol, Settings};
+use agent::trace::settings::Settings;
 use nix::libc;
 use procfs::process::Process;
 use socket2::SockRef;

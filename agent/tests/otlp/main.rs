@@ -7,3 +7,4 @@ mod protocol;
 mod receiver;
 mod rotel;
 mod tls;
+mod wire;

@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+use agent::trace::endpoint::Protocol;
 use agent::trace::otlp::{self, Handle};
-use agent::trace::settings::Protocol;
 
 use crate::receiver::{BOTH, Receiver, Reply, by, exporter, settings, settled, trace, until};
 

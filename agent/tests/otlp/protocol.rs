@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use agent::trace::endpoint::Protocol;
 use agent::trace::otlp;
-use agent::trace::settings::{Protocol, Settings};
+use agent::trace::settings::Settings;
 use http::HeaderValue;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message as _;
 
-use crate::receiver::{BOTH, Receiver, Reply, by, exporter, gzip, settings, settled, trace};
+use crate::receiver::{BOTH, Receiver, Reply, by, exporter, settings, settled, trace};
+use crate::wire::gzip;
 
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agent::trace::endpoint::Protocol;
 use agent::trace::otlp;
-use agent::trace::settings::Protocol;
 
 use crate::receiver::{BOTH, settings, settled, trace, until};
 

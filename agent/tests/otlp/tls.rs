@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::trace::endpoint::Protocol;
 use agent::trace::otlp;
-use agent::trace::settings::{NamedFile, Protocol, Settings};
+use agent::trace::settings::{NamedFile, Settings};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair,

@@ -40,7 +40,7 @@ pub(super) async fn send(
         Err(error) => return Outcome::broken(chain(&error)),
     };
     let body = read(body, &head.headers).await;
-    if head.status.is_success() { taken(&head.headers, body) } else { refused(&head, body) }
+    if head.status.is_success() { taken(&head.headers, body) } else { refused(&head, &body) }
 }
 
 fn request(settings: &Settings, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
@@ -147,7 +147,7 @@ fn taken(headers: &HeaderMap, body: Body) -> Outcome {
 }
 
 /// The outcome of a refusal.
-fn refused(head: &http::response::Parts, body: Body) -> Outcome {
+fn refused(head: &http::response::Parts, body: &Body) -> Outcome {
     let status = match &*content_type(&head.headers) {
         PROTOBUF => Status::decode(&*body.bytes).unwrap_or_default(),
         _ => Status { message: String::from_utf8_lossy(&body.bytes).into(), details: Vec::new() },

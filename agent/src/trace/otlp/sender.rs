@@ -11,7 +11,8 @@ use super::connections::Connections;
 use super::retry::Outcome;
 use super::stats::Failure;
 use super::{grpc, http, tls};
-use crate::trace::settings::{Protocol, Settings};
+use crate::trace::endpoint::Protocol;
+use crate::trace::settings::Settings;
 
 /// Sender of batches.
 #[derive(Debug)]
