@@ -75,7 +75,8 @@ formats.
 
 Times are in seconds, amounts of memory in bytes. *Series* is the most series that a family can have
 for one entity, buckets included. *Needs* are the conditions without which a family is not exported:
-`controller=…` a cgroup v2 controller, `linux=…` a kernel release, `pods` a Pod source.
+`controller=…` a cgroup v2 controller, `linux=…` a kernel release, `pods` a Pod source,
+`traces` a receiver of traces.
 
 Without a Pod source (`--pods.source`) there are no requests, grace periods and used fractions of
 them, preStop hooks, startup phases that the API ends, and mismatches: the kernel does not know of

@@ -36,9 +36,9 @@ pub static EXPORT_FAILURES: StateFamily<TraceStats> = StateFamily {
         "trace_export_failures_total",
         Scope::Node,
         "Requests to the OTLP receiver that failed. unavailable: no connection, or the receiver says \
-         so; timeout: no whole answer in time; throttled: the receiver asks for fewer; rejected: \
-         refused by the receiver; partial: not all spans were taken; malformed: the answer is none \
-         of OTLP. Unless refused or malformed, spans that were not taken are sent again.",
+         that it cannot now; timeout: no whole answer in time; throttled: the receiver asks for \
+         fewer; rejected: refused for good; partial: some spans were not taken; malformed: the \
+         answer is none of OTLP.",
     )
     .labels(&["reason"], 6)
     .needs(&[Need::Traces]),

@@ -6,6 +6,7 @@
 //! [`settings`] say. Everything but the sending is pure: no I/O, no clock.
 
 mod complete;
+pub mod endpoint;
 pub mod id;
 mod instance;
 mod life;

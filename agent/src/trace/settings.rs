@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, Uri};
 use opentelemetry::KeyValue;
 
+use super::endpoint::{self, Protocol};
 use super::link;
 use super::variables::{Given, Variables};
 use super::volume;
@@ -115,26 +116,6 @@ pub struct TraceArgs {
     pub link_annotation: String,
 }
 
-/// Protocol of the export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// OTLP/gRPC.
-    Grpc,
-    /// OTLP/HTTP with protobuf.
-    HttpProtobuf,
-}
-
-impl Protocol {
-    /// The value of `OTEL_EXPORTER_OTLP_PROTOCOL`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Grpc => "grpc",
-            Self::HttpProtobuf => "http/protobuf",
-        }
-    }
-}
-
 /// A file, with the flag or variable that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedFile {
@@ -228,7 +209,7 @@ impl TraceArgs {
             variables.exporter(flag, value.as_deref(), variable)
         };
         let protocol = exporter("--trace.protocol", &self.protocol, "PROTOCOL")?;
-        let protocol = protocol.map_or(Ok(Protocol::HttpProtobuf), |given| protocol_of(&given))?;
+        let protocol = protocol.map_or(Ok(Protocol::HttpProtobuf), |given| Protocol::of(&given))?;
         let insecure = exporter("", &None, "INSECURE")?;
         let insecure = insecure.map_or(Ok(false), |given| given.boolean())?;
         let headers = hidden(&self.headers);
@@ -283,9 +264,9 @@ impl TraceArgs {
         let delay =
             variables.flag_or("--trace.schedule-delay", delay, &["OTEL_BSP_SCHEDULE_DELAY"])?;
         Ok(Some(Settings {
-            url: url(&endpoint, protocol, insecure)?,
+            url: endpoint::url(&endpoint, protocol, insecure)?,
             protocol,
-            headers: headers.map_or_else(|| Ok(HeaderMap::new()), |given| headers_of(&given))?,
+            headers: headers.map_or_else(|| Ok(HeaderMap::new()), |it| endpoint::headers(&it))?,
             gzip: gzip.map_or(Ok(false), |given| gzip_of(&given))?,
             timeout: timeout.min(export_timeout),
             ca: ca.map(Into::into),
@@ -322,95 +303,12 @@ fn is_off(variables: &Variables<'_>) -> anyhow::Result<bool> {
     }
 }
 
-fn protocol_of(given: &Given) -> anyhow::Result<Protocol> {
-    let all = [Protocol::Grpc, Protocol::HttpProtobuf];
-    let found = all.into_iter().find(|protocol| protocol.name() == given.value);
-    found.ok_or_else(|| given.expected("grpc or http/protobuf"))
-}
-
 fn gzip_of(given: &Given) -> anyhow::Result<bool> {
     match given.value.as_str() {
         "gzip" => Ok(true),
         "none" => Ok(false),
         _ => Err(given.expected("gzip or none")),
     }
-}
-
-/// The URL of requests. What may hold a password is not repeated in errors.
-fn url(endpoint: &Given, protocol: Protocol, insecure: bool) -> anyhow::Result<Uri> {
-    let name = &endpoint.name;
-    let text = match (endpoint.value.contains("://"), protocol, insecure) {
-        (true, ..) => endpoint.value.clone(),
-        // For gRPC alone an endpoint may be without a scheme.
-        (false, Protocol::Grpc, true) => format!("http://{}", endpoint.value),
-        (false, Protocol::Grpc, false) => format!("https://{}", endpoint.value),
-        (false, Protocol::HttpProtobuf, _) => {
-            bail!("{name}: expected a URL that begins with http:// or https://")
-        }
-    };
-    let uri: Uri = text.parse().map_err(|error| anyhow::anyhow!("{name}: no URL: {error}"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        bail!("{name}: expected a URL that begins with http:// or https://");
-    }
-    let Some(authority) = uri.authority().filter(|it| !it.host().is_empty()) else {
-        bail!("{name}: the URL names no host");
-    };
-    if authority.as_str().contains('@') {
-        bail!(
-            "{name}: a user or password in the URL is not sent; set the header authorization with \
-             --trace.headers or OTEL_EXPORTER_OTLP_HEADERS"
-        );
-    }
-    let path = uri.path();
-    let is_whole = name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
-        || (name == "--trace.endpoint" && path.trim_end_matches('/').ends_with(PATH));
-    let path = match protocol {
-        Protocol::Grpc => "/".to_owned(),
-        Protocol::HttpProtobuf if is_whole => {
-            let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-            format!("{path}{query}")
-        }
-        Protocol::HttpProtobuf => format!("{}{PATH}", path.trim_end_matches('/')),
-    };
-    let mut parts = uri.into_parts();
-    parts.path_and_query = Some(path.parse().with_context(|| name.clone())?);
-    Uri::from_parts(parts).with_context(|| name.clone())
-}
-
-/// Path of traces below that of the receiver.
-const PATH: &str = "/v1/traces";
-
-/// Headers that the exporter sets, or that would break its requests.
-const RESERVED: [&str; 10] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "grpc-encoding",
-    "grpc-timeout",
-    "host",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
-
-fn headers_of(given: &Given) -> anyhow::Result<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    for (key, value) in given.pairs()? {
-        let name = &given.name;
-        let Ok(header) = HeaderName::from_bytes(key.as_bytes()) else {
-            bail!("{name}: {key:?} is no name of a header");
-        };
-        if RESERVED.contains(&header.as_str()) {
-            bail!("{name}: the header {header} is not for you to set");
-        }
-        let Ok(mut value) = HeaderValue::from_bytes(&value) else {
-            bail!("{name}: the value of {header} has characters that no header can have");
-        };
-        value.set_sensitive(true);
-        headers.append(header, value);
-    }
-    Ok(headers)
 }
 
 fn resource(variables: &Variables<'_>) -> anyhow::Result<Vec<KeyValue>> {

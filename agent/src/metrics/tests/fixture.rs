@@ -25,6 +25,7 @@ use crate::metrics::store::{Store, StoreOptions};
 use crate::metrics::text::Text;
 use crate::metrics::variant::{Format, Seen};
 use crate::reader::{Reader as _, Reading};
+use crate::trace::otlp::TraceStats;
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const WALL: WallOffset = WallOffset { unix_less_boot_ns: 1_700_000_000_000_000_000 };
@@ -153,6 +154,20 @@ impl Tell for Store {
     }
 }
 
+fn trace_stats() -> TraceStats {
+    let mut stats = TraceStats {
+        spans_exported: 1234,
+        queue_bytes: 5678,
+        queue_limit_bytes: 4 << 20,
+        last_export_unix_ns: Some(1_700_000_123_456_000_000),
+        links_rejected: 2,
+        ..TraceStats::default()
+    };
+    stats.spans_dropped[0].1 = 3;
+    stats.export_failures[0].1 = 4;
+    stats
+}
+
 pub(super) fn agent_stats() -> AgentStats {
     AgentStats {
         version: "0.1.0",
@@ -182,7 +197,7 @@ pub(super) fn agent_stats() -> AgentStats {
         log_lines_dropped: vec![("queue_full", 0), ("rate", 4)],
         http_closed: vec![("crowded", 1), ("slow_reader", 2)],
         http_scrapes_refused: 0,
-        traces: None,
+        traces: Some(trace_stats()),
         process: ProcessStats {
             cpu_ns: Some(1_230_000_000),
             resident_bytes: Some(8 << 20),

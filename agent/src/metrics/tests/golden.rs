@@ -6,8 +6,8 @@ use std::path::Path;
 use testbed::exposition::Sample;
 
 use super::fixture::{
-    SECOND, Tell as _, encode, encode_as, exited, full_sample, identity, killed_after, parse,
-    poor_sample, started,
+    SECOND, Tell as _, agent_stats, encode, encode_as, exited, full_sample, identity, killed_after,
+    parse, poor_sample, started, text,
 };
 use super::format::labels;
 use crate::cgroup::CgroupId;
@@ -21,11 +21,12 @@ use crate::lifecycle::fact::{
 };
 use crate::lifecycle::phase::Start;
 use crate::lifecycle::trigger::{Source, Trigger};
+use crate::metrics::agent::AgentStats;
 use crate::metrics::catalog;
 use crate::metrics::collector::{Collector, Collectors};
 use crate::metrics::family::{Scope, Type, Unit};
 use crate::metrics::store::{Store, StoreOptions};
-use crate::metrics::variant::Format;
+use crate::metrics::variant::{Format, Seen};
 use crate::reader::Reader as _;
 
 /// A Deployment with two Pods, of which one went through everything, a Job that is done, and
@@ -155,6 +156,32 @@ fn the_whole_exposition_is_as_in_the_golden_files() {
     let [text, open_metrics] = encode_as(&mut node(), [Format::Text, Format::OpenMetrics]);
     golden("exposition.prom", &text);
     golden("exposition.openmetrics", &open_metrics);
+}
+
+/// Property: without an exporter of traces the exposition is the same, but for its families and the
+/// number of series.
+#[test]
+fn without_traces_there_are_no_families_about_them() {
+    let is_about_traces = |line: &&str| {
+        let of = line.split_whitespace().find(|word| word.starts_with("podvitals_"));
+        of.is_some_and(|name| name.starts_with("podvitals_trace"))
+    };
+    let series = |line: &&str| !line.starts_with("podvitals_series ");
+    for format in [Format::Text, Format::OpenMetrics] {
+        let exposition = |traces| {
+            let mut store = node();
+            let generation = store.next_generation(0);
+            let stats = AgentStats { traces, ..agent_stats() };
+            text(&store.encode(generation, &stats, format).for_reader(Seen::ALL, |chunk| chunk))
+        };
+        let (with, without) = (exposition(agent_stats().traces), exposition(None));
+        let about: Vec<_> = with.lines().filter(is_about_traces).collect();
+        let samples = about.iter().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(samples, 1 + 4 + 6 + 1 + 1 + 1 + 4 + 1, "{about:?}");
+        let rest: Vec<_> =
+            with.lines().filter(|line| !is_about_traces(line)).filter(series).collect();
+        assert_eq!(without.lines().filter(series).collect::<Vec<_>>(), rest);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioTimer;
 use rustls::ClientConfig;
 use tokio::task::JoinSet;
 
-use crate::trace::settings::Protocol;
+use crate::trace::endpoint::Protocol;
 
 /// Limit of an answer's head, and of what is taken from a connection at once, in bytes.
 const READ_MAX: usize = 16 << 10;

@@ -102,7 +102,7 @@ impl Exporter {
                 () = sleep(delay) => {}
             }
             if self.drain().await == Drained::TimeOver {
-                break;
+                return self.queue.close();
             }
         }
         let _ = self.drain().await;
@@ -127,7 +127,7 @@ impl Exporter {
             };
             match outcome {
                 Outcome::Exported { rejected, message } => {
-                    self.exported(&batch, rejected, &message)
+                    self.exported(&batch, rejected, &message);
                 }
                 Outcome::Refused { failure, why } => self.refused(&batch, failure, &why),
                 Outcome::Retry { failure, after, why } => {

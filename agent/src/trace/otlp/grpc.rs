@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, BufMut as _, Bytes};
@@ -20,9 +21,8 @@ use tonic::metadata::MetadataMap;
 use tower_service::Service;
 
 use super::connections::Connections;
-use super::http::exported;
+use super::limits::{ANSWER_MAX, TEXT_MAX, USER_AGENT};
 use super::retry::{self, Outcome};
-use super::sender::{ANSWER_MAX, TEXT_MAX, USER_AGENT};
 use super::status::Status;
 use crate::kube::client::chain;
 use crate::kube::text::one_line;
@@ -49,20 +49,27 @@ pub(super) async fn send(
     *request.metadata_mut() = MetadataMap::from_headers(headers);
     request.set_timeout(settings.timeout);
     match client.unary(request, PathAndQuery::from_static(EXPORT), Raw).await {
-        Ok(answer) => exported(answer.into_inner()),
+        Ok(answer) => Outcome::of(answer.into_inner()),
         Err(status) => failed(&status),
     }
 }
 
 /// The outcome of a call that failed.
 fn failed(status: &tonic::Status) -> Outcome {
+    let too_long = || Outcome::malformed(format!("an answer of more than {ANSWER_MAX} bytes"));
     // What the receiver says has no source; what happens to a connection has.
     if let Some(source) = status.source() {
         let mut causes = std::iter::successors(Some(source), |cause| (*cause).source());
-        return match causes.any(<dyn Error>::is::<LengthLimitError>) {
-            true => Outcome::malformed(format!("an answer of more than {ANSWER_MAX} bytes")),
-            false => Outcome::broken(chain(source)),
+        return match causes.find(|cause| cause.is::<LengthLimitError>() || cause.is::<NotOtlp>()) {
+            Some(cause) if cause.is::<NotOtlp>() => Outcome::malformed(NotOtlp.to_string()),
+            Some(_) => too_long(),
+            None => Outcome::broken(chain(source)),
         };
+    }
+    // tonic 0.14 has no other sign of it (`codec::decode::StreamingInner::decode_chunk`), and its
+    // code would have the same request sent again.
+    if status.message().starts_with("Error, decoded message length too large") {
+        return too_long();
     }
     let details = Status::decode(status.details()).unwrap_or_default();
     let text = one_line(status.message(), TEXT_MAX);
@@ -70,6 +77,11 @@ fn failed(status: &tonic::Status) -> Outcome {
         format!("gRPC status {:?}{}{text}", status.code(), if text.is_empty() { "" } else { ": " });
     retry::by_code(status.code(), details.retry_delay(), why)
 }
+
+/// Error of an answer that is none of OTLP.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is no ExportTraceServiceResponse")]
+struct NotOtlp;
 
 /// A client whose answers are bounded.
 #[derive(Clone, Debug)]
@@ -129,8 +141,10 @@ impl Decoder for Raw {
         from: &mut DecodeBuf<'_>,
     ) -> Result<Option<ExportTraceServiceResponse>, tonic::Status> {
         let length = from.remaining();
-        ExportTraceServiceResponse::decode(from.copy_to_bytes(length))
-            .map(Some)
-            .map_err(|_| tonic::Status::internal("the answer is no ExportTraceServiceResponse"))
+        ExportTraceServiceResponse::decode(from.copy_to_bytes(length)).map(Some).map_err(|_| {
+            let mut status = tonic::Status::internal(NotOtlp.to_string());
+            status.set_source(Arc::new(NotOtlp));
+            status
+        })
     }
 }

@@ -16,8 +16,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message as _;
 
 use super::connections::Connections;
+use super::limits::{self, ANSWER_MAX, TEXT_MAX};
 use super::retry::{self, Outcome};
-use super::sender::{self, ANSWER_MAX, TEXT_MAX};
 use super::status::Status;
 use crate::kube::client::chain;
 use crate::kube::text::one_line;
@@ -40,7 +40,7 @@ pub(super) async fn send(
         Err(error) => return Outcome::broken(chain(&error)),
     };
     let body = read(body, &head.headers).await;
-    if head.status.is_success() { taken(&head.headers, body) } else { refused(&head, body) }
+    if head.status.is_success() { taken(&head.headers, body) } else { refused(&head, &body) }
 }
 
 fn request(settings: &Settings, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
@@ -57,7 +57,7 @@ fn request(settings: &Settings, body: Bytes) -> Result<Request<Full<Bytes>>, Str
     if settings.gzip {
         set(CONTENT_ENCODING, "gzip");
     }
-    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(sender::USER_AGENT));
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(limits::USER_AGENT));
     Ok(request)
 }
 
@@ -142,12 +142,12 @@ fn taken(headers: &HeaderMap, body: Body) -> Outcome {
             let kind = one_line(&kind, TEXT_MAX);
             Outcome::malformed(format!("the answer, of type {kind:?}, is none of OTLP: {text}"))
         },
-        exported,
+        Outcome::of,
     )
 }
 
 /// The outcome of a refusal.
-fn refused(head: &http::response::Parts, body: Body) -> Outcome {
+fn refused(head: &http::response::Parts, body: &Body) -> Outcome {
     let status = match &*content_type(&head.headers) {
         PROTOBUF => Status::decode(&*body.bytes).unwrap_or_default(),
         _ => Status { message: String::from_utf8_lossy(&body.bytes).into(), details: Vec::new() },
@@ -172,13 +172,4 @@ fn content_type(headers: &HeaderMap) -> Cow<'_, str> {
     let value = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let kind = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     String::from_utf8_lossy(kind)
-}
-
-/// The outcome of a whole answer of OTLP.
-pub(super) fn exported(answer: ExportTraceServiceResponse) -> Outcome {
-    let partial = answer.partial_success.unwrap_or_default();
-    Outcome::Exported {
-        rejected: u64::try_from(partial.rejected_spans).unwrap_or_default(),
-        message: one_line(&partial.error_message, TEXT_MAX),
-    }
 }

@@ -11,13 +11,12 @@ mod encode;
 mod exporter;
 mod grpc;
 mod http;
+mod limits;
 mod queue;
 mod retry;
 mod sender;
 mod stats;
 mod status;
-#[cfg(test)]
-mod tests;
 mod tls;
 
 use std::sync::{Arc, mpsc};

@@ -4,9 +4,12 @@
 
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use tonic::Code;
 
+use super::limits::TEXT_MAX;
 use super::stats::Failure;
+use crate::kube::text::one_line;
 
 /// Outcome of an attempt to send a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,15 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// The outcome of a whole answer of OTLP.
+    pub(super) fn of(answer: ExportTraceServiceResponse) -> Self {
+        let partial = answer.partial_success.unwrap_or_default();
+        Self::Exported {
+            rejected: u64::try_from(partial.rejected_spans).unwrap_or_default(),
+            message: one_line(&partial.error_message, TEXT_MAX),
+        }
+    }
+
     /// A connection that cannot be made, or broke.
     pub(super) const fn broken(why: String) -> Self {
         Self::Retry { failure: Failure::Unavailable, after: None, why }
@@ -50,24 +62,26 @@ impl Outcome {
 
 /// The outcome by the status of a gRPC call, with the rest that its `RetryInfo` asks for.
 pub(super) fn by_code(code: Code, retry_info: Option<Duration>, why: String) -> Outcome {
-    let failure = match code {
-        Code::Unavailable => Failure::Unavailable,
-        Code::DeadlineExceeded => Failure::Timeout,
-        Code::ResourceExhausted => Failure::Throttled,
-        _ => Failure::Rejected,
-    };
-    match (code, retry_info) {
-        (
-            Code::Cancelled
+    let is_passing = matches!(
+        code,
+        Code::Cancelled
             | Code::DeadlineExceeded
             | Code::Aborted
             | Code::OutOfRange
             | Code::Unavailable
-            | Code::DataLoss,
-            after,
-        )
-        | (Code::ResourceExhausted, after @ Some(_)) => Outcome::Retry { failure, after, why },
-        _ => Outcome::Refused { failure, why },
+            | Code::DataLoss
+    );
+    let failure = match code {
+        Code::DeadlineExceeded => Failure::Timeout,
+        Code::ResourceExhausted => Failure::Throttled,
+        _ if is_passing => Failure::Unavailable,
+        _ => Failure::Rejected,
+    };
+    // Only with a `RetryInfo` does it say that it recovers.
+    if is_passing || (code == Code::ResourceExhausted && retry_info.is_some()) {
+        Outcome::Retry { failure, after: retry_info, why }
+    } else {
+        Outcome::Refused { failure, why }
     }
 }
 
@@ -177,7 +191,8 @@ mod tests {
             (Code::DeadlineExceeded, "timeout"),
             (Code::ResourceExhausted, "throttled"),
             (Code::Unauthenticated, "rejected"),
-            (Code::Aborted, "rejected"),
+            (Code::Aborted, "unavailable"),
+            (Code::Internal, "rejected"),
         ] {
             assert_eq!(of(by_code(code, None, String::new())), reason);
         }

@@ -11,14 +11,8 @@ use super::connections::Connections;
 use super::retry::Outcome;
 use super::stats::Failure;
 use super::{grpc, http, tls};
-use crate::trace::settings::{Protocol, Settings};
-
-/// Longest answer, its trailers included, in bytes.
-pub(super) const ANSWER_MAX: usize = 64 << 10;
-/// Longest text of a receiver in the log, in characters.
-pub(super) const TEXT_MAX: usize = 240;
-/// What the agent calls itself.
-pub(super) const USER_AGENT: &str = concat!("podvitals/", env!("CARGO_PKG_VERSION"));
+use crate::trace::endpoint::Protocol;
+use crate::trace::settings::Settings;
 
 /// Sender of batches.
 #[derive(Debug)]
