@@ -123,8 +123,8 @@ fn time_to_exit() -> Row {
             heatmap(
                 "Time from the stop signal to the end",
                 "Shutdowns in each step by how long they took; darker is more. Good is a dark line \
-                 at the bottom. A second line at the grace period (30 s by default) is everything \
-                 that is killed; what is right below it is nearly killed.",
+                 at the bottom. The line between 30 and 31 s is everything that is killed at the end of \
+                 the default grace period; what is right below it is nearly killed.",
             )
             .size(8, 9)
             .min_step("2m")
@@ -133,7 +133,7 @@ fn time_to_exit() -> Row {
                 "Time to stop by themselves",
                 "The time in which half, 90 % and 99 % of the containers that stopped by themselves \
                  were gone; those that were killed used up their grace period. Values are estimated \
-                 within the buckets 0.1, 0.3, 1, 3, 10, 30, 60 and 120 s. Points are where there was a \
+                 within the buckets 0.3, 1, 3, 10, 30, 31, 60 and 120 s. Points are where there was a \
                  shutdown.",
                 durations(r#"outcome="exited""#),
                 "outcome",
