@@ -1,8 +1,9 @@
 //! Exemplars as real Prometheuses store them: the exposition with traces that our encoder's tests keep as
-//! a file is served to the newest and to the oldest, and what they answer is held against the file.
+//! a file is served to the newest and to the oldest, and what they answer is held against the file: the
+//! whole of it, and what the dashboards' own queries find, as Grafana asks for exemplars with these.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -11,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::{
     exposition::{Exposition, Format},
     http,
@@ -88,10 +89,11 @@ pub(crate) fn check() -> Result<()> {
             "Prometheus {} appended {appended} exemplars and refused {refused}",
             tools.version
         );
+        let asked = of_dashboards(api, &expected)?;
         child.stop()?;
         println!(
             "Prometheus {} has the {appended} exemplars, each with its trace, value and time, and \
-             once after {SCRAPES} scrapes",
+             once after {SCRAPES} scrapes; {asked} queries of the dashboards find them",
             tools.version
         );
     }
@@ -129,6 +131,38 @@ fn stored(api: Api) -> Result<Stored> {
         stored.insert(series.series_labels, exemplar.clone());
     }
     Ok(stored)
+}
+
+/// Asks what the dashboards ask for exemplars; together they must find all of them. Returns how many
+/// queries found any.
+fn of_dashboards(api: Api, expected: &Stored) -> Result<usize> {
+    let (mut count, mut found) = (0, BTreeSet::new());
+    for (file, text) in dashboards::files() {
+        let board: Value = serde_json::from_str(&text).with_context(|| file.clone())?;
+        let panels = board.get("panels").and_then(Value::as_array).into_iter().flatten();
+        let targets = panels.filter_map(|panel| panel.get("targets")?.as_array()).flatten();
+        for target in targets.filter(|target| target.get("exemplar") == Some(&Value::Bool(true))) {
+            let asked =
+                target.get("expr").and_then(Value::as_str).context("a target asks nothing")?;
+            let expression = filled(asked)?;
+            let answer = api.exemplars(&expression, TIMES).with_context(|| expression.clone())?;
+            count += usize::from(!answer.is_empty());
+            found.extend(answer.into_iter().map(|series| series.series_labels));
+        }
+    }
+    let missed: Vec<_> = expected.keys().filter(|series| !found.contains(*series)).collect();
+    ensure!(missed.is_empty(), "no dashboard asks for the exemplars of {missed:?}");
+    Ok(count)
+}
+
+/// A query with values in the place of Grafana's variables.
+fn filled(query: &str) -> Result<String> {
+    let times = [("$__rate_interval", "1m"), ("$__interval_ms", "15000")];
+    let any = ["$cluster", "$node", "$namespace", "$workload"].map(|variable| (variable, ".*"));
+    let all = times.into_iter().chain(any);
+    let filled = all.fold(query.to_owned(), |query, (name, value)| query.replace(name, value));
+    ensure!(!filled.contains('$'), "an unknown variable in {filled}");
+    Ok(filled)
 }
 
 /// The value of a counter without labels.
