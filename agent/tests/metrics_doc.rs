@@ -73,6 +73,19 @@ beyond the limit, whole families of some of them are left out. What was left out
 In OpenMetrics the name of a counter's family is without `_total`; the series are the same in both
 formats.
 
+With traces (`--trace.endpoint`) buckets of the histograms have exemplars, in OpenMetrics alone: the
+newest observation of the bucket that a trace tells of, with the trace's id, its value and its time.
+
+```text
+podvitals_shutdown_duration_seconds_bucket{…,outcome=\"killed\",le=\"31.0\"} 1 # {trace_id=\"a30000000000000000000000000000a3\"} 30.03 1700000050.03
+```
+
+Only traces that were queued for export are named. One that the queue had to drop later leads nowhere:
+`podvitals_trace_spans_dropped_total` tells. Prometheus stores exemplars with
+`--enable-feature=exemplar-storage`, and asks for OpenMetrics by itself;
+[dashboards/README.md](../dashboards/README.md#traces) has how Grafana opens the trace. Exemplars are no
+series, and `--metrics.max-series` does not count them.
+
 Times are in seconds, amounts of memory in bytes. *Series* is the most series that a family can have
 for one entity, buckets included. *Needs* are the conditions without which a family is not exported:
 `controller=…` a cgroup v2 controller, `linux=…` a kernel release, `pods` a Pod source,

@@ -101,7 +101,7 @@ fn target(id: char, target: &Target) -> Value {
         Shape::Table => "table",
         Shape::Heatmap => "heatmap",
     };
-    json!({
+    let mut object = json!({
         "refId": id.to_string(),
         "datasource": datasource(),
         "editorMode": "code",
@@ -110,7 +110,12 @@ fn target(id: char, target: &Target) -> Value {
         "format": format,
         "instant": !is_range,
         "range": is_range,
-    })
+    });
+    // Of several queries for the same histogram Grafana asks exemplars for the first alone.
+    if is_range && target.expr.contains("_bucket{") {
+        put(&mut object, "exemplar", true.into());
+    }
+    object
 }
 
 fn kind(kind: &Kind, is_neutral: bool) -> (&'static str, Value) {

@@ -16,6 +16,8 @@ pub struct Variable {
 pub enum Values {
     /// Data sources of type Prometheus.
     Datasources,
+    /// Data sources of a store of traces. There may be none, so the variable is not shown.
+    TraceStores(TraceStore),
     /// Values of a label: any number of them, all at first. "All" is `.*`, however many there are,
     /// so that a query stays short; it also holds where the label is absent.
     Any {
@@ -40,6 +42,26 @@ pub enum Values {
     },
 }
 
+/// A store of traces that Grafana can ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceStore {
+    /// Grafana Tempo.
+    Tempo,
+    /// Jaeger.
+    Jaeger,
+}
+
+impl TraceStore {
+    /// Type of the data source, and name of the variable for it.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Tempo => "tempo",
+            Self::Jaeger => "jaeger",
+        }
+    }
+}
+
 impl Variable {
     fn any(name: &'static str, label: &'static str, series: &str) -> Self {
         Self { name, label, values: Values::Any { series: series.to_owned(), of: name } }
@@ -53,6 +75,23 @@ impl Variable {
     #[must_use]
     pub const fn datasource() -> Self {
         Self { name: "datasource", label: "Data source", values: Values::Datasources }
+    }
+
+    /// Stores of traces, for links.
+    #[must_use]
+    pub const fn trace_stores() -> [Self; 2] {
+        [
+            Self {
+                name: TraceStore::Tempo.kind(),
+                label: "Tempo",
+                values: Values::TraceStores(TraceStore::Tempo),
+            },
+            Self {
+                name: TraceStore::Jaeger.kind(),
+                label: "Jaeger",
+                values: Values::TraceStores(TraceStore::Jaeger),
+            },
+        ]
     }
 
     /// Cluster: an external label that may be absent.

@@ -145,6 +145,10 @@ async function optionsOf(variable: Variable, before: Variables, range: Range): P
   const query = typeof variable.query === 'string' ? variable.query : (variable.query?.query ?? '');
   switch (variable.type) {
     case 'datasource':
+      if (['tempo', 'jaeger'].includes(query)) {
+        // For links alone, and there may be none.
+        return [];
+      }
       if (query !== 'prometheus') {
         throw new Error(`$${variable.name}: a data source of type ${query} is not known here`);
       }

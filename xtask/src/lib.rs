@@ -18,6 +18,7 @@ mod demo;
 mod deploy;
 pub mod draw;
 pub mod e2e;
+mod exemplars;
 mod fuzz;
 pub mod go;
 mod groups;

@@ -1,4 +1,5 @@
-//! `cargo xtask metrics`: the demo's scrape, held against promtool and a real Prometheus.
+//! `cargo xtask metrics`: the demo's scrape, held against promtool and a real Prometheus; and what
+//! Prometheuses store of exemplars.
 
 use std::{
     fs,
@@ -16,6 +17,7 @@ use crate::{
     build,
     child::Child,
     demo::{self, Demo},
+    exemplars,
     monitoring::{
         prometheus::{Api, Config},
         until,
@@ -74,8 +76,9 @@ pub(crate) fn command(args: &Args) -> Result<()> {
 }
 
 /// Runs all checks on a demo of its own, with the oldest Prometheus that is to understand us: the
-/// newest scrapes the agent of the Kubernetes node.
+/// newest scrapes the agent of the Kubernetes node. Both are asked for exemplars.
 pub(crate) fn check(agent: &Path) -> Result<()> {
+    exemplars::check()?;
     let tools = parts::prometheus(Release::Oldest)?;
     let demo = Demo::start(agent)?;
     let address = http::free_address()?;

@@ -39,6 +39,7 @@ interface Query {
   format: 'time_series' | 'table' | 'heatmap';
   instant: boolean;
   range: boolean;
+  exemplar?: boolean;
 }
 
 /** An annotation of the Prometheus data source. */

@@ -22,7 +22,10 @@ pub(crate) fn board() -> Board {
         title: "Podvitals / Node",
         description: "All Pods of one node: who uses it, who waits for it, who dies on it.",
         range: "1h",
-        variables: vec![Variable::datasource(), Variable::cluster(), Variable::one_node()],
+        variables: [Variable::datasource(), Variable::cluster(), Variable::one_node()]
+            .into_iter()
+            .chain(Variable::trace_stores())
+            .collect(),
         annotations: Vec::new(),
         rows: vec![at_a_glance(), uses(), waits(), dies()],
     }
@@ -256,7 +259,8 @@ fn dies() -> Row {
             tables::deaths(
                 "Last deaths on this node",
                 "The newest deaths of the node's containers in the time range, ordinary ends left out. \
-                 One row for each container and way to die. A click on a Pod shows its vitals.",
+                 One row for each container and way to die. A click on a Pod shows its vitals, one on When \
+                 the Pod's traces, if the agents export them to a Tempo or a Jaeger that Grafana has.",
                 (ON_NODE, ON_NODE, r#"cause!="completed""#),
 
                 &["node"],

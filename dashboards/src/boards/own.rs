@@ -25,7 +25,7 @@ pub(crate) fn board() -> Board {
         range: "6h",
         variables: vec![Variable::datasource(), Variable::cluster(), Variable::nodes()],
         annotations: Vec::new(),
-        rows: vec![at_a_glance(), coverage(), losses(), cost()],
+        rows: vec![at_a_glance(), coverage(), losses(), traces(), cost()],
     }
 }
 
@@ -185,6 +185,7 @@ const LOSSES: &[(&str, &str, &str, &str)] = &[
     ),
     ("podvitals_events_unseen_total", "kind", "", "events unseen"),
     ("podvitals_evidence_dropped_total", "kind", "", "evidence dropped"),
+    ("podvitals_trace_spans_dropped_total", "reason", "", "spans dropped"),
 ];
 
 /// What was lost on which node, in one list.
@@ -272,6 +273,55 @@ fn losses() -> Row {
     .field("Node", Field::link(link::NODE))
     .ask(rows(lost_where()));
     Row::new("Losses and doubts", vec![events, room, service, lost, mismatches()])
+}
+
+/// The exporter of traces; empty where it is off.
+fn traces() -> Row {
+    let spans = counts(
+        "Spans by what became of them",
+        "Spans in each step that the OTLP receiver took (exported) and that were lost (dropped), and whole \
+         traces that were left out on purpose, by --trace.min-duration, --trace.only-abnormal, \
+         --trace.max-per-minute or for want of room. Empty where no OTLP endpoint is set. No dropped ones \
+         is good.",
+    )
+    .size(8, 7)
+    .field("exported", Field::color("green"))
+    .field("dropped", Field::color("red"))
+    .field("traces left out", Field::color("blue"));
+    let spans = counted(spans, "podvitals_trace_spans_exported_total", "", "", "exported");
+    let spans = counted(spans, "podvitals_trace_spans_dropped_total", "reason", "", "dropped");
+    let spans = counted(spans, "podvitals_traces_omitted_total", "reason", "", "traces left out");
+    let failures = select("podvitals_trace_export_failures_total", ON_NODES, "");
+    let queue = of_agents("podvitals_trace_queue_bytes");
+    let limit = of_agents("podvitals_trace_queue_limit_bytes");
+    let whole = select("podvitals_trace_queue_bytes", ON_NODES, "");
+    let whole = format!("max by ({AGENT}) (max_over_time({whole}[{ALL_TIME}] @ end()))");
+    Row::new(
+        "Traces",
+        vec![
+            spans,
+            counts(
+                "Why exports failed",
+                "Requests to the OTLP receiver that failed, in each step. What is unavailable, timed out \
+                 or throttled is tried again and lost only when the queue is full; what is rejected is \
+                 lost. A few while the receiver restarts are usual. Empty where no OTLP endpoint is set.",
+            )
+            .size(8, 7)
+            .ask(range(node_events_per_step("reason", &failures, "reason"), "{{reason}}")),
+            ranked_time_series(
+                Style::Lines,
+                "Fill of the queue of spans",
+                "How full the queues of the ten agents are that had most waiting. It rises while the \
+                 receiver is away; at 100 % the oldest spans are dropped. Empty where no OTLP endpoint \
+                 is set.",
+            )
+            .size(8, 7)
+            .unit(Unit::Ratio)
+            .thresholds(Thresholds::rising(0.5, 0.9))
+            .link(link::NODE_OF_SERIES)
+            .ask(range(steady_top(10, AGENT, &format!("{queue} / {limit}"), &whole), "{{node}}")),
+        ],
+    )
 }
 
 /// Where kernel and runtime differ.

@@ -18,7 +18,7 @@ pub(crate) fn board() -> Board {
         title: "Podvitals / Pod vitals",
         description: "One Pod: what its containers use, what they wait for, and how they end.",
         range: "1h",
-        variables: vec![
+        variables: [
             Variable::datasource(),
             Variable::cluster(),
             Variable::nodes(),
@@ -26,7 +26,10 @@ pub(crate) fn board() -> Board {
             Variable::workloads(),
             Variable::one_pod(),
             Variable::containers(),
-        ],
+        ]
+        .into_iter()
+        .chain(Variable::trace_stores())
+        .collect(),
         annotations: annotations(),
         rows: vec![at_a_glance(), cpu(), memory(), waiting(), ends()],
     }
@@ -335,7 +338,8 @@ fn ends() -> Row {
                 "Deaths of this Pod",
                 "Deaths of the Pod's containers in the time range, the newest first; one row for each \
                  container and way to die, and how often it died so. \"Sent by\" is who sent the signal that ended it; \"Stop \
-                 requested by\" is who or what had it stopped.",
+                 requested by\" is who or what had it stopped. A click on When shows the Pod's traces, if the \
+                 agents export them to a Tempo or a Jaeger that Grafana has.",
                 (OF_POD, OF_POD, ""),
 
                 &["pod"],

@@ -20,15 +20,18 @@ pub(crate) fn board() -> Board {
         title: "Podvitals / Shutdowns and restarts",
         description: "Who stops within the grace period, who is killed, and how long it takes to be back.",
         range: "6h",
-        variables: vec![
+        variables: [
             Variable::datasource(),
             Variable::cluster(),
             Variable::nodes(),
             Variable::namespaces(),
             Variable::workloads(),
-        ],
+        ]
+        .into_iter()
+        .chain(Variable::trace_stores())
+        .collect(),
         annotations: Vec::new(),
-        rows: vec![at_a_glance(), time_to_exit(), not_in_time(), restarts(), starts()],
+        rows: vec![at_a_glance(), time_to_exit(), not_in_time(), restarts(), starts(), over_time()],
     }
 }
 
@@ -111,7 +114,7 @@ fn at_a_glance() -> Row {
 
 fn time_to_exit() -> Row {
     let quantiles = [(0.5, "half"), (0.9, "90 %"), (0.99, "99 %")];
-    let over_time = |title, description, series: String, own: &str, unit| {
+    let quantiles_of = |title, description, series: String, own: &str, unit| {
         let panel = time_series(Style::Points, title, description).min_step("2m").unit(unit);
         quantiles.into_iter().fold(panel, |panel, (part, name)| {
             panel.ask(range(quantile(part, "", &series, own, RATE), name))
@@ -123,24 +126,25 @@ fn time_to_exit() -> Row {
             heatmap(
                 "Time from the stop signal to the end",
                 "Shutdowns in each step by how long they took; darker is more. Good is a dark line \
-                 at the bottom. A second line at the grace period (30 s by default) is everything \
-                 that is killed; what is right below it is nearly killed.",
+                 at the bottom. The line between 30 and 31 s is everything that is killed at the end of \
+                 the default grace period; what is right below it is nearly killed. Points are shutdowns \
+                 with a trace.",
             )
             .size(8, 9)
             .min_step("2m")
             .ask(buckets(events_per_step("le", &durations(""), "outcome, le"))),
-            over_time(
+            quantiles_of(
                 "Time to stop by themselves",
                 "The time in which half, 90 % and 99 % of the containers that stopped by themselves \
                  were gone; those that were killed used up their grace period. Values are estimated \
-                 within the buckets 0.1, 0.3, 1, 3, 10, 30, 60 and 120 s. Points are where there was a \
+                 within the buckets 0.3, 1, 3, 10, 30, 31, 60 and 120 s. Points are where there was a \
                  shutdown.",
                 durations(r#"outcome="exited""#),
                 "outcome",
                 Unit::Seconds,
             )
             .size(8, 9),
-            over_time(
+            quantiles_of(
                 "Fraction of the grace period used",
                 "The same as a fraction of the grace period that was left at the stop signal. At \
                  100 % containers are killed; over 90 % there is no reserve.",
@@ -168,7 +172,8 @@ fn not_in_time() -> Row {
                 "Slowest shutdowns",
                 "The 50 slowest last shutdowns of containers in the time range, also of Pods that \
                  are gone. \"Of grace\" above 90 % is close to being killed, 100 % is killed; empty is \
-                 where the API reports no grace period. A click on a Pod shows its vitals.",
+                 where the API reports no grace period. A click on a Pod shows its vitals, one on Took its \
+                 traces.",
                 &[
                     ("Value #A", "Took"),
                     ("Value #B", "Of grace"),
@@ -182,7 +187,7 @@ fn not_in_time() -> Row {
                 "Took",
             )
             .size(14, 9)
-            .field("Took", Field { decimals: Some(1), ..Field::unit(Unit::Seconds) }.wide(90))
+            .field("Took", Field { decimals: Some(1), links: link::TRACES.to_vec(), ..Field::unit(Unit::Seconds) }.wide(90))
             .field(
                 "Of grace",
                 Field { max: Some(1.0), decimals: Some(0), ..Field::unit(Unit::Ratio) }
@@ -388,6 +393,45 @@ fn starts() -> Row {
                 top(6, &events("namespace, workload, container", &failures, "", ALL_TIME)),
                 "{{namespace}}/{{workload}} {{container}}",
             )),
+        ],
+    )
+}
+
+/// The histograms whose quantiles stand above, over time, so that their exemplars have a place.
+fn over_time() -> Row {
+    let histogram = |title, description, family: &str, own: &str| {
+        let labels = if own.is_empty() { "le".to_owned() } else { format!("{own}, le") };
+        heatmap(title, description).size(8, 8).min_step("2m").ask(buckets(events_per_step(
+            "le",
+            &select(family, OF_WORKLOADS, ""),
+            &labels,
+        )))
+    };
+    Row::new(
+        "Restarts, starts and hooks over time",
+        vec![
+            histogram(
+                "Downtime before restarts",
+                "Restarts in each step by how long the container was down before; darker is more. A \
+                 line that climbs is a crash loop whose back-off grows. Points are restarts with a \
+                 trace.",
+                "podvitals_restart_downtime_seconds_bucket",
+                "",
+            ),
+            histogram(
+                "Time until ready",
+                "First starts in each step by how long it took from the scheduling of the Pod until the \
+                 container was ready; darker is more. Points are starts with a trace.",
+                "podvitals_startup_duration_seconds_bucket",
+                "",
+            ),
+            histogram(
+                "Duration of preStop hooks",
+                "preStop hooks in each step by how long they took; darker is more. Points are shutdowns \
+                 with a trace.",
+                "podvitals_prestop_duration_seconds_bucket",
+                "handler",
+            ),
         ],
     )
 }

@@ -34,12 +34,13 @@ pub(super) fn deaths(
     ];
     columns.retain(|(name, _)| !known.contains(name));
     let is_there = |name| !known.contains(&name);
+    let traces = if is_there("pod") { link::TRACES } else { link::TRACES_OF_POD };
     let mut panel = panel::table(title, description, &columns, "When")
         .size(24, 11)
         .ask(target::table(format!("1000 * {listed}")))
         .ask(target::table(query::times(&listed, selector, more)))
         .thresholds(Thresholds { base: NEUTRAL, steps: Vec::new() })
-        .field("When", Field::unit(Unit::Moment).wide(150))
+        .field("When", Field { links: traces.to_vec(), ..Field::unit(Unit::Moment).wide(150) })
         .field("Cause", Field::mapped(CAUSES, Cell::Background).wide(190))
         .field("Times", Field::count().wide(60))
         .field("Exit code", Field::default().wide(80))

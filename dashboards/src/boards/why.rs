@@ -19,14 +19,17 @@ pub(crate) fn board() -> Board {
         title: "Podvitals / Why did it die",
         description: "Which containers died, of what, and who or what had them stopped.",
         range: "3h",
-        variables: vec![
+        variables: [
             Variable::datasource(),
             Variable::cluster(),
             Variable::nodes(),
             Variable::namespaces(),
             Variable::workloads(),
             Variable::causes(),
-        ],
+        ]
+        .into_iter()
+        .chain(Variable::trace_stores())
+        .collect(),
         annotations: Vec::new(),
         rows: vec![at_a_glance(), last_deaths(), how_many(), out_of_memory(), by_whom()],
     }
@@ -110,7 +113,8 @@ fn last_deaths() -> Row {
              what the kernel saw; \"Sent by\" is who sent the signal that ended it; \"Stop requested \
              by\" is who or what had it stopped; nobody means that it died by itself. An error that a Pod deletion requested is usually a program that answers SIGTERM \
              with an exit code such as 143. Ordinary ends are left out unless the variable Cause has \
-             them. A click on a Pod shows its vitals around its death.",
+             them. A click on a Pod shows its vitals around its death, one on \
+             When the Pod's traces, if the agents export them to a Tempo or a Jaeger that Grafana has.",
         (IN_NAMESPACES, OF_WORKLOADS, r#"cause=~"$cause""#),
         &[],
     )])

@@ -8,10 +8,8 @@ use crate::variable::{Values, Variable};
 /// A variable as JSON.
 pub(super) fn variable(variable: &Variable) -> Value {
     let mut object = match &variable.values {
-        Values::Datasources => json!({
-            "type": "datasource", "query": "prometheus", "regex": "", "refresh": 1, "options": [],
-            "multi": false, "includeAll": false,
-        }),
+        Values::Datasources => data_sources("prometheus"),
+        Values::TraceStores(store) => data_sources(store.kind()),
         Values::Any { series, of } => {
             let mut object = query_variable(series, of);
             put(&mut object, "multi", true.into());
@@ -38,9 +36,17 @@ pub(super) fn variable(variable: &Variable) -> Value {
     };
     put(&mut object, "name", variable.name.into());
     put(&mut object, "label", variable.label.into());
-    put(&mut object, "hide", 0.into());
+    let is_hidden = matches!(variable.values, Values::TraceStores(_));
+    put(&mut object, "hide", if is_hidden { 2 } else { 0 }.into());
     put(&mut object, "skipUrlSync", false.into());
     object
+}
+
+fn data_sources(kind: &str) -> Value {
+    json!({
+        "type": "datasource", "query": kind, "regex": "", "refresh": 1, "options": [],
+        "multi": false, "includeAll": false,
+    })
 }
 
 fn query_variable(series: &str, of: &str) -> Value {

@@ -28,6 +28,9 @@ fn links_lead_to_boards_and_pass_variables_that_these_have() {
             let name = name(board, panel);
             let titles: Vec<&str> = columns(panel).into_iter().map(|(_, title)| title).collect();
             for url in links(panel) {
+                if url.starts_with("/explore?") {
+                    continue;
+                }
                 let (uid, query) = url.strip_prefix("/d/").unwrap().split_once('?').unwrap();
                 let to = boards.iter().find(|it| text(it, "/uid") == uid);
                 let to = to.unwrap_or_else(|| panic!("{name}: no board {uid}"));
@@ -69,6 +72,98 @@ fn links_lead_to_boards_and_pass_variables_that_these_have() {
         ("podvitals-self", "podvitals-node"),
     ] {
         assert!(followed.contains(&(from, to)), "no link from {from} to {to}");
+    }
+}
+
+/// An address with values in the place of what Grafana fills in, decoded.
+fn opened(url: &str, values: &[(&str, &str)]) -> String {
+    let filled = values
+        .iter()
+        .fold(url.to_owned(), |url, (name, value)| url.replace(&format!("${{{name}}}"), value));
+    assert!(!filled.contains('$'), "{filled}");
+    let mut bytes = Vec::new();
+    let mut rest = filled.as_bytes();
+    while let [first, after @ ..] = rest {
+        let (byte, after) = match (first, after) {
+            (b'%', [a, b, after @ ..]) => {
+                let hex = str::from_utf8(&[*a, *b]).unwrap().to_owned();
+                (u8::from_str_radix(&hex, 16).unwrap(), after)
+            }
+            _ => (*first, after),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn links_to_traces_open_what_explore_takes() {
+    let mut followed = BTreeSet::new();
+    for board in boards() {
+        for panel in panels(&board) {
+            let name = name(&board, panel);
+            let titles: Vec<&str> = columns(panel).into_iter().map(|(_, title)| title).collect();
+            for url in links(panel).into_iter().filter(|url| url.starts_with("/explore?")) {
+                let raw = url.strip_prefix("/explore?schemaVersion=1&panes=").unwrap();
+                assert!(!raw.contains('&'), "{name}: {url}");
+                for title in between(url, "__data.fields[\"", "\"]") {
+                    assert!(titles.contains(&title), "{name}: no column {title}");
+                }
+                let store = if url.contains("${tempo}") { "tempo" } else { "jaeger" };
+                assert!(variables(&board).contains(&store), "{name}: no variable {store}");
+                let values = [
+                    (store, "uid-1"),
+                    ("__from", "1700000000000"),
+                    ("__to", "1700000360000"),
+                    ("__data.fields[\"Namespace\"]:percentencode", "shop"),
+                    ("__data.fields[\"Pod\"]:percentencode", "web-7d4b9c6f5-abcde"),
+                    ("namespace:percentencode", "shop"),
+                    ("pod:percentencode", "web-7d4b9c6f5-abcde"),
+                ];
+                let panes: Value = serde_json::from_str(&opened(raw, &values)).unwrap();
+                let pane = &panes["pod"];
+                assert_eq!(pane["datasource"], "uid-1");
+                let range = serde_json::json!({ "from": "1700000000000", "to": "1700000360000" });
+                assert_eq!(pane["range"], range);
+                let [query] = list(pane, "/queries") else { panic!("{name}: {pane}") };
+                assert_eq!(text(query, "/datasource/type"), store);
+                assert_eq!(text(query, "/datasource/uid"), "uid-1");
+                let (key, asked) = if store == "tempo" {
+                    (
+                        "query",
+                        "{resource.k8s.namespace.name=\"shop\" && \
+                         resource.k8s.pod.name=\"web-7d4b9c6f5-abcde\"}",
+                    )
+                } else {
+                    ("tags", "k8s.namespace.name=shop k8s.pod.name=web-7d4b9c6f5-abcde")
+                };
+                assert_eq!(query[key], asked, "{name}");
+                followed.insert((text(&board, "/uid").to_owned(), store));
+            }
+        }
+    }
+    let boards = ["why", "shutdowns", "pod", "node"];
+    let all = boards
+        .iter()
+        .flat_map(|board| ["tempo", "jaeger"].map(|store| (format!("podvitals-{board}"), store)));
+    assert_eq!(followed, all.collect());
+}
+
+/// A board works without a store of traces: nothing but links knows of one.
+#[test]
+fn stores_of_traces_are_for_links_alone() {
+    for board in boards() {
+        let stores = ["tempo", "jaeger"];
+        for variable in list(&board, "/templating/list") {
+            let is_store = stores.contains(&text(variable, "/name"));
+            assert_eq!(variable["hide"], if is_store { 2 } else { 0 }, "{variable}");
+            assert!(!is_store || text(variable, "/query") == text(variable, "/name"));
+        }
+        for target in panels(&board).flat_map(|panel| list(panel, "/targets")) {
+            let asked = target.to_string();
+            assert!(stores.iter().all(|store| !asked.contains(store)), "{asked}");
+        }
     }
 }
 

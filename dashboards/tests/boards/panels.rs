@@ -99,6 +99,35 @@ fn each_value_has_a_unit_and_each_color_a_reason() {
     }
 }
 
+/// Each histogram is somewhere with its exemplars. Grafana asks for them over time only.
+#[test]
+fn what_reads_buckets_over_time_asks_for_exemplars() {
+    let mut histograms = BTreeSet::new();
+    for board in boards() {
+        for panel in panels(&board) {
+            for target in list(panel, "/targets") {
+                let bucket = text(target, "/expr").split_once("_bucket{").map(|(before, _)| before);
+                let over_time = target["range"] == true && bucket.is_some();
+                let asks = target.get("exemplar") == Some(&true.into());
+                assert_eq!(asks, over_time, "{}", name(&board, panel));
+                let shows = ["heatmap", "timeseries"].contains(&text(panel, "/type"));
+                assert!(!asks || shows, "{}", name(&board, panel));
+                if asks && let Some(before) = bucket {
+                    histograms.insert(before.rsplit_once("podvitals_").unwrap().1.to_owned());
+                }
+            }
+        }
+    }
+    let expected = [
+        "prestop_duration_seconds",
+        "restart_downtime_seconds",
+        "shutdown_duration_seconds",
+        "shutdown_grace_used_ratio",
+        "startup_duration_seconds",
+    ];
+    assert_eq!(histograms.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn only_kinds_that_are_known_to_work_are_used() {
     for board in boards() {

@@ -47,6 +47,7 @@ impl Config {
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address={}", self.listen))
+            .arg("--enable-feature=exemplar-storage")
             // Links in alerts lead here, not to the host's name.
             .arg(format!("--web.external-url=http://{}/", self.listen));
         super::log_to(&mut command, &log(dir))?;
@@ -96,6 +97,27 @@ pub enum State {
     Firing,
 }
 
+/// A series with its exemplars.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Exemplars {
+    /// Labels of the series, `__name__` among them.
+    pub series_labels: Labels,
+    /// Its exemplars, the oldest first.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// An exemplar that Prometheus has stored.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Exemplar {
+    /// Its labels, `trace_id` among them.
+    pub labels: Labels,
+    /// Its value, as text.
+    pub value: String,
+    /// Its time in seconds of Unix time, to the millisecond.
+    pub timestamp: f64,
+}
+
 /// The HTTP API of a Prometheus.
 #[derive(Clone, Copy, Debug)]
 pub struct Api(pub SocketAddr);
@@ -128,6 +150,16 @@ impl Api {
     pub fn value(self, expression: &str) -> Result<Option<f64>> {
         let data: Value = self.data(&query(expression))?;
         value(&data).with_context(|| format!("{expression}: {data}"))
+    }
+
+    /// The exemplars of the series that an expression selects, between two moments in seconds of Unix
+    /// time.
+    ///
+    /// # Errors
+    /// No answer, or an expression that it does not take.
+    pub fn exemplars(self, expression: &str, [from, to]: [u64; 2]) -> Result<Vec<Exemplars>> {
+        let expression = http::escape(expression);
+        self.data(&format!("/api/v1/query_exemplars?query={expression}&start={from}&end={to}"))
     }
 
     /// The answer's `data` to a GET of `path`.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use opentelemetry::trace::TraceId;
 use testbed::exposition::Sample;
 
 use super::fixture::{
     SECOND, Tell as _, agent_stats, encode, encode_as, exited, full_sample, identity, killed_after,
-    parse, poor_sample, started, text,
+    parse, poor_sample, started, text, who,
 };
 use super::format::labels;
 use crate::cgroup::CgroupId;
@@ -16,7 +17,7 @@ use crate::kube::identity::Identity;
 use crate::kube::pod::{Container, Pod, PreStop, Resources};
 use crate::lifecycle::OpenShutdown;
 use crate::lifecycle::fact::{
-    Cause, Death, FactKind, FatalSignal, Misreport, OomFact, OomScope, OomVictim, PreStopRun,
+    Cause, Death, Fact, FactKind, FatalSignal, Misreport, OomFact, OomScope, OomVictim, PreStopRun,
     Restart, Sender, StopSignal, Termination,
 };
 use crate::lifecycle::phase::Start;
@@ -57,9 +58,8 @@ fn node_with(collectors: Collectors) -> Store {
     store.remove(CgroupId(1), 10 * SECOND);
     store.appear(CgroupId(3), &Identity { container_id: "second".into(), ..web }, 11 * SECOND);
     store.tell(CgroupId(3), 11 * SECOND + 500_000_000, started());
-    let restart =
-        Restart { ended_boot_ns: Some(10 * SECOND), started_boot_ns: 11 * SECOND + 500_000_000 };
-    store.tell(CgroupId(3), restart.started_boot_ns, FactKind::Restarted(restart));
+    let [restart, ready, death] = observed();
+    store.tell(CgroupId(3), restart.time_boot_ns, restart.kind);
     store.read(CgroupId(3), &full_sample());
 
     store.pod(&Pod {
@@ -75,18 +75,7 @@ fn node_with(collectors: Collectors) -> Store {
         }],
         ..Pod::default()
     });
-    let start = Start {
-        first: true,
-        scheduled_boot_ns: Some(10 * SECOND),
-        sandbox_boot_ns: Some(11 * SECOND),
-        initialized_boot_ns: Some(12 * SECOND),
-        created_boot_ns: Some(13 * SECOND),
-        running_boot_ns: Some(13 * SECOND + 250_000_000),
-        started_boot_ns: Some(15 * SECOND),
-        ready_boot_ns: Some(16 * SECOND),
-        just_ready: true,
-    };
-    store.tell(CgroupId(3), 16 * SECOND, FactKind::Progressed(start));
+    store.tell(CgroupId(3), ready.time_boot_ns, ready.kind);
     let report = Misreport { reported: "Error".into(), observed: Cause::Oom };
     store.tell(CgroupId(3), 10 * SECOND, FactKind::Misreported(report));
 
@@ -94,18 +83,7 @@ fn node_with(collectors: Collectors) -> Store {
     let stop = StopSignal { signal: 15, sender: Sender::Runtime, ignored: true };
     store.tell(CgroupId(2), 20 * SECOND, FactKind::StopSignal(stop));
     store.tell(CgroupId(2), 50 * SECOND, FactKind::KilledAfterStopSignal);
-    let death = Death {
-        trigger: Trigger::PodDeletion,
-        source: Source::Api,
-        grace_s: Some(30),
-        budget_ns: Some(28 * SECOND),
-        pre_stop: Some(PreStopRun {
-            handler: PreStop::Exec,
-            ran_boot_ns: Some((17_800_000_000, 20 * SECOND)),
-        }),
-        ..Death::kernel_only(killed_after(51 * SECOND, 31 * SECOND))
-    };
-    store.tell(CgroupId(2), 51 * SECOND, FactKind::Explained(death));
+    store.tell(CgroupId(2), death.time_boot_ns, death.kind);
     store.remove(CgroupId(2), 52 * SECOND);
 
     let job = Identity {
@@ -137,6 +115,39 @@ fn node_with(collectors: Collectors) -> Store {
     store.set_terminating(now, open);
     encode(&mut store);
     store
+}
+
+/// What counts in histograms: a restart and a start of one container, and the end of another.
+fn observed() -> [Fact; 3] {
+    let restart =
+        Restart { ended_boot_ns: Some(10 * SECOND), started_boot_ns: 11 * SECOND + 500_000_000 };
+    let start = Start {
+        first: true,
+        scheduled_boot_ns: Some(10 * SECOND),
+        sandbox_boot_ns: Some(11 * SECOND),
+        initialized_boot_ns: Some(12 * SECOND),
+        created_boot_ns: Some(13 * SECOND),
+        running_boot_ns: Some(13 * SECOND + 250_000_000),
+        started_boot_ns: Some(15 * SECOND),
+        ready_boot_ns: Some(16 * SECOND),
+        just_ready: true,
+    };
+    let death = Death {
+        trigger: Trigger::PodDeletion,
+        source: Source::Api,
+        grace_s: Some(30),
+        budget_ns: Some(28 * SECOND),
+        pre_stop: Some(PreStopRun {
+            handler: PreStop::Exec,
+            ran_boot_ns: Some((17_800_000_000, 20 * SECOND)),
+        }),
+        ..Death::kernel_only(killed_after(50_030_000_000, 30_030_000_000))
+    };
+    [
+        Fact { time_boot_ns: restart.started_boot_ns, kind: FactKind::Restarted(restart) },
+        Fact { time_boot_ns: 16 * SECOND, kind: FactKind::Progressed(start) },
+        Fact { time_boot_ns: death.end.end_boot_ns, kind: FactKind::Explained(death) },
+    ]
 }
 
 fn golden(file: &str, text: &str) {
@@ -182,6 +193,23 @@ fn without_traces_there_are_no_families_about_them() {
             with.lines().filter(|line| !is_about_traces(line)).filter(series).collect();
         assert_eq!(without.lines().filter(series).collect::<Vec<_>>(), rest);
     }
+}
+
+/// `cargo xtask metrics` serves this file to real Prometheuses, and asks them for its exemplars.
+#[test]
+fn with_traces_there_are_exemplars_and_nothing_else() {
+    let mut store = node();
+    for (fact, trace) in observed().iter().zip([0xa1, 0xa2, 0xa3_u128]) {
+        let cgroup = if trace == 0xa3 { 2 } else { 3 };
+        let who = who(CgroupId(cgroup), identity("", ""), SECOND);
+        store.traced(&who, fact, TraceId::from(trace << 120 | trace));
+    }
+    let [text, open_metrics] = encode_as(&mut store, [Format::Text, Format::OpenMetrics]);
+    golden("exposition.prom", &text);
+    golden("exposition-traced.openmetrics", &open_metrics);
+    let with = open_metrics.lines().filter(|line| line.contains(" # {")).count();
+    assert_eq!(with, 5, "each histogram has one");
+    parse(&open_metrics, Format::OpenMetrics);
 }
 
 #[test]

@@ -205,6 +205,19 @@ fn what_is_made_by_its_first_event_is_at_zero_for_one_scrape() {
 }
 
 #[test]
+fn a_kill_at_the_end_of_the_default_grace_period_has_a_bucket_of_its_own() {
+    let mut store = one();
+    for shutdown_ms in [29_990, 30_030, 30_500] {
+        store.die(CgroupId(1), killed_after(100 * SECOND, shutdown_ms * 1_000_000));
+    }
+    scrape(&mut store);
+    let shown = scrape(&mut store);
+    let killed =
+        |le| shown.get("shutdown_duration_seconds_bucket", &[("outcome", "killed"), ("le", le)]);
+    assert_eq!(["10.0", "30.0", "31.0", "60.0"].map(killed), [[0.0], [1.0], [3.0], [3.0]]);
+}
+
+#[test]
 fn a_life_between_two_scrapes_is_seen_as_an_increase() {
     let mut store = one();
     store.die(CgroupId(1), killed_after(2 * SECOND, SECOND / 2));
