@@ -6,7 +6,8 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value as Json};
 
-use super::{Attributes, Event, Link, Scope, Span, SpanKind, Status, Value};
+use super::span::{Attributes, Event, Link, Scope, Span, SpanKind, Status};
+use super::value::Value;
 
 /// The spans in a file of the Collector's file exporter: one message in each line. A last line that is
 /// not closed is still being written, and left out.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 
-use super::Span;
+use super::span::Span;
 
 /// A whole trace.
 #[derive(Clone, Debug, PartialEq)]
