@@ -15,5 +15,5 @@ mod scrape;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::check::{Args, command};
+pub(crate) use self::check::{Args, check, command};
 pub use self::listen::Listen;

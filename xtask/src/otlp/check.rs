@@ -75,6 +75,7 @@ pub(crate) fn check(agent: Option<&Path>, with_jaeger: bool) -> Result<()> {
     let golden = paths::root().join(GOLDEN);
     let golden = fs::read_to_string(&golden).with_context(|| format!("read {GOLDEN}"))?;
     recorded(&collector, &work, "the golden exposition", &golden)?;
+    start_times(&collector, &work)?;
     if let Some(agent) = agent {
         live(&collector, &work, agent)?;
     }
@@ -299,6 +300,20 @@ fn recorded(program: &collector::Collector, work: &Path, what: &str, text: &str)
         differences.join("\n")
     );
     println!("    ok      {what}, scraped by the Collector without loss: {}", recorded.summary());
+    Ok(())
+}
+
+/// The receiver has start times where an exposition has them, which the agent's has not.
+fn start_times(program: &collector::Collector, work: &Path) -> Result<()> {
+    const TEXT: &str = "# TYPE a_bytes counter\n# UNIT a_bytes bytes\n# HELP a_bytes A.\n\
+                        a_bytes_total 3\na_bytes_created 1700000000.5\n# EOF\n";
+    let server = Exposition::serve(TEXT.to_owned())?;
+    let message = scraped(program, &folder(work, "start")?, server.address)?;
+    let counter = message.metrics.iter().find(|metric| metric.name == "a_bytes_total");
+    let starts = counter.map(|it| it.points.iter().map(|point| point.start_unix_ns).collect());
+    let wanted: Option<Vec<_>> = Some(vec![Some(1_700_000_000_500_000_000)]);
+    ensure!(starts == wanted, "start times {starts:?}, not {wanted:?}");
+    println!("    ok      a line _created, scraped by the Collector: it is the start time");
     Ok(())
 }
 
