@@ -48,6 +48,7 @@ mod table;
 mod terminal;
 mod test;
 mod vm;
+pub mod waterfall;
 
 use std::process::ExitCode;
 
@@ -108,6 +109,8 @@ enum Command {
     Alerts(alerts::Args),
     /// Draw the dashboards from a Prometheus with Grafana's panel library, and judge them.
     Draw(draw::Args),
+    /// Draw traces that a Collector has written to a file.
+    Waterfall(waterfall::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
     /// Write the parts of the Helm chart that are made from other files, and check it with Helm.
@@ -138,6 +141,7 @@ fn task(cli: Cli) -> Result<()> {
         Command::Dashboards(args) => dashboards::command(&args),
         Command::Alerts(args) => alerts::command(&args),
         Command::Draw(args) => draw::command(&args),
+        Command::Waterfall(args) => waterfall::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Chart => chart::command(),
         Command::Circles => circles::check(),
