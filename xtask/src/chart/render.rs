@@ -192,6 +192,14 @@ fn overlays(rendered: &Rendered<'_>) -> Result<()> {
     equal("pods.source=kubelet is its overlay", &rendered.file("kubelet.yaml")?, &wanted)?;
 
     let mut wanted = deployed()?;
+    let body = patch("otlp", false)?;
+    let more = body.pointer(&format!("{CONTAINER}/env")).and_then(Value::as_array);
+    let env = one(&mut wanted, "DaemonSet")?.pointer_mut(&format!("{CONTAINER}/env"));
+    let env = env.and_then(Value::as_array_mut).context("no env")?;
+    env.extend(more.context("no env in the overlay")?.iter().cloned());
+    equal("traces.endpoint is its overlay", &rendered.file("otlp.yaml")?, &wanted)?;
+
+    let mut wanted = deployed()?;
     let context = format!("{CONTAINER}/securityContext");
     let options = patch("selinux", false)?.pointer(&format!("{context}/seLinuxOptions")).cloned();
     let options = options.context("no seLinuxOptions")?;
@@ -263,7 +271,23 @@ fn daemon_set(object: &mut Value) -> Result<()> {
     let args = ["agent", "--log.format=json", "--metrics.max-series=200000"];
     set(object, CONTAINER, "args", json!(args))?;
     let env = object.pointer_mut(&format!("{CONTAINER}/env")).and_then(Value::as_array_mut);
-    env.context("no env")?.push(json!({ "name": "PODVITALS_LOG_LEVEL", "value": "debug" }));
+    env.context("no env")?.extend([
+        json!({ "name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "https://traces.example/otlp" }),
+        json!({ "name": "OTEL_EXPORTER_OTLP_PROTOCOL", "value": "http/protobuf" }),
+        json!({ "name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": {
+            "secretKeyRef": { "name": "traces", "key": "headers" },
+        } }),
+        json!({ "name": "OTEL_EXPORTER_OTLP_CERTIFICATE", "value": "/etc/podvitals/otlp/ca.crt" }),
+        json!({ "name": "PODVITALS_LOG_LEVEL", "value": "debug" }),
+    ]);
+    let authority = json!({ "name": "otlp-ca", "configMap": { "name": "authority" } });
+    let mount = json!({ "name": "otlp-ca", "mountPath": "/etc/podvitals/otlp", "readOnly": true });
+    for (pointer, item) in
+        [(format!("{POD}/volumes"), authority), (format!("{CONTAINER}/volumeMounts"), mount)]
+    {
+        let list = object.pointer_mut(&pointer).and_then(Value::as_array_mut);
+        list.with_context(|| format!("no {pointer}"))?.push(item);
+    }
     set(object, &format!("{CONTAINER}/resources/requests"), "cpu", json!("20m"))?;
     set(object, &format!("{CONTAINER}/resources/limits"), "memory", json!("128Mi"))
 }
@@ -339,7 +363,7 @@ fn another_release(rendered: &Rendered<'_>) -> Result<()> {
 }
 
 /// What a values file may not have, and what must be in the complaint.
-const REFUSED: [(&str, &str); 24] = [
+const REFUSED: [(&str, &str); 30] = [
     ("podmonitor.enabled=true", "podmonitor"),
     ("image.tags=1.0", "tags"),
     ("collectors.presure=false", "presure"),
@@ -362,7 +386,13 @@ const REFUSED: [(&str, &str); 24] = [
     // The agent takes no flag twice, nor the API server a variable.
     ("extraArgs[0]=--no-collector.cpu", "/extraArgs/0"),
     ("extraEnv[0].name=NODE_NAME", "/extraEnv/0/name"),
+    ("extraEnv[0].name=OTEL_EXPORTER_OTLP_ENDPOINT", "/extraEnv/0/name"),
+    ("traces.endpoint=otel-collector:4317", "/traces/endpoint"),
+    ("traces.endpoint=http://user:secret@collector", "/traces/endpoint"),
+    ("traces.protocol=http/json", "/traces/protocol"),
+    ("traces.headersSecret=a b", "/traces/headersSecret"),
     // What a null takes away.
+    ("traces=null", "traces"),
     ("image=null", "image"),
     ("serviceAccount.create=null", "create"),
     // Anybody could scrape.
