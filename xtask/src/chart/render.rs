@@ -180,23 +180,25 @@ fn patch(overlay: &str, targeted: bool) -> Result<Value> {
     Ok(serde_saphyr::from_str(body)?)
 }
 
+/// Adds the environment variables of an overlay.
+fn add_env(objects: &mut Objects, overlay: &str) -> Result<()> {
+    let pointer = format!("{CONTAINER}/env");
+    let body = patch(overlay, false)?;
+    let more = body.pointer(&pointer).and_then(Value::as_array).context("no env in the overlay")?;
+    let env = one(objects, "DaemonSet")?.pointer_mut(&pointer).and_then(Value::as_array_mut);
+    env.context("no env")?.extend(more.iter().cloned());
+    Ok(())
+}
+
 fn overlays(rendered: &Rendered<'_>) -> Result<()> {
     let mut wanted = deployed()?;
     let rules = patch("kubelet-source", true)?.pointer("/0/value").cloned();
     set(one(&mut wanted, "ClusterRole")?, "", "rules", rules.context("no rules")?)?;
-    let body = patch("kubelet-source", false)?;
-    let more = body.pointer(&format!("{CONTAINER}/env")).and_then(Value::as_array);
-    let env = one(&mut wanted, "DaemonSet")?.pointer_mut(&format!("{CONTAINER}/env"));
-    let env = env.and_then(Value::as_array_mut).context("no env")?;
-    env.extend(more.context("no env in the overlay")?.iter().cloned());
+    add_env(&mut wanted, "kubelet-source")?;
     equal("pods.source=kubelet is its overlay", &rendered.file("kubelet.yaml")?, &wanted)?;
 
     let mut wanted = deployed()?;
-    let body = patch("otlp", false)?;
-    let more = body.pointer(&format!("{CONTAINER}/env")).and_then(Value::as_array);
-    let env = one(&mut wanted, "DaemonSet")?.pointer_mut(&format!("{CONTAINER}/env"));
-    let env = env.and_then(Value::as_array_mut).context("no env")?;
-    env.extend(more.context("no env in the overlay")?.iter().cloned());
+    add_env(&mut wanted, "otlp")?;
     equal("traces.endpoint is its overlay", &rendered.file("otlp.yaml")?, &wanted)?;
 
     let mut wanted = deployed()?;

@@ -256,15 +256,17 @@ impl Exposition {
 
 /// Lets a Collector scrape the agent at `address` by the example's own job, and gives what it wrote of a
 /// scrape that succeeded.
-fn scraped(program: &collector::Collector, dir: &Path, address: SocketAddr) -> Result<Message> {
+fn scraped(program: &collector::Collector, dir: &Path, address: SocketAddr) -> Result<Scraped> {
+    let on = http::free_address()?;
     let mut config = example::on_loopback(Listen::free()?, address, Listen::free()?)?;
     let file = dir.join(METRICS);
     let exporter = json!({ "path": file, "flush_interval": "100ms" });
     for (pointer, key, value) in [
         ("/exporters", "file", exporter),
+        ("/exporters", "prometheus", json!({ "endpoint": on })),
         // A batch would put two scrapes into one message.
         ("/service/pipelines/metrics", "processors", json!(["memory_limiter"])),
-        ("/service/pipelines/metrics", "exporters", json!(["file"])),
+        ("/service/pipelines/metrics", "exporters", json!(["file", "prometheus"])),
     ] {
         let map = config.pointer_mut(pointer).and_then(serde_json::Value::as_object_mut);
         map.with_context(|| format!("nothing at {pointer}"))?.insert(key.to_owned(), value);
@@ -280,22 +282,40 @@ fn scraped(program: &collector::Collector, dir: &Path, address: SocketAddr) -> R
         Ok(metrics::messages(&text)?.into_iter().find(up))
     };
     until("the Collector has scraped", LIMIT, || Ok(read()?.is_some()))?;
-    read()?.context("the scrape is gone")
+    let message = read()?.context("the scrape is gone")?;
+    let mut exposition = String::new();
+    until("the Collector exports what it scraped", LIMIT, || {
+        exposition = http::get_text(on, "/metrics", LIMIT)?;
+        // Its own series come with the others.
+        Ok(exposition.contains("\nup{"))
+    })?;
+    Ok(Scraped { message, exposition })
+}
+
+/// What a Collector made of a scrape.
+struct Scraped {
+    /// As OTLP.
+    message: Message,
+    /// As its exporter for Prometheus has it, in the text format.
+    exposition: String,
 }
 
 /// Serves an exposition with exemplars to the Collector, and compares each sample.
 fn recorded(program: &collector::Collector, work: &Path, what: &str, text: &str) -> Result<()> {
     let recorded = Recorded::with_exemplars(text, now_unix_ns()? / 1_000_000_000)?;
     let server = Exposition::serve(recorded.text.clone())?;
-    let message = scraped(program, &folder(work, "scrape")?, server.address)?;
+    let scraped = scraped(program, &folder(work, "scrape")?, server.address)?;
     let head = server.head().context("nobody asked")?.to_lowercase();
     ensure!(head.contains("application/openmetrics-text;version=1.0.0"), "it asked for {head}");
     ensure!(head.contains(SCRAPER), "the agent would not know the scraper: {head}");
     // The shipped relabelling names the node.
-    let differences = recorded.differences(&message.metrics, &[("node", "node-1")]);
+    let labels = [("node", "node-1")];
+    let mut differences = recorded.differences(&scraped.message.metrics, &labels);
+    let again = recorded.differences_again(&scraped.exposition, &labels)?;
+    differences.extend(again.into_iter().map(|it| format!("exported for Prometheus: {it}")));
     ensure!(
         differences.is_empty(),
-        "{what}: the Prometheus receiver changed {} things:\n{}",
+        "{what}: the Collector changed {} things:\n{}",
         differences.len(),
         differences.join("\n")
     );
@@ -308,7 +328,7 @@ fn start_times(program: &collector::Collector, work: &Path) -> Result<()> {
     const TEXT: &str = "# TYPE a_bytes counter\n# UNIT a_bytes bytes\n# HELP a_bytes A.\n\
                         a_bytes_total 3\na_bytes_created 1700000000.5\n# EOF\n";
     let server = Exposition::serve(TEXT.to_owned())?;
-    let message = scraped(program, &folder(work, "start")?, server.address)?;
+    let Scraped { message, .. } = scraped(program, &folder(work, "start")?, server.address)?;
     let counter = message.metrics.iter().find(|metric| metric.name == "a_bytes_total");
     let starts = counter.map(|it| it.points.iter().map(|point| point.start_unix_ns).collect());
     let wanted: Option<Vec<_>> = Some(vec![Some(1_700_000_000_500_000_000)]);
@@ -324,7 +344,11 @@ fn live(program: &collector::Collector, work: &Path, agent: &Path) -> Result<()>
     let mut args = demo.agent_args();
     args.extend(["--web.listen-address".into(), address.to_string().into()]);
     let (mut child, _) = demo::start_agent(agent, address, &args, None)?;
-    let message = scraped(program, &folder(work, "live")?, address)?;
+    let Scraped { message, .. } = scraped(program, &folder(work, "live")?, address)?;
+    let resource = |key: &str| otlp::text(&message.resource, key).to_owned();
+    let is = ["service.name", "service.instance.id", "k8s.node.name"].map(resource);
+    let wanted = ["podvitals".to_owned(), address.to_string(), "node-1".to_owned()];
+    ensure!(is == wanted, "the resource is {is:?}, not the agent: {wanted:?}");
     let text = openmetrics(address)?;
     let status = child.stop()?;
     ensure!(status.success(), "podvitals agent: {status}");

@@ -134,6 +134,35 @@ impl Recorded {
         problems
     }
 
+    /// What differs between the series of the exposition and those that the Collector's exporter for
+    /// Prometheus has, whose target had `labels`.
+    ///
+    /// # Errors
+    /// The exporter's text is no exposition.
+    pub(super) fn differences_again(
+        &self,
+        text: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<Vec<String>> {
+        let series = |exposition: &Exposition, more: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let samples = exposition.samples().map(|sample| {
+                let mut attributes = attributes(&sample.labels, more);
+                attributes.retain(|name, _| !OF_EXPORTER.contains(&name.as_str()));
+                (format!("{} {}", sample.name, key(&attributes)), sample.value.to_string())
+            });
+            samples.collect()
+        };
+        let exported = Exposition::parse(text, Format::Text).context("the exporter's text")?;
+        let wanted = series(&self.exposition, labels);
+        let mut is = series(&exported, &[]);
+        is.retain(|name, _| !is_of_exporter(name));
+        let all: BTreeSet<&String> = is.keys().chain(wanted.keys()).collect();
+        let differing = all.into_iter().filter(|name| is.get(*name) != wanted.get(*name));
+        Ok(differing
+            .map(|name| format!("{name} is {:?}, not {:?}", is.get(name), wanted.get(name)))
+            .collect())
+    }
+
     /// A line about how much was compared.
     pub(super) fn summary(&self) -> String {
         let of = |kind: FamilyKind| {
@@ -152,6 +181,15 @@ impl Recorded {
             self.exposition.samples().count(),
         )
     }
+}
+
+/// Labels that the Collector's exporter for Prometheus adds.
+const OF_EXPORTER: [&str; 5] =
+    ["instance", "job", "otel_scope_name", "otel_scope_version", "otel_scope_schema_url"];
+
+/// Whether a series is about the scrape or the target.
+fn is_of_exporter(series: &str) -> bool {
+    ["up ", "scrape_", "target_info "].iter().any(|begin| series.starts_with(begin))
 }
 
 /// The value of the exemplar that a sample gets, if it gets one: the bound of the first bucket and of

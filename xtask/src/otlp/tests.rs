@@ -115,6 +115,43 @@ fn every_loss_is_a_difference() {
     }
 }
 
+#[test]
+fn every_loss_on_the_way_back_to_prometheus_is_a_difference() {
+    const AGAIN: &str = "\
+# HELP a_ratio A \"ratio\".
+# TYPE a_ratio gauge
+a_ratio{instance=\"i\",job=\"podvitals\",node=\"n\",otel_scope_name=\"s\",pod=\"x\"} 0.5
+# HELP b_bytes_total Bytes.
+# TYPE b_bytes_total counter
+b_bytes_total{instance=\"i\",job=\"podvitals\",node=\"n\",pod=\"x\"} 3
+b_bytes_total{instance=\"i\",job=\"podvitals\",node=\"n\",pod=\"y\"} 0
+# HELP c_seconds Seconds.
+# TYPE c_seconds histogram
+c_seconds_bucket{instance=\"i\",job=\"podvitals\",node=\"n\",pod=\"x\",le=\"0.5\"} 1
+c_seconds_bucket{instance=\"i\",job=\"podvitals\",node=\"n\",pod=\"x\",le=\"+Inf\"} 3
+c_seconds_sum{instance=\"i\",job=\"podvitals\",node=\"n\",pod=\"x\"} 7.5
+c_seconds_count{instance=\"i\",job=\"podvitals\",node=\"n\",pod=\"x\"} 3
+# HELP up The scraping was successful
+# TYPE up gauge
+up{instance=\"i\",job=\"podvitals\",node=\"n\"} 1
+";
+    let differences = |text: &str| recorded().differences_again(text, &[("node", "n")]).unwrap();
+    assert_eq!(differences(AGAIN), [""; 0]);
+    for (good, bad) in [
+        ("_bytes_total", "_bytes_bytes_total"),
+        ("pod=\"y\"} 0", "pod=\"y\"} 1"),
+        ("pod=\"y\"", "pod=\"y\",exported_pod=\"z\""),
+        ("le=\"0.5\"", "le=\"0.6\""),
+        ("node=\"n\",pod=\"y\"", "pod=\"y\""),
+        ("} 7.5", "} 7"),
+    ] {
+        let text = AGAIN.replace(good, bad);
+        assert_ne!(text, AGAIN, "{good}");
+        assert!(!differences(&text).is_empty(), "{bad}");
+    }
+    recorded().differences_again("a 1\n", &[]).unwrap_err();
+}
+
 /// As rotel 0.0.1-alpha10 prints a batch.
 const PRINTED: &str = "\
 ResourceSpans #0
