@@ -7,6 +7,7 @@
 mod check;
 pub mod collector;
 mod example;
+mod export;
 pub mod jaeger;
 mod listen;
 pub mod metrics;
@@ -14,6 +15,7 @@ pub mod rotel;
 mod scrape;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub(crate) use self::check::{Args, check, command};
 pub use self::listen::Listen;

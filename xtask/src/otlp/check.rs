@@ -8,7 +8,6 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,11 +18,12 @@ use testbed::{
 };
 
 use super::{
-    collector, example, jaeger,
+    collector, example, export, jaeger,
     listen::Listen,
     metrics::{self, Message},
     rotel,
     scrape::Recorded,
+    work::{LIMIT, folder, now_unix_ns},
 };
 use crate::{
     child::Child,
@@ -32,8 +32,6 @@ use crate::{
     paths,
 };
 
-/// How long a receiver may take to start, and to write what it was sent.
-const LIMIT: Duration = Duration::from_secs(60);
 /// An exposition that the agent's own tests hold against its encoder.
 const GOLDEN: &str = "agent/src/metrics/testdata/exposition.openmetrics";
 /// What an agent or a Prometheus says that it sends.
@@ -47,7 +45,7 @@ const JSON: &str = "application/json";
 /// Arguments of `cargo xtask otlp`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Let the Collector scrape this binary too, on a demo.
+    /// Let the Collector scrape this binary too, and take its traces, on a demo.
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
     /// Ask a Jaeger too, which takes 5 minutes of CPU time to build.
@@ -78,16 +76,9 @@ pub(crate) fn check(agent: Option<&Path>, with_jaeger: bool) -> Result<()> {
     start_times(&collector, &work)?;
     if let Some(agent) = agent {
         live(&collector, &work, agent)?;
+        export::check(&collector, &work, agent, with_jaeger)?;
     }
     Ok(())
-}
-
-/// A folder of its own, empty.
-fn folder(work: &Path, name: &str) -> Result<PathBuf> {
-    let dir = work.join(name);
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-    Ok(dir)
 }
 
 /// A trace of two spans as a message of OTLP in JSON, with all that a span can have.
@@ -131,11 +122,6 @@ fn message(now_unix_ns: u64) -> String {
         "resource": resource, "scopeSpans": [{ "scope": scope, "spans": spans }],
     }] })
     .to_string()
-}
-
-fn now_unix_ns() -> Result<u64> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the time")?;
-    u64::try_from(now.as_nanos()).context("the time")
 }
 
 /// The spans as they were sent.
