@@ -1,4 +1,4 @@
-//! One HTTP GET with a time limit, to a server on this machine.
+//! One HTTP GET or POST with a time limit, to a server on this machine.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -44,6 +44,34 @@ pub fn get(server: SocketAddr, path: &str, limit: Duration) -> Result<Answer> {
 pub fn get_text(server: SocketAddr, path: &str, limit: Duration) -> Result<String> {
     let answer = get(server, path, limit)?;
     answer.text().with_context(|| format!("GET http://{server}{path}"))
+}
+
+/// Sends a body; any status is an answer.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(
+    server: SocketAddr,
+    path: &str,
+    content_type: &str,
+    body: &[u8],
+    limit: Duration,
+) -> Result<Answer> {
+    let what = || format!("POST http://{server}{path}");
+    let mut stream = Limited::connect(server, limit).with_context(what)?;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {server}\r\nContent-Type: {content_type}\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let mut exchange = || {
+        stream.write_all(head.as_bytes()).context("send the request")?;
+        stream.write_all(body).context("send the body")?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).context("read the answer")?;
+        answer(&bytes)
+    };
+    exchange().with_context(what)
 }
 
 /// Asks for a path over a connection that is open, and that the server closes after the answer.
@@ -266,6 +294,28 @@ mod tests {
         let bad = b"HTTP/1.0 404 Not Found\r\n\r\n";
         let error = get_into(server(bad, drop), "/x", &[], LIMIT, &mut raw).unwrap_err();
         assert!(format!("{error:#}").contains("404"), "{error:#}");
+    }
+
+    #[test]
+    fn a_body_is_sent_whole() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let echo = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"abc") {
+                let mut byte = [0];
+                assert_eq!(stream.read(&mut byte).unwrap(), 1);
+                request.extend(byte);
+            }
+            stream.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let answer = post(address, "/p", "text/plain", b"abc", LIMIT).unwrap();
+        assert_eq!(answer, Answer { status: 202, body: Vec::new() });
+        let request = echo.join().unwrap();
+        assert!(request.starts_with("POST /p HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nContent-Length: 3\r\n"), "{request}");
     }
 
     #[test]

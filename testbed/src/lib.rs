@@ -12,6 +12,7 @@ pub mod child;
 pub mod exposition;
 pub mod http;
 mod note;
+pub mod otlp;
 #[cfg(feature = "promql")]
 pub mod promql;
 pub mod runner;

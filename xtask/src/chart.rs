@@ -6,6 +6,7 @@
 
 mod edit;
 mod helm;
+mod objects;
 mod render;
 mod sources;
 mod table;

@@ -2,7 +2,8 @@
 //!
 //! One file per command; the nouns they share have files of their own: `child` (processes),
 //! `shell` (short commands) and `terminal` (text for people), `stop` and `steps` (early ends, time limits), `apt` and `kernels` (what
-//! Debian serves), `parts` and `monitoring` (Prometheus and its like), `go` (programs of Go modules),
+//! Debian serves), `parts` and `monitoring` (Prometheus and its like), `otlp`
+//! (receivers of traces), `go` (programs of Go modules),
 //! `qemu`, `initramfs`, `cgroup`, `demo`. The public ones serve the crate `e2e` too.
 
 mod alerts;
@@ -32,6 +33,7 @@ pub mod monitoring;
 mod names;
 pub mod npm;
 mod object;
+pub mod otlp;
 pub mod parts;
 pub mod paths;
 mod ports;
@@ -47,6 +49,7 @@ mod table;
 mod terminal;
 mod test;
 mod vm;
+pub mod waterfall;
 
 use std::process::ExitCode;
 
@@ -99,12 +102,16 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Check the demo's scrape with promtool and a real Prometheus.
     Metrics(prometheus::Args),
+    /// Check real receivers of OTLP with what `deploy/` has for them, and with the agent's scrape.
+    Otlp(otlp::Args),
     /// Write the dashboards' JSON from their source.
     Dashboards(dashboards::Args),
     /// Write the alert rules for the Prometheus Operator from those for Prometheus, or test both.
     Alerts(alerts::Args),
     /// Draw the dashboards from a Prometheus with Grafana's panel library, and judge them.
     Draw(draw::Args),
+    /// Draw traces that a Collector has written to a file.
+    Waterfall(waterfall::Args),
     /// Measure, and print a table.
     Bench(bench::Args),
     /// Write the parts of the Helm chart that are made from other files, and check it with Helm.
@@ -131,9 +138,11 @@ fn task(cli: Cli) -> Result<()> {
         Command::E2e(args) => e2e::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Metrics(args) => prometheus::command(&args),
+        Command::Otlp(args) => otlp::command(&args),
         Command::Dashboards(args) => dashboards::command(&args),
         Command::Alerts(args) => alerts::command(&args),
         Command::Draw(args) => draw::command(&args),
+        Command::Waterfall(args) => waterfall::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Chart => chart::command(),
         Command::Circles => circles::check(),

@@ -35,13 +35,13 @@ pub fn rules() -> PathBuf {
 }
 
 /// A file of YAML with one document.
-fn read_yaml(path: &Path) -> Result<Value> {
+pub(crate) fn read_yaml(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     serde_saphyr::from_str(&text).with_context(|| format!("parse {}", path.display()))
 }
 
 /// Writes a server's configuration. YAML is a superset of JSON.
-fn write_config(path: &Path, config: &Value) -> Result<()> {
+pub(crate) fn write_config(path: &Path, config: &Value) -> Result<()> {
     fs::write(path, format!("{config:#}\n")).with_context(|| format!("write {}", path.display()))
 }
 
@@ -54,7 +54,7 @@ fn new_data(dir: &Path, name: &str) -> Result<PathBuf> {
 }
 
 /// Makes `command` write all that it prints to a file.
-fn log_to(command: &mut Command, path: &Path) -> Result<()> {
+pub(crate) fn log_to(command: &mut Command, path: &Path) -> Result<()> {
     let log = fs::File::create(path).with_context(|| format!("create {}", path.display()))?;
     command.stdin(Stdio::null());
     command.stdout(log.try_clone().context("share a log")?).stderr(log);

@@ -8,7 +8,7 @@ use crate::{
     alerts, bench,
     build::{self, Built},
     cgroup, chart, circles, dashboards, deploy, draw, e2e, fuzz, image, kernels, licences, object,
-    paths, prometheus, shell, stack,
+    otlp, paths, prometheus, shell, stack,
     steps::Steps,
     stop, vm,
 };
@@ -112,6 +112,16 @@ fn slow(steps: &mut Steps, shared: &mut Shared) {
             return Ok(Some(why));
         }
         prometheus::check(&built.agent).map(|()| None)
+    });
+    steps.run("OTLP", COMPILE, || {
+        if shell::find("go").is_none() {
+            return Ok(Some(
+                "the Collector is built with Go, which is not installed here".to_owned(),
+            ));
+        }
+        // Without an agent that can be run, what is recorded of one.
+        let agent = shared.built.as_ref().filter(|_| no_cgroups().is_none());
+        otlp::check(agent.map(|built| built.agent.as_path()), false).map(|()| None)
     });
     steps.run("dashboards", SHORT, || dashboards::check().map(|()| None));
     steps.run("drawing", SHORT, || draw::check().map(|()| None));

@@ -1,6 +1,6 @@
 //! The chart as the real helm sees it: linted, rendered, packed.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use flate2::read::GzDecoder;
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     helm::Helm,
+    objects::{CONTAINER, Objects, POD, deployed, equal, manifest, objects, one, set},
     sources::{self, RULES, files, folder, read},
 };
 use crate::{paths, shell};
@@ -17,9 +18,6 @@ const VALUES: &str = "ci";
 /// A chart is kept whole in the Secret of each of its releases, which holds 1 MiB; what is rendered
 /// comes to that. The end-to-end test looks at the Secret itself.
 const PACKAGE_MAX: u64 = 256 << 10;
-
-/// Kind and name of each object.
-type Objects = BTreeMap<(String, String), Value>;
 
 /// All that is checked with `helm`.
 pub(super) fn check(helm: &Helm) -> Result<()> {
@@ -79,95 +77,8 @@ impl Rendered<'_> {
     }
 }
 
-/// What is in a text of many documents.
-fn objects(text: &str) -> Result<Objects> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
-    let mut objects = Objects::new();
-    for document in documents.into_iter().filter(|it| !it.is_null()) {
-        let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
-        let kind = text("/kind").context("an object without a kind")?;
-        let name = text("/metadata/name").with_context(|| format!("a {kind} without a name"))?;
-        let key = (kind.to_owned(), name.to_owned());
-        ensure!(objects.insert(key.clone(), document).is_none(), "two of {key:?}");
-    }
-    Ok(objects)
-}
-
-/// The objects of a manifest in `deploy/`.
-fn manifest(path: &str) -> Result<Objects> {
-    objects(&read(&paths::root().join(path))?).with_context(|| path.to_owned())
-}
-
-/// What is deployed without Helm, but for the namespace: a release is kept in it, so it is there
-/// before.
-fn deployed() -> Result<Objects> {
-    let mut objects = manifest("deploy/daemonset.yaml")?;
-    objects.retain(|(kind, _), _| kind != "Namespace");
-    Ok(objects)
-}
-
-/// Fails with the first thing that differs.
-fn equal(what: &str, made: &Objects, wanted: &Objects) -> Result<()> {
-    let keys = |objects: &Objects| objects.keys().cloned().collect::<Vec<_>>();
-    ensure!(keys(made) == keys(wanted), "{what}: {:?}, not {:?}", keys(made), keys(wanted));
-    for (key, wanted) in wanted {
-        if let Some(made) = made.get(key)
-            && let Some(difference) = difference(made, wanted, "")
-        {
-            bail!("{what}: {key:?}{difference}");
-        }
-    }
-    println!("    ok      {what} ({} objects)", made.len());
-    Ok(())
-}
-
-/// Where two values differ first.
-fn difference(made: &Value, wanted: &Value, at: &str) -> Option<String> {
-    if let (Value::Object(made), Value::Object(wanted)) = (made, wanted) {
-        let mut keys = made.keys().chain(wanted.keys().filter(|key| !made.contains_key(*key)));
-        return keys.find_map(|key| {
-            let value = |map: &serde_json::Map<String, Value>| map.get(key).cloned();
-            let (made, wanted) = (value(made), value(wanted));
-            difference(
-                &made.unwrap_or_default(),
-                &wanted.unwrap_or_default(),
-                &format!("{at}/{key}"),
-            )
-        });
-    }
-    if let (Value::Array(made), Value::Array(wanted)) = (made, wanted)
-        && made.len() == wanted.len()
-    {
-        let mut pairs = made.iter().zip(wanted).enumerate();
-        return pairs
-            .find_map(|(i, (made, wanted))| difference(made, wanted, &format!("{at}/{i}")));
-    }
-    (made != wanted).then(|| format!("{at}: {made}, not {wanted}"))
-}
-
 fn defaults(rendered: &Rendered<'_>) -> Result<()> {
     equal("the defaults are deploy/daemonset.yaml", &rendered.with(&[])?, &deployed()?)
-}
-
-/// The object of this kind.
-fn one<'a>(objects: &'a mut Objects, kind: &str) -> Result<&'a mut Value> {
-    let mut of_kind = objects.iter_mut().filter(|((it, _), _)| it == kind);
-    of_kind.next().map(|(_, object)| object).with_context(|| format!("no {kind}"))
-}
-
-const CONTAINER: &str = "/spec/template/spec/containers/0";
-const POD: &str = "/spec/template/spec";
-
-/// Sets a key of what is at `pointer`; null removes it.
-fn set(object: &mut Value, pointer: &str, key: &str, value: Value) -> Result<()> {
-    let map = object.pointer_mut(pointer).and_then(Value::as_object_mut);
-    let map = map.with_context(|| format!("no map at {pointer:?}"))?;
-    if value.is_null() {
-        map.remove(key).with_context(|| format!("no {key} at {pointer:?}"))?;
-    } else {
-        map.insert(key.to_owned(), value);
-    }
-    Ok(())
 }
 
 /// The body of the patch of an overlay that has a target or not.
@@ -180,16 +91,26 @@ fn patch(overlay: &str, targeted: bool) -> Result<Value> {
     Ok(serde_saphyr::from_str(body)?)
 }
 
+/// Adds the environment variables of an overlay.
+fn add_env(objects: &mut Objects, overlay: &str) -> Result<()> {
+    let pointer = format!("{CONTAINER}/env");
+    let body = patch(overlay, false)?;
+    let more = body.pointer(&pointer).and_then(Value::as_array).context("no env in the overlay")?;
+    let env = one(objects, "DaemonSet")?.pointer_mut(&pointer).and_then(Value::as_array_mut);
+    env.context("no env")?.extend(more.iter().cloned());
+    Ok(())
+}
+
 fn overlays(rendered: &Rendered<'_>) -> Result<()> {
     let mut wanted = deployed()?;
     let rules = patch("kubelet-source", true)?.pointer("/0/value").cloned();
     set(one(&mut wanted, "ClusterRole")?, "", "rules", rules.context("no rules")?)?;
-    let body = patch("kubelet-source", false)?;
-    let more = body.pointer(&format!("{CONTAINER}/env")).and_then(Value::as_array);
-    let env = one(&mut wanted, "DaemonSet")?.pointer_mut(&format!("{CONTAINER}/env"));
-    let env = env.and_then(Value::as_array_mut).context("no env")?;
-    env.extend(more.context("no env in the overlay")?.iter().cloned());
+    add_env(&mut wanted, "kubelet-source")?;
     equal("pods.source=kubelet is its overlay", &rendered.file("kubelet.yaml")?, &wanted)?;
+
+    let mut wanted = deployed()?;
+    add_env(&mut wanted, "otlp")?;
+    equal("traces.endpoint is its overlay", &rendered.file("otlp.yaml")?, &wanted)?;
 
     let mut wanted = deployed()?;
     let context = format!("{CONTAINER}/securityContext");
@@ -263,7 +184,23 @@ fn daemon_set(object: &mut Value) -> Result<()> {
     let args = ["agent", "--log.format=json", "--metrics.max-series=200000"];
     set(object, CONTAINER, "args", json!(args))?;
     let env = object.pointer_mut(&format!("{CONTAINER}/env")).and_then(Value::as_array_mut);
-    env.context("no env")?.push(json!({ "name": "PODVITALS_LOG_LEVEL", "value": "debug" }));
+    env.context("no env")?.extend([
+        json!({ "name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "https://traces.example/otlp" }),
+        json!({ "name": "OTEL_EXPORTER_OTLP_PROTOCOL", "value": "http/protobuf" }),
+        json!({ "name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": {
+            "secretKeyRef": { "name": "traces", "key": "headers" },
+        } }),
+        json!({ "name": "OTEL_EXPORTER_OTLP_CERTIFICATE", "value": "/etc/podvitals/otlp/ca.crt" }),
+        json!({ "name": "PODVITALS_LOG_LEVEL", "value": "debug" }),
+    ]);
+    let authority = json!({ "name": "otlp-ca", "configMap": { "name": "authority" } });
+    let mount = json!({ "name": "otlp-ca", "mountPath": "/etc/podvitals/otlp", "readOnly": true });
+    for (pointer, item) in
+        [(format!("{POD}/volumes"), authority), (format!("{CONTAINER}/volumeMounts"), mount)]
+    {
+        let list = object.pointer_mut(&pointer).and_then(Value::as_array_mut);
+        list.with_context(|| format!("no {pointer}"))?.push(item);
+    }
     set(object, &format!("{CONTAINER}/resources/requests"), "cpu", json!("20m"))?;
     set(object, &format!("{CONTAINER}/resources/limits"), "memory", json!("128Mi"))
 }
@@ -339,7 +276,7 @@ fn another_release(rendered: &Rendered<'_>) -> Result<()> {
 }
 
 /// What a values file may not have, and what must be in the complaint.
-const REFUSED: [(&str, &str); 24] = [
+const REFUSED: [(&str, &str); 30] = [
     ("podmonitor.enabled=true", "podmonitor"),
     ("image.tags=1.0", "tags"),
     ("collectors.presure=false", "presure"),
@@ -362,7 +299,13 @@ const REFUSED: [(&str, &str); 24] = [
     // The agent takes no flag twice, nor the API server a variable.
     ("extraArgs[0]=--no-collector.cpu", "/extraArgs/0"),
     ("extraEnv[0].name=NODE_NAME", "/extraEnv/0/name"),
+    ("extraEnv[0].name=OTEL_EXPORTER_OTLP_ENDPOINT", "/extraEnv/0/name"),
+    ("traces.endpoint=otel-collector:4317", "/traces/endpoint"),
+    ("traces.endpoint=http://user:secret@collector", "/traces/endpoint"),
+    ("traces.protocol=http/json", "/traces/protocol"),
+    ("traces.headersSecret=a b", "/traces/headersSecret"),
     // What a null takes away.
+    ("traces=null", "traces"),
     ("image=null", "image"),
     ("serviceAccount.create=null", "create"),
     // Anybody could scrape.

@@ -12,8 +12,12 @@ const ACCOUNT: &str = r#"{{ include "podvitals.serviceAccountName" . | quote }}"
 /// Quoted: a namespace may be called `123` or `true`.
 const NAMESPACE: &str = "{{ .Release.Namespace | quote }}";
 
+/// Where the receiver's authority is mounted.
+const CA_FILE: &str = "/etc/podvitals/otlp/ca.crt";
+
 const RBAC: &str = "deploy/base/rbac.yaml";
 const KUBELET: &str = "deploy/overlays/kubelet-source/kustomization.yaml";
+const OTLP: &str = "deploy/overlays/otlp/kustomization.yaml";
 const SELINUX: &str = "deploy/overlays/selinux/kustomization.yaml";
 
 /// A template, and what it is made from.
@@ -129,9 +133,16 @@ fn cluster_role(rbac: &str) -> Result<Vec<Edit>> {
 fn daemon_set() -> Result<Vec<Edit>> {
     let kubelet = deeper(&edit::block(&read(KUBELET)?, "env:")?);
     let env = format!(
-        "  {{{{- if eq .Values.pods.source \"kubelet\" }}}}\n{kubelet}\n  {{{{- end }}}}\n{}",
+        "  {{{{- if eq .Values.pods.source \"kubelet\" }}}}\n{kubelet}\n  {{{{- end }}}}\n{}\n{}",
+        traces()?,
         deeper(&edit::more("extraEnv"))
     );
+    let ca_mount = format!(
+        "- name: otlp-ca\n  mountPath: {}\n  readOnly: true",
+        CA_FILE.rsplit_once('/').map_or("", |(folder, _)| folder)
+    );
+    let ca_volume =
+        "- name: otlp-ca\n  configMap:\n    name: {{ .Values.traces.caConfigMap | quote }}";
     let selinux = edit::block(&read(SELINUX)?, "securityContext:")?;
     let args = "\
 args:
@@ -178,8 +189,41 @@ args:
             format!("{{{{- if .Values.selinux.enabled }}}}\n{selinux}\n{{{{- end }}}}"),
         ),
         Edit::value("resources:", "resources"),
+        Edit::after("volumeMounts:", with_ca(&ca_mount)),
+        Edit::after("volumes:", with_ca(ca_volume)),
     ]);
     Ok(edits)
+}
+
+/// The variables about traces, as the overlay has them, with what else the values can say.
+fn traces() -> Result<String> {
+    let mut env = edit::block(&read(OTLP)?, "env:")? + "\n";
+    for edit in [
+        Edit::lines(
+            "value: http://otel-collector.observability:4317",
+            "value: {{ .Values.traces.endpoint | quote }}",
+        ),
+        Edit::lines("value: grpc", "value: {{ .Values.traces.protocol | quote }}"),
+    ] {
+        env = edit.apply(&env)?;
+    }
+    let headers = "- name: OTEL_EXPORTER_OTLP_HEADERS\n  valueFrom:\n    secretKeyRef:\n      \
+                   name: {{ . | quote }}\n      key: headers";
+    let all = format!(
+        "{{{{- if .Values.traces.endpoint }}}}\n{env}\
+         {{{{- with .Values.traces.headersSecret }}}}\n{headers}\n{{{{- end }}}}\n\
+         {{{{- if .Values.traces.caConfigMap }}}}\n\
+         - name: OTEL_EXPORTER_OTLP_CERTIFICATE\n  value: {CA_FILE}\n{{{{- end }}}}\n\
+         {{{{- end }}}}"
+    );
+    Ok(deeper(&all))
+}
+
+/// What is there where traces go to a receiver whose authority is named.
+fn with_ca(text: &str) -> String {
+    deeper(&format!(
+        "{{{{- if and .Values.traces.endpoint .Values.traces.caConfigMap }}}}\n{text}\n{{{{- end }}}}"
+    ))
 }
 
 fn pod_monitor() -> Vec<Edit> {

@@ -225,7 +225,7 @@ fn overlays_change_what_is_there() {
             assert_eq!(container_names(&body), container_names(&deployed["DaemonSet"]));
         }
     }
-    assert_eq!(overlays, 2);
+    assert_eq!(overlays, 3);
 }
 
 #[test]
