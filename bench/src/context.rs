@@ -27,6 +27,8 @@ pub(crate) enum Name {
     Growth,
     /// Many scrapes, many containers that come and go.
     Memory,
+    /// 100 deaths a second, each a trace.
+    Traces,
     /// The size of the binary.
     Binary,
     /// cAdvisor over the same containers.
@@ -35,7 +37,7 @@ pub(crate) enum Name {
 
 impl Name {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Files,
         Self::Encode,
         Self::Scrape,
@@ -47,6 +49,7 @@ impl Name {
         Self::Shutdown,
         Self::Growth,
         Self::Memory,
+        Self::Traces,
         Self::Cadvisor,
         Self::Binary,
     ];

@@ -7,4 +7,5 @@ pub mod heap;
 pub mod host;
 pub mod memlock;
 pub mod offsets;
+pub mod program;
 pub mod snapshot_offsets;

@@ -12,6 +12,7 @@ mod scrape;
 mod shutdown;
 mod start;
 mod storm;
+mod traces;
 mod urgent;
 
 use std::fs;
@@ -41,6 +42,7 @@ fn measure(name: Name) -> (Measure, &'static str) {
         Name::Shutdown => (shutdown::measure, shutdown::HOW),
         Name::Growth => (growth::measure, growth::HOW),
         Name::Memory => (memory::measure, memory::HOW),
+        Name::Traces => (traces::measure, traces::HOW),
         Name::Cadvisor => (cadvisor::measure, cadvisor::HOW),
         Name::Binary => (binary::measure, binary::HOW),
     }
