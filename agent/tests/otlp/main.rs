@@ -1,6 +1,10 @@
 //! The exporter of traces against receivers that speak OTLP, over real connections.
 
-#![expect(clippy::unwrap_used, reason = "helpers of a test: what fails here fails it")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of a test: what fails here fails it"
+)]
 
 mod outages;
 mod protocol;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use agent::trace::endpoint::Protocol;
 use agent::trace::otlp::{self, Handle};
 
-use crate::receiver::{BOTH, Receiver, Reply, by, exporter, settings, settled, trace, until};
+use crate::receiver::{BOTH, Got, Receiver, Reply, by, exporter, settings, settled, trace, until};
 
 /// An address at which nobody listens.
 fn free() -> SocketAddr {
@@ -31,7 +31,7 @@ fn nothing_is_lost_while_a_receiver_is_away_and_there_is_room() {
         let receiver = Receiver::at(address, protocol, None, |_| Reply::Taken);
         let stats = settled(&handle, 200);
         assert_eq!((stats.spans_exported, stats.queue_bytes), (200, 0));
-        let pods: Vec<_> = receiver.got().iter().flat_map(|got| got.pods()).collect();
+        let pods: Vec<_> = receiver.got().iter().flat_map(Got::pods).collect();
         assert_eq!(pods, (0..50).map(|n| n.to_string()).collect::<Vec<_>>(), "and in order");
         // It restarts, which breaks the connection.
         drop(receiver);
@@ -41,7 +41,7 @@ fn nothing_is_lost_while_a_receiver_is_away_and_there_is_room() {
         std::thread::sleep(Duration::from_millis(100));
         let receiver = Receiver::at(address, protocol, None, |_| Reply::Taken);
         assert_eq!(settled(&handle, 240).spans_exported, 240);
-        let pods: Vec<_> = receiver.got().iter().flat_map(|got| got.pods()).collect();
+        let pods: Vec<_> = receiver.got().iter().flat_map(Got::pods).collect();
         assert_eq!(pods, (50..60).map(|n| n.to_string()).collect::<Vec<_>>());
         handle.shutdown(Duration::from_secs(5));
     }
@@ -66,12 +66,8 @@ fn the_oldest_are_dropped_and_counted_while_a_receiver_stays_away() {
         let receiver = Receiver::at(address, protocol, None, |_| Reply::Taken);
         let stats = settled(&handle, 2000);
         assert_eq!(stats.spans_exported + by(&stats.spans_dropped, "queue_full"), 2000);
-        let pods: Vec<u64> = receiver
-            .got()
-            .iter()
-            .flat_map(|got| got.pods())
-            .map(|pod| pod.parse().unwrap())
-            .collect();
+        let pods: Vec<u64> =
+            receiver.got().iter().flat_map(Got::pods).map(|pod| pod.parse().unwrap()).collect();
         assert_eq!(pods.len() as u64 * 4, stats.spans_exported);
         assert_eq!(pods.last(), Some(&499));
         assert!(pods.is_sorted() && pods[0] >= 470, "the newest, in order: {pods:?}");
@@ -96,7 +92,7 @@ fn a_slow_receiver_costs_spans_and_nobody_waits() {
         let dropped = by(&stats.spans_dropped, "queue_full");
         assert!(stats.spans_exported >= 100 && dropped > 7000, "{stats:?}");
         assert_eq!(stats.spans_exported + dropped, 8000);
-        let got: usize = receiver.got().iter().map(crate::receiver::Got::spans).sum();
+        let got: usize = receiver.got().iter().map(Got::spans).sum();
         assert_eq!(got as u64, stats.spans_exported);
         handle.shutdown(Duration::from_secs(5));
     }
@@ -134,7 +130,7 @@ fn the_last_spans_are_sent_when_the_agent_stops() {
         let start = Instant::now();
         handle.shutdown(Duration::from_secs(5));
         assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
-        let got: usize = receiver.got().iter().map(crate::receiver::Got::spans).sum();
+        let got: usize = receiver.got().iter().map(Got::spans).sum();
         assert_eq!((got, stats.read().spans_exported), (1600, 1600));
         assert!(!queue.push(trace("late", 5)), "nothing is taken after the end");
         assert_eq!(by(&stats.read().spans_dropped, "shutdown"), 5);

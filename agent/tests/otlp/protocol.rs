@@ -9,7 +9,7 @@ use http::HeaderValue;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message as _;
 
-use crate::receiver::{BOTH, Receiver, Reply, by, exporter, settings, settled, trace};
+use crate::receiver::{BOTH, Got, Receiver, Reply, by, exporter, settings, settled, trace};
 use crate::wire::gzip;
 
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -47,6 +47,7 @@ fn spans_arrive_as_they_were_encoded() {
                 headers["user-agent"].to_str().unwrap().starts_with("podvitals/"),
                 "{headers:?}"
             );
+            assert_eq!(capabilities(), ["0000000000000000"; 2], "of the exporter's thread");
             let coding = is_gzip.then_some("gzip");
             let has = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap());
             match protocol {
@@ -229,7 +230,7 @@ fn what_is_refused_is_counted_and_not_sent_again() {
         assert_eq!(by(&stats.export_failures, reason), 1, "{reply:?} {stats:?}");
         handle.queue.push(trace("next", 2));
         assert_eq!(settled(&handle, 5).spans_exported, 2);
-        let pods: Vec<_> = receiver.got().iter().flat_map(|got| got.pods()).collect();
+        let pods: Vec<_> = receiver.got().iter().flat_map(Got::pods).collect();
         assert_eq!(pods, ["refused", "next"]);
         handle.shutdown(Duration::from_secs(5));
     }
