@@ -1,5 +1,4 @@
-//! The text format 0.0.4 of Prometheus and OpenMetrics 1.0.0, and the only place where units are
-//! converted.
+//! The text format 0.0.4 of Prometheus and OpenMetrics 1.0.0.
 //!
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>,
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>. The two differ in what stands above
@@ -8,8 +7,7 @@
 //! There are no `_created` lines.
 //!
 //! This is the hot path: an entity's labels are escaped once ([`Block`]) and copied from then on,
-//! integers go through `itoa`, times become seconds by moving the decimal point in the digits, so
-//! no precision is lost.
+//! values are written by [`super::value`].
 
 use super::chunks::Chunks;
 use super::counter::Counter;
@@ -18,6 +16,7 @@ use super::family::Family;
 use super::header;
 use super::histogram::Histogram;
 use super::text::{News, Text};
+pub use super::value::Value;
 use super::variant::{FirstShown, Format, Generation};
 use crate::clock::WallOffset;
 
@@ -28,70 +27,6 @@ pub struct StateFamily<S> {
     pub family: Family,
     /// Function that writes the samples of one entity, given its labels.
     pub write: fn(&[u8], &mut S, &mut Exposition),
-}
-
-/// Value of a sample with its unit; it is written in the base unit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value {
-    /// A number of bytes, tasks or events, written as it is.
-    Count(u64),
-    /// Microseconds, written as seconds.
-    Micros(u64),
-    /// Nanoseconds, written as seconds.
-    Nanos(u64),
-    /// A moment in nanoseconds of `CLOCK_BOOTTIME`, written in Unix time, as seconds.
-    Moment(u64),
-    /// A ratio: the first number divided by the second, which is not 0.
-    Ratio(u64, u64),
-}
-
-impl Value {
-    /// Whether the value is this whole number of base units.
-    const fn is(self, whole: u64) -> bool {
-        match self {
-            Self::Count(value) => value == whole,
-            Self::Micros(value) => value == whole.saturating_mul(1_000_000),
-            Self::Nanos(value) => value == whole.saturating_mul(1_000_000_000),
-            Self::Moment(_) => false,
-            Self::Ratio(value, by) => value == whole.saturating_mul(by),
-        }
-    }
-
-    fn write(self, out: &mut Vec<u8>, wall: WallOffset) {
-        match self {
-            Self::Count(value) => write_integer(out, value),
-            Self::Micros(value) => write_decimal::<6>(out, value),
-            Self::Nanos(value) => write_decimal::<9>(out, value),
-            Self::Moment(boot_ns) => write_decimal::<9>(out, wall.unix_ns(boot_ns)),
-            Self::Ratio(_, 0) => out.extend_from_slice(b"NaN"),
-            Self::Ratio(value, by) if value % by == 0 => write_integer(out, value / by),
-            Self::Ratio(value, by) => {
-                // Shortest digits that give the same f64; never an exponent.
-                out.extend_from_slice((value as f64 / by as f64).to_string().as_bytes());
-            }
-        }
-    }
-}
-
-fn write_integer(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-/// Writes `value` / 10^`DIGITS` exactly, without zeros at the end.
-fn write_decimal<const DIGITS: u32>(out: &mut Vec<u8>, value: u64) {
-    let unit = 10_u64.pow(DIGITS);
-    write_integer(out, value / unit);
-    let mut rest = value % unit;
-    if rest == 0 {
-        return;
-    }
-    out.push(b'.');
-    let mut scale = unit / 10;
-    while rest != 0 {
-        out.push(b'0' + (rest / scale) as u8);
-        rest %= scale;
-        scale /= 10;
-    }
 }
 
 /// Appends `name="value"`, escaped, with a comma before it unless `out` is empty.
@@ -363,7 +298,7 @@ impl Exposition {
         let (chunk, begin) = self.chunks.position();
         value.write(self.chunks.open(), self.wall);
         if let Some(exemplar) = exemplar {
-            write_exemplar(self.chunks.open(), exemplar, self.wall);
+            exemplar.write(self.chunks.open(), self.wall);
         }
         let (_, end) = self.chunks.position();
         if !value.is(initial) && !self.generation.stranger().has(first_shown) {
@@ -384,20 +319,6 @@ impl Exposition {
         self.chunks.end_line();
         self.series += 1;
     }
-}
-
-/// Writes an exemplar: ` # {trace_id="…"} value timestamp`.
-fn write_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar, wall: WallOffset) {
-    out.extend_from_slice(b" # {trace_id=\"");
-    for byte in exemplar.trace.to_bytes() {
-        for digit in [byte >> 4, byte & 0xf] {
-            out.push(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit });
-        }
-    }
-    out.extend_from_slice(b"\"} ");
-    Value::Nanos(exemplar.time_ns).write(out, wall);
-    out.push(b' ');
-    Value::Moment(exemplar.at_boot_ns).write(out, wall);
 }
 
 /// Room for labels of a family, a value and a line's end; more makes the chunk grow.

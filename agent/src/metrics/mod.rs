@@ -3,7 +3,7 @@
 //! [`store::Store`] holds what is exported and has one owner, so there are no locks. The floors,
 //! from the ground up, none of which imports a higher one:
 //!
-//! 1. words: [`collector`], [`family`], [`variant`];
+//! 1. words: [`collector`], [`family`], [`value`], [`variant`];
 //! 2. writing: [`counter`], [`exemplar`], [`histogram`], [`text`], [`expose`], [`counters`], [`usage`];
 //! 3. groups, one file a collector: each owns its state, the families over that state, and the
 //!    `fact` by which the state changes; [`agent`], [`tracing`], [`series`] and [`process`] are about
@@ -12,7 +12,7 @@
 //! 5. [`catalog`]: the explicit list of all families, with the way from entity to state;
 //! 6. [`store`], and [`scrapers`], which knows who has seen what.
 //!
-//! Only [`expose`] converts units. A value that is not known makes no series, never 0. A value that
+//! Only [`value`] converts units. A value that is not known makes no series, never 0. A value that
 //! counts events is at 0 before its first event: see [`counter`].
 
 pub mod agent;
@@ -52,4 +52,5 @@ mod tests;
 pub mod text;
 pub mod tracing;
 pub mod usage;
+pub mod value;
 pub mod variant;
