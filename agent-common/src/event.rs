@@ -156,7 +156,13 @@ pub struct ExitRecord {
 /// ancestors, which for a container are the Pod, the QoS class and the Pods' root.
 pub const OOM_LEVELS: usize = 5;
 
-/// Local counters (`memory.events.local`) of one cgroup at the moment of an OOM kill.
+/// Flag: the victim's memory was read.
+pub const OOM_RESIDENT: u32 = 1;
+/// Flag: usage and limit of each level were read.
+pub const OOM_CHARGED: u32 = 1 << 1;
+
+/// Local counters (`memory.events.local`) of one cgroup at the moment of an OOM kill, and its
+/// memory beside its limit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OomLevel {
@@ -166,6 +172,12 @@ pub struct OomLevel {
     pub oom: u64,
     /// Counter `oom_kill`: processes of this cgroup killed by any OOM.
     pub oom_kill: u64,
+    /// Field `memory.usage`: charged pages of the cgroup and all below it. 0 without
+    /// [`OOM_CHARGED`].
+    pub usage_pages: u64,
+    /// Field `memory.max`: the limit in pages; `PAGE_COUNTER_MAX` if there is none. 0 without
+    /// [`OOM_CHARGED`].
+    pub max_pages: u64,
 }
 
 /// Record of `oom:mark_victim`: an OOM kill.
@@ -180,8 +192,15 @@ pub struct OomRecord {
     pub current: Task,
     /// Number of valid `levels`; 0 where the kernel does not let programs read them.
     pub level_count: u32,
-    /// Padding, always 0.
-    pub padding: u32,
+    /// Flags `OOM_*`.
+    pub flags: u32,
+    /// Anonymous pages of the victim, as the kernel counts them in `mm_struct.rss_stat`: for moments
+    /// below 0. 0 without [`OOM_RESIDENT`], as the next two.
+    pub anon_pages: i64,
+    /// File pages of the victim.
+    pub file_pages: i64,
+    /// Shared memory pages of the victim.
+    pub shmem_pages: i64,
     /// Counters of the victim's cgroup first, then of its ancestors.
     pub levels: [OomLevel; OOM_LEVELS],
 }
@@ -244,7 +263,7 @@ const _: () = {
     assert!(size_of::<EndRecord>() == 80);
     assert!(size_of::<ExecRecord>() == 168);
     assert!(size_of::<ExitRecord>() == 80);
-    assert!(size_of::<OomRecord>() == 224);
+    assert!(size_of::<OomRecord>() == 328);
     assert!(size_of::<CgroupMadeRecord>() == 296);
     assert!(size_of::<CgroupRecord>() == 24);
     assert!(size_of::<TaskRecord>() == 80);

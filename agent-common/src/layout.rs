@@ -73,6 +73,24 @@ pub struct Layout {
     pub memcg_local_oom: u32,
     /// Offset of `mem_cgroup.memory_events_local[MEMCG_OOM_KILL]`.
     pub memcg_local_oom_kill: u32,
+    /// Offset of `mem_cgroup.memory.usage`, in pages, if [`HAS_CHARGED`].
+    pub memcg_usage: u32,
+    /// Offset of `mem_cgroup.memory.max`, in pages, if [`HAS_CHARGED`].
+    pub memcg_max: u32,
+    /// Offset of the number of anonymous pages in `mm_struct.rss_stat`, if [`HAS_RESIDENT`]. From
+    /// Linux 6.2 on it is the `count` of a `percpu_counter`.
+    pub mm_anon: u32,
+    /// Offset of the number of file pages, if [`HAS_RESIDENT`].
+    pub mm_file: u32,
+    /// Offset of the number of shared memory pages, if [`HAS_RESIDENT`].
+    pub mm_shmem: u32,
+    /// Flags `HAS_*`: optional fields whose offsets are known.
+    pub known: u32,
 }
 
-const _: () = assert!(size_of::<Layout>() == 128);
+/// Flag: the offsets of a cgroup's usage and limit are known.
+pub const HAS_CHARGED: u32 = 1;
+/// Flag: the offsets of a process's resident memory are known.
+pub const HAS_RESIDENT: u32 = 1 << 1;
+
+const _: () = assert!(size_of::<Layout>() == 152);

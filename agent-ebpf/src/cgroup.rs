@@ -15,6 +15,7 @@ use agent_common::{
     },
 };
 use agent_ebpf::{
+    decided,
     globals::offset,
     read::{Ptr, argument, argument_ptr, cgroup_id},
 };
@@ -76,20 +77,25 @@ unsafe fn made<const NAME: bool>(ctx: *const c_void) {
         let parent = cgroup.follow(offset!(cgroup_self_parent)).follow(offset!(css_cgroup));
         let parent_id = cgroup_id(parent);
         let Some(above) = TRACKED.get_ptr_mut(parent_id) else { return };
-        let container = share::owner(above);
-        if let Some(container) = container {
+        // Null for none: of an `Option` LLVM would copy the pointer also where there is none, and so
+        // a register that holds nothing, which the verifier refuses.
+        let container = share::owner(above).unwrap_or(core::ptr::null_mut());
+        if !container.is_null() {
             // Each cgroup is made and removed under the kernel's `cgroup_mutex`, so the number has
             // one writer here.
             if (*container).nested >= NESTED_MAX {
+                decided!("cgroup {}: too many are nested in its container", cgroup_id(cgroup));
                 return count(COUNTER_NESTED_FULL);
             }
             if !share::take(container, Importance::Ordinary) {
+                decided!("cgroup {}: beyond its container's share", cgroup_id(cgroup));
                 return count(COUNTER_SHARE_CGROUP);
             }
         }
-        let (place, container_id) = match container {
-            Some(_) => (PLACE_NESTED, share::container_of(above, parent_id)),
-            None => (PLACE_UNKNOWN, 0),
+        let (place, container_id) = if container.is_null() {
+            (PLACE_UNKNOWN, 0)
+        } else {
+            (PLACE_NESTED, share::container_of(above, parent_id))
         };
         let id = cgroup_id(cgroup);
         let new = Tracked {
@@ -103,7 +109,7 @@ unsafe fn made<const NAME: bool>(ctx: *const c_void) {
         let tracked = TRACKED.insert(id, new, 0).is_ok();
         if !tracked {
             count(COUNTER_LOST_TRACKED_FULL);
-        } else if let Some(container) = container {
+        } else if !container.is_null() {
             (*container).nested = (*container).nested.wrapping_add(1);
         }
         let Some(mut entry) = reserve::<CgroupMadeRecord>(KIND_CGROUP_MADE) else { return };
@@ -125,6 +131,7 @@ unsafe fn made<const NAME: bool>(ctx: *const c_void) {
         // At once: the agent then polls often until it has seen the container's init, whose exec
         // must not wake it (see `sched_process_exec`).
         submit(entry, Wake::Now);
+        decided!("cgroup {}: made below {} at place {}: reported", id, parent_id, place);
     }
 }
 

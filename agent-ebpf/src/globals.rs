@@ -38,6 +38,12 @@ static LAYOUT: Layout = Layout {
     css_parent: 0,
     memcg_local_oom: 0,
     memcg_local_oom_kill: 0,
+    memcg_usage: 0,
+    memcg_max: 0,
+    mm_anon: 0,
+    mm_file: 0,
+    mm_shmem: 0,
+    known: 0,
 };
 
 /// Reads one offset of [`LAYOUT`]. The load is volatile, or the compiler would fold the zeros in.

@@ -3,9 +3,14 @@
 //! The program runs in the context of the task that allocated, so the victim's cgroup comes from
 //! the victim's task.
 
-use agent_common::event::{KIND_OOM, OOM_LEVELS, OomRecord};
+use agent_common::{
+    event::{KIND_OOM, OOM_CHARGED, OOM_LEVELS, OOM_RESIDENT, OomLevel, OomRecord},
+    layout::{HAS_CHARGED, HAS_RESIDENT},
+};
 use agent_ebpf::{
+    decided,
     globals::offset,
+    passed,
     read::{Ptr, argument, argument_ptr, cgroup_id, current, describe, task_cgroup},
 };
 use aya_ebpf::{
@@ -79,14 +84,21 @@ unsafe fn marked<const TYPED: bool, const COUNTERS: bool>(victim: Ptr<TYPED>) {
     unsafe {
         let victim_cgroup_id = cgroup_id(task_cgroup(victim));
         if watched(victim_cgroup_id).is_none() {
+            passed!(
+                "process {}: marked by the OOM killer, but cgroup {} is not tracked",
+                victim.load::<u32>(offset!(task_tgid)),
+                victim_cgroup_id
+            );
             return;
         }
         let Some(mut entry) = reserve::<OomRecord>(KIND_OOM) else { return };
         let record = entry.as_mut_ptr();
         describe(victim, &raw mut (*record).victim);
         describe(current::<TYPED>(), &raw mut (*record).current);
-        (*record).padding = 0;
+        let mut flags = resident(victim, record);
         let mut count = 0;
+        let has_charged = COUNTERS && offset!(known) as u32 & HAS_CHARGED != 0;
+        let mut charged = has_charged;
         // `mem_cgroup` begins with its `cgroup_subsys_state`, so one pointer serves for both; the
         // events behind it are outside the type that the verifier knows and need the helper.
         let mut css = victim.follow(offset!(task_cgroups)).follow(offset!(css_set_memory));
@@ -94,32 +106,87 @@ unsafe fn marked<const TYPED: bool, const COUNTERS: bool>(victim: Ptr<TYPED>) {
             // A kernel without memory cgroups: only a typed program has a sibling for it.
             css = Ptr::new(core::ptr::null());
         }
-        let levels = (&raw mut (*record).levels).cast::<agent_common::event::OomLevel>();
+        let levels = (&raw mut (*record).levels).cast::<OomLevel>();
         for n in 0..OOM_LEVELS {
             let level = levels.add(n);
             (*level).cgroup_id = 0;
             (*level).oom = 0;
             (*level).oom_kill = 0;
+            (*level).usage_pages = 0;
+            (*level).max_pages = 0;
             if !COUNTERS || css.is_null() {
                 continue;
             }
             (*level).cgroup_id = cgroup_id(css.follow(offset!(css_cgroup)));
-            let oom = bpf_probe_read_kernel(
-                (&raw mut (*level).oom).cast::<c_void>(),
-                8,
-                css.address().add(offset!(memcg_local_oom)).cast::<c_void>(),
-            );
-            let kill = bpf_probe_read_kernel(
-                (&raw mut (*level).oom_kill).cast::<c_void>(),
-                8,
-                css.address().add(offset!(memcg_local_oom_kill)).cast::<c_void>(),
-            );
-            if oom == 0 && kill == 0 {
+            let oom = copy(css, offset!(memcg_local_oom), &raw mut (*level).oom);
+            let kill = copy(css, offset!(memcg_local_oom_kill), &raw mut (*level).oom_kill);
+            if oom && kill {
                 count = n as u32 + 1;
+            }
+            if has_charged {
+                let usage = copy(css, offset!(memcg_usage), &raw mut (*level).usage_pages);
+                let max = copy(css, offset!(memcg_max), &raw mut (*level).max_pages);
+                charged &= usage && max;
             }
             css = css.follow(offset!(css_parent));
         }
         (*record).level_count = count;
+        if charged {
+            flags |= OOM_CHARGED;
+        }
+        (*record).flags = flags;
         submit(entry, Wake::Now);
+        decided!(
+            "process {}: marked by the OOM killer: reported with {} levels and flags {}",
+            victim.load::<u32>(offset!(task_tgid)),
+            count,
+            flags
+        );
+    }
+}
+
+/// Fills the victim's memory into the record. Returns the flag [`OOM_RESIDENT`], or 0 if it is not
+/// known.
+///
+/// A victim has its `mm`: the OOM killer holds its `task_lock`, which `exit_mm` wants as well
+/// (mm/oom_kill.c, `__oom_kill_process`).
+///
+/// # Safety
+/// `victim` is a `task_struct`, `record` has room for its fields.
+#[inline(always)]
+unsafe fn resident<const TYPED: bool>(victim: Ptr<TYPED>, record: *mut OomRecord) -> u32 {
+    // SAFETY: the caller's word.
+    unsafe {
+        (*record).anon_pages = 0;
+        (*record).file_pages = 0;
+        (*record).shmem_pages = 0;
+        if offset!(known) as u32 & HAS_RESIDENT == 0 {
+            return 0;
+        }
+        let mm = victim.follow(offset!(task_mm));
+        if mm.is_null() {
+            return 0;
+        }
+        (*record).anon_pages = mm.load(offset!(mm_anon));
+        (*record).file_pages = mm.load(offset!(mm_file));
+        (*record).shmem_pages = mm.load(offset!(mm_shmem));
+        OOM_RESIDENT
+    }
+}
+
+/// Copies a number that lies behind the type that the verifier knows. Returns whether it was read;
+/// a fault leaves 0.
+///
+/// # Safety
+/// `to` is a field of a record.
+#[inline(always)]
+unsafe fn copy<const TYPED: bool>(from: Ptr<TYPED>, offset: usize, to: *mut u64) -> bool {
+    // SAFETY: the caller's word; the helper checks the source.
+    unsafe {
+        bpf_probe_read_kernel(
+            to.cast::<c_void>(),
+            size_of::<u64>() as u32,
+            from.address().add(offset).cast::<c_void>(),
+        ) == 0
     }
 }

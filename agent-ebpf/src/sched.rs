@@ -6,6 +6,7 @@
 
 use agent_common::event::{ARGV_BYTES, ExecRecord, ExitRecord, KIND_EXEC, KIND_EXIT};
 use agent_ebpf::{
+    decided,
     globals::offset,
     read::{argument_ptr, cgroup_id, cpu_runtime, describe, task_cgroup, wait_status},
 };
@@ -68,6 +69,10 @@ unsafe fn executed<const FIRST: bool>(ctx: *const c_void) {
         let task = argument_ptr(ctx, 0);
         let parent = task.follow(offset!(task_real_parent));
         if share::is_inside(tracked, own_cgroup_id, cgroup_id(task_cgroup(parent))) {
+            decided!(
+                "process {}: an exec of the container's own: not reported",
+                task.load::<u32>(offset!(task_tgid))
+            );
             return;
         }
 
@@ -93,6 +98,12 @@ unsafe fn executed<const FIRST: bool>(ctx: *const c_void) {
         // Not at once: the agent, woken here, would preempt this program, and the next exec would
         // find it still running.
         submit(entry, Wake::Later);
+        decided!(
+            "process {}: exec in cgroup {} by parent {} reported",
+            task.load::<u32>(offset!(task_tgid)),
+            own_cgroup_id,
+            parent.load::<u32>(offset!(task_tgid))
+        );
     }
 }
 
@@ -125,6 +136,10 @@ unsafe fn exiting(ctx: *const c_void) {
         let parent = leader.follow(offset!(task_real_parent));
         let parent_cgroup_id = cgroup_id(task_cgroup(parent));
         if share::is_inside(tracked, own_cgroup_id, parent_cgroup_id) {
+            decided!(
+                "process {}: exits, as a child of its own container: not reported",
+                task.load::<u32>(offset!(task_tgid))
+            );
             return;
         }
 
@@ -139,5 +154,6 @@ unsafe fn exiting(ctx: *const c_void) {
         let init_tgid = share::init_tgid(tracked);
         let urgent = init_tgid == 0 || init_tgid == (*record).task.tgid;
         submit(entry, Wake::now_if(urgent));
+        decided!("process {}: its exit is reported", task.load::<u32>(offset!(task_tgid)));
     }
 }

@@ -11,7 +11,9 @@ use agent_common::{
     map::{COUNTER_SHARE_SIGNAL, PLACE_CONTAINER},
 };
 use agent_ebpf::{
+    decided,
     globals::offset,
+    passed,
     read::{
         Ptr, argument, argument_ptr, cgroup_id, cpu_runtime, current, describe, is_group_exit,
         task_cgroup, wait_status,
@@ -142,7 +144,15 @@ unsafe fn signal_sent<const TYPED: bool>(ctx: *const c_void, signal: i32) {
     unsafe {
         let target = argument_ptr(ctx, 2);
         let target_cgroup_id = cgroup_id(task_cgroup(target));
-        let Some(tracked) = watched(target_cgroup_id) else { return };
+        let Some(tracked) = watched(target_cgroup_id) else {
+            passed!(
+                "process {}: signal {}, but cgroup {} is not tracked",
+                target.load::<u32>(offset!(task_tgid)),
+                signal,
+                target_cgroup_id
+            );
+            return;
+        };
 
         let info = info::<TYPED>(ctx);
         let by_call = info.flags & SIGNAL_INFO_KERNEL == 0
@@ -150,6 +160,12 @@ unsafe fn signal_sent<const TYPED: bool>(ctx: *const c_void, signal: i32) {
         // The container's own faults and timers are not reported: a death by SIGSEGV that no call
         // sent is the kernel's. SIGKILL is reported, whoever sends it.
         if !by_call && signal != SIGKILL {
+            decided!(
+                "process {}: signal {} is a fault or a timer (si_code {}): not reported",
+                target.load::<u32>(offset!(task_tgid)),
+                signal,
+                info.code
+            );
             return;
         }
         if signal == SIGKILL && info.flags & SIGNAL_INFO_KERNEL != 0 {
@@ -163,6 +179,12 @@ unsafe fn signal_sent<const TYPED: bool>(ctx: *const c_void, signal: i32) {
             let fatal =
                 (signal as u32) < 64 && FATAL_FROM_INSIDE & (1 << (signal as u32 & 63)) != 0;
             if inside && !(to_init && fatal) {
+                decided!(
+                    "process {}: signal {} from inside, not a deadly one to init {}: not reported",
+                    target.load::<u32>(offset!(task_tgid)),
+                    signal,
+                    init_tgid
+                );
                 return;
             }
             let important =
@@ -173,6 +195,12 @@ unsafe fn signal_sent<const TYPED: bool>(ctx: *const c_void, signal: i32) {
                 && (inside || (*container).place == PLACE_CONTAINER)
                 && !share::take(container, important)
             {
+                decided!(
+                    "process {}: signal {} is beyond the share of the sender's cgroup {}",
+                    target.load::<u32>(offset!(task_tgid)),
+                    signal,
+                    sender_cgroup_id
+                );
                 return count(COUNTER_SHARE_SIGNAL);
             }
         }
@@ -206,6 +234,12 @@ unsafe fn signal_sent<const TYPED: bool>(ctx: *const c_void, signal: i32) {
         }
         (*record).flags = flags;
         submit(entry, Wake::now_if(to_init));
+        decided!(
+            "process {}: signal {} with result {} reported",
+            target.load::<u32>(offset!(task_tgid)),
+            signal,
+            argument(ctx, 4) as u32
+        );
     }
 }
 
@@ -240,6 +274,10 @@ unsafe fn child_ended<const TYPED: bool>(ctx: *const c_void) {
         let parent: Ptr = argument_ptr(ctx, 2);
         let parent_cgroup_id = cgroup_id(task_cgroup(parent));
         if share::is_inside(tracked, own_cgroup_id, parent_cgroup_id) {
+            decided!(
+                "process {}: ended, as a child of its own container: not reported",
+                task.load::<u32>(offset!(task_tgid))
+            );
             return;
         }
 
@@ -254,5 +292,6 @@ unsafe fn child_ended<const TYPED: bool>(ctx: *const c_void) {
         let init_tgid = share::init_tgid(tracked);
         let urgent = init_tgid == 0 || init_tgid == (*record).task.tgid;
         submit(entry, Wake::now_if(urgent));
+        decided!("process {}: its end is reported", task.load::<u32>(offset!(task_tgid)));
     }
 }

@@ -1,17 +1,19 @@
 //! What every scenario is given.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
-use testbed::agent::scrape;
-use testbed::scrape::Scrape;
+use testbed::agent::{log_file, scrape};
+use testbed::scrape::{Key, Scrape};
 
 use crate::agent::Plan;
 use crate::container::{Container, Node, Pod};
 use crate::host::Host;
+use crate::oom_line::OomLine;
 use crate::signal::Sender;
 
 /// The node, its host and the agent under test.
@@ -49,6 +51,15 @@ impl Context {
         mut check: impl FnMut(&Scrape) -> Result<T>,
     ) -> Result<T> {
         self.eventually(|_| check(&scrape(address, self.timeout())?))
+    }
+
+    /// The line about the only OOM kill of a container, once the agent has logged it.
+    pub(crate) fn oom_line(&self, key: &Key) -> Result<OomLine> {
+        let path = log_file(&self.plan.dir, self.address);
+        self.eventually(|_| {
+            let log = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            OomLine::find(&String::from_utf8_lossy(&log), key)
+        })
     }
 
     /// One scrape.

@@ -13,6 +13,7 @@ mod context;
 mod host;
 mod init;
 mod launch;
+mod oom_line;
 mod process;
 mod rehearse;
 mod run;

@@ -51,7 +51,7 @@ pub(crate) struct WorkArgs {
     /// After `ready`, use CPU without end.
     #[arg(long)]
     spin: bool,
-    /// After `ready`, fill memory without end (1 GiB at most).
+    /// After `ready`, fill memory without end (1 GiB at most), and say so after each few MiB.
     #[arg(long)]
     hog: bool,
     /// After `ready`, start a child that fills memory without end; say `child-ended` when it has.
@@ -252,7 +252,7 @@ fn live(args: &WorkArgs, wait_term: Option<i32>) -> Result<()> {
             .with_context(|| format!("kill({pid})"))?;
     }
     if args.hog {
-        return hog();
+        return hog(args.quiet);
     }
     if args.child_hog {
         child_hog()?;
@@ -345,10 +345,13 @@ fn burn(time: Duration) {
 }
 
 /// Fills memory until the kernel ends it.
-fn hog() -> Result<()> {
+fn hog(quiet: bool) -> Result<()> {
     let mut memory = Vec::new();
     for _ in 0..256 {
         fill(&mut memory, 4);
+        if !quiet {
+            say(&format!("filled {}", memory.len()))?;
+        }
     }
     bail!("filled 1 GiB and no limit ended it")
 }

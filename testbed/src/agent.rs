@@ -44,6 +44,12 @@ pub enum Output<'a> {
     Inherited,
 }
 
+/// The log that an agent at this address writes in a folder.
+#[must_use]
+pub fn log_file(dir: &Path, address: SocketAddr) -> PathBuf {
+    dir.join(format!("agent-{}.log", address.port()))
+}
+
 impl Agent {
     /// Starts a command at a free port, which it is told by [`LISTEN_FLAG`], and waits until it is
     /// ready.
@@ -66,7 +72,7 @@ impl Agent {
     pub fn spawn(command: &mut Command, address: SocketAddr, output: Output<'_>) -> Result<Self> {
         let log = match output {
             Output::Inherited => None,
-            Output::LogIn(dir) => Some(dir.join(format!("agent-{}.log", address.port()))),
+            Output::LogIn(dir) => Some(log_file(dir, address)),
         };
         if let Some(log) = &log {
             let file = File::options().create(true).append(true).open(log);

@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Link everything into the binary: what is shipped, and what the test VMs run.
     #[arg(long = "static")]
     is_static: bool,
+    /// Build an agent for debugging, whose programs say in the log what they decide about a process.
+    #[arg(long, conflicts_with = "is_static")]
+    kernel_log: bool,
 }
 
 /// Release binaries.
@@ -34,6 +37,11 @@ pub struct Built {
 
 /// `cargo xtask build`
 pub(crate) fn command(args: &Args) -> Result<()> {
+    if args.kernel_log {
+        println!("agent      {}", kernel_log()?.display());
+        println!("run it with --log.level info,kernel=debug");
+        return Ok(());
+    }
     let objects = object::build()?;
     let built = if args.is_static { static_with(&objects)? } else { dynamic_with(&objects)? };
     println!("objects    {}", objects.display());
@@ -51,6 +59,16 @@ pub fn static_release() -> Result<Built> {
 /// All binaries, linked as usual.
 pub(crate) fn dynamic_release() -> Result<Built> {
     dynamic_with(&object::build()?)
+}
+
+/// The agent with the feature `kernel-log`. It is a debug build: no such build is shipped.
+pub(crate) fn kernel_log() -> Result<PathBuf> {
+    let objects = object::build_kernel_log()?;
+    println!("building the agent, with kernel-log");
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--quiet", "--locked", "-p", "agent", "--features", "kernel-log"]);
+    shell::run(cargo.env("AGENT_EBPF_OBJECT", objects))?;
+    Ok(paths::target().join("debug/podvitals"))
 }
 
 fn dynamic_with(objects: &Path) -> Result<Built> {

@@ -8,7 +8,8 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use ::object::{File, Object as _, ObjectSymbol as _};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{apt, paths, shell};
 
@@ -50,6 +51,33 @@ impl fmt::Display for Toolchain {
     }
 }
 
+/// Whether the programs say in the log what they decide (feature `kernel-log`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lines {
+    With,
+    Without,
+}
+
+impl Lines {
+    /// What aya-log puts into an object: a ring for the lines, and the level that is wanted.
+    const SYMBOLS: [&str; 2] = ["AYA_LOGS", "AYA_LOG_LEVEL"];
+
+    /// Checks that an object has what it should: what is shipped has nothing of it.
+    fn check(self, name: &str, object: &[u8]) -> Result<()> {
+        let elf = File::parse(object).with_context(|| format!("read the object {name}"))?;
+        let found = elf.symbols().filter_map(|symbol| symbol.name().ok().map(str::to_owned));
+        let found = found.filter(|name| Self::SYMBOLS.contains(&name.as_str())).count();
+        // The programs of `snapshot` decide nothing about a process.
+        let wanted = if self == Self::With && name == "core" { Self::SYMBOLS.len() } else { 0 };
+        ensure!(
+            found == wanted,
+            "the object {name} has {found} of {:?}, and {wanted} are wanted ({self:?})",
+            Self::SYMBOLS
+        );
+        Ok(())
+    }
+}
+
 /// Chooses where the objects come from, and installs what that lacks.
 pub(crate) fn source() -> Result<Source> {
     if let Some(given) = env::var_os(OVERRIDE) {
@@ -88,18 +116,39 @@ pub(crate) fn source() -> Result<Source> {
 /// Makes the objects, or takes the given ones: their folder, absolute. Each is touched only when it
 /// changed.
 pub(crate) fn build() -> Result<PathBuf> {
-    let toolchain = match source()? {
-        Source::Given(folder) => return Ok(folder),
-        Source::Build(toolchain) => toolchain,
-    };
+    match source()? {
+        Source::Given(folder) => Ok(folder),
+        Source::Build(toolchain) => build_with(&toolchain, Lines::Without),
+    }
+}
+
+/// Makes the objects whose programs say in the log what they decide. They are for debugging, and in
+/// a folder apart.
+pub(crate) fn build_kernel_log() -> Result<PathBuf> {
+    match source()? {
+        Source::Given(_) => bail!("{OVERRIDE} is given: nothing is built"),
+        Source::Build(toolchain) => build_with(&toolchain, Lines::With),
+    }
+}
+
+fn build_with(toolchain: &Toolchain, lines: Lines) -> Result<PathBuf> {
     println!("building the BPF objects ({toolchain})");
-    shell::run(&mut toolchain.cargo("build"))?;
-    let folder = paths::target().join("objects");
+    let (dir, folder) = match lines {
+        Lines::Without => (target_dir(), "objects"),
+        Lines::With => (paths::target().join("bpf-kernel-log"), "objects-kernel-log"),
+    };
+    let mut cargo = toolchain.cargo("build", &dir);
+    if lines == Lines::With {
+        cargo.args(["--features", "kernel-log"]);
+    }
+    shell::run(&mut cargo)?;
+    let folder = paths::target().join(folder);
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     for name in OBJECTS {
-        let built = target_dir().join(TARGET).join("release").join(format!("podvitals-{name}"));
+        let built = dir.join(TARGET).join("release").join(format!("podvitals-{name}"));
         let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
         let bytes = strip::strip(&bytes).with_context(|| format!("strip {}", built.display()))?;
+        lines.check(name, &bytes)?;
         let object = file(&folder, name);
         if fs::read(&object).is_ok_and(|old| old == bytes) {
             continue;
@@ -127,7 +176,7 @@ pub(crate) fn lint() -> Result<Option<String>> {
             if shell::output(&mut clippy).is_err() {
                 return Ok(Some("rustup's nightly has no clippy".to_owned()));
             }
-            let mut cargo = toolchain.cargo("clippy");
+            let mut cargo = toolchain.cargo("clippy", &target_dir());
             cargo.args(["--", "-D", "warnings"]);
             cargo
         }
@@ -138,7 +187,7 @@ pub(crate) fn lint() -> Result<Option<String>> {
             {
                 return Ok(Some(format!("no clippy of {}: {error:#}", rustc.display())));
             }
-            let mut cargo = toolchain.cargo("check");
+            let mut cargo = toolchain.cargo("check", &target_dir());
             cargo.env("RUSTC_WORKSPACE_WRAPPER", driver).env("CLIPPY_ARGS", "-Dwarnings");
             cargo
         }
@@ -149,7 +198,7 @@ pub(crate) fn lint() -> Result<Option<String>> {
 
 impl Toolchain {
     /// `cargo <command>` for the kernel side, with the flags that aya and bpf-linker want.
-    fn cargo(&self, command: &str) -> Command {
+    fn cargo(&self, command: &str, target_dir: &Path) -> Command {
         let mut cargo = match self {
             Self::Nightly => {
                 let mut rustup = Command::new("rustup");
@@ -170,7 +219,7 @@ impl Toolchain {
         let flags = [arch.as_str(), "-Cdebuginfo=2", "-Clink-arg=--btf"];
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
         cargo.args(["--quiet", "--locked", "--release", "--package", "agent-ebpf"]);
-        cargo.args(["--target", TARGET, "--target-dir"]).arg(target_dir());
+        cargo.args(["--target", TARGET, "--target-dir"]).arg(target_dir);
         cargo
     }
 }
@@ -256,6 +305,38 @@ mod tests {
         assert_eq!(minor("1.90"), Some(90));
         assert_eq!(minor("1.96.0"), Some(96));
         assert!(minor("") < minor("1.85.0"), "no rustc is older than any");
+    }
+
+    #[test]
+    fn a_shipped_object_has_no_ring_for_lines() {
+        let object = |names: &[&str]| {
+            use ::object::write::{Object, Symbol, SymbolSection};
+            use ::object::{
+                Architecture, BinaryFormat, Endianness, SymbolFlags, SymbolKind, SymbolScope,
+            };
+            let mut made = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
+            for name in ["LAYOUT"].iter().chain(names) {
+                made.add_symbol(Symbol {
+                    name: name.as_bytes().to_vec(),
+                    value: 0,
+                    size: 8,
+                    kind: SymbolKind::Data,
+                    scope: SymbolScope::Dynamic,
+                    weak: false,
+                    section: SymbolSection::Absolute,
+                    flags: SymbolFlags::None,
+                });
+            }
+            made.write().unwrap()
+        };
+        Lines::Without.check("core", &object(&[])).unwrap();
+        Lines::With.check("core", &object(&Lines::SYMBOLS)).unwrap();
+        Lines::With.check("snapshot", &object(&[])).unwrap();
+        for some in [&Lines::SYMBOLS[..], &Lines::SYMBOLS[..1]] {
+            let error = Lines::Without.check("core", &object(some)).unwrap_err().to_string();
+            assert!(error.contains("AYA_LOGS"), "{error}");
+        }
+        assert!(Lines::With.check("core", &object(&[])).is_err(), "the feature is lost");
     }
 
     #[test]

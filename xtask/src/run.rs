@@ -31,6 +31,10 @@ pub(crate) struct Args {
     /// Start this binary instead of building one.
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
+    /// Build an agent whose programs say in the log what they decide about a process, as `build
+    /// --kernel-log` does; `-- --log.level info,kernel=debug` shows it.
+    #[arg(long, conflicts_with = "agent")]
+    kernel_log: bool,
     /// Watch the demo even if containers run here.
     #[arg(long)]
     demo: bool,
@@ -49,6 +53,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     asked.map_or(Ok(()), demo::check_free)?;
     let agent = match &args.agent {
         Some(agent) => paths::absolute(agent)?,
+        None if args.kernel_log => build::kernel_log()?,
         None => build::dynamic_release()?.agent,
     };
 

@@ -4,10 +4,10 @@
 
 use agent_common::event as raw;
 
-use crate::cgroup::CgroupId;
+use crate::cgroup::{CgroupId, snapshot::no_page_limit};
 use crate::event::{
-    CgroupMade, Comm, End, Event, EventKind, Exec, Exit, ExitStatus, Oom, OomLevel, RunningTask,
-    Signal, SignalOrigin, SignalResult, Task, TaskKey,
+    CgroupMade, Charged, Comm, End, Event, EventKind, Exec, Exit, ExitStatus, Oom, OomLevel,
+    Resident, RunningTask, Signal, SignalOrigin, SignalResult, Task, TaskKey,
 };
 
 /// Error of a record that was rejected.
@@ -156,27 +156,48 @@ impl<'a> Fields<'a> {
         Ok(Exit { task, status, parent_cgroup, cpu_runtime_ns })
     }
 
-    fn oom(&mut self) -> Result<Oom, DecodeError> {
+    /// Takes a number of pages, in bytes. The kernel too takes what is below 0 for 0
+    /// (include/linux/mm.h, `get_mm_counter`).
+    fn pages(&mut self, page_bytes: u64) -> Result<u64, DecodeError> {
+        let pages = i64::from_ne_bytes(*self.take()?);
+        Ok(pages.max(0).cast_unsigned().saturating_mul(page_bytes))
+    }
+
+    fn resident(&mut self, page_bytes: u64) -> Result<Resident, DecodeError> {
+        let anon_bytes = self.pages(page_bytes)?;
+        let file_bytes = self.pages(page_bytes)?;
+        Ok(Resident { anon_bytes, file_bytes, shmem_bytes: self.pages(page_bytes)? })
+    }
+
+    fn charged(&mut self, page_bytes: u64) -> Result<Charged, DecodeError> {
+        let usage_bytes = self.u64()?.saturating_mul(page_bytes);
+        let max_pages = self.u64()?;
+        let is_limit = max_pages < no_page_limit(page_bytes);
+        let limit_bytes = is_limit.then(|| max_pages.saturating_mul(page_bytes));
+        Ok(Charged { usage_bytes, limit_bytes })
+    }
+
+    fn oom(&mut self, page_bytes: u64) -> Result<Oom, DecodeError> {
         let victim = self.task()?;
         let current = self.task()?;
         let count = self.u32()?;
-        let _padding = self.u32()?;
+        let flags = self.u32()?;
+        let resident = self.resident(page_bytes)?;
         if count as usize > raw::OOM_LEVELS {
             return Err(DecodeError::Length { kind: self.kind, length: count });
         }
         let mut levels = Vec::with_capacity(count as usize);
         for n in 0..raw::OOM_LEVELS {
-            let level = OomLevel {
-                cgroup: self.cgroup()?,
-                oom: self.u64()?,
-                oom_kill: self.u64()?,
-                charged: None,
-            };
+            let (cgroup, oom, oom_kill) = (self.cgroup()?, self.u64()?, self.u64()?);
+            let charged = self.charged(page_bytes)?;
+            let charged = (flags & raw::OOM_CHARGED != 0).then_some(charged);
+            let level = OomLevel { cgroup, oom, oom_kill, charged };
             if n < count as usize {
                 levels.push(level);
             }
         }
-        Ok(Oom { victim, resident: None, current, levels })
+        let resident = (flags & raw::OOM_RESIDENT != 0).then_some(resident);
+        Ok(Oom { victim, resident, current, levels })
     }
 
     fn cgroup_made(&mut self) -> Result<CgroupMade, DecodeError> {
@@ -205,18 +226,18 @@ fn open(bytes: &[u8]) -> Result<(Fields<'_>, u64), DecodeError> {
     Ok((fields, time_boot_ns))
 }
 
-/// Decodes one record of the ring buffer.
+/// Decodes one record of the ring buffer, on a host with pages of `page_bytes`.
 ///
 /// # Errors
 /// If the bytes are not a record of a known kind and of its exact size.
-pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
+pub fn event(bytes: &[u8], page_bytes: u64) -> Result<Event, DecodeError> {
     let (mut fields, time_boot_ns) = open(bytes)?;
     let kind = match fields.kind {
         raw::KIND_SIGNAL => EventKind::Signal(fields.signal()?),
         raw::KIND_END => EventKind::End(fields.end()?),
         raw::KIND_EXEC => EventKind::Exec(fields.exec()?),
         raw::KIND_EXIT => EventKind::Exit(fields.exit()?),
-        raw::KIND_OOM => EventKind::Oom(fields.oom()?),
+        raw::KIND_OOM => EventKind::Oom(fields.oom(page_bytes)?),
         raw::KIND_CGROUP_MADE => EventKind::CgroupMade(fields.cgroup_made()?),
         raw::KIND_CGROUP_REMOVED => EventKind::CgroupRemoved(fields.cgroup()?),
         raw::KIND_CGROUP_EMPTY => EventKind::CgroupEmpty(fields.cgroup()?),
@@ -268,8 +289,14 @@ pub fn task(bytes: &[u8]) -> Result<IteratedTask, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{event as event_of, *};
     use proptest::prelude::*;
+
+    const PAGE: u64 = 4096;
+
+    fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
+        event_of(bytes, PAGE)
+    }
 
     /// Builder of a record with the layout of the kernel side.
     struct Record(Vec<u8>);
@@ -372,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_exits_and_ooms_are_decoded() {
+    fn ends_and_exits_are_decoded() {
         let mut end = Record::new(raw::KIND_END);
         end.task(1, 2).longs(&[3]).words(&[4, 0x0300]).longs(&[9]);
         let EventKind::End(end) = event(&end.bytes()).unwrap().kind else { panic!() };
@@ -382,10 +409,42 @@ mod tests {
         exit.task(1, 2).longs(&[3, 8]).words(&[0x8b, 0]);
         let EventKind::Exit(exit) = event(&exit.bytes()).unwrap().kind else { panic!() };
         assert_eq!(exit.status, ExitStatus::Signal { signal: 11, core: true });
+    }
+
+    fn oom(flags: u32, pages: [i64; 3], level: [u64; 5]) -> Oom {
         let mut oom = Record::new(raw::KIND_OOM);
-        oom.task(1, 2).task(3, 4).words(&[2, 0]).longs(&[0; 15]);
-        let EventKind::Oom(oom) = event(&oom.bytes()).unwrap().kind else { panic!() };
-        assert_eq!(oom.levels.len(), 2);
+        oom.task(1, 2).task(3, 4).words(&[2, flags]).longs(&pages.map(i64::cast_unsigned));
+        for _ in 0..raw::OOM_LEVELS {
+            oom.longs(&level);
+        }
+        let bytes = oom.bytes();
+        assert_eq!(bytes.len(), size_of::<raw::OomRecord>());
+        match event(&bytes).unwrap().kind {
+            EventKind::Oom(oom) => oom,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_oom_has_bytes_where_the_kernel_counts_pages() {
+        let found = oom(raw::OOM_RESIDENT | raw::OOM_CHARGED, [7, 2, -3], [9, 4, 5, 15, 16]);
+        let resident = Resident { anon_bytes: 7 * PAGE, file_bytes: 2 * PAGE, shmem_bytes: 0 };
+        assert_eq!(found.resident, Some(resident));
+        let charged = Charged { usage_bytes: 15 * PAGE, limit_bytes: Some(16 * PAGE) };
+        let level = OomLevel { cgroup: CgroupId(9), oom: 4, oom_kill: 5, charged: Some(charged) };
+        assert_eq!(found.levels, [level; 2]);
+        assert_eq!((found.victim.cgroup, found.current.cgroup), (CgroupId(1), CgroupId(3)));
+    }
+
+    #[test]
+    fn an_oom_without_memory_has_none() {
+        let found = oom(0, [0; 3], [9, 4, 5, 0, 0]);
+        assert_eq!((found.resident, found.levels[0].charged), (None, None));
+        // `PAGE_COUNTER_MAX`: memory.max is "max".
+        let no_limit = i64::MAX.cast_unsigned() / PAGE;
+        let found = oom(raw::OOM_CHARGED, [0; 3], [9, 4, 5, 15, no_limit]);
+        let charged = Charged { usage_bytes: 15 * PAGE, limit_bytes: None };
+        assert_eq!(found.levels[0].charged, Some(charged));
     }
 
     #[test]
@@ -402,7 +461,7 @@ mod tests {
         #[test]
         fn any_bytes_give_an_answer(
             kind in 0u32..12,
-            body in proptest::collection::vec(any::<u8>(), 0..320),
+            body in proptest::collection::vec(any::<u8>(), 0..400),
         ) {
             let mut record = Record::new(kind);
             record.0.extend(&body);

@@ -15,6 +15,7 @@ use aya::{
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::kernel_log::KernelLog;
 use super::object::{self, ObjectId};
 use super::plain::Plain;
 use super::plan::{self, Choice, Facts, Skip};
@@ -47,6 +48,7 @@ pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, Vec<Ring
             .map_max_entries(raw::SNAPSHOT, plan::snapshot_elements(cgroups))
             .map_max_entries(map::EVENTS, sizes.events_bytes)
             .map_max_entries(map::TRACKED, sizes.tracked_max);
+        KernelLog::prepare(&mut loader);
         let mut host = Host {
             loader,
             layout: &layout,

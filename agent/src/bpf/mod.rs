@@ -6,6 +6,7 @@
 //! [`programs`] has the operations on maps.
 
 pub mod decode;
+mod kernel_log;
 pub mod load;
 pub mod object;
 mod plain;

@@ -12,6 +12,7 @@ use aya::{
 };
 
 use super::decode::IteratedTask;
+use super::kernel_log::KernelLog;
 use super::object::ObjectId;
 use super::snapshot::Snapshot;
 use super::subjects::{Subject, SubjectId, Variant};
@@ -92,6 +93,7 @@ struct Core {
     tracked: TrackedMap,
     counters: PerCpuArray<MapData, u64>,
     task_walk: tasks::State,
+    log: KernelLog,
 }
 
 /// Loaded object `snapshot`, with the array that its program writes.
@@ -125,7 +127,8 @@ impl Objects {
                 let tracked = TrackedMap::new(HashMap::try_from(take(map::TRACKED)?)?);
                 let counters = PerCpuArray::try_from(take(map::COUNTERS)?)?;
                 let task_walk = Array::try_from(take(map::TASK_WALK)?)?;
-                self.core = Some(Core { ebpf, tracked, counters, task_walk });
+                let log = KernelLog::of(&mut ebpf);
+                self.core = Some(Core { ebpf, tracked, counters, task_walk, log });
                 Ok(Some(ring))
             }
             ObjectId::Snapshot => {
@@ -161,6 +164,14 @@ impl Programs {
 
     fn of(&self, subject: SubjectId) -> Option<&Attached> {
         self.attached.iter().find(|attached| attached.subject.id == subject)
+    }
+
+    /// Hands on what the programs say about their decisions to the log, with the feature
+    /// `kernel-log`.
+    pub fn drain_log(&mut self) {
+        if let Some(core) = &mut self.objects.core {
+            core.log.drain();
+        }
     }
 
     /// Whether a subject is observed.

@@ -9,6 +9,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::decode::{self, DecodeError};
 use crate::event::{Event, EventKind};
+use crate::kernel::host;
 
 /// Reading end of a ring buffer.
 struct Ring {
@@ -20,6 +21,7 @@ struct Ring {
 /// Reading ends of the ring buffers of all loaded objects. Without one, no record ever arrives.
 pub struct Rings {
     rings: Vec<Ring>,
+    page_bytes: u64,
     /// Records received, by [`EventKind::index`].
     received: [u64; EventKind::NAMES.len()],
     /// Records that could not be decoded, by [`DecodeError::index`].
@@ -44,7 +46,7 @@ impl Rings {
     pub fn new(rings: Vec<RingBuf<MapData>>) -> std::io::Result<Self> {
         let rings = rings.into_iter().map(Ring::new).collect::<Result<_, _>>()?;
         let (received, rejected) = ([0; EventKind::NAMES.len()], [0; DecodeError::REASONS.len()]);
-        Ok(Self { rings, received, rejected })
+        Ok(Self { rings, page_bytes: host::page_bytes(), received, rejected })
     }
 
     /// Waits until the kernel side asks for attention: an urgent record in a ring, or many that can
@@ -69,10 +71,10 @@ impl Rings {
     /// Takes all records, oldest first. Records of several CPUs arrive in the order in which their
     /// room was reserved, which is nearly that of their times; the batch is sorted.
     pub fn drain(&mut self, events: &mut Vec<Event>) {
-        let Self { rings, received, rejected } = self;
+        let Self { rings, page_bytes, received, rejected } = self;
         for ring in rings {
             while let Some(item) = ring.ring.next() {
-                match decode::event(&item) {
+                match decode::event(&item, *page_bytes) {
                     Ok(event) => {
                         if let Some(count) = received.get_mut(event.kind.index()) {
                             *count += 1;

@@ -58,6 +58,9 @@ fn load_kernel(root: &Path, off: Vec<ObjectId>) -> anyhow::Result<Kernel> {
     if let Err(error) = &survey.offsets.memory {
         tracing::warn!(%error, "the scope of OOM kills is not reported on this kernel");
     }
+    for (lost, error) in &survey.offsets.missing {
+        tracing::warn!(%error, lost, "a detail of OOM kills is not reported on this kernel");
+    }
     if let Ok(Sizes { events_bytes, tracked_max }) = plan::sizes(&survey.facts)
         && events_bytes < EVENTS_BYTES
     {

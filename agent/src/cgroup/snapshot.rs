@@ -49,7 +49,8 @@ pub const fn describe(parts: Parts) -> [(&'static str, bool); 5] {
 const NO_QUOTA: u64 = u64::MAX;
 /// Value of a page counter's maximum for "no limit": `PAGE_COUNTER_MAX`, which is `LONG_MAX /
 /// PAGE_SIZE` (include/linux/page_counter.h).
-const fn no_page_limit(page_bytes: u64) -> u64 {
+#[must_use]
+pub const fn no_page_limit(page_bytes: u64) -> u64 {
     i64::MAX.cast_unsigned() / page_bytes
 }
 /// Value of a task limit for "no limit": `PIDS_MAX` (kernel/cgroup/pids.c), one more than any pid,

@@ -5,6 +5,8 @@ use agent_common::event as raw;
 use crate::bpf::decode::{self, DecodeError};
 use crate::event::EventKind;
 
+const PAGE_BYTES: u64 = 4096;
+
 /// Kinds of records, with their sizes.
 const KINDS: [(u32, usize); 9] = [
     (raw::KIND_SIGNAL, size_of::<raw::SignalRecord>()),
@@ -28,7 +30,7 @@ pub(super) fn run(input: &[u8]) -> bool {
         let error = if kind == raw::KIND_TASK {
             decode::task(&record).err()
         } else {
-            decode::event(&record).err()
+            decode::event(&record, PAGE_BYTES).err()
         };
         // Its size is right and its kind is known: only a length inside it may be wrong.
         assert!(matches!(error, None | Some(DecodeError::Length { .. })), "{error:?}");
@@ -37,8 +39,8 @@ pub(super) fn run(input: &[u8]) -> bool {
 }
 
 fn check(record: &[u8]) -> bool {
-    let (event, task) = (decode::event(record), decode::task(record));
-    assert_eq!(event, decode::event(record), "the same bytes, another event");
+    let (event, task) = (decode::event(record, PAGE_BYTES), decode::task(record));
+    assert_eq!(event, decode::event(record, PAGE_BYTES), "the same bytes, another event");
     assert!(event.is_err() || task.is_err(), "a record of two kinds");
     for error in [event.as_ref().err(), task.as_ref().err()].into_iter().flatten() {
         assert!(DecodeError::REASONS.get(error.index()).is_some(), "{error} has no label");
@@ -49,7 +51,12 @@ fn check(record: &[u8]) -> bool {
         assert!(EventKind::NAMES.get(event.kind.index()).is_some(), "{event:?} has no label");
         match &event.kind {
             EventKind::Exec(exec) => assert!(exec.argv.len() <= raw::ARGV_BYTES),
-            EventKind::Oom(oom) => assert!(oom.levels.len() <= raw::OOM_LEVELS),
+            EventKind::Oom(oom) => {
+                assert!(oom.levels.len() <= raw::OOM_LEVELS);
+                let charged = oom.levels.iter().filter_map(|level| level.charged);
+                let limits = charged.filter_map(|charged| charged.limit_bytes);
+                assert!(limits.max() < Some(i64::MAX.cast_unsigned()), "a limit of no kernel");
+            }
             EventKind::CgroupMade(made) => {
                 let length = made.name.as_ref().map(Vec::len);
                 assert!(length.is_none_or(|length| (1..=raw::NAME_BYTES).contains(&length)));
@@ -62,7 +69,7 @@ fn check(record: &[u8]) -> bool {
         let longer = [record, &[0]].concat();
         let shorter = record.split_last().map_or(record, |(_, shorter)| shorter);
         for other in [longer.as_slice(), shorter] {
-            let sizes = (decode::event(other).is_err(), decode::task(other).is_err());
+            let sizes = (decode::event(other, PAGE_BYTES).is_err(), decode::task(other).is_err());
             assert_eq!(sizes, (true, true), "a record of another size");
         }
     }

@@ -38,6 +38,29 @@ fn finds_elements_within_the_array_only() {
     assert!(matches!(other_size, Err(BtfError::NoMember(..))), "{other_size:?}");
 }
 
+#[test]
+fn a_path_may_lead_through_an_element_of_an_array() {
+    let mut blob = Blob::new();
+    blob.push("s64", KIND_INT, 0, 8, &[64]); // 1
+    let [lock, count, stat] = ["lock", "count", "stat"].map(|name| blob.name(name));
+    blob.push("counter", KIND_STRUCT, 2, 40, &[lock, 1, 0, count, 1, 64]); // 2
+    blob.push("", KIND_ARRAY, 0, 0, &[2, 1, 4]); // 3
+    blob.push("mm", KIND_STRUCT, 1, 200, &[stat, 3, 32 * 8]);
+    let btf = Btf::parse(blob.bytes()).unwrap();
+    let offset = |path| btf.field("mm", path).map(|field| field.offset_bytes);
+    assert_eq!(offset("stat[0].count").unwrap(), 40);
+    assert_eq!(offset("stat[3].count").unwrap(), 160);
+    assert_eq!(offset("stat[3]").unwrap(), 152);
+    for path in ["stat[4].count", "stat.count", "stat[1].count[0]", "stat[].count", "stat[-1]"] {
+        assert!(matches!(offset(path), Err(BtfError::NoMember(..))), "{path}");
+    }
+    assert_eq!(btf.number("mm", "stat[1].count", 8).unwrap(), 80);
+    for (path, bytes) in [("stat[1].count", 4), ("stat[1]", 8), ("stat", 8)] {
+        let error = btf.number("mm", path, bytes);
+        assert!(matches!(error, Err(BtfError::NoMember(..))), "{path}");
+    }
+}
+
 /// `u64 total[2][6]`, as it is written for a kernel of gcc 14 and for one of gcc 16.
 #[test]
 fn an_array_of_arrays_is_the_same_nested_or_flat() {

@@ -1,6 +1,6 @@
 //! Offsets of the running kernel's fields, resolved by name, all or none.
 
-use agent_common::layout::Layout;
+use agent_common::layout::{HAS_CHARGED, HAS_RESIDENT, Layout};
 
 use super::btf::{Btf, BtfError};
 
@@ -15,6 +15,8 @@ pub struct Offsets {
     /// Availability of the memory hierarchy's counters: missing on a kernel without memory cgroups.
     /// Everything else is required.
     pub memory: Result<(), BtfError>,
+    /// Details of OOM kills that are left out, with the reason.
+    pub missing: Vec<(&'static str, BtfError)>,
 }
 
 /// Resolves every field of [`Layout`].
@@ -57,9 +59,49 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
         css_parent: at("cgroup_subsys_state", "parent")?,
         memcg_local_oom: 0,
         memcg_local_oom_kill: 0,
+        memcg_usage: 0,
+        memcg_max: 0,
+        mm_anon: 0,
+        mm_file: 0,
+        mm_shmem: 0,
+        known: 0,
     };
     let memory = resolve_memory(btf, &mut layout);
-    Ok(Offsets { layout, memory })
+    let mut missing = Vec::new();
+    for (name, flag, details) in [
+        ("the limit that was hit", HAS_CHARGED, resolve_charged as Resolver),
+        ("the victim's memory", HAS_RESIDENT, resolve_resident),
+    ] {
+        match details(btf, &mut layout) {
+            Ok(()) => layout.known |= flag,
+            Err(error) => missing.push((name, error)),
+        }
+    }
+    Ok(Offsets { layout, memory, missing })
+}
+
+type Resolver = fn(&Btf, &mut Layout) -> Result<(), BtfError>;
+
+/// Usage and limit of a memory cgroup.
+fn resolve_charged(btf: &Btf, layout: &mut Layout) -> Result<(), BtfError> {
+    layout.memcg_usage = btf.number("mem_cgroup", "memory.usage", WORD_BYTES)?;
+    layout.memcg_max = btf.number("mem_cgroup", "memory.max", WORD_BYTES)?;
+    Ok(())
+}
+
+/// Resident memory of a process: `rss_stat` is a struct with an array of `atomic_long_t` up to Linux
+/// 6.1, later an array of `percpu_counter`. The enum that counts its elements has no name.
+fn resolve_resident(btf: &Btf, layout: &mut Layout) -> Result<(), BtfError> {
+    let at = |name| {
+        let element = btf.enumerator("", name)?;
+        let number = |path: String| btf.number("mm_struct", &path, WORD_BYTES);
+        number(format!("rss_stat.count[{element}]"))
+            .or_else(|_| number(format!("rss_stat[{element}].count")))
+    };
+    layout.mm_anon = at("MM_ANONPAGES")?;
+    layout.mm_file = at("MM_FILEPAGES")?;
+    layout.mm_shmem = at("MM_SHMEMPAGES")?;
+    Ok(())
 }
 
 fn resolve_memory(btf: &Btf, layout: &mut Layout) -> Result<(), BtfError> {
@@ -82,8 +124,51 @@ fn resolve_memory(btf: &Btf, layout: &mut Layout) -> Result<(), BtfError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::btf::{VMLINUX, lookup::Parameter};
+    use crate::kernel::btf::blob::Blob;
+    use crate::kernel::btf::{
+        KIND_ARRAY, KIND_ENUM, KIND_INT, KIND_STRUCT, VMLINUX, lookup::Parameter,
+    };
     use std::path::Path;
+
+    /// `mm_struct.rss_stat` as Linux 6.1 and as 6.12 have it.
+    #[test]
+    fn resident_memory_resolves_in_both_shapes() {
+        let layout = |per_cpu: bool| {
+            let mut blob = Blob::new();
+            blob.push("s64", KIND_INT, 0, 8, &[64]); // 1
+            let [count, lock, rss_stat] = ["count", "lock", "rss_stat"].map(|name| blob.name(name));
+            if per_cpu {
+                let members = [lock, 1, 0, count, 1, 8 * 8];
+                blob.push("percpu_counter", KIND_STRUCT, 2, 40, &members); // 2
+                blob.push("", KIND_ARRAY, 0, 0, &[2, 1, 4]); // 3
+            } else {
+                blob.push("", KIND_ARRAY, 0, 0, &[1, 1, 4]); // 2
+                blob.push("mm_rss_stat", KIND_STRUCT, 1, 32, &[count, 2, 0]); // 3
+            }
+            blob.push("mm_struct", KIND_STRUCT, 1, 1088, &[rss_stat, 3, 720 * 8]);
+            let names = ["MM_FILEPAGES", "MM_ANONPAGES", "MM_SWAPENTS", "MM_SHMEMPAGES"];
+            let values: Vec<u32> =
+                (0..).zip(names).flat_map(|(value, name)| [blob.name(name), value]).collect();
+            blob.push("", KIND_ENUM, 4, 4, &values);
+            let mut layout = Layout::default();
+            resolve_resident(&Btf::parse(blob.bytes()).unwrap(), &mut layout).unwrap();
+            [layout.mm_file, layout.mm_anon, layout.mm_shmem]
+        };
+        assert_eq!(layout(false), [720, 728, 744]);
+        assert_eq!(layout(true), [728, 768, 848]);
+    }
+
+    #[test]
+    fn a_kernel_that_counts_otherwise_tells_no_memory() {
+        let mut blob = Blob::new();
+        blob.push("s64", KIND_INT, 0, 8, &[64]);
+        let [anon, rss_stat] = ["MM_ANONPAGES", "rss_stat"].map(|name| blob.name(name));
+        blob.push("", KIND_ENUM, 1, 4, &[anon, 1]);
+        blob.push("mm_struct", KIND_STRUCT, 1, 1088, &[rss_stat, 1, 720 * 8]);
+        let mut layout = Layout::default();
+        let error = resolve_resident(&Btf::parse(blob.bytes()).unwrap(), &mut layout).unwrap_err();
+        assert!(error.to_string().contains("mm_struct.rss_stat[1].count"), "{error}");
+    }
 
     #[test]
     fn the_running_kernel_resolves() {
@@ -94,6 +179,8 @@ mod tests {
         let btf = Btf::from_file(Path::new(VMLINUX)).unwrap();
         let offsets = resolve(&btf).unwrap();
         offsets.memory.unwrap();
+        assert!(offsets.missing.is_empty(), "{:?}", offsets.missing);
+        assert_eq!(offsets.layout.known, HAS_CHARGED | HAS_RESIDENT);
         assert_ne!(offsets.layout.task_tgid, offsets.layout.task_pid);
         assert_eq!(
             btf.tracepoint_parameter("signal_generate", 2),

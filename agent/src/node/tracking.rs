@@ -130,6 +130,7 @@ impl Tracking {
         let mut events = Vec::new();
         if let Some(kernel) = &mut self.kernel {
             kernel.rings.drain(&mut events);
+            kernel.programs.drain_log();
         }
         events
     }

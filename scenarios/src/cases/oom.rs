@@ -7,12 +7,13 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use testbed::cgroup;
-use testbed::scrape::View;
+use testbed::scrape::{Key, View};
 
 use super::common::{Case, born_at_zero, ended_once, lives, shutdowns};
 use crate::container::{Container, Pod};
 use crate::context::Context;
 use crate::host::Need;
+use crate::oom_line::OomLine;
 
 pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("oom-container-limit", container_limit).needs(&[Need::Memory]),
@@ -21,9 +22,11 @@ pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("oom-child", child).needs(&[Need::Memory]),
     || Case::new("oom-group", group).needs(&[Need::Memory]),
     || Case::new("oom-exec-session", exec_session).needs(&[Need::Memory]),
+    || Case::new("oom-of-a-neighbour", neighbour).needs(&[Need::Memory]),
 ];
 
 const LIMIT: &str = "33554432";
+const LIMIT_BYTES: u64 = 33_554_432;
 
 /// A memory limit on a cgroup, without swap to escape to.
 fn limit(dir: &Path) -> Result<()> {
@@ -66,6 +69,7 @@ fn init_dies(
     oom_killed(&mut container, context)?;
     let scope = witnessed_scope(&pod, &container)?;
     ensure!(wanted_scope.is_none_or(|wanted| wanted == scope), "the kernel says {scope}");
+    let filled_mib = filled(&mut container, context)?;
     container.remove_cgroup()?;
     context.eventually(|s| {
         let view = s.of(&container.key);
@@ -76,7 +80,74 @@ fn init_dies(
         }
         shutdowns(&view, 0.0, 0.0)
     })?;
-    Ok(format!("scope {scope}"))
+    let line = context.oom_line(&container.key)?;
+    let anon = details(&line, scope, "init", filled_mib)?;
+    line.want("triggered_by", "same_container")?;
+    Ok(format!("scope {scope}, {anon}"))
+}
+
+/// MiB that the hog said it had filled when it was killed.
+fn filled(container: &mut Container, context: &Context) -> Result<u64> {
+    let mut mib = 0;
+    while let Some(line) = container.init()?.line(context.timeout())? {
+        let said =
+            line.strip_prefix("filled ").with_context(|| format!("the hog said {line:?}"))?;
+        mib = said.parse().with_context(|| format!("the hog said {line:?}"))?;
+    }
+    Ok(mib)
+}
+
+/// The details of an OOM kill at a limit of [`LIMIT`]: the victim had filled so many MiB at least,
+/// and the limit had room for no more. Returns its anonymous memory, for people.
+fn details(line: &OomLine, scope: &str, victim: &str, filled_mib: u64) -> Result<String> {
+    /// What the kernel counts by CPU, up to 64 pages on each of a few (`percpu_counter_batch`), and
+    /// what the program has besides.
+    const SLACK_BYTES: u64 = 2 << 20;
+    line.want("scope", scope)?;
+    line.want("victim", victim)?;
+    // By its path, or by what a child of it executes.
+    let comm = line.text("comm")?;
+    ensure!(["scenarios", "exe"].contains(&comm), "the victim is called {comm:?}");
+    let limit = line.number("limit_bytes")?;
+    ensure!(limit == LIMIT_BYTES, "the limit is {LIMIT_BYTES} bytes, and {limit} in the log");
+    let usage = line.number("usage_bytes")?;
+    let full = LIMIT_BYTES - SLACK_BYTES..=LIMIT_BYTES;
+    ensure!(full.contains(&usage), "{usage} bytes charged at a limit of {LIMIT_BYTES}");
+    let (anon, filled) = (line.number("anon_bytes")?, filled_mib << 20);
+    let possible = filled.saturating_sub(SLACK_BYTES)..=LIMIT_BYTES + SLACK_BYTES;
+    ensure!(possible.contains(&anon), "{anon} anonymous bytes of {filled} that were filled");
+    // A program of a few MiB, and no shared memory.
+    let (file, shmem) = (line.number("file_bytes")?, line.number("shmem_bytes")?);
+    ensure!(file < 64 << 20 && shmem < SLACK_BYTES, "{file} file and {shmem} shared bytes");
+    Ok(format!("{filled_mib} MiB filled, anon {} KiB, file {} KiB", anon >> 10, file >> 10))
+}
+
+/// One container of a Pod allocates, and another one dies of it.
+fn neighbour(context: &Context) -> Result<String> {
+    const FILLED_MIB: u64 = 16;
+    let pod = context.node.pod("oom-of-a-neighbour")?;
+    limit(&pod.dir)?;
+    let mut victim = pod.container("app")?;
+    victim.start(&["--touch-mib", "16", "--exit-after-ms", "900000"], context.timeout())?;
+    // The OOM killer takes it first, however little it has.
+    let adjust = format!("/proc/{}/oom_score_adj", victim.pid()?);
+    std::fs::write(&adjust, "1000").with_context(|| format!("write {adjust}"))?;
+    let mut greedy = pod.container("greedy")?;
+    greedy.start(&["--hog"], context.timeout())?;
+    oom_killed(&mut victim, context)?;
+    oom_killed(&mut greedy, context)?;
+    context.eventually(|s| one_oom(&s.of(&victim.key), "pod", "init"))?;
+    let line = context.oom_line(&victim.key)?;
+    let anon = details(&line, "pod", "init", FILLED_MIB)?;
+    let most = (FILLED_MIB + 4) << 20;
+    ensure!(line.number("anon_bytes")? < most, "it had no more than it filled: {anon}");
+    line.want("triggered_by", "same_pod")?;
+    let Key { namespace, pod, container } = &greedy.key;
+    line.want("triggered_by_container", &format!("{namespace}/{pod}/{container}"))?;
+    let own = context.oom_line(&greedy.key)?;
+    details(&own, "pod", "init", filled(&mut greedy, context)?)?;
+    own.want("triggered_by", "same_container")?;
+    Ok(anon)
 }
 
 /// Whose limit it was, by `memory.events.local`, which has no part in its children's.
@@ -124,7 +195,9 @@ fn child(context: &Context) -> Result<String> {
         same_events(&view, &container)
     })?;
     ensure!(!container.init()?.has_ended(), "init has ended");
-    Ok(format!("{kills} kill"))
+    // It leaves half of the limit at most to init.
+    let anon = details(&context.oom_line(&container.key)?, "container", "child", 16)?;
+    Ok(format!("{kills} kill, {anon}"))
 }
 
 /// The container is known, whatever has happened in it by now.
@@ -184,5 +257,5 @@ fn exec_session(context: &Context) -> Result<String> {
         one_oom(&view, "container", "exec")?;
         same_events(&view, &container)
     })?;
-    Ok(String::new())
+    details(&context.oom_line(&container.key)?, "container", "exec", 16)
 }

@@ -85,16 +85,17 @@ struct Member {
 }
 
 impl Btf {
-    /// Finds a field by a path of member names, such as `se.sum_exec_runtime`; unnamed structs and
-    /// unions are searched as well.
+    /// Finds a field by a path of member names, such as `se.sum_exec_runtime` or, with the element of
+    /// an array on its way, `rss_stat[1].count`; unnamed structs and unions are searched as well.
     ///
     /// # Errors
-    /// There is no such struct or field, or there are several with different answers.
+    /// There is no such struct, field or element, or there are several with different answers.
     pub fn field(&self, struct_name: &str, path: &str) -> Result<Field, BtfError> {
         self.agree(struct_name, path, &[KIND_STRUCT], |found, steps| {
             let mut place = Field { offset_bytes: 0, type_id: 0 };
             let mut holder = found;
-            for (depth, name) in path.split('.').enumerate() {
+            for (depth, part) in path.split('.').enumerate() {
+                let Some((name, index)) = element_of(part) else { return Ok(None) };
                 if depth > 0 {
                     let Some(inner) = self.resolve(place.type_id)? else { return Ok(None) };
                     holder = inner;
@@ -106,9 +107,27 @@ impl Btf {
                 let offset_bytes = place.offset_bytes.checked_add(member.bits / 8);
                 let offset_bytes = offset_bytes.ok_or(Trouble::Outside)?;
                 place = Field { offset_bytes, type_id: member.type_id };
+                if let Some(index) = index {
+                    let Some(element) = self.at_index(place, index)? else { return Ok(None) };
+                    place = element;
+                }
             }
             Ok(Some(place))
         })
+    }
+
+    /// Offset of a number of `size_bytes`, found as by [`Self::field`], in bytes.
+    ///
+    /// # Errors
+    /// As [`Self::field`]; and if the field has another size.
+    pub fn number(&self, struct_name: &str, path: &str, size_bytes: u32) -> Result<u32, BtfError> {
+        let field = self.field(struct_name, path)?;
+        let found = self.resolve(field.type_id).map_err(|it| it.of(struct_name, path))?;
+        if found.and_then(size_bytes_of) == Some(size_bytes) {
+            return Ok(field.offset_bytes);
+        }
+        let what = format!("{path} of {size_bytes} bytes");
+        Err(BtfError::NoMember(struct_name.into(), what))
     }
 
     /// Offset of an element of `size_bytes` in an array field, in bytes.
@@ -140,21 +159,35 @@ impl Btf {
     pub fn array(&self, struct_name: &str, path: &str) -> Result<Array, BtfError> {
         let field = self.field(struct_name, path)?;
         let found = self.flat_array(field).map_err(|trouble| trouble.of(struct_name, path))?;
-        found.ok_or_else(|| BtfError::NoMember(struct_name.into(), format!("{path}[]")))
+        found
+            .map(|(array, _)| array)
+            .ok_or_else(|| BtfError::NoMember(struct_name.into(), format!("{path}[]")))
     }
 
-    fn flat_array(&self, field: Field) -> Result<Option<Array>, Trouble> {
+    /// An element of an array field, as a field of its own.
+    fn at_index(&self, field: Field, index: u32) -> Result<Option<Field>, Trouble> {
+        let Some((array, type_id)) = self.flat_array(field)? else { return Ok(None) };
+        if index >= array.length {
+            return Ok(None);
+        }
+        let place = index.checked_mul(array.element_bytes);
+        let offset_bytes = place.and_then(|place| place.checked_add(array.offset_bytes));
+        Ok(Some(Field { offset_bytes: offset_bytes.ok_or(Trouble::Outside)?, type_id }))
+    }
+
+    /// The array of a field, and the id of its elements' type.
+    fn flat_array(&self, field: Field) -> Result<Option<(Array, u32)>, Trouble> {
         let mut length = None::<u32>;
         let mut type_id = field.type_id;
         for _ in 0..DEPTH_MAX {
             let Some(found) = self.resolve(type_id)? else { return Ok(None) };
             if found.kind() != KIND_ARRAY {
-                let array = length.zip(size_bytes(found)).map(|(length, element_bytes)| Array {
+                let array = length.zip(size_bytes_of(found)).map(|(length, element_bytes)| Array {
                     offset_bytes: field.offset_bytes,
                     length,
                     element_bytes,
                 });
-                return Ok(array);
+                return Ok(array.map(|array| (array, type_id)));
             }
             // `struct btf_array`: type of the elements, type of the index, their number.
             let word = |n: usize| read_u32(&self.bytes, found.at + TYPE_BYTES + 4 * n);
@@ -317,8 +350,15 @@ impl Btf {
     }
 }
 
+/// A part of a path: a member's name, and which element of it, if it says so. `None` if it is
+/// neither.
+fn element_of(part: &str) -> Option<(&str, Option<u32>)> {
+    let Some((name, index)) = part.split_once('[') else { return Some((part, None)) };
+    Some((name, Some(index.strip_suffix(']')?.parse().ok()?)))
+}
+
 /// Size of a type's values, in bytes; `None` where it has none of its own.
-const fn size_bytes(of: Type) -> Option<u32> {
+const fn size_bytes_of(of: Type) -> Option<u32> {
     match of.kind() {
         KIND_INT | KIND_FLOAT | KIND_ENUM | KIND_ENUM64 | KIND_STRUCT | KIND_UNION => {
             Some(of.size_or_type)
