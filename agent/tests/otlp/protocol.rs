@@ -93,22 +93,25 @@ fn batches_are_as_large_as_they_may_be_and_use_one_connection() {
     for protocol in BOTH {
         let receiver = Receiver::new(protocol);
         let mut settings = settings(&receiver.url(), protocol);
-        (settings.batch_max_spans, settings.schedule_delay) = (8, Duration::from_millis(300));
-        let handle = otlp::start(settings).unwrap();
-        let start = Instant::now();
+        // Whole batches wait for nothing.
+        (settings.batch_max_spans, settings.schedule_delay) = (8, Duration::from_secs(3600));
+        let handle = otlp::start(settings.clone()).unwrap();
         for n in 0..10 {
             handle.queue.push(trace(&n.to_string(), 4));
         }
-        // Whole batches do not wait, and take what is left with them.
         let got = receiver.wait(5);
-        assert!(start.elapsed() < Duration::from_millis(290), "{:?}", start.elapsed());
         assert!(got.iter().all(|got| got.spans() == 8), "{got:?}");
-        let late = Instant::now();
-        handle.queue.push(trace("late", 1));
-        let got = receiver.wait(6);
-        assert_eq!(got[5].pods(), ["late"]);
-        assert!(late.elapsed() >= Duration::from_millis(300), "{:?}", late.elapsed());
         assert_eq!(receiver.connections(), 1);
+        handle.shutdown(Duration::from_secs(5));
+        // Others wait for more.
+        settings.schedule_delay = Duration::from_millis(300);
+        let handle = otlp::start(settings).unwrap();
+        let start = Instant::now();
+        handle.queue.push(trace("one", 1));
+        handle.queue.push(trace("other", 1));
+        let got = receiver.wait(6);
+        assert_eq!(got[5].pods(), ["one", "other"]);
+        assert!(got[5].at - start >= Duration::from_millis(300), "{:?}", got[5].at - start);
         handle.shutdown(Duration::from_secs(5));
     }
 }
@@ -183,7 +186,7 @@ fn what_may_be_sent_again_is_and_after_the_rest_that_is_asked_for() {
                 assert_eq!(first.bytes, again.bytes);
                 let rested = again.at - first.at;
                 assert!(rested >= rest, "{reply:?}: {rested:?}");
-                assert!(rested < rest + Duration::from_millis(3000), "{reply:?}: {rested:?}");
+                assert!(rested < rest + Duration::from_secs(10), "{reply:?}: {rested:?}");
                 assert_eq!((stats.spans_exported, stats.queue_bytes), (3, 0));
                 assert_eq!(by(&stats.export_failures, reason), 1, "{reply:?} {stats:?}");
                 handle.shutdown(Duration::from_secs(5));

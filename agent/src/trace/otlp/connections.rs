@@ -36,19 +36,16 @@ where
 {
     /// No connection yet.
     pub(super) fn new(protocol: Protocol, tls: ClientConfig, timeout: Duration) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(timeout));
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(timeout));
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let is_grpc = protocol == Protocol::Grpc;
-        let mut inner = HttpConnector::new();
-        inner.enforce_http(false);
-        inner.set_nodelay(true);
-        inner.set_connect_timeout(Some(timeout));
-        let connector = match is_grpc {
-            true => connector.enable_http2().wrap_connector(inner),
-            false => connector.enable_http1().wrap_connector(inner),
+        let connector = if is_grpc {
+            connector.enable_http2().wrap_connector(tcp)
+        } else {
+            connector.enable_http1().wrap_connector(tcp)
         };
         let tasks = Tasks::default();
         let client = Client::builder(tasks.clone())
