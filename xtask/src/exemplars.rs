@@ -189,7 +189,7 @@ fn answer(mut stream: &TcpStream, text: &str) -> Result<()> {
     stream.set_read_timeout(Some(LIMIT)).context("set a time limit")?;
     stream.set_write_timeout(Some(LIMIT)).context("set a time limit")?;
     let mut head = BufReader::new(stream.take(REQUEST_BYTES)).lines();
-    while head.next().context("the head has no end")?.context("read the head")? != "" {}
+    while !head.next().context("the head has no end")?.context("read the head")?.is_empty() {}
     let length = text.len();
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: {OPEN_METRICS}\r\nContent-Length: {length}\r\n\
