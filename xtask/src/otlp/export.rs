@@ -216,8 +216,11 @@ fn same(wanted: &[&Tree], has: &[Tree]) -> Result<()> {
                 )
             };
             ensure!(what(one) == what(two), "{one:#?} is {two:#?}");
+            // Jaeger has them in another order.
             let names = |span: &Span| {
-                span.events.iter().map(|event| event.name.clone()).collect::<Vec<_>>()
+                let mut names: Vec<_> = span.events.iter().map(|it| it.name.clone()).collect();
+                names.sort();
+                names
             };
             ensure!(names(one) == names(two), "{one:#?} is {two:#?}");
             for (one, two) in

@@ -188,7 +188,10 @@ fn a_span_is_read_as_rotel_prints_it() {
     assert_eq!(span.name, "pod: shutdown");
     assert_eq!(span.start_unix_ns, 1_795_979_660_000_000_001);
     assert_eq!(rotel::spans(&format!("{PRINTED}{PRINTED}")).unwrap().len(), 2);
-    let cut = PRINTED.split("    Status code").next().unwrap();
+    let unset = PRINTED
+        .replace("    Status code    : STATUS_CODE_ERROR\n    Status message : killed\n", "");
+    assert_eq!(rotel::spans(&unset).unwrap(), [span]);
+    let cut = PRINTED.split("Attributes:\n     -> n").next().unwrap();
     assert!(rotel::spans(&format!("{PRINTED}{cut}")).unwrap().len() == 1, "still being printed");
     rotel::spans(&PRINTED.replace("Start time: 1", "Start time: x")).unwrap_err();
 }
@@ -219,4 +222,13 @@ fn the_example_is_checked_as_it_is_but_for_what_is_not_built() {
     let mut wanted = names(&shipped);
     wanted.retain(|name| name != super::example::NOT_BUILT);
     assert_eq!(names(&built), wanted);
+}
+
+#[test]
+fn a_number_is_read_to_its_last_digit() {
+    for number in ["1795982043.9122143", "1795982044.9157953"] {
+        let text = WRITTEN.replace("\"asDouble\":3", &format!("\"asDouble\":{number}"));
+        let value = &metrics_of(&text)[2].points[0].value;
+        assert_eq!(value, &PointValue::Number(number.parse().unwrap()));
+    }
 }
