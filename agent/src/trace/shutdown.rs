@@ -23,7 +23,7 @@ pub(super) fn trace(life: &Life, at: &At, with_root: bool) -> Option<Trace> {
         instance.add_termination(&mut tree, root);
     }
     if with_root {
-        add_root(&mut tree, life, at, ends().collect());
+        add_root(&mut tree, life, at, &ends().collect::<Vec<_>>());
     }
     let explained = |it: &Instance| Some((it.who.clone(), it.explained.as_deref()?.1.clone()));
     Some(Trace {
@@ -35,7 +35,7 @@ pub(super) fn trace(life: &Life, at: &At, with_root: bool) -> Option<Trace> {
     })
 }
 
-fn add_root(tree: &mut Tree, life: &Life, at: &At, ends: Vec<&Instance>) {
+fn add_root(tree: &mut Tree, life: &Life, at: &At, ends: &[&Instance]) {
     let requested = life.deletion.and_then(|(deletion, _)| deletion.requested_unix_s);
     let requested_boot_ns = requested.and_then(|unix_s| {
         let unix_ns = u64::try_from(unix_s).ok()?.checked_mul(SECOND_NS)?;

@@ -141,7 +141,7 @@ fn missing(life: &Life, first: &[&Instance]) -> Option<String> {
     let expected = life.expected.as_ref()?;
     let done =
         |it: &&Instance| it.ready.is_some() || (it.explained.is_some() && it.problem().is_none());
-    let ready = |name: &String| first.iter().filter(|it| it.name() == name).any(|it| done(it));
+    let ready = |name: &String| first.iter().filter(|it| it.name() == name).any(done);
     let missing: Vec<&str> =
         expected.iter().filter(|name| !ready(name)).map(String::as_str).collect();
     (!missing.is_empty()).then(|| format!("not ready: {}", missing.join(", ")))

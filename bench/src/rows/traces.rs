@@ -64,9 +64,15 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
                 .because("the agent without traces has more already: see the row scrape"),
         );
         lines.push(
-            Line::new(format!("{name}: deaths counted; traces accounted for"), format!("{}; {}", run.deaths, run.accounted))
-                .goal(format!("{}; all", run.wanted), Verdict::count(run.deaths == run.wanted && run.accounted))
-                .because("a death was lost, or a span is neither sent nor dropped nor waiting"),
+            Line::new(
+                format!("{name}: deaths counted; traces accounted for"),
+                format!("{}; {}", run.deaths, run.accounted),
+            )
+            .goal(
+                format!("{}; all", run.wanted),
+                Verdict::count(run.deaths == run.wanted && run.accounted),
+            )
+            .because("a death was lost, or a span is neither sent nor dropped nor waiting"),
         );
     }
     Ok(lines)
