@@ -1,11 +1,16 @@
 //! Out of memory: whose limit, which victim, how often.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
 use testbed::cgroup;
 use testbed::scrape::{Key, View};
 
@@ -69,7 +74,7 @@ fn init_dies(
     oom_killed(&mut container, context)?;
     let scope = witnessed_scope(&pod, &container)?;
     ensure!(wanted_scope.is_none_or(|wanted| wanted == scope), "the kernel says {scope}");
-    let filled_mib = filled(&mut container, context)?;
+    let (killed, filled_mib) = (Some(container.pid()?), filled(&mut container, context)?);
     container.remove_cgroup()?;
     context.eventually(|s| {
         let view = s.of(&container.key);
@@ -81,7 +86,7 @@ fn init_dies(
         shutdowns(&view, 0.0, 0.0)
     })?;
     let line = context.oom_line(&container.key)?;
-    let anon = details(&line, scope, "init", filled_mib)?;
+    let anon = details(&line, (scope, "init"), killed, filled_mib)?;
     line.want("triggered_by", "same_container")?;
     Ok(format!("scope {scope}, {anon}"))
 }
@@ -99,15 +104,22 @@ fn filled(container: &mut Container, context: &Context) -> Result<u64> {
 
 /// The details of an OOM kill at a limit of [`LIMIT`]: the victim had filled so many MiB at least,
 /// and the limit had room for no more. Returns its anonymous memory, for people.
-fn details(line: &OomLine, scope: &str, victim: &str, filled_mib: u64) -> Result<String> {
+fn details(
+    line: &OomLine,
+    (scope, victim): (&str, &str),
+    killed: Option<Pid>,
+    filled_mib: u64,
+) -> Result<String> {
     /// What the kernel counts by CPU, up to 64 pages on each of a few (`percpu_counter_batch`), and
     /// what the program has besides.
     const SLACK_BYTES: u64 = 2 << 20;
     line.want("scope", scope)?;
     line.want("victim", victim)?;
     // By its path, or by what a child of it executes.
+    let own = std::env::current_exe().context("read /proc/self/exe")?;
     let comm = line.text("comm")?;
-    ensure!(["scenarios", "exe"].contains(&comm), "the victim is called {comm:?}");
+    let is_own = own.file_name().is_some_and(|name| name == comm);
+    ensure!(is_own || comm == "exe", "the victim is called {comm:?}");
     let limit = line.number("limit_bytes")?;
     ensure!(limit == LIMIT_BYTES, "the limit is {LIMIT_BYTES} bytes, and {limit} in the log");
     let usage = line.number("usage_bytes")?;
@@ -116,10 +128,51 @@ fn details(line: &OomLine, scope: &str, victim: &str, filled_mib: u64) -> Result
     let (anon, filled) = (line.number("anon_bytes")?, filled_mib << 20);
     let possible = filled.saturating_sub(SLACK_BYTES)..=LIMIT_BYTES + SLACK_BYTES;
     ensure!(possible.contains(&anon), "{anon} anonymous bytes of {filled} that were filled");
-    // A program of a few MiB, and no shared memory.
+    // The program itself: of a few MiB, and in memory alone where it is a VM's init.
     let (file, shmem) = (line.number("file_bytes")?, line.number("shmem_bytes")?);
-    ensure!(file < 64 << 20 && shmem < SLACK_BYTES, "{file} file and {shmem} shared bytes");
-    Ok(format!("{filled_mib} MiB filled, anon {} KiB, file {} KiB", anon >> 10, file >> 10))
+    ensure!((1..32 << 20).contains(&(file + shmem)), "{file} file and {shmem} shared bytes");
+    let found = [anon, file, shmem].map(|bytes| bytes >> 10);
+    let said = match killed {
+        Some(pid) => kernel_message(pid)?,
+        None => None,
+    };
+    ensure!(
+        said.is_none_or(|said| said == found),
+        "{found:?} KiB, and {said:?} in the kernel's log"
+    );
+    let witness = if said.is_some() { ", as the kernel says" } else { "" };
+    let [anon, file, shmem] = found;
+    Ok(format!("{filled_mib} MiB filled, KiB: anon {anon}, file {file}, shmem {shmem}{witness}"))
+}
+
+/// KiB of anonymous, file and shared memory in the kernel's own message about a kill; `None` where
+/// its log may not be read, or does not have it any more.
+fn kernel_message(killed: Pid) -> Result<Option<[u64; 3]>> {
+    let log = File::options().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg");
+    let Ok(mut log) = log else { return Ok(None) };
+    let wanted = format!("Killed process {killed} (");
+    let mut record = [0; 8192];
+    // Each read gives one record; the last is followed by EAGAIN, an overwritten one by EPIPE.
+    loop {
+        let read = match log.read(&mut record) {
+            Ok(read) => record.get(..read).unwrap_or_default(),
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => continue,
+            Err(_) => return Ok(None),
+        };
+        let text = String::from_utf8_lossy(read);
+        if !text.contains(&wanted) {
+            continue;
+        }
+        let number = |name: &str| {
+            let (_, rest) = text.split_once(name)?;
+            rest.split_once("kB")?.0.parse::<u64>().ok()
+        };
+        let numbers = [number("anon-rss:"), number("file-rss:"), number("shmem-rss:")];
+        let [Some(anon), Some(file), Some(shmem)] = numbers else {
+            bail!("the kernel's message has no memory: {text}");
+        };
+        return Ok(Some([anon, file, shmem]));
+    }
 }
 
 /// One container of a Pod allocates, and another one dies of it.
@@ -138,14 +191,15 @@ fn neighbour(context: &Context) -> Result<String> {
     oom_killed(&mut greedy, context)?;
     context.eventually(|s| one_oom(&s.of(&victim.key), "pod", "init"))?;
     let line = context.oom_line(&victim.key)?;
-    let anon = details(&line, "pod", "init", FILLED_MIB)?;
+    let anon = details(&line, ("pod", "init"), Some(victim.pid()?), FILLED_MIB)?;
     let most = (FILLED_MIB + 4) << 20;
     ensure!(line.number("anon_bytes")? < most, "it had no more than it filled: {anon}");
     line.want("triggered_by", "same_pod")?;
     let Key { namespace, pod, container } = &greedy.key;
     line.want("triggered_by_container", &format!("{namespace}/{pod}/{container}"))?;
     let own = context.oom_line(&greedy.key)?;
-    details(&own, "pod", "init", filled(&mut greedy, context)?)?;
+    let killed = Some(greedy.pid()?);
+    details(&own, ("pod", "init"), killed, filled(&mut greedy, context)?)?;
     own.want("triggered_by", "same_container")?;
     Ok(anon)
 }
@@ -196,7 +250,7 @@ fn child(context: &Context) -> Result<String> {
     })?;
     ensure!(!container.init()?.has_ended(), "init has ended");
     // It leaves half of the limit at most to init.
-    let anon = details(&context.oom_line(&container.key)?, "container", "child", 16)?;
+    let anon = details(&context.oom_line(&container.key)?, ("container", "child"), None, 16)?;
     Ok(format!("{kills} kill, {anon}"))
 }
 
@@ -257,5 +311,6 @@ fn exec_session(context: &Context) -> Result<String> {
         one_oom(&view, "container", "exec")?;
         same_events(&view, &container)
     })?;
-    details(&context.oom_line(&container.key)?, "container", "exec", 16)
+    let killed = Some(session.pid());
+    details(&context.oom_line(&container.key)?, ("container", "exec"), killed, 16)
 }
