@@ -87,6 +87,8 @@ pub async fn agent(
     let root = settings::cgroup_root(args.cgroup_root.as_deref())?;
     let mode = settings::mode(args.mode);
     object::check()?;
+    // What is wrong with it is said before anything is loaded.
+    let trace_settings = args.trace.settings()?;
     let kernel = start::start(&root, settings::objects_off(args));
     heap::trim();
     let pods = source::choose(args.pods.source, args.pods.surroundings())?;
@@ -104,7 +106,7 @@ pub async fn agent(
     );
     let source =
         (!matches!(pods, Chosen::None(_))).then(|| (pods.describe(), last_contact.clone()));
-    let exporter = match args.trace.settings()? {
+    let exporter = match trace_settings {
         Some(settings) => {
             tracing::info!(to = settings.describe(), "traces are sent");
             let resource = settings.resource.clone();
