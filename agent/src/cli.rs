@@ -227,9 +227,6 @@ pub struct AgentArgs {
     /// The collectors.
     #[command(flatten)]
     pub collectors: CollectorArgs,
-    /// Traces.
-    #[command(flatten)]
-    pub trace: TraceArgs,
     /// Level of the log: error, warn, info, debug or trace; or a list of them by part, such as
     /// info,agent::kube=debug.
     #[arg(
@@ -249,6 +246,9 @@ pub struct AgentArgs {
         default_value = "text"
     )]
     pub log_format: Format,
+    /// Traces.
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 /// Settings from defaults and the environment alone.

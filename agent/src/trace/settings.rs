@@ -32,6 +32,7 @@ impl std::fmt::Debug for Hidden {
 /// Flags of traces. Those that OpenTelemetry has environment variables for win over these; the
 /// variables are read by [`TraceArgs::settings`], because there an empty value is none.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Traces (none until an endpoint is set)")]
 pub struct TraceArgs {
     /// URL of the OTLP receiver that gets traces, such as http://collector:4318 (over HTTP the path
     /// /v1/traces is added); no traces without one [env: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
