@@ -92,5 +92,9 @@ pub struct Layout {
 pub const HAS_CHARGED: u32 = 1;
 /// Flag: the offsets of a process's resident memory are known.
 pub const HAS_RESIDENT: u32 = 1 << 1;
+/// Flag: the verifier follows the types to a process's resident memory, as it does from Linux 6.2 on.
+/// Before, that is an array of `atomic_long_t`, whose elements the verifier takes for no struct
+/// (kernel/bpf/btf.c, `btf_struct_walk`).
+pub const RESIDENT_IS_TYPED: u32 = 1 << 2;
 
 const _: () = assert!(size_of::<Layout>() == 152);

@@ -5,7 +5,7 @@
 
 use agent_common::{
     event::{KIND_OOM, OOM_CHARGED, OOM_LEVELS, OOM_RESIDENT, OomLevel, OomRecord},
-    layout::{HAS_CHARGED, HAS_RESIDENT},
+    layout::{HAS_CHARGED, HAS_RESIDENT, RESIDENT_IS_TYPED},
 };
 use agent_ebpf::{
     decided,
@@ -95,7 +95,7 @@ unsafe fn marked<const TYPED: bool, const COUNTERS: bool>(victim: Ptr<TYPED>) {
         let record = entry.as_mut_ptr();
         describe(victim, &raw mut (*record).victim);
         describe(current::<TYPED>(), &raw mut (*record).current);
-        let mut flags = resident(victim, record);
+        let mut flags = resident::<TYPED, COUNTERS>(victim, record);
         let mut count = 0;
         let has_charged = COUNTERS && offset!(known) as u32 & HAS_CHARGED != 0;
         let mut charged = has_charged;
@@ -145,7 +145,8 @@ unsafe fn marked<const TYPED: bool, const COUNTERS: bool>(victim: Ptr<TYPED>) {
     }
 }
 
-/// Fills the victim's memory into the record. Returns the flag [`OOM_RESIDENT`], or 0 if it is not
+/// Fills the victim's memory into the record: by typed loads where the verifier lets them, else, if
+/// `UNTYPED` memory may be read, by the helper. Returns the flag [`OOM_RESIDENT`], or 0 if it is not
 /// known.
 ///
 /// A victim has its `mm`: the OOM killer holds its `task_lock`, which `exit_mm` wants as well
@@ -154,23 +155,34 @@ unsafe fn marked<const TYPED: bool, const COUNTERS: bool>(victim: Ptr<TYPED>) {
 /// # Safety
 /// `victim` is a `task_struct`, `record` has room for its fields.
 #[inline(always)]
-unsafe fn resident<const TYPED: bool>(victim: Ptr<TYPED>, record: *mut OomRecord) -> u32 {
+unsafe fn resident<const TYPED: bool, const UNTYPED: bool>(
+    victim: Ptr<TYPED>,
+    record: *mut OomRecord,
+) -> u32 {
     // SAFETY: the caller's word.
     unsafe {
         (*record).anon_pages = 0;
         (*record).file_pages = 0;
         (*record).shmem_pages = 0;
-        if offset!(known) as u32 & HAS_RESIDENT == 0 {
+        let known = offset!(known) as u32;
+        let is_typed = TYPED && known & RESIDENT_IS_TYPED != 0;
+        if known & HAS_RESIDENT == 0 || !(is_typed || UNTYPED) {
             return 0;
         }
         let mm = victim.follow(offset!(task_mm));
         if mm.is_null() {
             return 0;
         }
-        (*record).anon_pages = mm.load(offset!(mm_anon));
-        (*record).file_pages = mm.load(offset!(mm_file));
-        (*record).shmem_pages = mm.load(offset!(mm_shmem));
-        OOM_RESIDENT
+        if is_typed {
+            (*record).anon_pages = mm.load(offset!(mm_anon));
+            (*record).file_pages = mm.load(offset!(mm_file));
+            (*record).shmem_pages = mm.load(offset!(mm_shmem));
+            return OOM_RESIDENT;
+        }
+        let anon = copy(mm, offset!(mm_anon), &raw mut (*record).anon_pages);
+        let file = copy(mm, offset!(mm_file), &raw mut (*record).file_pages);
+        let shmem = copy(mm, offset!(mm_shmem), &raw mut (*record).shmem_pages);
+        if anon && file && shmem { OOM_RESIDENT } else { 0 }
     }
 }
 
@@ -180,12 +192,12 @@ unsafe fn resident<const TYPED: bool>(victim: Ptr<TYPED>, record: *mut OomRecord
 /// # Safety
 /// `to` is a field of a record.
 #[inline(always)]
-unsafe fn copy<const TYPED: bool>(from: Ptr<TYPED>, offset: usize, to: *mut u64) -> bool {
+unsafe fn copy<T, const TYPED: bool>(from: Ptr<TYPED>, offset: usize, to: *mut T) -> bool {
     // SAFETY: the caller's word; the helper checks the source.
     unsafe {
         bpf_probe_read_kernel(
             to.cast::<c_void>(),
-            size_of::<u64>() as u32,
+            size_of::<T>() as u32,
             from.address().add(offset).cast::<c_void>(),
         ) == 0
     }

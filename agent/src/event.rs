@@ -267,7 +267,11 @@ pub struct Charged {
     pub limit_bytes: Option<u64>,
 }
 
-/// Resident memory of a process in bytes, as the kernel's own message about an OOM kill has it.
+/// Resident memory of a process in bytes, as the kernel's own message about an OOM kill has it up to
+/// Linux 6.18.
+///
+/// From 6.2 on the kernel counts by CPU, and this is what the CPUs have handed over: each number may be
+/// off by 32 pages, or two for each CPU if that is more, for each CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resident {
     /// Anonymous memory: heap and stacks.

@@ -1,6 +1,6 @@
 //! Offsets of the running kernel's fields, resolved by name, all or none.
 
-use agent_common::layout::{HAS_CHARGED, HAS_RESIDENT, Layout};
+use agent_common::layout::{HAS_CHARGED, HAS_RESIDENT, Layout, RESIDENT_IS_TYPED};
 
 use super::btf::{Btf, BtfError};
 
@@ -92,15 +92,22 @@ fn resolve_charged(btf: &Btf, layout: &mut Layout) -> Result<(), BtfError> {
 /// Resident memory of a process: `rss_stat` is a struct with an array of `atomic_long_t` up to Linux
 /// 6.1, later an array of `percpu_counter`. The enum that counts its elements has no name.
 fn resolve_resident(btf: &Btf, layout: &mut Layout) -> Result<(), BtfError> {
+    let number = |path: &str| btf.number("mm_struct", path, WORD_BYTES);
+    let is_struct = number("rss_stat.count[0]").is_ok();
     let at = |name| {
         let element = btf.enumerator("", name)?;
-        let number = |path: String| btf.number("mm_struct", &path, WORD_BYTES);
-        number(format!("rss_stat.count[{element}]"))
-            .or_else(|_| number(format!("rss_stat[{element}].count")))
+        if is_struct {
+            number(&format!("rss_stat.count[{element}]"))
+        } else {
+            number(&format!("rss_stat[{element}].count"))
+        }
     };
     layout.mm_anon = at("MM_ANONPAGES")?;
     layout.mm_file = at("MM_FILEPAGES")?;
     layout.mm_shmem = at("MM_SHMEMPAGES")?;
+    if !is_struct {
+        layout.known |= RESIDENT_IS_TYPED;
+    }
     Ok(())
 }
 
@@ -152,10 +159,10 @@ mod tests {
             blob.push("", KIND_ENUM, 4, 4, &values);
             let mut layout = Layout::default();
             resolve_resident(&Btf::parse(blob.bytes()).unwrap(), &mut layout).unwrap();
-            [layout.mm_file, layout.mm_anon, layout.mm_shmem]
+            ([layout.mm_file, layout.mm_anon, layout.mm_shmem], layout.known)
         };
-        assert_eq!(layout(false), [720, 728, 744]);
-        assert_eq!(layout(true), [728, 768, 848]);
+        assert_eq!(layout(false), ([720, 728, 744], 0));
+        assert_eq!(layout(true), ([728, 768, 848], RESIDENT_IS_TYPED));
     }
 
     #[test]
@@ -180,7 +187,7 @@ mod tests {
         let offsets = resolve(&btf).unwrap();
         offsets.memory.unwrap();
         assert!(offsets.missing.is_empty(), "{:?}", offsets.missing);
-        assert_eq!(offsets.layout.known, HAS_CHARGED | HAS_RESIDENT);
+        assert_eq!(offsets.layout.known & !RESIDENT_IS_TYPED, HAS_CHARGED | HAS_RESIDENT);
         assert_ne!(offsets.layout.task_tgid, offsets.layout.task_pid);
         assert_eq!(
             btf.tracepoint_parameter("signal_generate", 2),
