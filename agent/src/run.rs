@@ -17,7 +17,7 @@ use crate::cli::{AgentArgs, PodsArgs};
 use crate::clock::Now;
 use crate::escape;
 use crate::http::{self, Listeners};
-use crate::kernel::{capabilities, heap, host, program};
+use crate::kernel::{capabilities, heap, host};
 use crate::kube::{
     client::Client,
     event::{EVENTS_WAITING_MAX, LastContact, PodEvent},
@@ -121,10 +121,6 @@ pub async fn agent(
     let options = Options { traces, ..settings::options(args, root, mode, source) };
     let mut node = Node::new(options, kernel);
     node.start(Now::read());
-    match program::release() {
-        Ok(bytes) => tracing::debug!(bytes, "code of the start is given back"),
-        Err(error) => tracing::debug!("the program's code stays in memory: {error:#}"),
-    }
 
     let (handle, inbox) = http::channel();
     let (closing, closed) = watch::channel(false);

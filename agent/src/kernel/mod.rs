@@ -7,5 +7,4 @@ pub mod heap;
 pub mod host;
 pub mod memlock;
 pub mod offsets;
-pub mod program;
 pub mod snapshot_offsets;

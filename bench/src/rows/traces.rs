@@ -121,6 +121,8 @@ fn run(args: &Args, node: &mut Node, receiver: Option<SocketAddr>) -> Result<Run
     let took = start.elapsed();
     let mcores = (server.cpu()?.saturating_sub(cpu)).as_secs_f64() / took.as_secs_f64() * 1000.0;
     thread::sleep(SETTLED);
+    // What is new to a scraper is at 0 the first time.
+    server.scrape()?;
     let deaths = deaths()? - before;
     let scrape = server.read()?;
     let (mut spans, mut accounted) = (None, true);
