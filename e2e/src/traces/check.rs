@@ -15,7 +15,11 @@ use testbed::{
 };
 use xtask::{monitoring::prometheus::Api, paths, stop, waterfall};
 
-use super::{Known, Traces, compare, exported};
+use super::{
+    compare,
+    known::Known,
+    receiver::{Traces, exported},
+};
 use crate::{cluster::Cluster, steps::Steps};
 
 /// How long until all is sent: an end is explained 30 s after it at most, and sent within 5 s.

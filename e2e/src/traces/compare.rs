@@ -7,7 +7,10 @@ use serde_json::Value as Json;
 use testbed::otlp::{self, Node, Span, Status, Tree, Value};
 use xtask::otlp::sound;
 
-use super::{End, Known, Told, time};
+use super::{
+    known::{End, Known, Told},
+    time,
+};
 use crate::{cluster::text, node};
 
 /// How far from each other the agent's two ways may tell a moment of Unix time: the node's clock may
