@@ -70,7 +70,7 @@ struct Args {
     /// what is done after them.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Vec<String>,
-    /// Make docs/pictures of the dashboards as they are drawn.
+    /// Make docs/pictures of the dashboards and traces as they are drawn.
     #[arg(long)]
     update_pictures: bool,
     /// Run this on the node of a cluster that --keep has left running, and end with its status.

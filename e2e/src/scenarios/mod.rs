@@ -118,6 +118,7 @@ pub(crate) fn run(
             Try::First => name,
             Try::Second => {
                 cluster.clear(name)?;
+                traces.forget(name);
                 &again
             }
         };

@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_secs(2);
 const KINDS: [(&str, &str); 3] = [
     ("pod startup", "life-with-init-and-sidecar"),
     ("container restart", "kill-by-liveness"),
-    ("pod shutdown", "stop-after-prestop-exec"),
+    ("pod shutdown", "stop-ignored"),
 ];
 
 /// What is held against each other.
@@ -72,7 +72,7 @@ impl Check<'_> {
             thread::sleep(POLL);
         };
         if update {
-            draw(&found.trees, &paths::root().join("docs/pictures"))?;
+            draw(&known, &found.trees, &paths::root().join("docs/pictures"))?;
         }
         steps.end();
         let report = report(&known, &found);
@@ -130,14 +130,16 @@ fn report(known: &Known, found: &Found) -> String {
 }
 
 /// Draws a trace of each kind.
-fn draw(trees: &[Tree], dir: &Path) -> Result<()> {
+fn draw(known: &Known, trees: &[Tree], dir: &Path) -> Result<()> {
     for (kind, pod) in KINDS {
         let of_kind = trees.iter().filter(|tree| {
-            tree.root.span.name == kind
-                && !tree.root.span.attributes.contains_key("podvitals.incomplete")
+            let root = &tree.root.span;
+            root.name == kind
+                && !root.attributes.contains_key("podvitals.incomplete")
+                && !known.failed.contains(root.resource_text("k8s.pod.name"))
         });
         let best = of_kind.max_by_key(|tree| {
-            let is_wanted = tree.root.span.resource_text("k8s.pod.name") == pod;
+            let is_wanted = tree.root.span.resource_text("k8s.pod.name").starts_with(pod);
             (is_wanted, tree.nodes().len())
         });
         let best = best.with_context(|| format!("no trace of a {kind}"))?;

@@ -1,6 +1,6 @@
 //! What the scenarios know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -13,6 +13,8 @@ pub(super) struct Known {
     /// Pods of which each container ran.
     pub(super) ran: Vec<Value>,
     pub(super) told: Vec<Told>,
+    /// Pods of which no picture is made: what they show may be wrong.
+    pub(super) failed: BTreeSet<String>,
     /// Spans of agents before this one.
     pub(super) earlier: usize,
     pub(super) agents: u32,

@@ -117,6 +117,14 @@ impl Traces {
         Ok(())
     }
 
+    /// A scenario's first try has failed: what was told in it may not be so.
+    pub(crate) fn forget(&self, name: &str) {
+        let mut known = self.known();
+        known.told.retain(|told| told.pod != name);
+        known.ran.retain(|pod| text(pod, "/metadata/name") != Some(name));
+        known.failed.insert(name.to_owned());
+    }
+
     /// Another agent counts what is sent from now on: the one before has ended.
     pub(crate) fn new_agent(&self, cluster: &Cluster, agent: SocketAddr) -> Result<()> {
         let counts = || -> Result<_> {
