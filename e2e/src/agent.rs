@@ -1,32 +1,37 @@
-//! The agent on the node, from the file that everybody applies.
+//! The agent on the node, from what everybody applies.
 
 use std::{
-    fs,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
     cluster::{Cluster, text},
     steps::Steps,
+    traces,
 };
 use xtask::paths;
 
-const MANIFEST: &str = "deploy/daemonset.yaml";
+/// deploy/daemonset.yaml, with traces on.
+const OVERLAY: &str = "deploy/overlays/otlp";
+/// The Collector that it names.
+const ENDPOINT: &str = "http://otel-collector.observability:4317";
 /// Its Pods, as the manifest labels them, and the port that they serve.
 pub(crate) const SELECTOR: &str = "app.kubernetes.io/name=podvitals";
 pub(crate) const PORT: u16 = 9550;
 /// How long the agent may take to be Ready (15 s on an idle machine).
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Applies the manifest, waits until the agent is Ready, and reads a scrape.
+/// Applies the manifests, waits until the agent is Ready, and reads a scrape.
 pub(crate) fn deploy(cluster: &Cluster, steps: &mut Steps) -> Result<SocketAddr> {
     steps.begin("the agent: Ready");
-    let file = paths::root().join(MANIFEST);
-    let yaml = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-    cluster.apply(&yaml)?;
+    let folder = paths::root().join(OVERLAY);
+    let yaml =
+        cluster.kubectl(&["kustomize", folder.to_str().context("a path that is no text")?])?;
+    ensure!(yaml.matches(ENDPOINT).count() == 1, "not once {ENDPOINT} in {OVERLAY}: {yaml}");
+    cluster.apply(&yaml.replace(ENDPOINT, &format!("http://{}", traces::GRPC)))?;
     let address = ready(cluster)?;
     // It sees at least itself, by the name that the API has.
     let itself = r#"podvitals_container_info{namespace="podvitals",pod="podvitals-"#;

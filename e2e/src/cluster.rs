@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::{
     binaries::Binaries,
     control_plane::{self, ControlPlane},
+    lasting,
     netns::Namespace,
     node::{self, Archive, Node, Options, Output},
     pki::Pki,
@@ -233,6 +234,17 @@ impl Cluster {
     /// Starts `command` in the cluster's network, beside the control plane.
     pub(crate) fn spawn(&self, name: &str, command: &mut Command) -> Result<Child> {
         Child::spawn(name, self.names.enter(command)?)
+    }
+
+    /// The same for a program that outlives the thread which starts it.
+    pub(crate) fn spawn_lasting(&self, name: &'static str, mut command: Command) -> Result<Child> {
+        self.names.enter(&mut command)?;
+        lasting::spawn(name, command)
+    }
+
+    /// Whether something listens at an address of the cluster's network.
+    pub(crate) fn is_open(&self, address: SocketAddr) -> bool {
+        self.names.connect(address, Duration::from_secs(1)).is_ok()
     }
 
     /// Listens at an address of the cluster's network, beside the control plane.

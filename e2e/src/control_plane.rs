@@ -6,14 +6,13 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::mpsc,
-    thread,
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use super::{
     binaries::Binaries,
+    lasting,
     netns::Namespace,
     pki::{Client, Pki},
 };
@@ -178,15 +177,7 @@ impl ControlPlane {
         let file = file.with_context(|| format!("open {}", log.display()))?;
         command.stdin(Stdio::null()).stderr(file.try_clone().context("share a log")?).stdout(file);
         names.enter(&mut command)?;
-        // The kernel ends a child with the thread that started it, which may be a scenario's.
-        let (sender, started) = mpsc::sync_channel(1);
-        thread::spawn(move || {
-            let _ = sender.send(Child::spawn(name, &mut command));
-            loop {
-                thread::park();
-            }
-        });
-        started.recv().with_context(|| format!("start {name}"))?
+        lasting::spawn(name, command)
     }
 
     /// Where a program of it logs.

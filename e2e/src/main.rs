@@ -13,6 +13,7 @@ mod cluster;
 mod control_plane;
 mod images;
 mod keep;
+mod lasting;
 mod manifests;
 mod netns;
 mod node;
@@ -25,8 +26,14 @@ mod rootfs;
 mod scenarios;
 mod smoke;
 mod steps;
+mod traces;
 
-use std::{fs, net::SocketAddr, process::ExitCode, time::Instant};
+use std::{
+    fs,
+    net::SocketAddr,
+    process::ExitCode,
+    time::{Instant, SystemTime},
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
@@ -34,8 +41,14 @@ use nix::fcntl::{Flock, FlockArg};
 use xtask::{build, paths, stop};
 
 use self::{
-    alerts::Delivery, binaries::Binaries, cluster::Cluster, node::Options, pictures::Watch,
-    prometheus::Prometheus, steps::Steps,
+    alerts::Delivery,
+    binaries::Binaries,
+    cluster::Cluster,
+    node::Options,
+    pictures::Watch,
+    prometheus::Prometheus,
+    steps::Steps,
+    traces::{Check, Traces},
 };
 
 /// What is done after the scenarios, by the names that `--only` takes for it.
@@ -57,7 +70,7 @@ struct Args {
     /// what is done after them.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Vec<String>,
-    /// Make docs/pictures of the dashboards as they are drawn.
+    /// Make docs/pictures of the dashboards and traces as they are drawn.
     #[arg(long)]
     update_pictures: bool,
     /// Run this on the node of a cluster that --keep has left running, and end with its status.
@@ -144,6 +157,8 @@ fn checks(
     steps: &mut Steps,
 ) -> Result<SocketAddr> {
     smoke::run(cluster, &args.options, steps)?;
+    steps.begin("OpenTelemetry Collector: it takes traces");
+    let traces = Traces::start(cluster)?;
     let agent = agent::deploy(cluster, steps)?;
     steps.begin("deploy/, by dry run");
     manifests::check(cluster, binaries)?;
@@ -160,7 +175,11 @@ fn checks(
         pictures::begin(cluster)?;
     }
     if let Some(only) = args.scenarios() {
-        let report = scenarios::run(cluster, agent, &args.options, &only, steps)?;
+        let since = SystemTime::now();
+        let mut report = scenarios::run(cluster, &traces, agent, &args.options, &only, steps)?;
+        let agent = agent::ready(cluster)?;
+        let check = Check { cluster, traces: &traces, agent, api: prometheus.api(), since };
+        report.push_str(&check.run(args.update_pictures, steps)?);
         let file = cluster.dir().join(format!("report-{}.md", args.options.cgroup_driver));
         fs::write(&file, &report).with_context(|| format!("write {}", file.display()))?;
         println!("{report}");

@@ -18,4 +18,5 @@ mod tests;
 mod work;
 
 pub(crate) use self::check::{Args, check, command};
+pub use self::export::sound;
 pub use self::listen::Listen;

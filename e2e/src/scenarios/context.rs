@@ -18,6 +18,7 @@ use crate::{
     agent,
     cluster::{Cluster, text},
     node,
+    traces::{End, Traces},
 };
 
 /// How long something may take that takes some seconds on an idle machine.
@@ -28,6 +29,8 @@ const POLL: Duration = Duration::from_millis(1500);
 /// A scenario's view of the cluster.
 pub(crate) struct Context<'a> {
     pub(super) cluster: &'a Cluster,
+    /// What receives the agent's traces, and is told what the scenario knows.
+    pub(super) traces: &'a Traces,
     agent: &'a Mutex<SocketAddr>,
     /// The scenario's, and its Pod's.
     pub(super) name: &'a str,
@@ -102,12 +105,13 @@ pub(super) fn with(mut value: Value, fields: &Value) -> Value {
 impl<'a> Context<'a> {
     pub(super) const fn new(
         cluster: &'a Cluster,
+        traces: &'a Traces,
         agent: &'a Mutex<SocketAddr>,
         name: &'a str,
         runtime: Runtime,
         cgroup_driver: &'a str,
     ) -> Self {
-        Self { cluster, agent, name, runtime, cgroup_driver }
+        Self { cluster, traces, agent, name, runtime, cgroup_driver }
     }
 
     /// A Pod's template, labelled with the scenario's name.
@@ -140,7 +144,7 @@ impl<'a> Context<'a> {
     /// Waits until the scenario's Pod runs, with all its containers started.
     pub(super) fn running(&self) -> Result<Value> {
         self.cluster.wait(&format!("Pod {} runs", self.name), LIMIT, || {
-            let Some(pod) = self.cluster.pod(self.name)? else { return Ok(None) };
+            let Some(pod) = self.look()? else { return Ok(None) };
             let phase = text(&pod, "/status/phase").unwrap_or_default();
             if matches!(phase, "Failed" | "Succeeded") {
                 bail!("it is {phase} already: {}", pod.pointer("/status").unwrap_or(&Value::Null));
@@ -149,8 +153,19 @@ impl<'a> Context<'a> {
             let all = statuses.is_some_and(|all| {
                 all.iter().all(|status| status.pointer("/state/running").is_some())
             });
-            Ok((phase == "Running" && all).then_some(pod))
+            if phase == "Running" && all {
+                self.traces.ran(&pod);
+                return Ok(Some(pod));
+            }
+            Ok(None)
         })
+    }
+
+    /// The scenario's Pod, if there is one.
+    fn look(&self) -> Result<Option<Value>> {
+        let pod = self.cluster.pod(self.name)?;
+        pod.iter().for_each(|pod| self.traces.saw(self.name, pod));
+        Ok(pod)
     }
 
     /// Cgroup below the container's own where the runtime should put the processes; else empty.
@@ -208,7 +223,7 @@ impl<'a> Context<'a> {
         mut look: impl FnMut(&Value) -> Option<T>,
     ) -> Result<T> {
         self.cluster.wait(&format!("Pod {}: {what}", self.name), LIMIT, || {
-            Ok(self.cluster.pod(self.name)?.as_ref().and_then(&mut look))
+            Ok(self.look()?.as_ref().and_then(&mut look))
         })
     }
 
@@ -260,7 +275,7 @@ impl<'a> Context<'a> {
     pub(super) fn wait_new_agent(&self) -> Result<()> {
         let address = agent::ready(self.cluster)?;
         *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = address;
-        Ok(())
+        self.traces.new_agent(self.cluster, address)
     }
 
     /// One answer of the agent.
@@ -309,10 +324,11 @@ impl<'a> Context<'a> {
     /// long the shutdown took.
     pub(super) fn ended(&self) -> Result<End> {
         let labels = self.labels();
-        self.eventually(|scrape| {
+        let end = self.eventually(|scrape| {
             let last = scrape.one("container_last_termination_info", &labels)?;
             let label = |name| last.label(name).to_owned();
             Ok(End {
+                unix_s: last.value,
                 cause: label("cause"),
                 trigger: label("trigger"),
                 exit_code: label("exit_code"),
@@ -321,33 +337,9 @@ impl<'a> Context<'a> {
                 grace: scrape.sum("container_grace_seconds", &labels),
                 grace_used: scrape.sum("container_last_shutdown_grace_used_ratio", &labels),
             })
-        })
-    }
-}
-
-/// How a container ended, says the agent.
-#[derive(Debug)]
-pub(super) struct End {
-    pub(super) cause: String,
-    pub(super) trigger: String,
-    pub(super) exit_code: String,
-    pub(super) signal: String,
-    /// Seconds from the stop signal.
-    pub(super) shutdown: Option<f64>,
-    /// Seconds it had.
-    pub(super) grace: Option<f64>,
-    pub(super) grace_used: Option<f64>,
-}
-
-impl End {
-    /// Seconds from the stop signal to the end.
-    pub(super) fn shutdown(&self) -> Result<f64> {
-        self.shutdown.with_context(|| format!("no shutdown time: {self:?}"))
-    }
-
-    /// Cause and trigger in one word.
-    pub(super) fn why(&self) -> String {
-        format!("{}, {}", self.cause, self.trigger)
+        })?;
+        self.traces.ended(self.name, self.look()?.as_ref(), &end)?;
+        Ok(end)
     }
 }
 

@@ -31,7 +31,7 @@ use self::{
     runtime::Runtime,
     scenario::{Scenario, When},
 };
-use super::{cluster::Cluster, node::Options, steps::Steps};
+use super::{cluster::Cluster, node::Options, steps::Steps, traces::Traces};
 
 /// Scenarios that run at once: the node's CPUs are emulated, and its kubelet is what they wait for.
 const AT_ONCE: usize = 5;
@@ -92,6 +92,7 @@ impl fmt::Display for Figures {
 /// If one failed; the report is printed then as well.
 pub(crate) fn run(
     cluster: &Cluster,
+    traces: &Traces,
     agent: SocketAddr,
     options: &Options,
     only: &[String],
@@ -117,12 +118,14 @@ pub(crate) fn run(
             Try::First => name,
             Try::Second => {
                 cluster.clear(name)?;
+                traces.forget(name);
                 &again
             }
         };
         stop::check()?;
         let driver = &options.cgroup_driver;
-        (scenario.run)(&Context::new(cluster, &agent, name, *runtime, driver)).map(Figures)
+        let context = Context::new(cluster, traces, &agent, name, *runtime, driver);
+        (scenario.run)(&context).map(Figures)
     };
     let cases: Vec<_> = chosen
         .iter()

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    context::{Context, main_container, want},
+    context::{Context, LIMIT, main_container, want},
     figure::Figure,
     scenario::Scenario,
 };
@@ -17,6 +17,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::alone("outage-of-containerd", of_containerd),
     Scenario::alone("outage-of-the-api", of_the_api),
     Scenario::alone("outage-of-the-agent", of_the_agent),
+    Scenario::alone("outage-of-the-collector", of_the_collector),
 ];
 
 fn of_the_kubelet(context: &Context<'_>) -> Result<Vec<Figure>> {
@@ -129,5 +130,42 @@ fn of_the_agent(context: &Context<'_>) -> Result<Vec<Figure>> {
         // The signal came before it: no time is made up.
         Figure::same("shutdown time", format!("{:?}", end.shutdown), "None")?,
         restarts,
+    ])
+}
+
+/// For a while nobody takes traces: they wait, and come afterwards, as the step after the scenarios
+/// sees.
+fn of_the_collector(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let main = main_container(&["--on-signal", "TERM=sleep:0.3,exit:0"]);
+    context.run_pod(&json!({ "containers": [main] }))?;
+    let failures = context.scrape()?.sum("trace_export_failures_total", &[]).unwrap_or(0.0);
+    context.traces.stop()?;
+    let away: Result<_> = (|| {
+        let acts = context.acts_until_end(context.name, "main", || context.delete(&[]))?;
+        let end = context.ended()?;
+        std::thread::sleep(Duration::from_secs(20));
+        let failed = context.eventually(|scrape| {
+            let failed = scrape.sum("trace_export_failures_total", &[]).unwrap_or(0.0) - failures;
+            ensure!(failed > 0.0, "no request to the Collector has failed");
+            Ok(failed)
+        })?;
+        Ok((acts.between("signal", "exit")?, end, failed, context.scrape()?))
+    })();
+    context.traces.resume(context.cluster)?;
+    let (witness, end, failed, scrape) = away?;
+    let waited = scrape.value("trace_queue_bytes", &[])?;
+    let uid = context.traces.uid(context.name)?;
+    context.cluster.wait("the shutdown's trace has come", LIMIT, || {
+        let spans = context.traces.spans()?;
+        let came =
+            spans.iter().any(|it| it.name == "pod shutdown" && it.text("k8s.pod.uid") == uid);
+        Ok(came.then_some(()))
+    })?;
+    let dropped = context.scrape()?.sum("trace_spans_dropped_total", &[]).unwrap_or(0.0);
+    Ok(vec![
+        Figure::seconds("shutdown meanwhile, s", end.shutdown()?, witness)?,
+        Figure::between("requests that failed", failed, 1.0, 1000.0)?,
+        Figure::between("bytes that waited", waited, 1.0, 4_194_304.0)?,
+        Figure::same("spans dropped", dropped, 0)?,
     ])
 }

@@ -8,6 +8,7 @@ use super::{
     figure::Figure,
     scenario::Scenario,
 };
+use crate::traces::End;
 use xtask::image::WORKLOAD_SIGQUIT;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -23,7 +24,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// Deletes the Pod: the agent's end of it, and the witness's time from the signal to the exit.
-fn delete(context: &Context<'_>, options: &[&str]) -> Result<(super::context::End, f64)> {
+fn delete(context: &Context<'_>, options: &[&str]) -> Result<(End, f64)> {
     let acts = context.acts_until_end(context.name, "main", || context.delete(options))?;
     Ok((context.ended()?, acts.between("signal", "exit")?))
 }

@@ -163,8 +163,11 @@ pub(super) fn check(
     Ok(())
 }
 
-/// What holds of every trace of the agent.
-fn sound(tree: &Tree) -> Result<()> {
+/// Checks what holds of every trace of the agent.
+///
+/// # Errors
+/// What does not hold.
+pub fn sound(tree: &Tree) -> Result<()> {
     let root = &tree.root.span;
     ensure!(KINDS.contains(&root.name.as_str()), "a trace is called {:?}", root.name);
     ensure!(root.resource_text("service.name") == "podvitals", "another service");
