@@ -10,12 +10,17 @@ const TRACES: &str = "traces";
 pub(super) fn check(args: &TraceArgs) -> Finding {
     let settings = match args.settings() {
         Ok(Some(settings)) => settings,
-        Ok(None) => return Finding::ok(TRACES, "off: no receiver is named (--trace.endpoint)"),
-        Err(error) => {
-            return Finding::bad(TRACES, Verdict::Fatal, format!("{error:#}"), "all");
+        Ok(None) => {
+            let off = "off: no receiver is named (--trace.endpoint), or OTEL_TRACES_EXPORTER or \
+                       OTEL_SDK_DISABLED says so";
+            return Finding::ok(TRACES, off);
         }
+        Err(error) => return fatal(&error),
     };
     let receiver = settings.describe();
+    if let Err(error) = otlp::examine(&settings) {
+        return fatal(&error);
+    }
     match otlp::probe(settings) {
         Ok(()) => Finding::ok(TRACES, format!("{receiver}: it takes requests")),
         Err(why) => {
@@ -23,6 +28,11 @@ pub(super) fn check(args: &TraceArgs) -> Finding {
             Finding::bad(TRACES, Verdict::Degraded, format!("{receiver}: {why}"), lost)
         }
     }
+}
+
+/// What the agent does not start with.
+fn fatal(error: &anyhow::Error) -> Finding {
+    Finding::bad(TRACES, Verdict::Fatal, format!("{error:#}"), "all")
 }
 
 #[cfg(test)]
@@ -45,6 +55,10 @@ mod tests {
         assert_eq!(verdict, Verdict::Ok, "{words}");
         let (verdict, words) = found(&["--trace.endpoint=collector"]);
         assert!(verdict == Verdict::Fatal && words.contains("--trace.endpoint"), "{words}");
+        let flags = ["--trace.endpoint=https://127.0.0.1:9", "--trace.ca-file=/no/ca.pem"];
+        let (verdict, words) = found(&flags);
+        assert_eq!(verdict, Verdict::Fatal, "the agent does not start: {words}");
+        assert!(words.contains("/no/ca.pem (--trace.ca-file)"), "{words}");
         // A port on which nobody listens any more.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -33,8 +33,9 @@ impl Node {
             if let Some(who) = who {
                 self.tell_lifecycle_of(id);
                 self.progress(&who);
-                self.tell_deletion(id);
             }
+            // Also to a Pod of which nothing but the sandbox is left.
+            self.tell_deletion(id);
         }
     }
 

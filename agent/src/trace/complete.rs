@@ -4,6 +4,8 @@ use super::instance::Instance;
 use super::life::{At, Life, Startup};
 use super::model::Trace;
 use super::{restart, shutdown, startup};
+use crate::kube::pod::{RestartPolicy, Role};
+use crate::lifecycle::fact::{Cause, Death};
 use crate::lifecycle::trigger::Trigger;
 
 /// Longest time that a startup, or a container that runs again, may take until it is ready: then its
@@ -36,12 +38,16 @@ impl Life {
             let with_root = self.empty_boot_ns.is_some();
             traces.extend(shutdown::trace(self, at, with_root));
             self.instances.clear();
+            self.deletion = None;
             self.shutdowns += 1;
         }
-        self.instances.retain(|instance| {
-            let explained = instance.told || instance.ended_boot_ns.is_none();
-            !(instance.gone_boot_ns.is_some() && explained)
-        });
+        // The startup tells of all that was tried.
+        if matches!(self.startup, Startup::Over) {
+            self.instances.retain(|instance| {
+                let explained = instance.told || instance.ended_boot_ns.is_none();
+                !(instance.gone_boot_ns.is_some() && explained)
+            });
+        }
         traces
     }
 
@@ -72,19 +78,17 @@ impl Life {
             let Some(death) = dead.death() else { continue };
             let ended_boot_ns = death.end.end_boot_ns;
             let next = self.next_instance(dead);
-            let due = match next {
-                Some(next) => {
-                    let running = next.start.running_boot_ns.is_some();
-                    next.start.ready_boot_ns.is_some()
-                        || next.ended_boot_ns.is_some()
-                        || (!at.pods_may_come && running)
-                        || at.now_boot_ns.saturating_sub(next.since_boot_ns()) >= READY_NS
-                }
-                None => at.now_boot_ns.saturating_sub(ended_boot_ns) >= AGAIN_NS,
-            };
-            if due || at.last {
+            let complete = next.is_some_and(|next| {
+                next.start.ready_boot_ns.is_some()
+                    || next.ended_boot_ns.is_some()
+                    || (!at.pods_may_come && next.start.running_boot_ns.is_some())
+            });
+            let (since_boot_ns, limit_ns) =
+                next.map_or((ended_boot_ns, AGAIN_NS), |next| (next.since_boot_ns(), READY_NS));
+            let waited_ns = at.now_boot_ns.saturating_sub(since_boot_ns);
+            if complete || waited_ns >= limit_ns || at.last {
                 let (name, (trace, link)) =
-                    (dead.name().to_owned(), restart::trace(self, dead, next));
+                    (dead.name().to_owned(), restart::trace(self, dead, next, complete));
                 self.restarts.retain(|(other, _)| *other != name);
                 self.restarts.push((name, link));
                 traces.push(trace);
@@ -104,8 +108,27 @@ impl Life {
         // Init containers follow one another: the end of one is part of the startup.
         let is_done = dead.is_done_init() && !runs_again;
         !is_done
-            && (runs_again || (!is_final(death.trigger) && !self.is_ending()))
+            && (runs_again
+                || (self.restarts_after(dead, death)
+                    && !is_final(death.trigger)
+                    && !self.is_ending()))
             && (runs_again || self.empty_boot_ns.is_none())
+    }
+
+    /// Whether the Pod's spec has another instance follow this death. One that comes against it, by a
+    /// rule of its container, is a restart all the same.
+    fn restarts_after(&self, dead: &Instance, death: &Death) -> bool {
+        let failed = death.end.cause != Cause::Completed;
+        let role = dead.who.identity.role;
+        if role == Role::Ephemeral.label() {
+            return false;
+        }
+        match self.restart_policy {
+            _ if role == Role::Sidecar.label() => true,
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => failed,
+            RestartPolicy::Never => false,
+        }
     }
 
     /// The instance of the same name that came after.
@@ -130,7 +153,7 @@ impl Life {
             return self.instances.iter().any(|it| it.explained.is_some() && !it.told);
         }
         let Some(empty_boot_ns) = self.empty_boot_ns else { return false };
-        if self.instances.is_empty() {
+        if self.instances.is_empty() && self.deletion.is_none() {
             return false;
         }
         let waited_ns = at.now_boot_ns.saturating_sub(empty_boot_ns);

@@ -44,7 +44,9 @@ pub(super) fn url(endpoint: &Given, protocol: Protocol, insecure: bool) -> anyho
             bail!("{name}: expected a URL that begins with http:// or https://")
         }
     };
-    let uri: Uri = text.parse().map_err(|error| anyhow::anyhow!("{name}: no URL: {error}"))?;
+    let Ok(uri) = text.parse::<Uri>() else {
+        bail!("{name}: no URL; expected one such as http://collector:4318 or http://[::1]:4318");
+    };
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         bail!("{name}: expected a URL that begins with http:// or https://");
     }
@@ -57,9 +59,21 @@ pub(super) fn url(endpoint: &Given, protocol: Protocol, insecure: bool) -> anyho
              --trace.headers or OTEL_EXPORTER_OTLP_HEADERS"
         );
     }
+    // What is left over would be a request to the scheme's own port.
+    let has_port = authority.as_str().len() > authority.host().len();
+    if has_port && authority.port_u16().is_none_or(|port| port == 0) {
+        bail!("{name}: the port in the URL is no number from 1 to 65535");
+    }
     let path = uri.path();
     let is_whole = name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
         || (name == "--trace.endpoint" && path.trim_end_matches('/').ends_with(PATH));
+    // Nobody would miss what is left out of a request.
+    if text.contains('#') || (uri.query().is_some() && !(is_whole && protocol != Protocol::Grpc)) {
+        bail!(
+            "{name}: the URL has a fragment, or a query that would be lost; only the whole URL of \
+             OTLP over HTTP, with its path, may have a query"
+        );
+    }
     let path = match protocol {
         Protocol::Grpc => "/".to_owned(),
         Protocol::HttpProtobuf if is_whole => {
@@ -96,7 +110,8 @@ pub(super) fn headers(given: &Given) -> anyhow::Result<HeaderMap> {
     for (key, value) in given.pairs()? {
         let name = &given.name;
         let Ok(header) = HeaderName::from_bytes(key.as_bytes()) else {
-            bail!("{name}: {key:?} is no name of a header");
+            // Who writes `key: value` has the value in the key.
+            bail!("{name}: a key of the list is no name of a header; expected key=value,…");
         };
         if RESERVED.contains(&header.as_str()) {
             bail!("{name}: the header {header} is not for you to set");

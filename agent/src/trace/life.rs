@@ -6,7 +6,7 @@ use super::instance::Instance;
 use super::model::{Link, Resource};
 use crate::cgroup::CgroupId;
 use crate::clock::WallOffset;
-use crate::kube::pod::{Pod, Role};
+use crate::kube::pod::{Pod, RestartPolicy, Role};
 use crate::lifecycle::fact::{Deletion, Fact, FactKind};
 use crate::lifecycle::subject::{Subject, Who};
 
@@ -32,6 +32,8 @@ pub(super) struct Life {
     pub(super) resource: Arc<Resource>,
     /// Containers of the spec that have to be ready; `None` without a Pod source.
     pub(super) expected: Option<Vec<String>>,
+    /// Which deaths another instance follows.
+    pub(super) restart_policy: RestartPolicy,
     pub(super) instances: Vec<Instance>,
     pub(super) startup: Startup,
     /// Failed starts of containers without a cgroup: their name, and when.
@@ -53,7 +55,7 @@ pub(super) struct Life {
     /// container.
     pub(super) started: Option<Link>,
     pub(super) restarts: Vec<(String, Link)>,
-    /// Facts that found no room.
+    /// Containers that found no room.
     pub(super) dropped: u64,
 }
 
@@ -64,6 +66,7 @@ impl Life {
             uid: uid.to_owned(),
             resource,
             expected: None,
+            restart_policy: RestartPolicy::default(),
             instances: Vec::new(),
             startup: Startup::Pending,
             failed: Vec::new(),
@@ -95,6 +98,8 @@ impl Life {
             self.startup = Startup::Over;
         }
         self.empty_boot_ns = None;
+        // Most Pods have one or two, and an instance is large.
+        self.instances.reserve_exact(1);
         self.instances.push(Instance::new(who));
     }
 
@@ -108,16 +113,19 @@ impl Life {
         let lasting = |role| matches!(role, Role::App | Role::Sidecar);
         let names = pod.containers.iter().filter(|container| lasting(container.role));
         self.expected = Some(names.map(|container| container.name.clone()).collect());
+        self.restart_policy = pod.restart_policy;
         self.terminal = pod.is_terminal();
     }
 
     /// Takes in a fact about a container, or the Pod.
     pub(super) fn fact(&mut self, subject: &Subject, fact: &Fact) {
         match subject {
-            Subject::Container(who) => match self.instance_mut(who.cgroup) {
-                Some(instance) => instance.fact(fact),
-                None => self.dropped += 1,
-            },
+            // One that found no room is counted, and what comes after its end was told is late.
+            Subject::Container(who) => {
+                if let Some(instance) = self.instance_mut(who.cgroup) {
+                    instance.fact(fact);
+                }
+            }
             Subject::Planned(identity) => {
                 if fact.kind == FactKind::StartFailed && self.failed.len() < INSTANCES_MAX {
                     self.failed.push((identity.container.clone(), fact.time_boot_ns));

@@ -25,7 +25,7 @@ pub(super) type Complete = (Trace, Arc<Identity>);
 pub(super) struct Lives {
     common: Vec<KeyValue>,
     lives: HashMap<String, (Life, Arc<Identity>)>,
-    /// Pods that found no room, and facts without a place.
+    /// Pods and containers that found no room.
     dropped: u64,
     links_rejected: u64,
 }

@@ -8,7 +8,12 @@ use super::startup::{self, Bounds};
 use super::tree::{Tree, attribute};
 
 /// The trace of a death and of the instance that followed, as far as it came; and the link to it.
-pub(super) fn trace(life: &Life, dead: &Instance, next: Option<&Instance>) -> (Trace, Link) {
+pub(super) fn trace(
+    life: &Life,
+    dead: &Instance,
+    next: Option<&Instance>,
+    complete: bool,
+) -> (Trace, Link) {
     let mut tree = Tree::new(Kind::Restart, &life.key, &dead.who.identity.container_id, &life.uid);
     let root = tree.root();
     let ended_boot_ns = dead.ended_boot_ns.unwrap_or_default();
@@ -25,7 +30,6 @@ pub(super) fn trace(life: &Life, dead: &Instance, next: Option<&Instance>) -> (T
         startup::add_phases(&mut tree, root, next, &bounds);
         end_boot_ns = end_boot_ns.max(created_boot_ns).max(bounds.last_boot_ns());
     }
-    let ready = next.is_some_and(|next| next.start.ready_boot_ns.is_some());
     let identity = &dead.who.identity;
     tree.add_root(names::CONTAINER_RESTART, (begin_boot_ns, end_boot_ns), |span| {
         span.attributes.push(attribute(names::CONTAINER, identity.container.clone()));
@@ -33,7 +37,7 @@ pub(super) fn trace(life: &Life, dead: &Instance, next: Option<&Instance>) -> (T
             span.attributes.push(attribute(names::CAUSE, death.end.cause.label()));
             span.attributes.push(attribute(names::TRIGGER, death.trigger.label()));
         }
-        if !ready {
+        if !complete {
             span.attributes.push(attribute(names::INCOMPLETE, true));
         }
         let before = life.restarts.iter().find(|(name, _)| *name == identity.container);

@@ -199,7 +199,7 @@ fn resource_attributes_are_decoded_and_the_name_of_the_service_wins() {
 #[test]
 fn what_cannot_be_used_is_named_with_its_place_and_no_secret() {
     let with = |variable: &'static str, value: &'static str| {
-        settings(&[], &[(ALL, "http://c"), (variable, value)]).unwrap_err().to_string()
+        settings(&[], &[(variable, value), (ALL, "http://c")]).unwrap_err().to_string()
     };
     for (variable, value, expected) in [
         (PROTOCOL, "http/json", r#"OTEL_EXPORTER_OTLP_PROTOCOL="http/json": expected grpc or"#),
@@ -219,13 +219,30 @@ fn what_cannot_be_used_is_named_with_its_place_and_no_secret() {
         (TRACES, "ftp://c", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: expected a URL"),
         (TRACES, "http://", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
         (TRACES, "https://user:hunter2@c", "a user or password in the URL is not sent"),
+        (TRACES, "unix:///run/otel.sock", "expected one such as http://collector:4318"),
+        (TRACES, "http://c:99999", "the port in the URL is no number from 1 to 65535"),
+        (TRACES, "http://c:0", "the port in the URL is no number from 1 to 65535"),
+        (TRACES, "http://c:", "the port in the URL is no number from 1 to 65535"),
+        (TRACES, "http://[::1]:4318x", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        (TRACES, "http://c/#hunter2", "the URL has a fragment, or a query that would be lost"),
+        (ALL, "http://c?token=hunter2", "the URL has a fragment, or a query that would be lost"),
         (TRACES, "https://user:hunter2@c d", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: no URL"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,hunter2", "HEADERS: item 2 of the list is not of"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "=hunter2", "item 1 of the list has no key"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "k=hunter2%2", "(k) has a % that is not followed"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "k=hunter2%+1", "(k) has a % that is not followed"),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "k=hunter2%2",
+            "item 1 of the list has a % that is not followed",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "k=hunter2%+1",
+            "item 1 of the list has a % that is not followed",
+        ),
         ("OTEL_EXPORTER_OTLP_HEADERS", "k=hunter2%0a", "the value of k has characters"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "k k=hunter2", "is no name of a header"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization: Bearer hunter2==", "is no name of a header"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization: hunter2=%", "has a % that is not followed"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "Host=hunter2", "the header host is not for you to set"),
     ] {
         let error = with(variable, value);

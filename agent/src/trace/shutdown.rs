@@ -44,8 +44,9 @@ fn add_root(tree: &mut Tree, life: &Life, at: &At, ends: &[&Instance]) {
     let starts = tree.spans.iter().map(|span| span.start_boot_ns).chain(requested_boot_ns);
     let seen = life.deletion.map(|(_, seen_boot_ns)| seen_boot_ns);
     let start_boot_ns = starts.min().or(seen).unwrap_or(at.now_boot_ns);
-    let ended = tree.spans.iter().map(|span| span.end_boot_ns).max();
-    let end_boot_ns = ended.unwrap_or(start_boot_ns);
+    // Where nothing ran any more at the request, it is the last that happened.
+    let ends_of = tree.spans.iter().map(|span| span.end_boot_ns).chain(requested_boot_ns);
+    let end_boot_ns = ends_of.max().unwrap_or(start_boot_ns);
     let problems: Vec<String> =
         ends.iter().filter_map(|it| Some(format!("{}: {}", it.name(), it.problem()?))).collect();
     tree.add_root(names::POD_SHUTDOWN, (start_boot_ns, end_boot_ns), |span| {
@@ -54,12 +55,8 @@ fn add_root(tree: &mut Tree, life: &Life, at: &At, ends: &[&Instance]) {
         }
         if let Some((deletion, seen_boot_ns)) = life.deletion {
             let grace = deletion.grace_s.map(|s| attribute(names::DELETION_GRACE, number(s)));
-            let seen_boot_ns = seen_boot_ns.clamp(start_boot_ns, end_boot_ns);
-            span.events.push(event(
-                names::DELETION_SEEN,
-                seen_boot_ns,
-                grace.into_iter().collect(),
-            ));
+            let grace = grace.into_iter().collect();
+            span.events.push(event(names::DELETION_SEEN, seen_boot_ns, grace));
         }
         span.links.extend(life.started.clone());
         span.links.extend(life.restarts.iter().map(|(_, link)| link.clone()));

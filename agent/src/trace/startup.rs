@@ -55,7 +55,13 @@ pub(super) fn add_phases(tree: &mut Tree, parent: SpanId, instance: &Instance, b
 
 /// The trace of the startup; `None` if nothing of it was seen.
 pub(super) fn trace(life: &mut Life, at: &At) -> Option<Trace> {
-    let is_first = |it: &&Instance| it.start.first && it.start.created_boot_ns.is_some();
+    // Without the Pod's spec nobody knows what has to be ready.
+    life.expected.as_ref()?;
+    // Init containers are tried until they succeed; how an app container is restarted is in a trace of
+    // its own.
+    let is_first = |it: &&Instance| {
+        it.start.created_boot_ns.is_some() && (it.start.first || it.who.identity.role == "init")
+    };
     let first: Vec<&Instance> = life.instances.iter().filter(is_first).collect();
     let sandbox_boot_ns = first.iter().filter_map(|it| it.start.sandbox_boot_ns).min();
     // Who did not see the sandbox came in the middle, and another agent may have told of it.
@@ -79,9 +85,10 @@ pub(super) fn trace(life: &mut Life, at: &At) -> Option<Trace> {
         }
     }
     let start_boot_ns = scheduled_boot_ns.unwrap_or(sandbox_boot_ns).min(sandbox_boot_ns);
-    let ended = tree.spans.iter().map(|span| span.end_boot_ns).max();
-    let end_boot_ns = ended.unwrap_or(sandbox_boot_ns).max(start_boot_ns);
-    let missing = missing(life, &first);
+    let ended = tree.spans.iter().map(|span| span.end_boot_ns);
+    let ready = life.instances.iter().filter_map(|it| it.start.ready_boot_ns);
+    let end_boot_ns = ended.chain(ready).max().unwrap_or(sandbox_boot_ns).max(start_boot_ns);
+    let missing = missing(life);
     tree.add_root(names::POD_STARTUP, (start_boot_ns, end_boot_ns), |span| {
         for (container, time_boot_ns) in &life.failed {
             let container = attribute(names::CONTAINER, container.clone());
@@ -137,11 +144,12 @@ fn add_container(tree: &mut Tree, root: SpanId, instance: &Instance, from_boot_n
 }
 
 /// The containers that were not ready, in words. One that has done its work needs not be.
-fn missing(life: &Life, first: &[&Instance]) -> Option<String> {
+fn missing(life: &Life) -> Option<String> {
     let expected = life.expected.as_ref()?;
     let done =
         |it: &&Instance| it.ready.is_some() || (it.explained.is_some() && it.problem().is_none());
-    let ready = |name: &String| first.iter().filter(|it| it.name() == name).any(done);
+    let ready =
+        |name: &String| life.instances.iter().filter(|it| it.name() == name).any(|it| done(&it));
     let missing: Vec<&str> =
         expected.iter().filter(|name| !ready(name)).map(String::as_str).collect();
     (!missing.is_empty()).then(|| format!("not ready: {}", missing.join(", ")))

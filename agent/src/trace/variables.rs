@@ -59,7 +59,7 @@ impl Given {
                 bail!("{} has no key", at());
             }
             let value = percent_decoded(value.trim().as_bytes()).with_context(|| {
-                format!("{} ({key}) has a % that is not followed by two hexadecimal digits", at())
+                format!("{} has a % that is not followed by two hexadecimal digits", at())
             })?;
             Ok((key.to_owned(), value))
         };

@@ -2,6 +2,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -10,11 +12,14 @@ use super::{HOST, MS, NOW, Recorder, UID, World, shim, task};
 use crate::cgroup::CgroupId;
 use crate::clock::Now;
 use crate::event::{
-    CgroupMade, End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult,
+    CgroupMade, End, Event, EventKind, Exec, ExitStatus, Signal, SignalOrigin, SignalResult, Task,
 };
 use crate::kube::event::{PodEvent, PodEventKind};
 use crate::kube::pod::{self, Pod};
 use crate::metrics::store::StoreOptions;
+use crate::trace::model::Trace;
+use crate::trace::volume::Limits;
+use crate::trace::{Options, Traces};
 
 /// The system's allocator, which counts what each thread holds.
 struct Counting;
@@ -87,36 +92,48 @@ impl Churn {
         self.world.node.tick(self.now);
     }
 
-    /// A Pod that nobody has seen before: it ends by itself, is stopped, or crashes and runs again.
-    fn life(&mut self, number: u64) {
+    /// The cgroup of a Pod that nobody has seen before, and the Pod.
+    fn place(&mut self, number: u64) -> (CgroupId, Pod) {
         let uid = format!("{number:08x}-2222-3333-4444-555555555555");
         let name = format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
-        let (pod_cgroup, tgid) =
-            (CgroupId(1_000_000 + number * 10), 1000 + (number % 30_000) as u32);
+        let pod_cgroup = CgroupId(1_000_000 + number * 10);
         self.mkdir(pod_cgroup, self.classes, &name);
-        let runs = if number % 4 == 3 { 2 } else { 1 };
-        let mut pod = Pod {
+        let pod = Pod {
             uid,
             namespace: "ci".into(),
             name: format!("runner-{number}"),
             workload: pod::Workload { kind: "Pod".into(), name: format!("runner-{number}") },
             ..Pod::default()
         };
+        (pod_cgroup, pod)
+    }
+
+    /// A container instance of the Pod runs, and the Pod says so.
+    fn begin(&mut self, number: u64, run: u64, pod_cgroup: CgroupId, pod: &mut Pod) -> Task {
+        let cgroup = CgroupId(pod_cgroup.0 + run);
+        let container_id = format!("{number:032x}{run:032x}");
+        let name = format!("cri-containerd-{container_id}.scope");
+        self.mkdir(cgroup, pod_cgroup, &name);
+        let tgid = 1000 + (number % 30_000) as u32;
+        let init = task(tgid + run as u32, cgroup, "build");
+        let exec = Exec { task: init, parent: shim(), argv: vec![b'x', 0] };
+        self.event(EventKind::Exec(exec));
+        pod.containers = vec![pod::Container {
+            name: "build".into(),
+            id: Some(container_id),
+            state: pod::State::Running { started_unix_s: None },
+            ..pod::Container::default()
+        }];
+        self.pod(PodEventKind::Applied(Box::new(pod.clone())));
+        init
+    }
+
+    /// A Pod's whole life: it ends by itself, is stopped, or crashes and runs again.
+    fn life(&mut self, number: u64) {
+        let (pod_cgroup, mut pod) = self.place(number);
+        let runs = if number % 4 == 3 { 2 } else { 1 };
         for run in 1..=runs {
-            let cgroup = CgroupId(pod_cgroup.0 + run);
-            let container_id = format!("{number:032x}{run:032x}");
-            let name = format!("cri-containerd-{container_id}.scope");
-            self.mkdir(cgroup, pod_cgroup, &name);
-            let init = task(tgid + run as u32, cgroup, "build");
-            let exec = Exec { task: init, parent: shim(), argv: vec![b'x', 0] };
-            self.event(EventKind::Exec(exec));
-            pod.containers = vec![pod::Container {
-                name: "build".into(),
-                id: Some(container_id),
-                state: pod::State::Running { started_unix_s: None },
-                ..pod::Container::default()
-            }];
-            self.pod(PodEventKind::Applied(Box::new(pod.clone())));
+            let init = self.begin(number, run, pod_cgroup, &mut pod);
             if number % 4 == 1 {
                 let signal = Signal {
                     target: init,
@@ -132,7 +149,7 @@ impl Churn {
             let status = ExitStatus::Code(u8::from(runs > 1));
             let end = End { task: init, status, parent_cgroup: HOST, cpu_runtime_ns: 1 };
             self.event(EventKind::End(end));
-            self.event(EventKind::CgroupRemoved(cgroup));
+            self.event(EventKind::CgroupRemoved(init.cgroup));
             self.wait(150);
             let reason = if runs > 1 { "Error" } else { "Completed" };
             let ended = pod::Terminated { reason: reason.into(), ..pod::Terminated::default() };
@@ -176,6 +193,60 @@ fn nothing_is_kept_for_ever_of_pods_that_come_and_go() {
     };
     assert_eq!(sum(&mut churn.world, "terminations_by_trigger_total"), (lives + lives / 4) as f64);
     assert_eq!(sum(&mut churn.world, "series_dropped_total"), 0.0);
+}
+
+/// A node whose traces go nowhere and are counted.
+fn traced(churn: &mut Churn) -> Arc<AtomicU64> {
+    let sent = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&sent);
+    let send = Box::new(move |_: &Trace, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        true
+    });
+    let limits = Limits { min_duration_ns: 0, only_abnormal: false, per_minute: 0 };
+    let options = Options { resource: Vec::new(), limits, pods_may_come: true };
+    churn.world.node.publish.traces = Some(Traces::new(options, send, Arc::default(), NOW));
+    sent
+}
+
+#[test]
+fn traces_keep_nothing_of_pods_that_are_gone() {
+    let lives = std::env::var("LIVES").map_or(6000, |lives| lives.parse().unwrap());
+    let mut churn = Churn::new();
+    let sent = traced(&mut churn);
+    for number in 0..lives {
+        churn.life(number);
+    }
+    churn.wait(60_000);
+    let traces = churn.world.node.publish.traces.as_ref().unwrap();
+    let omitted: u64 = traces.stats().omitted.iter().map(|(_, count)| count).sum();
+    assert_eq!((traces.is_idle(), omitted), (true, 0), "{:?}", traces.stats());
+    // One shutdown each, and a restart of every fourth.
+    assert_eq!(sent.load(Ordering::Relaxed), lives + lives / 4);
+}
+
+#[test]
+fn traces_keep_little_of_pods_that_run() {
+    let held = |with_traces: bool| {
+        let mut churn = Churn::new();
+        if with_traces {
+            traced(&mut churn);
+        }
+        let before = HELD_BYTES.get();
+        for number in 0..500 {
+            let (pod_cgroup, mut pod) = churn.place(number);
+            churn.begin(number, 1, pod_cgroup, &mut pod);
+            pod.containers[0].ready = true;
+            pod.containers[0].started = Some(true);
+            churn.pod(PodEventKind::Applied(Box::new(pod)));
+            churn.wait(50);
+            churn.world.node.publish.recorder = Recorder::default();
+        }
+        (HELD_BYTES.get() - before) / 500
+    };
+    let (with, without) = (held(true), held(false));
+    eprintln!("bytes held for each Pod that runs: {with} with traces, {without} without");
+    assert!(with - without < 4000, "{with} with traces, {without} without");
 }
 
 /// Facts about a container may come for a minute after its cgroup: what is kept for them is small, or

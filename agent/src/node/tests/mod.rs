@@ -12,6 +12,7 @@ mod stops;
 mod stream;
 mod traces;
 mod traces_doc;
+mod traces_orders;
 mod unsure;
 
 use std::os::unix::fs::MetadataExt as _;

@@ -24,6 +24,7 @@ impl World {
         let to = Arc::clone(&sent);
         let options = Options { resource: Vec::new(), limits, pods_may_come: true };
         let send = Box::new(move |trace: &Trace, _| {
+            sound(trace);
             to.lock().unwrap().push(trace.clone());
             true
         });
@@ -33,8 +34,27 @@ impl World {
     }
 }
 
+/// Checks what holds of every trace: its spans have ids of their own and end after they begin, and what
+/// is in a span lies within it, but for the second by which the API's times may be off.
+fn sound(trace: &Trace) {
+    let ids: std::collections::HashSet<_> = trace.spans.iter().map(|span| span.id).collect();
+    assert_eq!(ids.len(), trace.spans.len(), "{trace:#?}");
+    for span in &trace.spans {
+        let (from, to) = (span.start_boot_ns, span.end_boot_ns);
+        assert!(from <= to, "{span:#?}");
+        let within = |start: u64, end: u64| start + SECOND >= from && end <= to + SECOND;
+        for below in trace.spans.iter().filter(|below| below.parent == Some(span.id)) {
+            assert!(within(below.start_boot_ns, below.end_boot_ns), "{below:#?} is in {span:#?}");
+        }
+        // Of a deletion the agent may learn when all is over.
+        for event in span.events.iter().filter(|event| event.name != "deletion seen") {
+            assert!(within(event.time_boot_ns, event.time_boot_ns), "{event:#?} is in {span:#?}");
+        }
+    }
+}
+
 /// The spans as a tree, with times in milliseconds after `origin_ms`.
-fn drawn(trace: &Trace) -> String {
+pub(super) fn drawn(trace: &Trace) -> String {
     let mut out = String::new();
     draw(trace, None, 0, &mut out);
     let roots = trace.spans.iter().filter(|span| span.parent.is_none()).count();
@@ -312,7 +332,7 @@ fn three(world: &mut World) {
     world.pod["spec"]["initContainers"] = json!([app("init")]);
 }
 
-fn ids(digit: char) -> String {
+pub(super) fn ids(digit: char) -> String {
     format!("containerd://{}", super::id(digit))
 }
 

@@ -32,10 +32,11 @@ const TREES: &str = "
   or 15 minutes after its first container. Needs a Pod source. Of a Pod whose sandbox is older than the
   agent there is none.
 - **container restart**: when the next instance is ready, or has ended too; after 15 minutes without.
-  Without a Pod source, when it runs.
+  Without a Pod source, when it runs. What the Pod's spec does not start again (its `restartPolicy`, a
+  container for debugging) is no restart, and waits for the Pod's shutdown.
 - **pod shutdown**: when the Pod's last container is removed, its sandbox included, and each end is
   explained (30 s after the end at most). It has the ends that no restart followed: also those of a Pod
-  that has done its work.
+  that has done its work, and those that were hours before.
 
 An agent that stops sends what is not complete, with `podvitals.incomplete`; of a shutdown without the
 root, which the next agent sends when the Pod is gone. Ids are made from the UID of the Pod and the id of

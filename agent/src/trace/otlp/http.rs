@@ -12,8 +12,11 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
 use prost::Message as _;
+use serde_json::Value;
 
 use super::connections::Connections;
 use super::limits::{self, ANSWER_MAX, TEXT_MAX};
@@ -126,14 +129,14 @@ fn taken(headers: &HeaderMap, body: Body) -> Outcome {
         End::Broken(why) => return Outcome::broken(why),
     }
     let kind = content_type(headers);
-    // Some receivers answer a success with nothing, or with an empty object.
-    if body.bytes.is_empty() || (kind == "application/json" && body.bytes.trim_ascii() == b"{}") {
-        return Outcome::Exported { rejected: 0, message: String::new() };
-    }
     let decoded = match &*kind {
+        // Some receivers answer a success with nothing, of any type.
+        _ if body.bytes.is_empty() => Some(ExportTraceServiceResponse::default()),
         PROTOBUF | "application/octet-stream" | "" => {
             ExportTraceServiceResponse::decode(&*body.bytes).ok()
         }
+        // Some answer in JSON whatever they are asked in.
+        "application/json" => from_json(&body.bytes),
         _ => None,
     };
     decoded.map_or_else(
@@ -144,6 +147,25 @@ fn taken(headers: &HeaderMap, body: Body) -> Outcome {
         },
         Outcome::of,
     )
+}
+
+/// An answer in OTLP's JSON: without anything, or with a `partialSuccess`. Other objects say something
+/// else.
+fn from_json(bytes: &[u8]) -> Option<ExportTraceServiceResponse> {
+    let object: serde_json::Map<String, Value> = serde_json::from_slice(bytes).ok()?;
+    if object.is_empty() {
+        return Some(ExportTraceServiceResponse::default());
+    }
+    let partial = object.get("partialSuccess")?;
+    let rejected = partial.get("rejectedSpans").unwrap_or(&Value::Null);
+    // Protobuf's JSON has 64-bit numbers as text.
+    let rejected = rejected.as_i64().or_else(|| rejected.as_str()?.parse().ok());
+    let message = partial.get("errorMessage").and_then(Value::as_str);
+    let partial = ExportTracePartialSuccess {
+        rejected_spans: rejected.unwrap_or_default(),
+        error_message: message.unwrap_or_default().to_owned(),
+    };
+    Some(ExportTraceServiceResponse { partial_success: Some(partial) })
 }
 
 /// The outcome of a refusal.
@@ -172,4 +194,41 @@ fn content_type(headers: &HeaderMap) -> Cow<'_, str> {
     let value = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let kind = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     String::from_utf8_lossy(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_in_json_is_one() {
+        let outcome = |kind: &'static str, text: &str| {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            taken(&headers, Body { bytes: text.into(), end: End::Whole })
+        };
+        for (text, expected) in [
+            ("", (0, "")),
+            (" {}\n", (0, "")),
+            (r#"{"partialSuccess":{}}"#, (0, "")),
+            (r#"{"message":"received","partialSuccess":{"rejectedSpans":0}}"#, (0, "")),
+            (
+                r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"too old"}}"#,
+                (3, "too old"),
+            ),
+            (r#"{"partialSuccess":{"rejectedSpans":-1,"errorMessage":7}}"#, (0, "")),
+        ] {
+            let (rejected, message) = (expected.0, expected.1.to_owned());
+            let exported = Outcome::Exported { rejected, message };
+            assert_eq!(outcome("application/json; charset=utf-8", text), exported, "{text}");
+        }
+        for (kind, text) in [
+            ("application/json", r#"{"error":"no such project"}"#),
+            ("application/json", "[]"),
+            ("application/json", "{"),
+            ("text/html", "<html>Log in</html>"),
+        ] {
+            let refused = outcome(kind, text);
+            assert!(matches!(refused, Outcome::Refused { .. }), "{text}: {refused:?}");
+        }
+    }
 }

@@ -106,6 +106,14 @@ pub fn start(settings: Settings) -> anyhow::Result<Handle> {
     Ok(Handle { queue, stats, deadline, ended })
 }
 
+/// Reads what the exporter reads when it starts.
+///
+/// # Errors
+/// Those of [`start`]: certificates that cannot be used; the error names their file.
+pub fn examine(settings: &Settings) -> anyhow::Result<()> {
+    tls::config(settings).map(drop)
+}
+
 /// Sends a request without a span, and says what came of it: whether the receiver can be reached,
 /// is trusted, and takes these headers.
 ///
