@@ -38,7 +38,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use nix::fcntl::{Flock, FlockArg};
-use xtask::{build, paths, stop};
+use xtask::{build, otlp, paths, stop};
 
 use self::{
     alerts::Delivery,
@@ -119,6 +119,8 @@ fn run(args: &Args) -> Result<()> {
     let mut steps = Steps::new();
     steps.begin("programs and images");
     let binaries = binaries::fetch()?;
+    // Built before the node needs the CPUs.
+    otlp::collector::program()?;
     let images = [images::archive(&built, &binaries)?];
     let cluster = Cluster::start(&args.options, &binaries, &images, &mut steps)?;
     let mut monitoring = None;

@@ -106,14 +106,14 @@ impl Traces {
         let seen =
             pod.or_else(|| known.seen.get(name)).with_context(|| format!("no Pod {name}"))?;
         let uid = text(seen, "/metadata/uid").context("a Pod without a UID")?.to_owned();
-        let stays = pod.is_some_and(|pod| {
-            pod.pointer("/metadata/deletionTimestamp").is_none()
-                && text(pod, "/spec/restartPolicy") != Some("Never")
-        });
+        let can_restart = text(seen, "/spec/restartPolicy") != Some("Never");
+        let stays = pod.is_some_and(|pod| pod.pointer("/metadata/deletionTimestamp").is_none());
+        // The kubelet counts one for an evicted Pod, whose containers it has lost sight of.
         let restarts = seen.pointer("/status/containerStatuses/0/restartCount");
-        let restarts = restarts.and_then(Value::as_u64).unwrap_or(0);
+        let restarts = restarts.and_then(Value::as_u64).filter(|_| can_restart).unwrap_or(0);
+        let is_final = !(stays && can_restart);
         let (pod, end) = (name.to_owned(), end.clone());
-        known.told.push(Told { pod, uid, is_final: !stays, restarts, end });
+        known.told.push(Told { pod, uid, is_final, restarts, end });
         Ok(())
     }
 
