@@ -52,7 +52,8 @@ impl Life {
     }
 
     fn startup_due(&self, at: &At) -> bool {
-        if self.is_ending() || self.empty_boot_ns.is_some() || at.last {
+        // Without a Pod source there is nothing to wait for.
+        if self.is_ending() || self.empty_boot_ns.is_some() || at.last || !at.pods_may_come {
             return true;
         }
         let since = self.instances.iter().map(Instance::since_boot_ns).min();

@@ -150,7 +150,9 @@ impl World {
             },
             "status": {"phase": "Pending"}
         });
-        Self { node, pod_cgroup, pod, dir }
+        let mut world = Self { node, pod_cgroup, pod, dir };
+        world.traces_are_sound();
+        world
     }
 
     /// Moments are before or after [`NOW`].
