@@ -7,8 +7,9 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use agent::bpf::{load, object, survey::Survey, tracked::Place};
 use agent::cgroup::CgroupId;
@@ -68,18 +69,27 @@ fn decisions(survey: &Survey, level: tracing::Level) {
         let procs = container.dir().join("cgroup.procs");
         let mut command = Command::new("sh");
         // A child of the container's own, and a signal between them.
-        command.args(["-c", "sleep 1000 & kill -9 $!; wait; sleep 1000"]);
+        command.args(["-c", "read go; sleep 1000 & kill -9 $!; wait $!; sleep 1000; :"]);
+        command.stdin(Stdio::piped());
         // SAFETY: between fork and exec only a file is written; nothing else of this process is used.
         unsafe { command.pre_exec(move || fs::write(&procs, "0")) };
         let mut child = command.spawn().unwrap();
         programs.tracked().unwrap().set_init(id_of(&container), child.id()).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        let said = || String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        // The programs know init by now.
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !said().contains("an exec of the container's own") {
+            assert!(Instant::now() < deadline, "{}", said());
+            std::thread::sleep(Duration::from_millis(20));
+            programs.drain_log();
+        }
         kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
         child.wait().unwrap();
         // To this process, which is in none of the cgroups.
         kill(Pid::this(), Signal::SIGWINCH).unwrap();
         programs.drain_log();
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = said();
         let (process, test) = (child.id(), std::process::id());
         let cgroup = id_of(&container).0;
         for wanted in [
