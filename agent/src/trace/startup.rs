@@ -131,10 +131,10 @@ fn add_container(tree: &mut Tree, root: SpanId, instance: &Instance, from_boot_n
         span.attributes.extend(instance.identity());
         let failed = instance.start_failed_boot_ns();
         span.events.extend(failed.map(|at| event(names::START_FAILED, at, Vec::new())));
-        span.error = failed.map(|_| "the container's program never ran".to_owned());
-        if bounds.ready_boot_ns.is_none() {
-            span.error = instance.problem().map(|it| format!("ended before it was ready: {it}"));
-        }
+        let never_ran = failed.map(|_| "the container's program never ran".to_owned());
+        let problem = instance.problem().filter(|_| bounds.ready_boot_ns.is_none());
+        let ended = problem.map(|it| format!("ended before it was ready: {it}"));
+        span.error = never_ran.or(ended);
     });
     let created = (from_boot_ns, bounds.created_boot_ns);
     tree.add(container, names::PULL_AND_CREATE, &parts, created, |span| {
@@ -146,8 +146,12 @@ fn add_container(tree: &mut Tree, root: SpanId, instance: &Instance, from_boot_n
 /// The containers that were not ready, in words. One that has done its work needs not be.
 fn missing(life: &Life) -> Option<String> {
     let expected = life.expected.as_ref()?;
-    let done =
-        |it: &&Instance| it.ready.is_some() || (it.explained.is_some() && it.problem().is_none());
+    let done = |it: &&Instance| {
+        it.ready.is_some()
+            || (it.explained.is_some()
+                && it.problem().is_none()
+                && it.start_failed_boot_ns().is_none())
+    };
     let ready =
         |name: &String| life.instances.iter().filter(|it| it.name() == name).any(|it| done(&it));
     let missing: Vec<&str> =
