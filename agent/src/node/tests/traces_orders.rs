@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::traces::{ALL, Sent, drawn, ids, kinds};
-use super::{NOW, PodEventKind, World};
+use super::{HOST, NOW, PodEventKind, World, task};
 use crate::cgroup::CgroupId;
-use crate::event::ExitStatus;
+use crate::event::{EventKind, Exec, ExitStatus};
 use crate::trace::otlp;
 
 const MINUTE: i64 = 60_000;
@@ -309,4 +309,31 @@ fn a_container_that_is_named_after_its_death_or_never_leaves_nothing() {
         assert_eq!((startups, kinds(&sent).last()), (named.into(), Some(&"pod shutdown")));
         assert_eq!(omitted(&world), 0);
     }
+}
+
+#[test]
+fn a_start_that_failed_in_the_runtime_is_said_of_its_container() {
+    let mut world = World::new(true);
+    let sent = world.traced(ALL);
+    world.source(PodEventKind::Listed(Vec::new()), -20_000);
+    world.reported(-19_000);
+    world.made(1001, '0', -18_900);
+    world.exec(1001, 100, "pause", -18_800);
+    world.made(1002, 'a', -18_500);
+    let stage = task(190, CgroupId(1002), "runc:[2:INIT]");
+    let argv = b"runc\0init\0".to_vec();
+    let parent = task(60, HOST, "runc");
+    world.event(-18_400, EventKind::Exec(Exec { task: stage, parent, argv }));
+    world.removed(CgroupId(1002), -18_000);
+    world.status("a", &json!({"waiting": {"reason": "RunContainerError"}}), None);
+    world.pod["status"]["containerStatuses"][0]["ready"] = false.into();
+    world.pod["status"]["containerStatuses"][0]["started"] = false.into();
+    world.reported(-17_000);
+    world.deleted(-10_000);
+    world.reported(-10_000);
+    let startup = sent.lock().unwrap()[0].clone();
+    assert_eq!(startup.spans[0].error.as_deref(), Some("not ready: web"), "{startup:#?}");
+    let container = startup.spans.iter().find(|it| it.name == "container startup").unwrap();
+    assert_eq!(container.error.as_deref(), Some("the container's program never ran"));
+    assert_eq!(container.events[0].name, "start failed");
 }
