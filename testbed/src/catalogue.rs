@@ -30,9 +30,11 @@ pub enum Need {
     Linux(Release),
     /// A Pod source.
     Pods,
+    /// A receiver of traces.
+    Traces,
 }
 
-/// A host without a Pod source, and what of the catalogue it can show.
+/// A host without a Pod source and without a receiver of traces, and what of the catalogue it can show.
 #[derive(Clone, Debug)]
 pub struct Host<'a> {
     /// The controllers that its cgroup v2 hierarchy offers.
@@ -47,6 +49,7 @@ impl Host<'_> {
     pub fn excuse(&self, family: &Family) -> Option<String> {
         family.needs.iter().find_map(|need| match need {
             Need::Pods => Some("there is no Pod source".to_owned()),
+            Need::Traces => Some("there is no receiver of traces".to_owned()),
             Need::Controller(name) if self.controllers.contains(name) => None,
             Need::Controller(name) => {
                 Some(format!("this cgroup v2 hierarchy has no {name} controller"))
@@ -93,6 +96,7 @@ fn parse(text: &str) -> Result<Vec<Family>> {
 fn need(text: &str) -> Result<Need> {
     match text.split_once('=') {
         None if text == "pods" => Ok(Need::Pods),
+        None if text == "traces" => Ok(Need::Traces),
         Some(("controller", name)) => Ok(Need::Controller(name.to_owned())),
         Some(("linux", since)) => {
             Ok(Need::Linux(release(since).with_context(|| format!("the release of {text:?}"))?))
@@ -110,6 +114,7 @@ name  type   scope      collector  series  labels         needs
 a     gauge  container  memory     1       namespace,pod  controller=memory,linux=5.19
 b     gauge  node       agent      1       -              -
 c     gauge  container  grace      1       namespace      pods
+d     gauge  node       agent      1       -              traces
 ";
 
     #[test]
@@ -121,7 +126,7 @@ c     gauge  container  grace      1       namespace      pods
         };
         let memory = ["memory".to_owned()];
         let new = excuses(&memory, (5, 19));
-        assert_eq!(new.iter().map(Option::is_some).collect::<Vec<_>>(), [false, false, true]);
+        assert_eq!(new.iter().map(Option::is_some).collect::<Vec<_>>(), [false, false, true, true]);
         assert!(excuses(&memory, (5, 18))[0].as_ref().unwrap().contains("5.19"));
         assert!(excuses(&[], (6, 1))[0].as_ref().unwrap().contains("memory"));
         assert_eq!(families[1].needs, []);
