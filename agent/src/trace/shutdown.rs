@@ -41,12 +41,14 @@ fn add_root(tree: &mut Tree, life: &Life, at: &At, ends: &[&Instance]) {
         let unix_ns = u64::try_from(unix_s).ok()?.checked_mul(SECOND_NS)?;
         at.wall.boot_ns(unix_ns)
     });
-    let starts = tree.spans.iter().map(|span| span.start_boot_ns).chain(requested_boot_ns);
-    let seen = life.deletion.map(|(_, seen_boot_ns)| seen_boot_ns);
-    let start_boot_ns = starts.min().or(seen).unwrap_or(at.now_boot_ns);
-    // Where nothing ran any more at the request, it is the last that happened.
-    let ends_of = tree.spans.iter().map(|span| span.end_boot_ns).chain(requested_boot_ns);
-    let end_boot_ns = ends_of.max().unwrap_or(start_boot_ns);
+    // The root covers the deletion, as it was requested and as the agent learned of it: that may be
+    // before anything was stopped, or after the last end, of a Pod that was in its back-off.
+    let seen_boot_ns = life.deletion.map(|(_, seen_boot_ns)| seen_boot_ns);
+    let deletion = || requested_boot_ns.into_iter().chain(seen_boot_ns);
+    let starts = tree.spans.iter().map(|span| span.start_boot_ns);
+    let start_boot_ns = starts.chain(deletion()).min().unwrap_or(at.now_boot_ns);
+    let ended = tree.spans.iter().map(|span| span.end_boot_ns);
+    let end_boot_ns = ended.chain(deletion()).max().unwrap_or(start_boot_ns);
     let problems: Vec<String> =
         ends.iter().filter_map(|it| Some(format!("{}: {}", it.name(), it.problem()?))).collect();
     tree.add_root(names::POD_SHUTDOWN, (start_boot_ns, end_boot_ns), |span| {

@@ -87,7 +87,10 @@ pub(super) fn trace(life: &mut Life, at: &At) -> Option<Trace> {
     let start_boot_ns = scheduled_boot_ns.unwrap_or(sandbox_boot_ns).min(sandbox_boot_ns);
     let ended = tree.spans.iter().map(|span| span.end_boot_ns);
     let ready = life.instances.iter().filter_map(|it| it.start.ready_boot_ns);
-    let end_boot_ns = ended.chain(ready).max().unwrap_or(sandbox_boot_ns).max(start_boot_ns);
+    let failed = life.failed.iter().map(|(_, time_boot_ns)| *time_boot_ns);
+    let steps = ended.chain(ready).chain(failed.clone());
+    let end_boot_ns = steps.max().unwrap_or(sandbox_boot_ns).max(start_boot_ns);
+    let start_boot_ns = failed.min().map_or(start_boot_ns, |failed| failed.min(start_boot_ns));
     let missing = missing(life);
     tree.add_root(names::POD_STARTUP, (start_boot_ns, end_boot_ns), |span| {
         for (container, time_boot_ns) in &life.failed {
