@@ -33,7 +33,7 @@ pub const CONTAINER_RESTART: Name = name(
 /// Root span of a shutdown.
 pub const POD_SHUTDOWN: Name = name(
     Kind::Shutdown.name(),
-    "From the request to delete the Pod (±1 s), or the first termination that no restart followed if that was earlier, to the last container's end.",
+    "From the request to delete the Pod (±1 s), or the first termination that no restart followed if that was earlier, to the last container's end, or to when the agent learned of the deletion if that was later.",
 );
 /// Span of a sandbox.
 pub const SANDBOX_CREATION: Name =
