@@ -69,7 +69,7 @@ pub struct CheckArgs {
     /// The Pod source.
     #[command(flatten)]
     pub pods: PodsArgs,
-    /// Traces.
+    /// The export of traces.
     #[command(flatten)]
     pub trace: TraceArgs,
 }
@@ -246,7 +246,7 @@ pub struct AgentArgs {
         default_value = "text"
     )]
     pub log_format: Format,
-    /// Traces.
+    /// The export of traces.
     #[command(flatten)]
     pub trace: TraceArgs,
 }

@@ -66,6 +66,12 @@ impl WallOffset {
         }
     }
 
+    /// Boot time of a Unix time in whole seconds, as the API has it; `None` before the machine booted.
+    #[must_use]
+    pub fn boot_ns_of_seconds(self, time_unix_s: i64) -> Option<u64> {
+        self.boot_ns(u64::try_from(time_unix_s).ok()?.checked_mul(SECOND_NS)?)
+    }
+
     /// Unix time of a boot time, not before 1970.
     #[must_use]
     pub const fn unix_ns(self, time_boot_ns: u64) -> u64 {

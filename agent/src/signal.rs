@@ -1,5 +1,10 @@
 //! Linux signals: their names and numbers.
 
+/// Number of SIGKILL.
+pub const SIGKILL: u32 = 9;
+/// Number of SIGTERM, the default stop signal.
+pub const SIGTERM: u32 = 15;
+
 /// Name of numbers that are no signal, and of signals that are not distinguished.
 pub const OTHER: &str = "other";
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use testbed::{
     exposition::{Exposition, Format},
     http,
@@ -58,17 +58,7 @@ pub(crate) fn check() -> Result<()> {
         let tools = parts::prometheus(release)?;
         let work = paths::work("exemplars")?;
         let api = Api(http::free_address()?);
-        let config = Config {
-            listen: api.0,
-            interval_s: 1,
-            scrape_configs: json!([{
-                "job_name": "podvitals",
-                "honor_labels": true,
-                "static_configs": [{ "targets": [target] }],
-            }]),
-            rules: Vec::new(),
-            alertmanager: None,
-        };
+        let config = Config::of_one_agent(api.0, target);
         let mut child = Child::spawn("prometheus", &mut config.command(tools.command(), &work)?)?;
         until("Prometheus answers", START, || api.ready().map(|()| true))?;
         let scrapes = format!("count_over_time(up{{instance=\"{target}\"}}[5m])");

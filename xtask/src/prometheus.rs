@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::json;
 use testbed::{exposition::count_samples, http, scrape::Scrape};
 
 use crate::{
@@ -138,18 +137,7 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
 }
 
 fn start(tools: &Prometheus, work: &Path, api: Api, target: SocketAddr) -> Result<Child> {
-    // As README's: one line and no relabelling.
-    let config = Config {
-        listen: api.0,
-        interval_s: 1,
-        scrape_configs: json!([{
-            "job_name": "podvitals",
-            "honor_labels": true,
-            "static_configs": [{ "targets": [target] }],
-        }]),
-        rules: Vec::new(),
-        alertmanager: None,
-    };
+    let config = Config::of_one_agent(api.0, target);
     Child::spawn("prometheus", &mut config.command(Command::new(&tools.prometheus), work)?)
 }
 

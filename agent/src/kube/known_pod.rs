@@ -233,7 +233,7 @@ impl Noticed {
     /// whole seconds.
     #[must_use]
     pub fn agreed(self, unix_s: i64, wall: WallOffset) -> Option<u64> {
-        let api_boot_ns = wall.boot_ns(u64::try_from(unix_s).ok()?.saturating_mul(SECOND_NS))?;
+        let api_boot_ns = wall.boot_ns_of_seconds(unix_s)?;
         let since = match self.via {
             Via::Watch => Some(self.time_boot_ns),
             Via::List => self.after_boot_ns,

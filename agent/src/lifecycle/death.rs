@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::fact::{Death, Fact, FactKind, Sender, StopSignal, Termination};
 use super::grace;
 use super::kill::{self, KUBELET_AHEAD_NS, Kill};
-use super::request::SIGKILL;
 use super::sandbox::Sandboxes;
 use super::session::ExecSession;
 use super::stop::{Said, Spec, Stop, Stops};
@@ -20,6 +19,7 @@ use crate::clock::{Now, WallOffset};
 use crate::kube::known_pod::{KnownPod, Via};
 use crate::kube::pod::{Container, Pod, Role, State};
 use crate::kube::pods::Pods;
+use crate::signal::SIGKILL;
 
 /// Longest time that a death waits for the Pod source after the end.
 ///

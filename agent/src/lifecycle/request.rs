@@ -26,10 +26,8 @@
 use super::fact::Sender;
 use super::grace::{LEFT_MIN_NS, OVERDUE_NS};
 use crate::event::{Comm, ExitStatus, Signal, SignalResult, TaskKey};
+use crate::signal::{SIGKILL, SIGTERM};
 
-/// Signal SIGKILL.
-pub(super) const SIGKILL: u32 = 9;
-const SIGTERM: u32 = 15;
 const SIGQUIT: u32 = 3;
 
 /// Default of `terminationGracePeriodSeconds`; the runtimes' own default is 10 s.

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use super::fact::{Cause, Fact, FactKind, FatalSignal, Outcome, Sender, StopSignal};
-use super::request::{By, Evidence, Reported, Request, SIGKILL, sent_by};
+use super::request::{By, Evidence, Reported, Request, sent_by};
 use crate::event::{ExitStatus, Signal, SignalResult};
+use crate::signal::SIGKILL;
 
 /// Limit of different signals: the kernel has no more numbers (`_NSIG`).
 const SIGNALS_MAX: usize = 64;

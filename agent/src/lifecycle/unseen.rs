@@ -2,13 +2,13 @@
 
 use super::fact::{Cause, Termination};
 use super::grace::OVERDUE_NS;
-use super::request::SIGKILL;
 use super::subject::Birth;
 use super::trigger::StopRequest;
 use crate::clock::{SECOND_NS, WallOffset};
 use crate::event::ExitStatus;
 use crate::kube::known_pod::KnownPod;
 use crate::kube::pod::Container;
+use crate::signal::SIGKILL;
 
 /// Longest stop where no source tells the grace period: systemd's default is 90 s, Docker's 10 s.
 const LONGEST_STOP_NS: u64 = 300_000_000_000;

@@ -1,7 +1,7 @@
 //! When which trace of a Pod is complete. Pure.
 
 use super::instance::Instance;
-use super::life::{At, Life, Startup};
+use super::life::{At, Life};
 use super::model::Trace;
 use super::{restart, shutdown, startup};
 use crate::kube::pod::{RestartPolicy, Role};
@@ -20,15 +20,16 @@ const EMPTY_NS: u64 = 30_000_000_000;
 /// Longest time that a Pod without a container waits for the reasons of its containers' ends, which
 /// come 30 s after the end at most.
 const EXPLAIN_NS: u64 = 45_000_000_000;
+
 impl Life {
     /// The traces that are complete at that time.
     pub(super) fn complete(&mut self, at: &At) -> Vec<Trace> {
         let mut traces = Vec::new();
-        if matches!(self.startup, Startup::Pending) && self.startup_due(at) {
-            self.startup = Startup::Over;
+        if !self.startup_over && self.startup_due(at) {
+            self.startup_over = true;
             traces.extend(startup::trace(self, at));
         }
-        if matches!(self.startup, Startup::Over) {
+        if self.startup_over {
             for done in self.instances.iter_mut().filter(|it| it.is_done_init()) {
                 done.told = true;
             }
@@ -42,7 +43,7 @@ impl Life {
             self.shutdowns += 1;
         }
         // The startup tells of all that was tried.
-        if matches!(self.startup, Startup::Over) {
+        if self.startup_over {
             self.instances.retain(|instance| {
                 let explained = instance.told || instance.ended_boot_ns.is_none();
                 !(instance.gone_boot_ns.is_some() && explained)

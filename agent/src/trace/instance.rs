@@ -6,10 +6,11 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanId;
 
 use super::model::{Span, SpanEvent};
-use super::names;
+use super::names::{self, Name};
 use super::problem;
 use super::tree::{Tree, attribute, event, number};
 use crate::event::ExitStatus;
+use crate::kube::pod::Role;
 use crate::lifecycle::fact::{
     Cause, Death, Fact, FactKind, OomFact, OomVictim, Outcome, StopSignal,
 };
@@ -36,8 +37,8 @@ pub(super) struct Instance {
     start_failed_boot_ns: Option<u64>,
     reported: Option<String>,
     pub(super) ended_boot_ns: Option<u64>,
-    /// Its death, once that is explained.
-    pub(super) explained: Option<Box<(Death, Fact)>>,
+    /// The fact of its death, once that is explained.
+    pub(super) explained: Option<Box<Fact>>,
     /// Whether its end is part of a trace already.
     pub(super) told: bool,
     /// When its cgroup was gone.
@@ -87,7 +88,7 @@ impl Instance {
             FactKind::Ended(end) => self.ended_boot_ns = Some(end.end_boot_ns),
             FactKind::Explained(death) => {
                 self.ended_boot_ns = Some(death.end.end_boot_ns);
-                self.explained = Some(Box::new((*death, fact.clone())));
+                self.explained = Some(Box::new(fact.clone()));
             }
             FactKind::Restarted(_) => self.restarted = Some(fact.clone()),
             FactKind::StartFailed => self.start_failed_boot_ns = Some(time_boot_ns),
@@ -101,7 +102,10 @@ impl Instance {
     }
 
     pub(super) fn death(&self) -> Option<&Death> {
-        self.explained.as_deref().map(|(death, _)| death)
+        match &self.explained.as_deref()?.kind {
+            FactKind::Explained(death) => Some(death),
+            _ => None,
+        }
     }
 
     /// When the instance was made, or found.
@@ -109,10 +113,14 @@ impl Instance {
         self.who.birth.since_boot_ns()
     }
 
+    /// Whether it is of an init container.
+    pub(super) fn is_init(&self) -> bool {
+        self.who.identity.role == Role::Init.label()
+    }
+
     /// Whether it ended as an init container should.
     pub(super) fn is_done_init(&self) -> bool {
-        self.who.identity.role == "init"
-            && self.death().is_some_and(|death| death.end.cause == Cause::Completed)
+        self.is_init() && self.death().is_some_and(|death| death.end.cause == Cause::Completed)
     }
 
     /// When the attempt to start it failed.
@@ -145,11 +153,26 @@ impl Instance {
         problem::of_death(death, oom, self.stop.is_some_and(|(_, stop)| stop.ignored))
     }
 
-    /// Attributes that say which container it is.
+    /// Adds a span about the container below `parent`, filled in by `fill`. Returns its id.
+    pub(super) fn add(
+        &self,
+        tree: &mut Tree,
+        parent: SpanId,
+        name: Name,
+        times_boot_ns: (u64, u64),
+        fill: impl FnOnce(&mut Span),
+    ) -> SpanId {
+        let parts = [self.name(), &*self.who.identity.container_id];
+        tree.add(parent, name, &parts, times_boot_ns, |span| {
+            span.attributes.push(attribute(names::CONTAINER, self.name().to_owned()));
+            fill(span);
+        })
+    }
+
+    /// Attributes that say which instance of the container it is.
     pub(super) fn identity(&self) -> Vec<KeyValue> {
         let identity = &self.who.identity;
         let mut attributes = vec![
-            attribute(names::CONTAINER, identity.container.clone()),
             attribute(names::CONTAINER_ID, identity.container_id.clone()),
             attribute(names::ROLE, identity.role),
         ];
@@ -164,10 +187,8 @@ impl Instance {
         let Some(death) = self.death() else { return };
         let end = &death.end;
         let begin_boot_ns = self.termination_boot_ns(death);
-        let id = &*self.who.identity.container_id;
-        let parts = [self.name(), id];
         let times = (begin_boot_ns, end.end_boot_ns);
-        let termination = tree.add(parent, names::TERMINATION, &parts, times, |span| {
+        let termination = self.add(tree, parent, names::TERMINATION, times, |span| {
             span.attributes.extend(self.identity());
             span.attributes.extend(self.of_death(death));
             span.events = self.events(death, begin_boot_ns);
@@ -176,21 +197,17 @@ impl Instance {
         if let Some(run) = death.pre_stop
             && let Some(times) = run.ran_boot_ns
         {
-            tree.add(termination, names::PRE_STOP, &parts, times, |span| {
-                span.attributes.push(attribute(names::CONTAINER, self.name().to_owned()));
+            self.add(tree, termination, names::PRE_STOP, times, |span| {
                 span.attributes.push(attribute(names::HANDLER, run.handler.label()));
             });
         }
         if let Some(stop_boot_ns) = end.stop_boot_ns {
             let times = (stop_boot_ns, end.end_boot_ns);
-            tree.add(termination, names::GRACE_PERIOD, &parts, times, |span| {
-                self.grace(death, span);
-            });
+            self.add(tree, termination, names::GRACE_PERIOD, times, |span| self.grace(death, span));
         }
     }
 
     fn grace(&self, death: &Death, span: &mut Span) {
-        span.attributes.push(attribute(names::CONTAINER, self.name().to_owned()));
         if let Some(grace_s) = death.grace_s {
             span.attributes.push(attribute(names::GRACE, number(grace_s)));
         }

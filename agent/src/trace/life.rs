@@ -13,15 +13,6 @@ use crate::lifecycle::subject::{Subject, Who};
 /// Limit of instances that are kept for a Pod.
 const INSTANCES_MAX: usize = 256;
 
-/// How far the startup of a Pod has got.
-#[derive(Debug)]
-pub(super) enum Startup {
-    /// Not complete.
-    Pending,
-    /// Its trace is complete, or it was not seen from its beginning.
-    Over,
-}
-
 /// A Pod's life.
 #[derive(Debug)]
 pub(super) struct Life {
@@ -35,7 +26,8 @@ pub(super) struct Life {
     /// Which deaths another instance follows.
     pub(super) restart_policy: RestartPolicy,
     pub(super) instances: Vec<Instance>,
-    pub(super) startup: Startup,
+    /// The trace of its startup is complete, or the startup was not seen from its beginning.
+    pub(super) startup_over: bool,
     /// Failed starts of containers without a cgroup: their name, and when.
     pub(super) failed: Vec<(String, u64)>,
     /// The deletion, and when the agent learned of it.
@@ -55,8 +47,6 @@ pub(super) struct Life {
     /// container.
     pub(super) started: Option<Link>,
     pub(super) restarts: Vec<(String, Link)>,
-    /// Containers that found no room.
-    pub(super) dropped: u64,
 }
 
 impl Life {
@@ -68,7 +58,7 @@ impl Life {
             expected: None,
             restart_policy: RestartPolicy::default(),
             instances: Vec::new(),
-            startup: Startup::Pending,
+            startup_over: false,
             failed: Vec::new(),
             deletion: None,
             outside: None,
@@ -79,28 +69,27 @@ impl Life {
             shutdowns: 0,
             started: None,
             restarts: Vec::new(),
-            dropped: 0,
         }
     }
 
-    /// Takes in a container that is shown.
-    pub(super) fn shown(&mut self, who: &Arc<Who>) {
+    /// Takes in a container that is shown. Returns whether there is room for it.
+    pub(super) fn shown(&mut self, who: &Arc<Who>) -> bool {
         if let Some(known) = self.instance_mut(who.cgroup) {
             known.who = Arc::clone(who);
-            return;
+            return true;
         }
         if self.instances.len() >= INSTANCES_MAX {
-            self.dropped += 1;
-            return;
+            return false;
         }
         if !who.birth.is_seen() && self.instances.is_empty() {
             // The Pod is older than the agent.
-            self.startup = Startup::Over;
+            self.startup_over = true;
         }
         self.empty_boot_ns = None;
         // Most Pods have one or two, and an instance is large.
         self.instances.reserve_exact(1);
         self.instances.push(Instance::new(who));
+        true
     }
 
     /// Takes back a container that is none.

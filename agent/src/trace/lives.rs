@@ -9,7 +9,6 @@ use super::life::{At, Life};
 use super::link;
 use super::model::Trace;
 use super::resource;
-use crate::kube::identity::Identity;
 use crate::kube::pod::Pod;
 use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{Subject, Who};
@@ -17,14 +16,15 @@ use crate::lifecycle::subject::{Subject, Who};
 /// Limit of Pods that are followed; those beyond it have no traces.
 const LIVES_MAX: usize = 4096;
 
-/// A complete trace with the workload that it is about.
-pub(super) type Complete = (Trace, Arc<Identity>);
+/// A complete trace with a container of the Pod, whose workload it is about.
+pub(super) type Complete = (Trace, Arc<Who>);
 
 /// Lives of Pods.
 #[derive(Debug)]
 pub(super) struct Lives {
     common: Vec<KeyValue>,
-    lives: HashMap<String, (Life, Arc<Identity>)>,
+    /// Each with the container that gave the Pod its name.
+    lives: HashMap<String, (Life, Arc<Who>)>,
     /// Pods and containers that found no room.
     dropped: u64,
     links_rejected: u64,
@@ -51,23 +51,27 @@ impl Lives {
             return;
         }
         let resource = || Arc::new(resource::of(identity, &self.common));
-        let (life, of) = self.lives.entry(pod.uid.clone()).or_insert_with(|| {
+        let (life, named_by) = self.lives.entry(pod.uid.clone()).or_insert_with(|| {
             let life = Life::new(&pod.uid, &identity.pod_uid, resource());
-            (life, Arc::new(identity.clone()))
+            (life, Arc::clone(who))
         });
-        if (&of.pod, &of.workload, &of.pod_uid)
+        let known = &named_by.identity;
+        if (&known.pod, &known.workload, &known.pod_uid)
             != (&identity.pod, &identity.workload, &identity.pod_uid)
         {
             // The Pod has its name only now.
-            life.resource = Arc::new(resource::of(identity, &self.common));
+            life.resource = resource();
             life.uid.clone_from(&identity.pod_uid);
-            *of = Arc::new(identity.clone());
+            *named_by = Arc::clone(who);
         }
-        life.shown(who);
+        if !life.shown(who) {
+            self.dropped += 1;
+        }
     }
 
     pub(super) fn retracted(&mut self, subject: &Subject) {
-        if let (Some(cgroup), Some((life, _))) = (subject.cgroup(), self.of(subject)) {
+        let life = key(subject).and_then(|key| self.lives.get_mut(key));
+        if let (Some(cgroup), Some((life, _))) = (subject.cgroup(), life) {
             life.retracted(cgroup);
         }
     }
@@ -88,43 +92,38 @@ impl Lives {
 
     /// Takes in a fact. Returns the traces that are complete with it.
     pub(super) fn fact(&mut self, subject: &Subject, fact: &Fact, at: &At) -> Vec<Complete> {
-        let Some((life, _)) = self.of(subject) else { return Vec::new() };
-        life.fact(subject, fact);
-        let key = life.key.clone();
-        self.complete(&key, at)
+        self.changed(subject, at, |life| life.fact(subject, fact))
     }
 
     pub(super) fn gone(&mut self, subject: &Subject, at: &At) -> Vec<Complete> {
-        let Some((life, _)) = self.of(subject) else { return Vec::new() };
-        life.gone(subject, at.now_boot_ns);
-        let key = life.key.clone();
-        self.complete(&key, at)
+        self.changed(subject, at, |life| life.gone(subject, at.now_boot_ns))
     }
 
     /// The traces that are complete because time has passed.
     pub(super) fn settle(&mut self, at: &At) -> Vec<Complete> {
-        let keys: Vec<String> = self.lives.keys().cloned().collect();
-        keys.iter().flat_map(|key| self.complete(key, at)).collect()
+        let mut all = Vec::new();
+        self.lives.retain(|_, entry| {
+            all.extend(complete(entry, at));
+            !entry.0.is_over()
+        });
+        all
     }
 
-    fn complete(&mut self, key: &str, at: &At) -> Vec<Complete> {
-        let Some((life, identity)) = self.lives.get_mut(key) else { return Vec::new() };
-        let traces = life.complete(at);
-        self.dropped += std::mem::take(&mut life.dropped);
-        let complete = traces.into_iter().map(|trace| (trace, Arc::clone(identity))).collect();
-        if life.is_over() {
+    /// Changes the life of a subject's Pod. Returns the traces that are complete with that.
+    fn changed(
+        &mut self,
+        subject: &Subject,
+        at: &At,
+        change: impl FnOnce(&mut Life),
+    ) -> Vec<Complete> {
+        let Some(key) = key(subject) else { return Vec::new() };
+        let Some(entry) = self.lives.get_mut(key) else { return Vec::new() };
+        change(&mut entry.0);
+        let traces = complete(entry, at);
+        if entry.0.is_over() {
             self.lives.remove(key);
         }
-        complete
-    }
-
-    fn of(&mut self, subject: &Subject) -> Option<&mut (Life, Arc<Identity>)> {
-        match subject {
-            Subject::Container(who) => self.lives.get_mut(&who.origin.pod()?.0.uid),
-            Subject::Pod(who) => self.lives.get_mut(&who.cgroup_uid),
-            // The mirror of a static Pod is found under the Pod's own UID only.
-            Subject::Planned(identity) => self.lives.get_mut(&identity.pod_uid),
-        }
+        traces
     }
 
     /// Pods and containers that found no room, since the last call.
@@ -136,4 +135,19 @@ impl Lives {
     pub(super) const fn links_rejected(&self) -> u64 {
         self.links_rejected
     }
+}
+
+/// The UID under which the life of a subject's Pod is found.
+fn key(subject: &Subject) -> Option<&str> {
+    match subject {
+        Subject::Container(who) => Some(&who.origin.pod()?.0.uid),
+        Subject::Pod(who) => Some(&who.cgroup_uid),
+        // The mirror of a static Pod is found under the Pod's own UID only.
+        Subject::Planned(identity) => Some(&identity.pod_uid),
+    }
+}
+
+/// The traces of a Pod that are complete at that time.
+fn complete((life, named_by): &mut (Life, Arc<Who>), at: &At) -> Vec<Complete> {
+    life.complete(at).into_iter().map(|trace| (trace, Arc::clone(named_by))).collect()
 }

@@ -53,7 +53,7 @@ pub type Traced = (Arc<Who>, Fact, TraceId);
 pub struct Options {
     /// Attributes of each resource: the service, the node, and what the user has set.
     pub resource: Vec<KeyValue>,
-    /// What to send.
+    /// Limits of what is sent.
     pub limits: Limits,
     /// Whether there is a Pod source, so that containers can become ready.
     pub pods_may_come: bool,
@@ -135,8 +135,8 @@ impl Traces {
     }
 
     fn finish(&mut self, complete: Vec<Complete>) {
-        for (trace, identity) in complete {
-            let workload = self.volume.workload(&identity);
+        for (trace, who) in complete {
+            let workload = self.volume.workload(&who.identity);
             if self.volume.admit(&trace, workload, self.now.boot_ns)
                 && (self.send)(&trace, self.now.wall)
             {

@@ -86,7 +86,7 @@ pub struct Span {
     pub start_boot_ns: u64,
     /// End, `CLOCK_BOOTTIME`; not before the start.
     pub end_boot_ns: u64,
-    /// Attributes.
+    /// Attributes of the span.
     pub attributes: Vec<KeyValue>,
     /// Events, in the order of their times.
     pub events: Vec<SpanEvent>,
@@ -103,7 +103,7 @@ pub struct SpanEvent {
     pub name: &'static str,
     /// Time, `CLOCK_BOOTTIME`.
     pub time_boot_ns: u64,
-    /// Attributes.
+    /// Attributes of the event.
     pub attributes: Vec<KeyValue>,
 }
 
@@ -114,6 +114,6 @@ pub struct Link {
     pub trace: TraceId,
     /// Id of the span in it.
     pub span: SpanId,
-    /// Attributes.
+    /// Attributes of the link, such as the kind of that trace.
     pub attributes: Vec<KeyValue>,
 }

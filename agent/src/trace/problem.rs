@@ -11,12 +11,10 @@ use super::tree::{attribute, number};
 use crate::event::ExitStatus;
 use crate::lifecycle::fact::{Cause, Death, OomFact, OomScope, Sender};
 use crate::lifecycle::trigger::Trigger;
-use crate::signal;
+use crate::signal::{self, SIGTERM};
 
 /// Exit codes from here on stand for a signal, as shells have it.
 const SIGNAL_EXIT: i32 = 128;
-/// Default stop signal.
-const SIGTERM: u32 = 15;
 
 /// What went wrong with an end; `None` if it was as it should be, or is not known.
 pub(super) fn of_death(death: &Death, oom: Option<&OomFact>, ignored: bool) -> Option<String> {

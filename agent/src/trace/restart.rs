@@ -22,10 +22,8 @@ pub(super) fn trace(
     dead.add_termination(&mut tree, root);
     if let Some(next) = next {
         let created_boot_ns = next.since_boot_ns();
-        let parts = [next.name(), &*next.who.identity.container_id];
-        tree.add(root, names::BACK_OFF, &parts, (ended_boot_ns, created_boot_ns), |span| {
-            span.attributes.push(attribute(names::CONTAINER, next.name().to_owned()));
-        });
+        let back_off = (ended_boot_ns, created_boot_ns);
+        next.add(&mut tree, root, names::BACK_OFF, back_off, |_| {});
         let bounds = Bounds::of(next);
         startup::add_phases(&mut tree, root, next, &bounds);
         end_boot_ns = end_boot_ns.max(created_boot_ns).max(bounds.last_boot_ns());
@@ -46,7 +44,7 @@ pub(super) fn trace(
         span.error = dead.problem();
     });
     let link = tree.link();
-    let explained = dead.explained.as_deref().map(|(_, fact)| (&dead.who, fact));
+    let explained = dead.explained.as_deref().map(|fact| (&dead.who, fact));
     let restarted = next.and_then(|next| Some((&next.who, next.restarted.as_ref()?)));
     let facts = explained.into_iter().chain(restarted);
     let trace = Trace {

@@ -174,7 +174,7 @@ impl Settings {
 }
 
 impl TraceArgs {
-    /// What to send.
+    /// Limits of what is sent.
     #[must_use]
     pub const fn limits(&self) -> volume::Limits {
         volume::Limits {

@@ -5,7 +5,6 @@ use super::life::{At, Life};
 use super::model::{Kind, Trace};
 use super::names;
 use super::tree::{Tree, attribute, event, number};
-use crate::clock::SECOND_NS;
 
 /// The trace of all ends that are not told yet; `None` if there are none and no deletion is known.
 /// Without the root, which the agent sends that sees the Pod's end.
@@ -25,7 +24,7 @@ pub(super) fn trace(life: &Life, at: &At, with_root: bool) -> Option<Trace> {
     if with_root {
         add_root(&mut tree, life, at, &ends().collect::<Vec<_>>());
     }
-    let explained = |it: &Instance| Some((it.who.clone(), it.explained.as_deref()?.1.clone()));
+    let explained = |it: &Instance| Some((it.who.clone(), it.explained.as_deref()?.clone()));
     Some(Trace {
         kind: Kind::Shutdown,
         id: tree.id,
@@ -37,10 +36,7 @@ pub(super) fn trace(life: &Life, at: &At, with_root: bool) -> Option<Trace> {
 
 fn add_root(tree: &mut Tree, life: &Life, at: &At, ends: &[&Instance]) {
     let requested = life.deletion.and_then(|(deletion, _)| deletion.requested_unix_s);
-    let requested_boot_ns = requested.and_then(|unix_s| {
-        let unix_ns = u64::try_from(unix_s).ok()?.checked_mul(SECOND_NS)?;
-        at.wall.boot_ns(unix_ns)
-    });
+    let requested_boot_ns = requested.and_then(|unix_s| at.wall.boot_ns_of_seconds(unix_s));
     // The root covers the deletion, as it was requested and as the agent learned of it: that may be
     // before anything was stopped, or after the last end, of a Pod that was in its back-off.
     let seen_boot_ns = life.deletion.map(|(_, seen_boot_ns)| seen_boot_ns);

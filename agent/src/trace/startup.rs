@@ -40,12 +40,10 @@ impl Bounds {
 
 /// Adds the phases from the container's cgroup until it is ready.
 pub(super) fn add_phases(tree: &mut Tree, parent: SpanId, instance: &Instance, bounds: &Bounds) {
-    let parts = [instance.name(), &*instance.who.identity.container_id];
     let mut add = |name, from: Option<u64>, to: Option<u64>| {
-        let Some(times) = from.zip(to) else { return };
-        tree.add(parent, name, &parts, times, |span| {
-            span.attributes.push(attribute(names::CONTAINER, instance.name().to_owned()));
-        });
+        if let Some(times) = from.zip(to) {
+            instance.add(tree, parent, name, times, |_| {});
+        }
     };
     add(names::RUNTIME_START, Some(bounds.created_boot_ns), bounds.running_boot_ns);
     add(names::STARTUP_PROBE, bounds.running_boot_ns, bounds.started_boot_ns);
@@ -59,9 +57,8 @@ pub(super) fn trace(life: &mut Life, at: &At) -> Option<Trace> {
     life.expected.as_ref()?;
     // Init containers are tried until they succeed; how an app container is restarted is in a trace of
     // its own.
-    let is_first = |it: &&Instance| {
-        it.start.created_boot_ns.is_some() && (it.start.first || it.who.identity.role == "init")
-    };
+    let is_first =
+        |it: &&Instance| it.start.created_boot_ns.is_some() && (it.start.first || it.is_init());
     let first: Vec<&Instance> = life.instances.iter().filter(is_first).collect();
     let sandbox_boot_ns = first.iter().filter_map(|it| it.start.sandbox_boot_ns).min();
     // Who did not see the sandbox came in the middle, and another agent may have told of it.
@@ -74,10 +71,10 @@ pub(super) fn trace(life: &mut Life, at: &At) -> Option<Trace> {
         tree.add(root, names::SANDBOX_CREATION, &[], (scheduled_boot_ns, sandbox_boot_ns), |_| {});
     }
     // The kernel's record of the last init container is exact, the API's condition is not.
-    let inits = first.iter().filter(|it| it.who.identity.role == "init");
+    let inits = first.iter().filter(|it| it.is_init());
     let initialized_boot_ns = inits.filter_map(|it| it.ended_boot_ns).max().or(initialized_boot_ns);
     for instance in &first {
-        if instance.who.identity.role == "init" {
+        if instance.is_init() {
             add_init(&mut tree, root, instance, at);
         } else {
             let from = initialized_boot_ns.unwrap_or(sandbox_boot_ns).max(sandbox_boot_ns);
@@ -118,8 +115,7 @@ pub(super) fn trace(life: &mut Life, at: &At) -> Option<Trace> {
 fn add_init(tree: &mut Tree, root: SpanId, instance: &Instance, at: &At) {
     let begin_boot_ns = instance.since_boot_ns();
     let end_boot_ns = instance.ended_boot_ns.unwrap_or(at.now_boot_ns);
-    let parts = [instance.name(), &*instance.who.identity.container_id];
-    tree.add(root, names::INIT_CONTAINER, &parts, (begin_boot_ns, end_boot_ns), |span| {
+    instance.add(tree, root, names::INIT_CONTAINER, (begin_boot_ns, end_boot_ns), |span| {
         span.attributes.extend(instance.identity());
         span.error = instance.problem();
     });
@@ -127,10 +123,9 @@ fn add_init(tree: &mut Tree, root: SpanId, instance: &Instance, at: &At) {
 
 fn add_container(tree: &mut Tree, root: SpanId, instance: &Instance, from_boot_ns: u64) {
     let bounds = Bounds::of(instance);
-    let parts = [instance.name(), &*instance.who.identity.container_id];
     let from_boot_ns = from_boot_ns.min(bounds.created_boot_ns);
     let times = (from_boot_ns, bounds.last_boot_ns());
-    let container = tree.add(root, names::CONTAINER_STARTUP, &parts, times, |span| {
+    let container = instance.add(tree, root, names::CONTAINER_STARTUP, times, |span| {
         span.attributes.extend(instance.identity());
         let failed = instance.start_failed_boot_ns();
         span.events.extend(failed.map(|at| event(names::START_FAILED, at, Vec::new())));
@@ -140,9 +135,7 @@ fn add_container(tree: &mut Tree, root: SpanId, instance: &Instance, from_boot_n
         span.error = never_ran.or(ended);
     });
     let created = (from_boot_ns, bounds.created_boot_ns);
-    tree.add(container, names::PULL_AND_CREATE, &parts, created, |span| {
-        span.attributes.push(attribute(names::CONTAINER, instance.name().to_owned()));
-    });
+    instance.add(tree, container, names::PULL_AND_CREATE, created, |_| {});
     add_phases(tree, container, instance, &bounds);
 }
 

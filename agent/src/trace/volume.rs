@@ -10,7 +10,7 @@ use crate::rate::{Buckets, Rate};
 const BURST_MINUTES: u32 = 10;
 const MINUTE_NS: u64 = 60_000_000_000;
 
-/// What to send.
+/// Limits of what is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Shortest duration of a trace in which nothing went wrong.
@@ -105,8 +105,7 @@ impl Volume {
 
     /// Counts traces that are left out.
     pub fn count(&mut self, reason: Omitted, traces: u64) {
-        let all = Omitted::ALL.iter().zip(&mut self.omitted);
-        for (_, count) in all.filter(|(other, _)| **other == reason) {
+        if let Some(count) = self.omitted.get_mut(reason as usize) {
             *count = count.saturating_add(traces);
         }
     }

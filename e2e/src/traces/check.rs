@@ -54,7 +54,7 @@ struct Found {
 
 impl Check<'_> {
     /// Waits until the Collector has all that the scenarios know of, and gives the report. With
-    /// `update` one trace of each kind is drawn anew for docs/pictures.
+    /// `update` one trace of each kind is redrawn for docs/pictures.
     pub(crate) fn run(&self, update: bool, steps: &mut Steps) -> Result<String> {
         steps.begin("traces: what the Collector has, and what the scenarios know");
         let known = self.traces.known().clone();

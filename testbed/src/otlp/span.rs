@@ -16,7 +16,7 @@ pub struct Span {
     pub span_id: String,
     /// Id of the span above it; `None` for a root.
     pub parent_id: Option<String>,
-    /// Name.
+    /// Name of the span.
     pub name: String,
     /// Kind.
     pub kind: SpanKind,
@@ -24,7 +24,7 @@ pub struct Span {
     pub start_unix_ns: u64,
     /// End, in nanoseconds of Unix time.
     pub end_unix_ns: u64,
-    /// Attributes.
+    /// Attributes of the span.
     pub attributes: Attributes,
     /// Events, in the order in which they came.
     pub events: Vec<Event>,
@@ -59,11 +59,11 @@ pub enum SpanKind {
 /// Something that happened at one moment of a span.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// Name.
+    /// Name of the event.
     pub name: String,
     /// Time, in nanoseconds of Unix time.
     pub unix_ns: u64,
-    /// Attributes.
+    /// Attributes of the event.
     pub attributes: Attributes,
 }
 
@@ -74,7 +74,7 @@ pub struct Link {
     pub trace_id: String,
     /// Id of the span.
     pub span_id: String,
-    /// Attributes.
+    /// Attributes of the link.
     pub attributes: Attributes,
 }
 
@@ -93,7 +93,7 @@ pub enum Status {
 /// What made a span: the instrumentation scope.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Scope {
-    /// Name.
+    /// Name of the scope.
     pub name: String,
     /// Version.
     pub version: String,

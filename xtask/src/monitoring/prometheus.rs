@@ -33,6 +33,21 @@ pub struct Config {
 }
 
 impl Config {
+    /// One agent, scraped each second as README says: with one line and no relabelling.
+    pub(crate) fn of_one_agent(listen: SocketAddr, target: SocketAddr) -> Self {
+        Self {
+            listen,
+            interval_s: 1,
+            scrape_configs: json!([{
+                "job_name": "podvitals",
+                "honor_labels": true,
+                "static_configs": [{ "targets": [target] }],
+            }]),
+            rules: Vec::new(),
+            alertmanager: None,
+        }
+    }
+
     /// The command of a server, given the arguments for this configuration. Its files are in `dir`:
     /// the configuration, new data, and the log.
     ///

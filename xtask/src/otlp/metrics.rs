@@ -10,7 +10,7 @@ use testbed::otlp::{
 /// A metric: a family, as OpenTelemetry has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
-    /// Name.
+    /// Name of the metric.
     pub name: String,
     /// Description.
     pub description: String,

@@ -105,7 +105,7 @@ pub struct Printed {
     pub span_id: String,
     /// Id of the span above it; empty for a root.
     pub parent_id: String,
-    /// Name.
+    /// Name of the span.
     pub name: String,
     /// Start, in nanoseconds of Unix time.
     pub start_unix_ns: u64,

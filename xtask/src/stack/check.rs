@@ -72,7 +72,7 @@ pub(crate) fn check(agent: &Path) -> Result<()> {
 /// `cargo xtask stack` with the demo, and the mark of its processes.
 fn command(agent: &Path, name: &str) -> Result<(Command, String)> {
     let mark = format!("{name}-{}", std::process::id());
-    // The file that this program was started from may have been built anew since, and its path then
+    // The file that this program was started from may have been rebuilt since, and its path then
     // leads nowhere; this link leads to what runs.
     let mut command = Command::new("/proc/self/exe");
     command.arg("stack").arg("--demo").arg("--agent").arg(agent).env(MARK, &mark);

@@ -133,7 +133,7 @@ impl Backoff {
         }
     }
 
-    /// Begins anew, after a success.
+    /// Starts over, after a success.
     pub(super) const fn reset(&mut self) {
         self.failed = 0;
     }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::trace::volume::Omitted;
+
 /// Reason for which spans were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Drop {
@@ -161,7 +163,7 @@ pub struct TraceStats {
     /// Last export that the receiver has taken, Unix time; `None` before the first.
     pub last_export_unix_ns: Option<u64>,
     /// Traces that were left out, by reason.
-    pub omitted: [(&'static str, u64); 4],
+    pub omitted: [(&'static str, u64); Omitted::ALL.len()],
     /// Links to other traces that were asked for and could not be read.
     pub links_rejected: u64,
 }
@@ -176,7 +178,7 @@ impl Default for TraceStats {
             queue_bytes: 0,
             queue_limit_bytes: 0,
             last_export_unix_ns: None,
-            omitted: ["min_duration", "normal", "rate", "no_room"].map(|reason| (reason, 0)),
+            omitted: Omitted::ALL.map(|reason| (reason.label(), 0)),
             links_rejected: 0,
         }
     }
