@@ -2,6 +2,10 @@
 //!
 //! [`crate::bpf::decode`] makes these from bytes; [`crate::lifecycle`] consumes them.
 
+mod connection;
+
+pub use connection::{Connection, Ending};
+
 use crate::cgroup::CgroupId;
 
 /// A kernel event with its time.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::pod::{
-    Announcement, Container, Deletion, Mirror, Phase, Pod, PreStop, Probe, Resources,
+    Announcement, Container, Deletion, Handler, Mirror, Phase, Pod, PreStop, Probe, Resources,
     RestartPolicy, Restarting, Role, State, Terminated, Times, Workload,
 };
 use super::{quantity, wire, workload};
@@ -198,9 +198,9 @@ fn from_spec(
         limits: resources.map(|all| amounts(all.limits.as_ref())).unwrap_or_default(),
         restarting: restarting(spec),
         pre_stop: lifecycle.and_then(|lifecycle| pre_stop(lifecycle.pre_stop.as_ref()?)),
-        startup: spec.startup_probe.map(probe),
-        liveness: spec.liveness_probe.map(probe),
-        readiness: spec.readiness_probe.map(probe),
+        startup: spec.startup_probe.as_ref().map(probe),
+        liveness: spec.liveness_probe.as_ref().map(probe),
+        readiness: spec.readiness_probe.as_ref().map(probe),
         stop_signal: some_text(stop_signal, REASON_MAX),
     }
 }
@@ -272,14 +272,41 @@ fn pre_stop(from: &wire::Handler) -> Option<PreStop> {
     Some(PreStop::Sleep { seconds: natural(from.sleep?.seconds)? })
 }
 
-fn probe(from: wire::Probe) -> Probe {
+/// A probe with the API server's defaults (`pkg/apis/core/v1/defaults.go`, `SetDefaults_Probe`,
+/// Kubernetes 1.37), which the kubelet's own list of static Pods may lack.
+fn probe(from: &wire::Probe) -> Probe {
+    let positive = |value, default| natural(value).filter(|&value| value > 0).unwrap_or(default);
+    let initial_delay_s = natural(from.initial_delay_seconds).unwrap_or(0);
+    // A time that is too short costs certainty, one that is too long a true conclusion.
     let between = natural(from.failure_threshold).unwrap_or(1).saturating_sub(1);
-    let period_s = natural(from.period_seconds).unwrap_or(0);
-    let delay_s = natural(from.initial_delay_seconds).unwrap_or(0);
+    let earliest_period_s = natural(from.period_seconds).unwrap_or(0);
     Probe {
+        handler: handler(from),
+        initial_delay_s,
+        period_s: positive(from.period_seconds, 10),
+        timeout_s: positive(from.timeout_seconds, 1),
+        success_threshold: positive(from.success_threshold, 1),
+        failure_threshold: positive(from.failure_threshold, 3),
         grace_s: natural(from.termination_grace_period_seconds),
-        earliest_s: delay_s.saturating_add(between.saturating_mul(period_s)),
+        earliest_s: initial_delay_s.saturating_add(between.saturating_mul(earliest_period_s)),
     }
+}
+
+/// The handler, in the order in which the kubelet looks for one (`pkg/kubelet/prober/prober.go`,
+/// `runProbe`, Kubernetes 1.37).
+fn handler(from: &wire::Probe) -> Handler {
+    if from.exec.is_some() {
+        return Handler::Exec;
+    }
+    if let Some(get) = &from.http_get {
+        // The kubelet compares in lower case (`pkg/probe/http/request.go`).
+        let is_https = get.scheme.as_ref().is_some_and(|it| it.eq_ignore_ascii_case("https"));
+        return if is_https { Handler::Https } else { Handler::Http };
+    }
+    if from.tcp_socket.is_some() {
+        return Handler::Tcp;
+    }
+    if from.grpc.is_some() { Handler::Grpc } else { Handler::Unknown }
 }
 
 #[cfg(test)]

@@ -374,9 +374,54 @@ impl PreStop {
     }
 }
 
-/// A probe, as far as it matters when a container ends.
+/// Handler of a probe: how the kubelet asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Handler {
+    /// A handler that this version of the agent does not know.
+    #[default]
+    Unknown,
+    /// A GET over HTTP (`httpGet`).
+    Http,
+    /// A GET over HTTPS (`httpGet` with `scheme: HTTPS`).
+    Https,
+    /// A connection (`tcpSocket`).
+    Tcp,
+    /// A command in the container (`exec`).
+    Exec,
+    /// A call of the gRPC health service (`grpc`).
+    Grpc,
+}
+
+impl Handler {
+    /// Value of the label `handler`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Tcp => "tcp",
+            Self::Exec => "exec",
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
+/// A probe of a container: how often the kubelet asks, and what follows from the answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probe {
+    /// How the kubelet asks.
+    pub handler: Handler,
+    /// Field `initialDelaySeconds`.
+    pub initial_delay_s: u64,
+    /// Field `periodSeconds`; the API server's default is 10.
+    pub period_s: u64,
+    /// Field `timeoutSeconds`; the API server's default is 1.
+    pub timeout_s: u64,
+    /// Field `successThreshold`: successes in a row that end a series of failures; 1 by default.
+    pub success_threshold: u64,
+    /// Field `failureThreshold`: failures in a row that count; 3 by default.
+    pub failure_threshold: u64,
     /// The probe's own `terminationGracePeriodSeconds`.
     pub grace_s: Option<u64>,
     /// Least time from the container's start until the probe can have failed as often as it has to:

@@ -219,14 +219,28 @@ pub struct Sleep {
 }
 
 /// Probe of a container (`livenessProbe` and its siblings), as far as it is read.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Probe {
+    pub exec: Option<IgnoredAny>,
     pub failure_threshold: Option<i64>,
+    pub grpc: Option<IgnoredAny>,
+    pub http_get: Option<HttpGet>,
     pub initial_delay_seconds: Option<i64>,
     pub period_seconds: Option<i64>,
+    pub success_threshold: Option<i64>,
+    pub tcp_socket: Option<IgnoredAny>,
     pub termination_grace_period_seconds: Option<i64>,
+    pub timeout_seconds: Option<i64>,
+}
+
+/// Request of a probe over HTTP (`httpGet`), as far as it is read.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct HttpGet {
+    pub scheme: Option<String>,
 }
 
 /// Resources of a container (`resources`).

@@ -5,8 +5,10 @@
 //! reader can turn it into a span as well as into an observation of a histogram.
 
 mod oom;
+mod probe;
 
 pub use oom::{OomFact, OomOrigin, OomScope, OomTrigger, OomVictim};
+pub use probe::{ExecRun, Network, ProbeAttempt, ProbeKind, ProbeResult};
 
 use super::phase::Start;
 use super::trigger::{Source, Trigger};
@@ -39,6 +41,7 @@ impl Fact {
             | FactKind::Explained(_)
             | FactKind::Restarted(_)
             | FactKind::StartFailed
+            | FactKind::Probed(_)
             | FactKind::Misreported(_) => true,
         }
     }
@@ -70,6 +73,8 @@ pub enum FactKind {
     /// Failed start: the cgroup is gone and init never ran, or the kubelet reports an attempt that
     /// got no cgroup.
     StartFailed,
+    /// One attempt of a probe, with its result. The fact's time is the end of the attempt.
+    Probed(ProbeAttempt),
     /// Difference between the runtime's reason for the end and the kernel's record. The fact's time
     /// is the end.
     Misreported(Misreport),

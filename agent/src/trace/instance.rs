@@ -93,7 +93,10 @@ impl Instance {
             FactKind::Restarted(_) => self.restarted = Some(fact.clone()),
             FactKind::StartFailed => self.start_failed_boot_ns = Some(time_boot_ns),
             FactKind::Misreported(report) => self.reported = Some(report.reported.clone()),
-            FactKind::Started(_) | FactKind::DeletionSeen(_) | FactKind::PodEmpty { .. } => {}
+            FactKind::Started(_)
+            | FactKind::Probed(_)
+            | FactKind::DeletionSeen(_)
+            | FactKind::PodEmpty { .. } => {}
         }
     }
 

@@ -1,0 +1,44 @@
+//! Connections of the kubelet, as the object `probes` reports them.
+
+use std::net::SocketAddr;
+
+/// A TCP connection that the kubelet asked for, from its start to its end. Times are
+/// `CLOCK_BOOTTIME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The `connect` call.
+    pub start_boot_ns: u64,
+    /// The connection is established; `None` if it never was.
+    pub connected_boot_ns: Option<u64>,
+    /// First byte of data from the other side; `None` without one, or where data is not observed.
+    pub first_byte_boot_ns: Option<u64>,
+    /// First step out of the state ESTABLISHED, or the end of an attempt to connect.
+    pub end_boot_ns: u64,
+    /// The way it ended.
+    pub ending: Ending,
+    /// Address of this side. An IPv4 address that was mapped to IPv6 is IPv4 here.
+    pub local: SocketAddr,
+    /// Address of the other side, as [`Self::local`].
+    pub remote: SocketAddr,
+    /// First bytes that were sent; empty where data is not observed.
+    pub sent: Vec<u8>,
+    /// First bytes that were received; empty where data is not observed.
+    pub received: Vec<u8>,
+    /// Whether data is observed: else only the times are known.
+    pub data_observed: bool,
+}
+
+/// The way a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// This side closed it first.
+    Closed,
+    /// The other side closed it first.
+    ClosedByPeer,
+    /// The other side reset it.
+    Reset,
+    /// The other side, or the way to it, refused it.
+    Refused,
+    /// It was given up before it was established, without any answer.
+    TimedOut,
+}
