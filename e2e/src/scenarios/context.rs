@@ -13,7 +13,7 @@ use testbed::{exposition::Wanted, scrape::Scrape};
 
 use xtask::{image::WORKLOAD, stop};
 
-use super::runtime::Runtime;
+use super::{figure::Figure, kernel, runtime::Runtime};
 use crate::{
     agent,
     cluster::{Cluster, text},
@@ -340,6 +340,12 @@ impl<'a> Context<'a> {
         })?;
         self.traces.ended(self.name, self.look()?.as_ref(), &end)?;
         Ok(end)
+    }
+
+    /// A shutdown as the agent has told it, beside the kernel's; it took `at_least_s`, by what the
+    /// workload did meanwhile.
+    pub(super) fn shutdown(&self, end: &End, at_least_s: f64) -> Result<Figure> {
+        kernel::shutdown(self.cluster, end.unix_s, end.shutdown()?, at_least_s)
     }
 }
 

@@ -30,7 +30,7 @@ fn by_the_api(context: &Context<'_>) -> Result<Vec<Figure>> {
     })?;
     let end = context.ended()?;
     Ok(vec![
-        Figure::seconds("shutdown, s", end.shutdown()?, acts.between("signal", "exit")?)?,
+        context.shutdown(&end, acts.between("signal", "exit")?)?,
         Figure::same("why", end.why(), "completed, api_eviction")?,
     ])
 }

@@ -59,6 +59,6 @@ fn killed(
     Ok(vec![
         Figure::same("why", end.why(), format!("error, {trigger}"))?,
         Figure::same("exit code", &end.exit_code, code)?,
-        Figure::seconds("shutdown, s", end.shutdown()?, 0.2)?,
+        context.shutdown(&end, 0.2)?,
     ])
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     context::{Context, LIMIT, and, container, main_container, want},
     figure::Figure,
+    kernel,
     scenario::Scenario,
 };
 
@@ -166,15 +167,15 @@ fn of_a_static_pod(context: &Context<'_>) -> Result<Vec<Figure>> {
     })?;
     let removed = context.cluster.node_exec(&format!("rm {file}"))?;
     ensure!(removed.status == 0, "rm {file}: {}", removed.text);
-    let (cause, shutdown) = context.eventually(|scrape| {
+    let (cause, end_unix_s, shutdown) = context.eventually(|scrape| {
         let last = scrape.one("container_last_termination_info", &labels)?;
         let shutdown = scrape.value("container_last_shutdown_seconds", &labels)?;
-        Ok((last.label("cause").to_owned(), shutdown))
+        Ok((last.label("cause").to_owned(), last.value, shutdown))
     })?;
     Ok(vec![
         Figure::same("role", role, "app")?,
         Figure::same("cause", cause, "completed")?,
-        Figure::seconds("shutdown, s", shutdown, 0.2)?,
+        kernel::shutdown(context.cluster, end_unix_s, shutdown, 0.2)?,
     ])
 }
 
@@ -210,12 +211,21 @@ fn of_a_deployment(context: &Context<'_>) -> Result<Vec<Figure>> {
     let scrape = context.scrape()?;
     let sum = scrape.value("shutdown_duration_seconds_sum", &exited)?;
     let labels = [("workload_kind", "Deployment"), ("workload", context.name)];
-    let pods = scrape.count("container_info", &labels);
+    let pods: Vec<_> = scrape.all("container_info", &labels).collect();
+    let mut together = 0.0;
+    for pod in &pods {
+        let pod = [("namespace", "default"), ("pod", pod.label("pod"))];
+        let Some(shutdown) = scrape.sum("container_last_shutdown_seconds", &pod) else { continue };
+        let end_unix_s = scrape.value("container_last_termination_info", &pod)?;
+        kernel::shutdown(context.cluster, end_unix_s, shutdown, 0.2)?;
+        together += shutdown;
+    }
+    let pods = pods.len() as f64;
     context.cluster.kubectl(&["delete", "deployment", context.name, "--wait=false"])?;
     Ok(vec![
         deaths,
-        Figure::within("shutdowns together, s", sum, 1.0, 5.0 * 0.05)?,
+        Figure::within("shutdowns together, s", sum, together, 0.001)?,
         // The old ones linger for five minutes.
-        Figure::between("Pods of the Deployment", pods as f64, 5.0, 10.0)?,
+        Figure::between("Pods of the Deployment", pods, 5.0, 10.0)?,
     ])
 }

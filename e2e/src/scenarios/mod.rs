@@ -1,12 +1,13 @@
 //! What happens to Pods on a real node, told by the agent and by a witness.
 //!
 //! Witnesses are what runs in the Pod (it logs each act with the boot-time clock, which the agent's
-//! kernel side uses as well), the API's status, and the kernel's files. Counts are exact. Times may
-//! differ by 50 ms or 5 %, since the node is emulated.
+//! kernel side uses as well), the API's status, and the kernel's files and trace. Counts are exact,
+//! shutdowns within 10 ms of the kernel's trace.
 
 mod context;
 mod disruptions;
 mod figure;
+mod kernel;
 mod kills;
 mod lives;
 mod oom;
@@ -110,6 +111,7 @@ pub(crate) fn run(
         bail!("no scenario is called {}", only.join(", "));
     }
     cluster.apply(&runtime_classes())?;
+    kernel::start(cluster)?;
     let agent = Mutex::new(agent);
     let attempt = |chosen: &Chosen, number| {
         let Chosen { scenario, runtime, name } = chosen;

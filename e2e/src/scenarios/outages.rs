@@ -41,11 +41,7 @@ fn restarted(context: &Context<'_>, unit: &str) -> Result<Vec<Figure>> {
     let end = context.ended()?;
     Ok(vec![
         Figure::same("deaths meanwhile", deaths, 0)?,
-        Figure::seconds(
-            "shutdown afterwards, s",
-            end.shutdown()?,
-            acts.between("signal", "exit")?,
-        )?,
+        context.shutdown(&end, acts.between("signal", "exit")?)?,
         Figure::same("why", end.why(), "completed, pod_deletion")?,
     ])
 }
@@ -163,7 +159,7 @@ fn of_the_collector(context: &Context<'_>) -> Result<Vec<Figure>> {
     })?;
     let dropped = context.scrape()?.sum("trace_spans_dropped_total", &[]).unwrap_or(0.0);
     Ok(vec![
-        Figure::seconds("shutdown meanwhile, s", end.shutdown()?, witness)?,
+        context.shutdown(&end, witness)?,
         Figure::between("requests that failed", failed, 1.0, 1000.0)?,
         Figure::between("bytes that waited", waited, 1.0, 4_194_304.0)?,
         Figure::same("spans dropped", dropped, 0)?,

@@ -23,7 +23,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("stop-in-shared-pids", in_shared_pids).with_each_runtime(),
 ];
 
-/// Deletes the Pod: the agent's end of it, and the witness's time from the signal to the exit.
+/// Deletes the Pod: the agent's end of it, and the time from the signal to the exit by its own log.
 fn delete(context: &Context<'_>, options: &[&str]) -> Result<(End, f64)> {
     let acts = context.acts_until_end(context.name, "main", || context.delete(options))?;
     Ok((context.ended()?, acts.between("signal", "exit")?))
@@ -38,7 +38,7 @@ fn clean(context: &Context<'_>) -> Result<Vec<Figure>> {
     let exited = and(&context.workload(), &[("outcome", "exited")]);
     Ok(vec![
         Figure::same("cgroup below the container's (wanted, found)", context.below(), below)?,
-        Figure::seconds("shutdown, s", end.shutdown()?, witness)?,
+        context.shutdown(&end, witness)?,
         Figure::same("why", end.why(), "completed, pod_deletion")?,
         Figure::same("exit code", &end.exit_code, 0)?,
         Figure::same("grace, s", end.grace.context("no grace")?, 30)?,
@@ -56,7 +56,7 @@ fn most_of_the_grace(context: &Context<'_>) -> Result<Vec<Figure>> {
     let (end, witness) = delete(context, &[])?;
     let used = end.grace_used.context("no share of the grace")?;
     Ok(vec![
-        Figure::seconds("shutdown, s", end.shutdown()?, witness)?,
+        context.shutdown(&end, witness)?,
         Figure::same("grace, s", end.grace.context("no grace")?, 5)?,
         // The kill began up to a second before the signal, on a clock of whole seconds.
         Figure::between("share of the grace", used, witness / 5.0 - 0.05, witness / 4.0 + 0.05)?,
@@ -91,7 +91,7 @@ fn by_sigquit(context: &Context<'_>) -> Result<Vec<Figure>> {
     context.run_pod(&json!({ "containers": [main] }))?;
     let (end, witness) = delete(context, &[])?;
     Ok(vec![
-        Figure::seconds("shutdown, s", end.shutdown()?, witness)?,
+        context.shutdown(&end, witness)?,
         Figure::same("why", end.why(), "completed, pod_deletion")?,
     ])
 }
@@ -116,7 +116,7 @@ fn after_prestop_exec(context: &Context<'_>) -> Result<Vec<Figure>> {
         Figure::same("preStops", count, 1)?,
         // The hook's program has to start before it can log, emulated.
         Figure::between("preStop, s", sum, slept - 0.05, slept + 0.5)?,
-        Figure::seconds("shutdown, s", end.shutdown()?, exit - signal)?,
+        context.shutdown(&end, exit - signal)?,
         Figure::same("why", end.why(), "completed, pod_deletion")?,
     ])
 }
@@ -131,7 +131,7 @@ fn after_prestop_sleep(context: &Context<'_>) -> Result<Vec<Figure>> {
     Ok(vec![
         Figure::same("preStops", scrape.value("prestop_duration_seconds_count", &handler)?, 1)?,
         Figure::same("preStop, s", scrape.value("prestop_duration_seconds_sum", &handler)?, 2)?,
-        Figure::seconds("shutdown, s", end.shutdown()?, witness)?,
+        context.shutdown(&end, witness)?,
         Figure::same("why", end.why(), "completed, pod_deletion")?,
     ])
 }
@@ -143,8 +143,8 @@ fn forced(context: &Context<'_>) -> Result<Vec<Figure>> {
     context.delete(&["--grace-period=0", "--force"])?;
     let end = context.ended()?;
     Ok(vec![
-        // Nobody can read its log any more: what it was told to do is the witness.
-        Figure::seconds("shutdown, s", end.shutdown()?, 0.3)?,
+        // Nobody can read its log any more: what it was told to do.
+        context.shutdown(&end, 0.3)?,
         Figure::same("why", end.why(), "completed, pod_deletion")?,
     ])
 }
@@ -166,7 +166,7 @@ fn pids(context: &Context<'_>, field: &str) -> Result<Vec<Figure>> {
     let scrape = context.scrape()?;
     let ends = scrape.value("terminations_total", &context.workload())?;
     Ok(vec![
-        Figure::seconds("shutdown, s", end.shutdown()?, witness)?,
+        context.shutdown(&end, witness)?,
         Figure::same("why", end.why(), "completed, pod_deletion")?,
         Figure::same("deaths", ends, 1)?,
     ])
