@@ -137,6 +137,11 @@ const ENDLESS_REFUSAL: Deed = |stream, stop| {
     stream.write_all(b"HTTP/1.1 503 No\r\n\r\n")?;
     endlessly(stream, b"no ", stop)
 };
+const REFUSES_AND_WAITS: Deed = |stream, stop| {
+    read_some(stream);
+    stream.write_all(b"HTTP/1.1 400 No\r\ncontent-length: 100\r\n\r\nno")?;
+    stay(stream, stop)
+};
 const DRIPS: Deed = |stream, stop| {
     read_some(stream);
     stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
@@ -321,6 +326,22 @@ fn endure(what: &str, protocol: Protocol, deed: Deed) -> (Duration, u64) {
     }
     assert!(open_files() <= before.0, "{line}");
     (longest, more_kib)
+}
+
+#[test]
+fn a_refusal_is_one_before_its_text_has_come() {
+    let hostile = Hostile::start(REFUSES_AND_WAITS);
+    let handle = otlp::start(settings(&hostile.url, Protocol::HttpProtobuf)).unwrap();
+    handle.queue.push(Encoded { bytes: vec![b'x'; 2_000], spans: 4 });
+    let start = Instant::now();
+    while sum(&handle.stats.read().spans_dropped) == 0 && start.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let stats = handle.stats.read();
+    handle.shutdown(Duration::from_millis(500));
+    let line = failures(&stats);
+    assert_eq!((sum(&stats.spans_dropped), sum(&stats.export_failures)), (4, 1), "{line}");
+    assert_eq!(hostile.connections.load(Ordering::Relaxed), 1, "it is not sent again: {line}");
 }
 
 #[test]

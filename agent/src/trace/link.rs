@@ -10,6 +10,30 @@ pub const DEFAULT_ANNOTATION: &str = "tracing.k8s.io/traceparent";
 /// Length of a `traceparent` of version 00.
 const LENGTH: usize = 55;
 
+/// An annotation's key, as the API server takes them: a name of at most 63 characters, after a DNS name
+/// and a slash if it has a prefix (`k8s.io/apimachinery/pkg/util/validation`, `IsQualifiedName`).
+///
+/// # Errors
+/// If no annotation can have this key.
+pub fn annotation_key(text: &str) -> Result<String, String> {
+    let (prefix, name) = text.rsplit_once('/').map_or((None, text), |(p, name)| (Some(p), name));
+    let is_word = |word: &str, longest, others: &[u8]| {
+        let ends = [word.bytes().next(), word.bytes().next_back()];
+        ends.iter().all(|end| end.is_some_and(|b| b.is_ascii_alphanumeric()))
+            && word.len() <= longest
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || others.contains(&b))
+    };
+    let prefix_fits = prefix.is_none_or(|prefix| {
+        prefix.len() <= 253
+            && prefix.split('.').all(|label| is_word(label, 253, b"-"))
+            && !prefix.bytes().any(|b| b.is_ascii_uppercase())
+    });
+    if prefix_fits && is_word(name, 63, b"-_.") {
+        return Ok(text.to_owned());
+    }
+    Err(format!("expected an annotation's key, such as {DEFAULT_ANNOTATION}"))
+}
+
 /// The span that a `traceparent` names (W3C Trace Context, level 1, section 3.2); `None` where it is
 /// malformed. Of a later version than 00 the part that is known is read.
 #[must_use]
@@ -33,7 +57,7 @@ pub fn parse(traceparent: &str) -> Option<Link> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{DEFAULT_ANNOTATION, annotation_key, parse};
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -42,6 +66,22 @@ mod tests {
         let link = parse(GOOD).unwrap();
         assert_eq!(link.trace.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(link.span.to_string(), "00f067aa0ba902b7");
+    }
+
+    #[test]
+    fn a_key_is_one_that_the_api_server_takes() {
+        let long = "a".repeat(64);
+        for good in [DEFAULT_ANNOTATION, "traceparent", "a/B_c.d-e", "x.y/1"] {
+            assert_eq!(annotation_key(good).as_deref(), Ok(good));
+        }
+        for bad in
+            ["", "/", "a/", "/a", "not a key!", "-a", "a-", "A.b/c", "a..b/c", "a/b/c", &long]
+        {
+            assert!(
+                annotation_key(bad).is_err_and(|why| why.contains(DEFAULT_ANNOTATION)),
+                "{bad}"
+            );
+        }
     }
 
     #[test]

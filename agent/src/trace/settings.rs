@@ -112,7 +112,8 @@ pub struct TraceArgs {
         long = "trace.link-annotation",
         env = "PODVITALS_TRACE_LINK_ANNOTATION",
         value_name = "KEY",
-        default_value = link::DEFAULT_ANNOTATION
+        default_value = link::DEFAULT_ANNOTATION,
+        value_parser = link::annotation_key
     )]
     pub link_annotation: String,
 }
@@ -296,11 +297,15 @@ fn is_off(variables: &Variables<'_>) -> anyhow::Result<bool> {
     }
     match variables.first(&["OTEL_TRACES_EXPORTER"])? {
         None => Ok(false),
-        Some(given) => match given.value.as_str() {
-            "otlp" => Ok(false),
-            "none" => Ok(true),
-            _ => Err(given.expected("otlp or none")),
-        },
+        // A list: each name in it is one more exporter, of which the agent has one.
+        Some(given) => {
+            let mut names = given.value.split(',').map(str::trim);
+            match given.value.as_str() {
+                "none" => Ok(true),
+                _ if names.any(|name| name == "otlp") => Ok(false),
+                _ => Err(given.expected("otlp or none")),
+            }
+        }
     }
 }
 

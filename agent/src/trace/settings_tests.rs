@@ -45,6 +45,7 @@ fn there_are_no_traces_without_an_endpoint_or_where_they_are_switched_off() {
     for variables in [
         &[on, ("OTEL_SDK_DISABLED", "false")][..],
         &[on, ("OTEL_SDK_DISABLED", ""), ("OTEL_TRACES_EXPORTER", "otlp")],
+        &[on, ("OTEL_TRACES_EXPORTER", "console, otlp")],
     ] {
         assert!(settings(&[], variables).unwrap().is_some(), "{variables:?}");
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{Read as _, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
@@ -27,6 +27,8 @@ use crate::kube::text::one_line;
 use crate::trace::settings::Settings;
 
 const PROTOBUF: &str = "application/x-protobuf";
+/// Longest wait for the body of a refusal.
+const REFUSAL_MAX: Duration = Duration::from_secs(1);
 
 /// Sends a request, and waits for the whole answer.
 pub(super) async fn send(
@@ -42,8 +44,13 @@ pub(super) async fn send(
         Ok(answer) => answer,
         Err(error) => return Outcome::broken(chain(&error)),
     };
-    let body = read(body, &head.headers).await;
-    if head.status.is_success() { taken(&head.headers, body) } else { refused(&head, &body) }
+    let body = read(body, &head.headers);
+    if head.status.is_success() {
+        return taken(&head.headers, body.await);
+    }
+    // The status decides; words for people need not come.
+    let body = tokio::time::timeout(REFUSAL_MAX.min(settings.timeout / 4), body).await;
+    refused(&head, &body.unwrap_or_else(|_| Body { bytes: Vec::new(), end: End::TooLong }))
 }
 
 fn request(settings: &Settings, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
