@@ -45,7 +45,7 @@ impl fmt::Display for Shutdown {
 pub(super) fn start(cluster: &Cluster) -> Result<()> {
     let command = format!(
         "mountpoint -q /sys/kernel/tracing || mount -t tracefs none /sys/kernel/tracing\n\
-         mkdir -p {TRACE} && cd {TRACE} && echo boot >trace_clock &&\n\
+         mkdir -p {TRACE} && cd {TRACE} && echo boot >trace_clock && echo 1 >options/record-tgid &&\n\
          echo '{FILTER}' >events/signal/signal_generate/filter &&\n\
          echo 1 >events/signal/signal_generate/enable"
     );
@@ -98,7 +98,7 @@ fn parse(trace: &str) -> Result<Vec<Shutdown>> {
             let wall: f64 = wall.trim().parse().with_context(|| format!("time in {line:?}"))?;
             walls.push(wall - event.boot_s);
         } else if event.has(END) {
-            ends.push((event.sender.to_owned(), event.boot_s));
+            ends.push((event.process.to_owned(), event.boot_s));
         } else if STOPS.iter().any(|stop| event.has(stop))
             && let Some(target) = event.field("pid=")
         {
@@ -113,10 +113,12 @@ fn parse(trace: &str) -> Result<Vec<Shutdown>> {
     Ok(ends.into_iter().filter_map(shutdown).filter(|it| it.length_s >= 0.0).collect())
 }
 
-/// A line of a trace: `runc-71 [000] d..2. 12.345678: signal_generate: sig=15 … comm=workload pid=70 …`.
+/// A line of a trace: `runc-72 ( 71) [000] d..2. 12.345678: signal_generate: sig=15 … comm=workload
+/// pid=70 …`.
 struct Event<'a> {
-    /// Process in whose context it happened.
-    sender: &'a str,
+    /// Process in whose context it happened, whichever of its threads that was: the last to go tells
+    /// the parent.
+    process: &'a str,
     boot_s: f64,
     text: &'a str,
 }
@@ -124,11 +126,11 @@ struct Event<'a> {
 impl<'a> Event<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         // The name of a process may have any bytes.
-        let (task, rest) = line.rsplit_once(" [")?;
-        let sender = task.trim().rsplit('-').next()?;
+        let (task, rest) = line.rsplit_once(") [")?;
+        let process = task.rsplit('(').next()?.trim();
         let (head, text) = rest.split_once(": ")?;
         let boot_s = head.rsplit(' ').next()?.parse().ok()?;
-        Some(Self { sender, boot_s, text })
+        Some(Self { process, boot_s, text })
     }
 
     fn field(&self, name: &str) -> Option<&'a str> {
@@ -146,15 +148,15 @@ mod tests {
 
     const TRACE: &str = "\
 # tracer: nop
-#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION
-            runc-900     [000] d..2.   100.000000: signal_generate: sig=15 errno=0 code=0 comm=workload pid=70 grp=1 res=0
-            runc-901     [001] d..2.   100.100000: signal_generate: sig=15 errno=0 code=0 comm=workload pid=71 grp=1 res=0
-            runc-902     [001] d..2.   100.200000: signal_generate: sig=15 errno=0 code=0 comm=workload pid=70 grp=1 res=2
-        workload-70      [000] d..2.   100.312500: signal_generate: sig=17 errno=0 code=262145 comm=containerd-shim pid=60 grp=1 res=0
-        workload-71      [000] d..2.   100.650000: signal_generate: sig=17 errno=0 code=262145 comm=containerd-shim pid=61 grp=1 res=0
-            runc-901     [000] d..2.   100.700000: signal_generate: sig=17 errno=0 code=262145 comm=containerd-shim pid=61 grp=1 res=0
-            date-950     [000] .....   200.070000: tracing_mark_write: wall 1000200.000000000
-            date-951     [000] .....   200.130000: tracing_mark_write: wall 1000200.125000000
+#           TASK-PID       TGID   CPU#  |||||  TIMESTAMP  FUNCTION
+            runc-900     (    899) [000] d..2.   100.000000: signal_generate: sig=15 errno=0 code=0 comm=workload pid=70 grp=1 res=0
+            runc-901     (    901) [001] d..2.   100.100000: signal_generate: sig=3 errno=0 code=0 comm=workload pid=71 grp=1 res=0
+            runc-902     (    902) [001] d..2.   100.200000: signal_generate: sig=15 errno=0 code=0 comm=workload pid=70 grp=1 res=2
+        workload-75      (     70) [000] d..2.   100.312500: signal_generate: sig=17 errno=0 code=1 comm=containerd-shim pid=60 grp=1 res=0
+        workload-71      (     71) [000] d..2.   100.650000: signal_generate: sig=17 errno=0 code=1 comm=containerd-shim pid=61 grp=1 res=0
+            runc-901     (-------) [000] d..2.   100.700000: signal_generate: sig=17 errno=0 code=1 comm=containerd-shim pid=61 grp=1 res=0
+            date-950     (    950) [000] .....   200.070000: tracing_mark_write: wall 1000200.000000000
+            date-951     (    951) [000] .....   200.130000: tracing_mark_write: wall 1000200.125000000
 ";
 
     #[test]
