@@ -85,7 +85,7 @@ pub(crate) struct Run {
 /// Servers of the program.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Serve {
-    /// Answer HTTP requests for any path on this port.
+    /// Answer HTTP requests for any path on this port; /to/x is a redirect to /x.
     #[arg(long, value_name = "PORT")]
     pub(crate) serve_http: Option<u16>,
     /// Answer HTTPS requests on this port, with a self-signed certificate.

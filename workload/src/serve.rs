@@ -21,6 +21,8 @@ use crate::{cli::Serve, log::log};
 
 /// Timeout for a client's request.
 const READ_LIMIT: Duration = Duration::from_secs(10);
+/// Begin of a path that is found elsewhere: `/to/x` is at `/x`.
+const MOVED: &str = "/to/";
 /// Limit of bytes that are read of a request.
 const REQUEST_LIMIT: usize = 16 * 1024;
 /// Interval at which a TCP server checks whether it is to close.
@@ -120,10 +122,16 @@ fn answer_http(
     let path = request.split_whitespace().nth(1).unwrap_or_default();
     log("request", &json!({ "protocol": protocol, "client": client, "path": path }));
     thread::sleep(health.delay);
-    let (status, text) = if health.fails() { (503, "Service Unavailable") } else { (200, "OK") };
+    let moved = path.strip_prefix(MOVED);
+    let (status, text) = match moved {
+        _ if health.fails() => (503, "Service Unavailable"),
+        Some(_) => (302, "Found"),
+        None => (200, "OK"),
+    };
+    let location = moved.map(|to| format!("Location: /{to}\r\n")).unwrap_or_default();
     let answer = format!(
         "HTTP/1.1 {status} {text}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{text}\n",
+         {location}Connection: close\r\n\r\n{text}\n",
         text.len() + 1
     );
     let sent = stream.write_all(answer.as_bytes()).and_then(|()| stream.flush()).is_ok();

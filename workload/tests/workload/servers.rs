@@ -62,6 +62,16 @@ fn http_is_served_late_and_until_it_fails() {
 }
 
 #[test]
+fn http_is_redirected_where_the_path_says_so() {
+    let mut it = Workload::start(&["--serve-http=0"]);
+    let port = it.act("listen")["port"].clone();
+    let answer = get(connect(&port), "/to/there");
+    assert!(answer.starts_with("HTTP/1.1 302 Found\r\n"), "{answer}");
+    assert!(answer.contains("\r\nLocation: /there\r\n"), "{answer}");
+    assert_eq!(it.act("answer")["status"], 302);
+}
+
+#[test]
 fn tcp_is_refused_when_it_fails() {
     let mut it = Workload::start(&["--serve-tcp=0"]);
     let port = it.act("listen")["port"].clone();
