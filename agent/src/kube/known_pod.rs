@@ -128,9 +128,15 @@ impl KnownPod {
     /// Absence from a list is no such moment: a list can be incomplete or old.
     #[must_use]
     pub fn deletion_noticed(&self) -> Option<Noticed> {
-        let removed = || self.gone.filter(|gone| gone.via == Via::Watch);
-        let noticed = self.deletion.map(|deletion| deletion.noticed).or_else(removed);
-        noticed.filter(|_| !self.pod.is_mirror())
+        let noticed = self.deletion.map(|deletion| deletion.noticed);
+        noticed.or_else(|| self.removal_noticed()).filter(|_| !self.pod.is_mirror())
+    }
+
+    /// Moment of the watch event of the Pod's removal, after which its status does not change any more.
+    /// `None` for the mirror of a static Pod, which may come again.
+    #[must_use]
+    pub fn removal_noticed(&self) -> Option<Noticed> {
+        self.gone.filter(|gone| gone.via == Via::Watch && !self.pod.is_mirror())
     }
 
     /// Moment from which on the Pod was missing from lists, so that nobody knows when it was

@@ -62,7 +62,10 @@ impl Reports {
             let container = pods.container(pod, name);
             let Some(report) = container.and_then(|(_, container)| container.terminated(&name.id))
             else {
-                return now_boot_ns < end.end_boot_ns.saturating_add(TIMEOUT_NS);
+                // The last status of a Pod whose removal was seen is the last.
+                let known = pods.of_cgroup(pod);
+                let may_come = known.is_none_or(|known| known.removal_noticed().is_none());
+                return may_come && now_boot_ns < end.end_boot_ns.saturating_add(TIMEOUT_NS);
             };
             if let Some(misreport) = differs(end, &report.reason) {
                 let kind = FactKind::Misreported(misreport);
@@ -98,8 +101,13 @@ const fn expected(cause: Cause) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::path::{ContainerName, Origin, PodName, Qos, Runtime};
     use crate::event::ExitStatus;
+    use crate::kube::event::{PodEvent, PodEventKind};
+    use crate::kube::identity::Identity;
+    use crate::kube::pod::Pod;
     use crate::lifecycle::fact::{EndSource, Outcome};
+    use crate::lifecycle::subject::Birth;
 
     fn end(cause: Cause, status: Option<ExitStatus>) -> Termination {
         Termination {
@@ -135,5 +143,35 @@ mod tests {
             assert_eq!(differs(&end(cause, None), "anything"), None, "no status to compare with");
         }
         assert!(differs(&end(Cause::Signal, seen), "OOMKilled").is_some());
+    }
+
+    #[test]
+    fn no_report_is_waited_for_of_a_pod_whose_removal_was_seen() {
+        for (kind, waits) in
+            [(PodEventKind::Listed(Vec::new()), 1), (PodEventKind::Deleted(Box::new(pod())), 0)]
+        {
+            let mut pods = Pods::new();
+            pods.apply(PodEvent { time_boot_ns: 5, kind: PodEventKind::Listed(vec![pod()]) });
+            let mut reports = Reports::default();
+            reports.expect(&who(), end(Cause::Completed, Some(ExitStatus::Code(0))));
+            assert_eq!(reports.compare(&pods, 8), []);
+            assert_eq!(reports.expected.len(), 1, "it may come");
+            pods.apply(PodEvent { time_boot_ns: 9, kind });
+            assert_eq!(reports.compare(&pods, 10), []);
+            assert_eq!(reports.expected.len(), waits);
+        }
+    }
+
+    fn pod() -> Pod {
+        Pod { uid: "uid".into(), ..Pod::default() }
+    }
+
+    fn who() -> Arc<Who> {
+        let pod = PodName { uid: "uid".into(), qos: Qos::Burstable };
+        let name = ContainerName { id: "id".into(), runtime: Runtime::Containerd };
+        let identity = Identity::fallback(&pod, &name);
+        let (cgroup, birth) = (CgroupId(1), Birth::Seen { boot_ns: 1 });
+        let origin = Origin::Pod(pod, name);
+        Arc::new(Who { cgroup, pod_cgroup: None, origin, identity, birth })
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! A **container key** (namespace, Pod, container) has **instances**: the cgroups that were under
 //! it, one after the other and for a moment together. Counters are the sum over all of them, so a
-//! restart goes on counting; gauges and `container_info` are those of the newest. Facts and last
-//! counters may come after the removal of their cgroup, so an instance is held for another
-//! minute and only then added to the key's base.
+//! restart goes on counting; gauges and `container_info` are those of the newest. The reason of a death
+//! may come after the removal of the cgroup, so an instance is held until then, a minute at most, and
+//! only then added to the key's base. What is told later of one that is gone counts by its names.
 
 mod expected;
 mod read;

@@ -143,6 +143,8 @@ pub struct Instance {
     /// The newest sample; dropped when the cgroup is gone. A box, since it is five times as large as
     /// all the rest, which is kept for a while.
     sample: Option<Box<Sample>>,
+    /// Its death is explained, or it never ran: no fact follows that its own counters need.
+    over: bool,
     /// Start of its init, `CLOCK_BOOTTIME`.
     pub start_boot_ns: Option<u64>,
     /// Shutdown of the instance, while that is under way.
@@ -189,6 +191,7 @@ impl Usage {
                 gone_boot_ns: None,
                 totals: Totals::default(),
                 sample: None,
+                over: false,
                 start_boot_ns: None,
                 terminating: None,
             },
@@ -235,6 +238,26 @@ impl Usage {
         instance.sample = None;
         instance.terminating = None;
         self.gone_boot_ns = self.gone_boot_ns.max(now_boot_ns);
+        true
+    }
+
+    /// Notes that no fact follows about a cgroup that needs its own counters.
+    pub fn set_over(&mut self, cgroup: CgroupId) {
+        if let Some(instance) = self.instance_mut(cgroup) {
+            instance.over = true;
+        }
+    }
+
+    /// Adds the counters of a cgroup to the base, if it was removed and no fact about it needs them
+    /// apart. Returns whether it is forgotten now.
+    pub fn release(&mut self, cgroup: CgroupId) -> bool {
+        let done = |instance: &Instance| {
+            instance.cgroup == cgroup && instance.gone_boot_ns.is_some() && instance.over
+        };
+        let Some(at) = self.instances.iter().position(done) else { return false };
+        let instance = self.instances.remove(at);
+        self.forget(instance);
+        self.instances.shrink_to_fit();
         true
     }
 
@@ -324,8 +347,10 @@ impl Usage {
                 }
                 if let Some(instance) = self.instance_mut(cgroup) {
                     instance.terminating = None;
+                    instance.over = true;
                 }
             }
+            FactKind::StartFailed => self.set_over(cgroup),
             _ => {}
         }
     }

@@ -14,8 +14,8 @@ const READY_NS: u64 = 15 * 60 * 1_000_000_000;
 /// Longest time that a death waits for the next instance: the kubelet's longest back-off, and what an
 /// image pull adds.
 const AGAIN_NS: u64 = 15 * 60 * 1_000_000_000;
-/// Time that a Pod without a container waits for another one, where nothing says that it is over: its
-/// sandbox may be made again.
+/// Time that a Pod without a container waits for another one, where nothing says that it is over, nor
+/// is its cgroup gone: its sandbox may be made again.
 const EMPTY_NS: u64 = 30_000_000_000;
 /// Longest time that a Pod without a container waits for the reasons of its containers' ends, which
 /// come 30 s after the end at most.
@@ -160,7 +160,7 @@ impl Life {
         }
         let waited_ns = at.now_boot_ns.saturating_sub(empty_boot_ns);
         let explained = self.instances.iter().all(|it| it.explained.is_some());
-        let over = self.is_ending() || waited_ns >= EMPTY_NS;
+        let over = self.is_ending() || self.gone || waited_ns >= EMPTY_NS;
         (explained && over) || waited_ns >= EXPLAIN_NS
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Life {
     pub(super) terminal: bool,
     pub(super) empty_boot_ns: Option<u64>,
     /// The Pod's cgroup is gone.
-    gone: bool,
+    pub(super) gone: bool,
     /// Shutdowns that are told: a Pod whose sandbox is made again has more than one.
     pub(super) shutdowns: u64,
     /// The traces before, as far as they are linked to: of the startup, and the last restart of each
@@ -85,7 +85,7 @@ impl Life {
             // The Pod is older than the agent.
             self.startup_over = true;
         }
-        self.empty_boot_ns = None;
+        (self.empty_boot_ns, self.gone) = (None, false);
         // Most Pods have one or two, and an instance is large.
         self.instances.reserve_exact(1);
         self.instances.push(Instance::new(who));

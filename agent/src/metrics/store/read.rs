@@ -8,7 +8,7 @@ use super::{Member, Store};
 use crate::cgroup::sample::Sample;
 use crate::kube::identity::Identity;
 use crate::kube::pod;
-use crate::lifecycle::fact::Fact;
+use crate::lifecycle::fact::{Fact, FactKind};
 use crate::lifecycle::subject::{PodWho, Subject, Who};
 use crate::reader::{Reader, Reading};
 
@@ -78,21 +78,20 @@ impl Reader for Store {
             Subject::Planned(identity) => return self.planned(identity, fact),
             Subject::Pod(_) => return,
         };
-        let agent = &mut self.node.agent;
-        let Some(member) = self.members.get(&who.cgroup) else {
+        let Some(member) = self.members.get(&who.cgroup).copied() else {
             match self.refused.fact(who.cgroup, fact) {
-                Some(kept) => agent.facts_hidden += u64::from(!kept),
-                None => agent.facts_forgotten += 1,
+                Some(kept) => self.node.agent.facts_hidden += u64::from(!kept),
+                None => self.late(who, fact),
             }
             return;
         };
         if let Some(container) = self.containers.get_mut(member.container) {
             container.fact(who.cgroup, fact);
+            if container.usage.release(who.cgroup) {
+                self.members.remove(&who.cgroup);
+            }
         }
-        match self.workloads.get_mut(member.workload) {
-            Some(workload) => agent.label_sets_folded += workload.fact(fact),
-            None => agent.facts_forgotten += 1,
-        }
+        self.of_workload(Some(member.workload), fact);
     }
 
     fn sample(&mut self, subject: &Subject, sample: &Sample, reading: Reading) {
@@ -116,10 +115,17 @@ impl Reader for Store {
             && let Some(entry) = self.pods.get_mut(*id)
         {
             entry.usage.gone(cgroup, now_boot_ns);
+            // There are no facts about its usage.
+            entry.usage.set_over(cgroup);
+            entry.usage.release(cgroup);
+            self.pod_members.remove(&cgroup);
         }
         let Some(member) = self.members.get(&cgroup).copied() else { return };
-        let key = self.containers.get_mut(member.container);
-        let news = key.is_some_and(|key| key.gone(cgroup, now_boot_ns));
+        let Some(key) = self.containers.get_mut(member.container) else { return };
+        let news = key.gone(cgroup, now_boot_ns);
+        if key.usage.release(cgroup) {
+            self.members.remove(&cgroup);
+        }
         if news && let Some(workload) = self.workloads.get_mut(member.workload) {
             workload.live = workload.live.saturating_sub(1);
             workload.gone_boot_ns = workload.gone_boot_ns.max(now_boot_ns);
@@ -128,6 +134,32 @@ impl Reader for Store {
 }
 
 impl Store {
+    /// A fact about a container whose cgroup is not known, since it is gone: what comes after its
+    /// death was explained counts for whatever has its names.
+    fn late(&mut self, who: &Who, fact: &Fact) {
+        let is_late = matches!(fact.kind, FactKind::Misreported(_) | FactKind::Restarted(_));
+        if !is_late {
+            self.node.agent.facts_forgotten += 1;
+            return;
+        }
+        let Identity { namespace, pod, container, .. } = &who.identity;
+        let block = Container::block(namespace, pod, container);
+        let container = self.containers.find(block.bytes());
+        if let Some(container) = container.and_then(|id| self.containers.get_mut(id)) {
+            container.fact(who.cgroup, fact);
+        }
+        let workload = self.workloads.find(Workload::block(&who.identity).bytes());
+        self.of_workload(workload, fact);
+    }
+
+    fn of_workload(&mut self, id: Option<Id>, fact: &Fact) {
+        let agent = &mut self.node.agent;
+        match id.and_then(|id| self.workloads.get_mut(id)) {
+            Some(workload) => agent.label_sets_folded += workload.fact(fact),
+            None => agent.facts_forgotten += 1,
+        }
+    }
+
     /// A fact about a container without a cgroup counts for its workload, which stays for as long
     /// as after the last of its containers.
     fn planned(&mut self, identity: &Identity, fact: &Fact) {

@@ -6,7 +6,8 @@ use super::super::variant::Format;
 use super::Store;
 use crate::cgroup::CgroupId;
 
-/// Time after the removal of a cgroup in which facts about it are still taken in.
+/// Longest time after the removal of a container's cgroup for which its counters are kept apart: until
+/// its death is explained, 30 s after its end at most, if an end of it was seen.
 const HOLD_NS: u64 = 60_000_000_000;
 
 impl Store {
@@ -20,7 +21,7 @@ impl Store {
     ) -> Vec<CgroupId> {
         self.now_boot_ns = now_boot_ns;
         let before = now_boot_ns.saturating_sub(HOLD_NS);
-        let Self { containers, pods, workloads, members, pod_members, options, .. } = self;
+        let Self { containers, pods, workloads, members, options, .. } = self;
         for container in containers.iter_mut() {
             container.usage.forget_gone_before(before, |cgroup| {
                 members.remove(&cgroup);
@@ -35,11 +36,6 @@ impl Store {
                 }
             }
         }
-        for pod in pods.iter_mut() {
-            pod.usage.forget_gone_before(before, |cgroup| {
-                pod_members.remove(&cgroup);
-            });
-        }
         let passed = |since_boot_ns: Option<u64>, retention: Duration| {
             since_boot_ns.is_some_and(|since| {
                 u128::from(now_boot_ns.saturating_sub(since)) >= retention.as_nanos()
@@ -49,9 +45,7 @@ impl Store {
         containers.retain(|container| {
             container.usage.is_held() || !passed(container.lingers_since_boot_ns(), retention)
         });
-        pods.retain(|pod| {
-            pod.usage.is_held() || !passed(pod.usage.gone_since_boot_ns(), retention)
-        });
+        pods.retain(|pod| !passed(pod.usage.gone_since_boot_ns(), retention));
         let of_workload = options.workload_retention;
         workloads.retain(|workload| !passed(workload.lingers_since_boot_ns(), of_workload));
         self.limit_lingering();

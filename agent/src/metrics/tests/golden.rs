@@ -200,8 +200,10 @@ fn without_traces_there_are_no_families_about_them() {
 fn with_traces_there_are_exemplars_and_nothing_else() {
     let mut store = node();
     for (fact, trace) in observed().iter().zip([0xa1, 0xa2, 0xa3_u128]) {
-        let cgroup = if trace == 0xa3 { 2 } else { 3 };
-        let who = who(CgroupId(cgroup), identity("", ""), SECOND);
+        // The first is gone.
+        let (cgroup, pod) =
+            if trace == 0xa3 { (2, "web-7d4b9c6f5-fghij") } else { (3, "web-7d4b9c6f5-abcde") };
+        let who = who(CgroupId(cgroup), identity(pod, "web"), SECOND);
         store.traced(&who, fact, TraceId::from(trace << 120 | trace));
     }
     let [text, open_metrics] = encode_as(&mut store, [Format::Text, Format::OpenMetrics]);

@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use super::fixture::{
     SECOND, Shown, Tell as _, encode, exited, full_sample, identity, killed_after, poor_sample,
-    scrape, started, store,
+    scrape, started, store, who,
 };
 use crate::cgroup::CgroupId;
 use crate::cgroup::sample::Sample;
 use crate::kube::identity::Identity;
 use crate::lifecycle::OpenShutdown;
 use crate::lifecycle::fact::{
-    Cause, FactKind, FatalSignal, OomFact, OomScope, OomVictim, Restart, Sender, StopSignal,
-    Termination,
+    Cause, Fact, FactKind, FatalSignal, Misreport, OomFact, OomScope, OomVictim, Restart, Sender,
+    StopSignal, Termination,
 };
+use crate::lifecycle::subject::Subject;
 use crate::metrics::store::{Store, StoreOptions};
+use crate::reader::Reader as _;
 
 const A: CgroupId = CgroupId(1);
 const B: CgroupId = CgroupId(2);
@@ -74,6 +76,32 @@ fn counters_go_on_over_restarts() {
     assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0]);
     store.read_last(A, &poor_sample(9_000_000));
     assert_eq!(scrape(&mut store).get(CPU, &[]), [2.0], "too late");
+}
+
+#[test]
+fn what_is_told_of_one_that_is_gone_counts_by_its_names() {
+    let mut store = one();
+    let who = who(A, identity("web-1", "web"), SECOND);
+    let subject = Subject::Container(who);
+    store.read(A, &poor_sample(1_000_000));
+    store.die(A, exited(9 * SECOND, 0));
+    store.read_last(A, &poor_sample(1_250_000));
+    store.remove(A, 10 * SECOND);
+    // Its counters are in the base: nothing is held of it.
+    assert_eq!(scrape(&mut store).get(CPU, &[]), [1.25]);
+    store.read_last(A, &poor_sample(9_000_000));
+    assert_eq!(scrape(&mut store).get(CPU, &[]), [1.25]);
+    let misreport = Misreport { reported: "Error".into(), observed: Cause::Completed };
+    let restart = Restart { ended_boot_ns: Some(SECOND), started_boot_ns: 8 * SECOND };
+    for kind in [FactKind::Misreported(misreport), FactKind::Restarted(restart)] {
+        store.fact(&subject, &Fact { time_boot_ns: 9 * SECOND, kind });
+    }
+    scrape(&mut store);
+    let shown = scrape(&mut store);
+    assert_eq!(shown.get("termination_reason_mismatch_total", &[]), [1.0]);
+    assert_eq!(shown.get("restart_downtime_seconds_count", &[]), [1.0]);
+    assert_eq!(shown.get("container_last_restart_downtime_seconds", &[]), [7.0]);
+    assert_eq!(shown.get("events_dropped_total", &[("reason", "forgotten")]), [0.0]);
 }
 
 #[test]

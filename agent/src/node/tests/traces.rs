@@ -379,3 +379,27 @@ fn a_pod_that_is_empty_twice_has_two_shutdowns() {
     assert_eq!(first.kind, second.kind);
     assert_ne!(first.id, second.id);
 }
+
+#[test]
+fn a_shutdown_is_told_at_once_where_the_pods_cgroup_is_gone() {
+    for pod_is_gone in [true, false] {
+        let mut world = World::new(false);
+        let sent = world.traced(ALL);
+        let pod = world.pod_cgroup;
+        world.mkdir(1002, pod, &format!("cri-containerd-{}.scope", super::id('a')), -90_000);
+        world.exec(1002, 200, "web", -89_000);
+        world.node.tick(world.now(-70_000));
+        world.end(1002, 200, ExitStatus::Code(0), -60_000);
+        world.node.tick(world.now(-59_500));
+        world.removed(CgroupId(1002), -59_000);
+        world.node.tick(world.now(-58_000));
+        assert!(sent.lock().unwrap().is_empty(), "its sandbox may be made again");
+        if pod_is_gone {
+            world.removed(pod, -57_000);
+        }
+        world.node.tick(world.now(-56_000));
+        assert_eq!(sent.lock().unwrap().len(), usize::from(pod_is_gone));
+        world.node.tick(world.now(-20_000));
+        assert_eq!(sent.lock().unwrap().len(), 1, "once");
+    }
+}
