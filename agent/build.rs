@@ -7,7 +7,7 @@
 use std::{env, fs, path::PathBuf};
 
 /// The objects; `bpf::object` names them too.
-const OBJECTS: [&str; 2] = ["core", "snapshot"];
+const OBJECTS: [&str; 3] = ["core", "snapshot", "probes"];
 
 fn main() {
     const VARIABLE: &str = "AGENT_EBPF_OBJECT";

@@ -24,6 +24,8 @@ pub const KIND_CGROUP_REMOVED: u32 = 7;
 pub const KIND_CGROUP_EMPTY: u32 = 8;
 /// Kind of a [`TaskRecord`], which the task iterator writes, never into the ring buffer.
 pub const KIND_TASK: u32 = 9;
+/// Kind of a [`crate::probes::ConnectionRecord`], which has a ring buffer of its own.
+pub const KIND_CONNECTION: u32 = 10;
 
 /// Header of each record.
 #[repr(C)]

@@ -10,4 +10,5 @@
 pub mod event;
 pub mod layout;
 pub mod map;
+pub mod probes;
 pub mod snapshot;

@@ -12,6 +12,7 @@ use crate::bpf::{
     load, object,
     plan::{self, Facts, Sizes},
     programs::{Attached, Programs},
+    start::to_reattach,
     subjects::SubjectId,
     survey::Survey,
     tasks::self_check,
@@ -35,7 +36,7 @@ pub fn main(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let mut findings = check_host(args.cgroup_root.as_deref());
     // Where there are no programs, nothing has dropped them yet. What follows tries the files that
     // the agent reads while it serves.
-    if let Err(error) = capabilities::drop_unneeded() {
+    if let Err(error) = capabilities::drop_unneeded(capabilities::Kubelet::Unwatched) {
         findings.push(Finding::bad("capabilities", Verdict::Degraded, error.to_string(), ""));
     }
     findings.extend(names::check(&args.pods, args.cgroup_root.as_deref()));
@@ -232,7 +233,7 @@ fn check_programs(findings: &mut Vec<Finding>) {
         }
         Ok((mut programs, _ring)) => {
             findings.extend(programs.attached.iter().map(check_program));
-            findings.push(drop_capabilities());
+            findings.push(drop_capabilities(&programs));
             findings.push(self_check_programs(&mut programs, EVENTS));
         }
     }
@@ -254,9 +255,9 @@ fn check_program(attached: &Attached) -> Finding {
 
 /// Drops the capabilities that the agent drops once its programs are attached, and reports the
 /// rest.
-fn drop_capabilities() -> Finding {
+fn drop_capabilities(programs: &Programs) -> Finding {
     const WHAT: &str = "capabilities";
-    match capabilities::drop_unneeded() {
+    match capabilities::drop_unneeded(to_reattach(Some(programs))) {
         Ok(kept) => {
             let found = format!(
                 "while it serves: effective {}; permitted {}; bounding {}; dropped {}",

@@ -191,6 +191,11 @@ pub struct AgentArgs {
         default_value = "auto"
     )]
     pub cgroup_source: Source,
+    /// cgroup of the kubelet, whose connections are its network probes: its path below the cgroup v2
+    /// directory [default: looked for in the usual places of kubeadm, kind, k3s, RKE2, MicroK8s,
+    /// k0s and others].
+    #[arg(long = "kubelet.cgroup", env = "PODVITALS_KUBELET_CGROUP", value_name = "DIR")]
+    pub kubelet_cgroup: Option<PathBuf>,
     /// The Pod source.
     #[command(flatten)]
     pub pods: PodsArgs,

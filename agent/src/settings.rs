@@ -40,6 +40,8 @@ pub(crate) fn options(
             max_series: args.max_series,
         },
         traces: None,
+        probes: true,
+        kubelet_cgroup: args.kubelet_cgroup.clone(),
         max_fds: raise_file_limit(),
     }
 }

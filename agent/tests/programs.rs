@@ -72,7 +72,7 @@ async fn any_of_several_rings_wakes() {
     let target = Pid::from_raw(child.id().cast_signed());
     let mut events = Vec::new();
     for programs in [&mut first, &mut second] {
-        rings.drain(&mut events);
+        rings.drain(&mut events, &mut Vec::new());
         events.clear();
         let soon = Duration::from_millis(200);
         assert!(tokio::time::timeout(soon, rings.woken()).await.is_err(), "nothing has happened");
@@ -80,7 +80,7 @@ async fn any_of_several_rings_wakes() {
         programs.tracked().unwrap().set_init(id_of(&container), child.id()).unwrap();
         kill(target, Signal::SIGWINCH).unwrap();
         tokio::time::timeout(Duration::from_secs(10), rings.woken()).await.unwrap();
-        rings.drain(&mut events);
+        rings.drain(&mut events, &mut Vec::new());
         let is_it = |e: &&Event| matches!(e.kind, EventKind::Signal(s) if s.signal == SIGWINCH);
         assert_eq!(events.iter().filter(is_it).count(), 1, "{events:?}");
         programs.tracked().unwrap().untrack(id_of(&container));
@@ -97,7 +97,7 @@ async fn everything_works_with_no_capability_effective() {
     // In a thread of its own, which gives them up for good.
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let kept = capabilities::drop_unneeded().unwrap();
+            let kept = capabilities::drop_unneeded(capabilities::Kubelet::Watched).unwrap();
             assert_eq!(kept.sets.effective, capabilities::Set::default());
             programs.tracked().unwrap().track(id_of(&root), Place::Holder).unwrap();
             let container = root.child("container").unwrap();
@@ -144,7 +144,7 @@ async fn what_is_sent_is_received_or_counted_as_lost() {
         kill(target, Signal::SIGWINCH).unwrap();
     }
     let mut events = Vec::new();
-    rings.drain(&mut events);
+    rings.drain(&mut events, &mut Vec::new());
     child.kill().unwrap();
     child.wait().unwrap();
     let losses = programs.losses();
@@ -152,7 +152,7 @@ async fn what_is_sent_is_received_or_counted_as_lost() {
     let received = events.iter().filter(winch).count() as u64;
     assert!(losses.ring_full > 0, "the ring was never full: {losses:?}");
     assert_eq!(received + losses.ring_full, SIGNALS);
-    rings.drain(&mut events);
+    rings.drain(&mut events, &mut Vec::new());
     assert_eq!(programs.losses().submitted, events.len() as u64);
     assert_eq!(rings.rejected().map(|(_, count)| count).sum::<u64>(), 0);
 }
@@ -187,7 +187,7 @@ async fn the_life_of_a_process_is_told_in_order() {
     while !events.iter().any(|e| e.kind == EventKind::CgroupRemoved(id)) {
         assert!(Instant::now() < deadline, "{events:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
-        rings.drain(&mut events);
+        rings.drain(&mut events, &mut Vec::new());
     }
 
     let made = events.iter().find_map(|e| match &e.kind {

@@ -46,7 +46,7 @@ fn shell(cgroup: &Cgroup, script: &str) -> Child {
 
 fn drained(rings: &mut Rings) -> Vec<Event> {
     let mut events = Vec::new();
-    rings.drain(&mut events);
+    rings.drain(&mut events, &mut Vec::new());
     events
 }
 

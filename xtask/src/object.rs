@@ -24,7 +24,7 @@ no toolchain for eBPF. One of these makes it work:
   AGENT_EBPF_OBJECT=<a folder of objects built elsewhere: <name>.bpf.o for each>";
 
 /// The objects: binaries `podvitals-<name>` of agent-ebpf. `agent/build.rs` embeds the same.
-const OBJECTS: [&str; 2] = ["core", "snapshot"];
+const OBJECTS: [&str; 3] = ["core", "snapshot", "probes"];
 
 /// Where the objects come from.
 pub(crate) enum Source {

@@ -2,13 +2,16 @@
 //!
 //! It is total and safe: any bytes give an event or an error, and nothing is transmuted.
 
-use agent_common::event as raw;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use agent_common::{event as raw, probes};
 
 use crate::cgroup::{CgroupId, snapshot::no_page_limit};
 use crate::event::{
     CgroupMade, Charged, Comm, End, Event, EventKind, Exec, Exit, ExitStatus, Oom, OomLevel,
     Resident, RunningTask, Signal, SignalOrigin, SignalResult, Task, TaskKey,
 };
+use crate::event::{Connection, Ending};
 
 /// Error of a record that was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,11 +38,19 @@ pub enum DecodeError {
         /// Length that the record gives for its field.
         length: u32,
     },
+    /// A record with a value that its field cannot have.
+    #[error("record of kind {kind} has the value {value} where there is none such")]
+    Value {
+        /// Kind of the record.
+        kind: u32,
+        /// The value.
+        value: u32,
+    },
 }
 
 impl DecodeError {
     /// All values of the label `reason`, in the order of [`Self::index`].
-    pub const REASONS: [&str; 4] = ["short", "kind", "size", "length"];
+    pub const REASONS: [&str; 5] = ["short", "kind", "size", "length", "value"];
 
     /// Index of the error's reason in [`Self::REASONS`].
     #[must_use]
@@ -49,6 +60,7 @@ impl DecodeError {
             Self::Kind(_) => 1,
             Self::Size { .. } => 2,
             Self::Length { .. } => 3,
+            Self::Value { .. } => 4,
         }
     }
 }
@@ -209,6 +221,70 @@ impl<'a> Fields<'a> {
         let name = (!name.is_empty()).then(|| name.to_vec());
         Ok(CgroupMade { cgroup, parent, name, untracked })
     }
+}
+
+impl Fields<'_> {
+    fn ip(&mut self) -> Result<IpAddr, DecodeError> {
+        self.take::<16>().map(|bytes| Ipv6Addr::from(*bytes).to_canonical())
+    }
+
+    /// Takes a port. The kernel has 16 bits for one.
+    fn port(&mut self) -> Result<u16, DecodeError> {
+        let (kind, value) = (self.kind, self.u32()?);
+        u16::try_from(value).map_err(|_| DecodeError::Value { kind, value })
+    }
+
+    fn ending(&mut self) -> Result<Ending, DecodeError> {
+        Ok(match self.u32()? {
+            probes::ENDING_CLOSED => Ending::Closed,
+            probes::ENDING_CLOSED_BY_PEER => Ending::ClosedByPeer,
+            probes::ENDING_RESET => Ending::Reset,
+            probes::ENDING_REFUSED => Ending::Refused,
+            probes::ENDING_TIMED_OUT => Ending::TimedOut,
+            value => return Err(DecodeError::Value { kind: self.kind, value }),
+        })
+    }
+
+    /// Takes the rest of a connection that ended then. 0 is no time: the system had not started.
+    fn connection(&mut self, end_boot_ns: u64) -> Result<Connection, DecodeError> {
+        let start_boot_ns = self.u64()?;
+        let connected_boot_ns = Some(self.u64()?).filter(|time| *time != 0);
+        let first_byte_boot_ns = Some(self.u64()?).filter(|time| *time != 0);
+        let (local, remote) = (self.ip()?, self.ip()?);
+        let local = SocketAddr::new(local, self.port()?);
+        let remote = SocketAddr::new(remote, self.port()?);
+        let ending = self.ending()?;
+        let data_observed = self.u32()? != 0;
+        let (sent, received) = (self.u32()?, self.u32()?);
+        Ok(Connection {
+            start_boot_ns,
+            connected_boot_ns,
+            first_byte_boot_ns,
+            end_boot_ns,
+            ending,
+            local,
+            remote,
+            sent: self.prefix::<{ probes::HEAD_BYTES }>(sent)?.to_vec(),
+            received: self.prefix::<{ probes::HEAD_BYTES }>(received)?.to_vec(),
+            data_observed,
+        })
+    }
+}
+
+/// Decodes one record of the ring buffer of the kubelet's connections.
+///
+/// # Errors
+/// As [`event`]; and if a field has a value that it cannot have.
+pub fn connection(bytes: &[u8]) -> Result<Connection, DecodeError> {
+    let (mut fields, end_boot_ns) = open(bytes)?;
+    if fields.kind != raw::KIND_CONNECTION {
+        return Err(DecodeError::Kind(fields.kind));
+    }
+    let connection = fields.connection(end_boot_ns)?;
+    if !fields.rest.is_empty() {
+        return Err(DecodeError::Size { kind: fields.kind, size: fields.size });
+    }
+    Ok(connection)
 }
 
 /// Takes off the header, checks it, and returns the time of the record (`CLOCK_BOOTTIME`).

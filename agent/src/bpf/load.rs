@@ -5,13 +5,14 @@ use std::{fs, io};
 
 use agent_common::{
     map,
+    probes::{self, ProbesLayout},
     snapshot::{self as raw, SnapshotLayout},
 };
 use anyhow::{Context as _, bail};
 use aya::{
     Btf, EbpfLoader, Endianness,
     maps::{MapData, RingBuf},
-    programs::{BtfTracePoint, Iter},
+    programs::{BtfTracePoint, CgroupSkb, Iter, SockOps},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -20,10 +21,13 @@ use super::object::{self, ObjectId};
 use super::plain::Plain;
 use super::plan::{self, Choice, Facts, Skip};
 use super::programs::{Attached, Objects, Programs};
-use super::subjects::{Hook, SUBJECTS, Subject};
+use super::subjects::{Hook, SUBJECTS, Subject, SubjectId};
 use super::survey::Survey;
 use crate::kernel::{btf::lookup::Parameter, capabilities::raised};
 use crate::log;
+
+/// Ring buffer of an object.
+pub type Ring = (ObjectId, RingBuf<MapData>);
 
 /// Loads and attaches the programs of the plan on a node that has `cgroups` cgroups now; returns
 /// them with the ring buffers of the loaded objects.
@@ -31,13 +35,14 @@ use crate::log;
 /// # Errors
 /// If nothing can be loaded at all: no objects, or their maps are refused. A single object or
 /// program that is refused is no error; see [`Programs::attached`].
-pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, Vec<RingBuf<MapData>>)> {
+pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, Vec<Ring>)> {
     object::check()?;
     let facts = &survey.facts;
     let sizes = plan::sizes(facts).map_err(anyhow::Error::msg)?;
     let layout = Plain(survey.offsets.layout);
     let snapshot =
         Plain(survey.snapshot.as_ref().map_or_else(|_| SnapshotLayout::default(), |s| s.layout));
+    let sockets = Plain(survey.probes.layout);
     let types = Btf::parse(&survey.attach_types, Endianness::default())
         .context("parsing the reduced BTF of the kernel")?;
     raised(|| {
@@ -47,12 +52,15 @@ pub fn load(survey: &Survey, cgroups: u64) -> anyhow::Result<(Programs, Vec<Ring
             .btf(None)
             .map_max_entries(raw::SNAPSHOT, plan::snapshot_elements(cgroups))
             .map_max_entries(map::EVENTS, sizes.events_bytes)
+            .map_max_entries(probes::CONNECTIONS, sizes.connections_bytes)
+            .map_max_entries(probes::ATTEMPTS, sizes.attempts_max)
             .map_max_entries(map::TRACKED, sizes.tracked_max);
         KernelLog::prepare(&mut loader);
         let mut host = Host {
             loader,
             layout: &layout,
             snapshot: &snapshot,
+            sockets: &sockets,
             types: &types,
             objects: Objects::default(),
             rings: Vec::new(),
@@ -111,9 +119,10 @@ struct Host<'a> {
     loader: EbpfLoader<'a>,
     layout: &'a Plain<agent_common::layout::Layout>,
     snapshot: &'a Plain<SnapshotLayout>,
+    sockets: &'a Plain<ProbesLayout>,
     types: &'a Btf,
     objects: Objects,
-    rings: Vec<RingBuf<MapData>>,
+    rings: Vec<Ring>,
 }
 
 impl Kernel for Host<'_> {
@@ -125,9 +134,10 @@ impl Kernel for Host<'_> {
             .loader
             .override_global(map::LAYOUT, self.layout, has(map::LAYOUT))
             .override_global(raw::SNAPSHOT_LAYOUT, self.snapshot, has(raw::SNAPSHOT_LAYOUT))
+            .override_global(probes::PROBES_LAYOUT, self.sockets, has(probes::PROBES_LAYOUT))
             .load(object.bytes())
             .context("the kernel refused the object's maps (CAP_BPF is needed)")?;
-        self.rings.extend(self.objects.add(object, ebpf)?);
+        self.rings.extend(self.objects.add(object, ebpf)?.map(|ring| (object, ring)));
         Ok(())
     }
 
@@ -141,7 +151,19 @@ impl Kernel for Host<'_> {
             Hook::Tracepoint(tracepoint) => {
                 let program: &mut BtfTracePoint = program.try_into()?;
                 program.load(tracepoint, self.types)?;
-                program.attach()?;
+                // That of sockets is attached once the kubelet's cgroup is known: it would cost
+                // every connection of the node before.
+                if subject.object != ObjectId::Probes {
+                    program.attach()?;
+                }
+            }
+            Hook::SockOps => {
+                let program: &mut SockOps = program.try_into()?;
+                program.load()?;
+            }
+            Hook::Packets => {
+                let program: &mut CgroupSkb = program.try_into()?;
+                program.load()?;
             }
             Hook::TaskIterator => {
                 let program: &mut Iter = program.try_into()?;
@@ -172,16 +194,26 @@ fn carry_out(
         (object, loaded)
     });
     let of = |wanted| objects.iter().find(|(object, _)| *object == wanted).map(|(_, it)| it);
-    let attached = SUBJECTS.iter().zip(parameters).map(|(subject, parameter)| {
+    let mut attached: Vec<Attached> = Vec::with_capacity(SUBJECTS.len());
+    for (subject, parameter) in SUBJECTS.iter().zip(parameters) {
         let not = |why: String, lost| Attached { subject, outcome: Err(why), lost };
-        match of(subject.object) {
+        attached.push(match of(subject.object) {
+            Some(Ok(()))
+                if subject.id == SubjectId::InetSockSetState && all_on_cgroup(&attached) =>
+            {
+                not("not needed: there are programs on the kubelet's cgroup".to_owned(), "")
+            }
             Some(Ok(())) => attach(facts, subject, parameter.as_ref(), kernel),
             Some(Err(Skip::Unfit(why))) => not(why.clone(), subject.lost),
             Some(Err(Skip::Off)) | None => not("turned off".to_owned(), ""),
-        }
-    });
-    let attached = attached.collect();
+        });
+    }
     (objects.iter().filter(|(_, loaded)| loaded.is_ok()).count(), attached)
+}
+
+/// Whether all programs on the kubelet's cgroup are loaded.
+fn all_on_cgroup(attached: &[Attached]) -> bool {
+    attached.iter().filter(|it| it.subject.hook.is_on_cgroup()).all(|it| it.outcome.is_ok())
 }
 
 fn attach(

@@ -3,11 +3,13 @@ use crate::bpf::subjects::{SubjectId, Variant};
 use crate::kernel::{capabilities::Capabilities, host::Lockdown};
 
 const FACTS: Facts = Facts {
-    capabilities: Capabilities { bpf: true, perfmon: true },
+    capabilities: Capabilities { bpf: true, perfmon: true, net_admin: true },
     lockdown: Lockdown::None,
     memory_offsets: true,
     snapshot_offsets: true,
     cgroup_iterator: true,
+    sock_ops_offsets: true,
+    sock_offsets: true,
     memlock_bytes: None,
     off: Vec::new(),
 };

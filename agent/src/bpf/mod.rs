@@ -3,10 +3,11 @@
 //! [`subjects`] lists the tracepoints and iterators to observe, and which [`object`] has their
 //! programs. [`survey`] collects the facts, [`plan`] decides from them, [`load`] acts, [`start`]
 //! calls all three. [`ring`] transports bytes, [`decode`] turns them into typed events,
-//! [`programs`] has the operations on maps.
+//! [`programs`] has the operations on maps, [`kubelet`] attaches the programs of its connections.
 
 pub mod decode;
 mod kernel_log;
+pub mod kubelet;
 pub mod load;
 pub mod object;
 mod plain;

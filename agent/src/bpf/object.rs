@@ -5,7 +5,7 @@
 //! two objects need is in both, and the agent fills both; the ring of an object is one more to wait
 //! for.
 
-use agent_common::{map, snapshot};
+use agent_common::{map, probes, snapshot};
 use anyhow::bail;
 
 /// One BPF object: programs and maps that are loaded together, or not at all.
@@ -15,6 +15,8 @@ pub enum ObjectId {
     Core,
     /// Object of the cgroup iterator: the stats of all cgroups.
     Snapshot,
+    /// Object of the kubelet's connections.
+    Probes,
 }
 
 /// Bytes of the compiled object of that name, from `build.rs`.
@@ -28,7 +30,7 @@ macro_rules! embedded {
 
 impl ObjectId {
     /// List of all objects, in the order in which they are loaded.
-    pub const ALL: [Self; 2] = [Self::Core, Self::Snapshot];
+    pub const ALL: [Self; 3] = [Self::Core, Self::Snapshot, Self::Probes];
 
     /// Name of the object in logs and errors.
     #[must_use]
@@ -36,6 +38,7 @@ impl ObjectId {
         match self {
             Self::Core => "core",
             Self::Snapshot => "snapshot",
+            Self::Probes => "probes",
         }
     }
 
@@ -44,6 +47,7 @@ impl ObjectId {
         match self {
             Self::Core => &[map::LAYOUT],
             Self::Snapshot => &[map::LAYOUT, snapshot::SNAPSHOT_LAYOUT],
+            Self::Probes => &[map::LAYOUT, probes::PROBES_LAYOUT],
         }
     }
 
@@ -52,6 +56,7 @@ impl ObjectId {
         match self {
             Self::Core => embedded!("core"),
             Self::Snapshot => embedded!("snapshot"),
+            Self::Probes => embedded!("probes"),
         }
     }
 }

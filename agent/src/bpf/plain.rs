@@ -3,6 +3,7 @@
 use agent_common::{
     layout::Layout,
     map::{TaskWalk, Tracked},
+    probes::{Kubelet, ProbesLayout},
     snapshot::SnapshotLayout,
 };
 
@@ -19,3 +20,7 @@ unsafe impl aya::Pod for Plain<TaskWalk> {}
 unsafe impl aya::Pod for Plain<Layout> {}
 // SAFETY: the same: each of 4 bytes, arrays of them included.
 unsafe impl aya::Pod for Plain<SnapshotLayout> {}
+// SAFETY: the same: one of 8 bytes, then 16 bytes.
+unsafe impl aya::Pod for Plain<Kubelet> {}
+// SAFETY: the same: each of 4 bytes.
+unsafe impl aya::Pod for Plain<ProbesLayout> {}

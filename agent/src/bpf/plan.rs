@@ -1,6 +1,7 @@
 //! Plan of the objects and programs to load on this host, with the loss without each. Pure.
 
 use agent_common::map::{EVENTS_BYTES, TRACKED_MAX};
+use agent_common::probes::{ATTEMPTS_MAX, CONNECTIONS_BYTES};
 use agent_common::snapshot::SNAPSHOT_MAX;
 
 use super::object::ObjectId;
@@ -20,6 +21,10 @@ pub struct Facts {
     pub snapshot_offsets: bool,
     /// Flag: the kernel's BTF has the function that a cgroup iterator is attached to (Linux 6.1).
     pub cgroup_iterator: bool,
+    /// Flag: the offsets for the programs on the kubelet's sockets are known.
+    pub sock_ops_offsets: bool,
+    /// Flag: the offsets for the tracepoint of sockets are known.
+    pub sock_offsets: bool,
     /// Limit of the locked memory for maps and programs in bytes, where they are charged to this
     /// process's user.
     pub memlock_bytes: Option<u64>,
@@ -34,11 +39,20 @@ pub struct Sizes {
     pub events_bytes: u32,
     /// Limit of cgroups that can be tracked at once.
     pub tracked_max: u32,
+    /// Size of the ring buffer of the kubelet's connections in bytes.
+    pub connections_bytes: u32,
+    /// Limit of the kubelet's connections that the tracepoint follows at once.
+    pub attempts_max: u32,
 }
 
 impl Sizes {
     /// Full sizes, for a host without a limit on locked memory.
-    pub const FULL: Self = Self { events_bytes: EVENTS_BYTES, tracked_max: TRACKED_MAX };
+    pub const FULL: Self = Self {
+        events_bytes: EVENTS_BYTES,
+        tracked_max: TRACKED_MAX,
+        connections_bytes: CONNECTIONS_BYTES,
+        attempts_max: ATTEMPTS_MAX,
+    };
 }
 
 /// Minimum of locked memory in bytes: with less the programs do not fit, whatever the maps.
@@ -51,6 +65,8 @@ pub const MEMLOCK_MIN_BYTES: u64 = 512 << 10;
 pub fn sizes(facts: &Facts) -> Result<Sizes, String> {
     /// Size of a hash map's element with its bucket (kernel/bpf/hashtab.c, 5.10).
     const TRACKED_BYTES: u64 = 104;
+    /// The same of the map of attempts to connect.
+    const ATTEMPT_BYTES: u64 = 96;
     let Some(limit) = facts.memlock_bytes else { return Ok(Sizes::FULL) };
     if limit < MEMLOCK_MIN_BYTES {
         return Err(format!(
@@ -69,6 +85,8 @@ pub fn sizes(facts: &Facts) -> Result<Sizes, String> {
     Ok(Sizes {
         events_bytes: power(quarter, EVENTS_BYTES),
         tracked_max: power(quarter.div_euclid(TRACKED_BYTES), TRACKED_MAX),
+        connections_bytes: power(limit >> 4, CONNECTIONS_BYTES),
+        attempts_max: power((limit >> 5).div_euclid(ATTEMPT_BYTES), ATTEMPTS_MAX),
     })
 }
 
@@ -82,6 +100,9 @@ pub fn snapshot_elements(found: u64) -> u32 {
     let wanted = u32::try_from(found.saturating_mul(4)).unwrap_or(u32::MAX);
     wanted.checked_next_power_of_two().unwrap_or(SNAPSHOT_MAX).clamp(ELEMENTS_MIN, SNAPSHOT_MAX)
 }
+
+/// Reason for which the programs on the kubelet's cgroup are not loaded, though this kernel could.
+pub const NO_NET_ADMIN: &str = "CAP_NET_ADMIN is missing";
 
 /// Remedy for a low limit of locked memory.
 pub const MEMLOCK_REMEDY: &str = "run with LimitMEMLOCK=infinity, or give CAP_SYS_RESOURCE";
@@ -135,7 +156,7 @@ pub fn choose_object(object: ObjectId, facts: &Facts) -> Result<(), Skip> {
         ObjectId::Snapshot if facts.lockdown == Lockdown::Confidentiality => {
             unfit("the lockdown forbids reading untyped memory")
         }
-        ObjectId::Snapshot => Ok(()),
+        ObjectId::Snapshot | ObjectId::Probes => Ok(()),
     }
 }
 
@@ -144,6 +165,12 @@ pub fn choose_object(object: ObjectId, facts: &Facts) -> Result<(), Skip> {
 #[must_use]
 pub fn choose(subject: &Subject, facts: &Facts, parameter: Option<&Parameter>) -> Choice {
     let untyped_allowed = facts.lockdown != Lockdown::Confidentiality;
+    if subject.hook.is_on_cgroup() && !facts.capabilities.net_admin {
+        return Choice::Skip(NO_NET_ADMIN.into());
+    }
+    if subject.id == SubjectId::InetSockSetState && !facts.sock_offsets {
+        return Choice::Skip("the offsets of sockets are not known".into());
+    }
     if let (Some((n, name)), Hook::Tracepoint(tracepoint)) = (subject.parameter, subject.hook) {
         match parameter {
             None => return Choice::Skip(format!("this kernel has no tracepoint {tracepoint}")),
@@ -161,9 +188,13 @@ pub fn choose(subject: &Subject, facts: &Facts, parameter: Option<&Parameter>) -
             }
         }
     }
-    let needs_memory = subject.id == SubjectId::MarkVictim;
+    let offsets_known = match subject.id {
+        SubjectId::MarkVictim => facts.memory_offsets,
+        SubjectId::KubeletSockOps => facts.sock_ops_offsets,
+        _ => true,
+    };
     match (subject.untyped, subject.fallback) {
-        (Some(_), _) if untyped_allowed && (facts.memory_offsets || !needs_memory) => {
+        (Some(_), _) if untyped_allowed && offsets_known => {
             Choice::Load { first: Variant::Untyped, second: Some(Variant::Typed) }
         }
         (None, Some(Fallback::IfRefused(_))) if untyped_allowed => {
@@ -179,11 +210,13 @@ mod tests {
     use crate::bpf::subjects::SUBJECTS;
 
     const ALL: Facts = Facts {
-        capabilities: Capabilities { bpf: true, perfmon: true },
+        capabilities: Capabilities { bpf: true, perfmon: true, net_admin: true },
         lockdown: Lockdown::None,
         memory_offsets: true,
         snapshot_offsets: true,
         cgroup_iterator: true,
+        sock_ops_offsets: true,
+        sock_offsets: true,
         memlock_bytes: None,
         off: Vec::new(),
     };
@@ -245,7 +278,8 @@ mod tests {
     #[test]
     fn a_missing_capability_or_tracepoint_is_named() {
         for (bpf, perfmon, missing) in [(false, true, "CAP_BPF"), (true, false, "CAP_PERFMON")] {
-            let facts = Facts { capabilities: Capabilities { bpf, perfmon }, ..ALL };
+            let facts =
+                Facts { capabilities: Capabilities { bpf, perfmon, net_admin: true }, ..ALL };
             for object in ObjectId::ALL {
                 let Err(Skip::Unfit(why)) = choose_object(object, &facts) else { panic!() };
                 assert!(why.contains(missing), "{why}");
@@ -292,7 +326,12 @@ mod tests {
         assert_eq!(sizes(None), Ok(Sizes::FULL));
         assert_eq!(sizes(Some(8 << 20)), Ok(Sizes::FULL), "the default since Linux 5.16");
         assert_eq!(sizes(Some(u64::MAX - 1)), Ok(Sizes::FULL));
-        let small = Sizes { events_bytes: 128 << 10, tracked_max: 1024 };
+        let small = Sizes {
+            events_bytes: 128 << 10,
+            tracked_max: 1024,
+            connections_bytes: 32 << 10,
+            attempts_max: 128,
+        };
         assert_eq!(sizes(Some(512 << 10)), Ok(small));
         let why = sizes(Some(64 << 10)).unwrap_err();
         assert!(why.contains("64 KiB") && why.contains("CAP_SYS_RESOURCE"), "{why}");

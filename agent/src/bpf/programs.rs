@@ -13,7 +13,9 @@ use aya::{
 
 use super::decode::IteratedTask;
 use super::kernel_log::KernelLog;
+use super::kubelet::{By, ConnectionCounts, Names, Probes, Whose};
 use super::object::ObjectId;
+use super::plan::NO_NET_ADMIN;
 use super::snapshot::Snapshot;
 use super::subjects::{Subject, SubjectId, Variant};
 use super::tasks;
@@ -36,6 +38,19 @@ impl Attached {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.subject.id.name()
+    }
+
+    /// Whether the program is meant to run here: a way to observe the kubelet is not where another one
+    /// does as well, or the better one has been left out on purpose, with its capability.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        match &self.outcome {
+            Ok(_) => true,
+            Err(why) if self.subject.object == ObjectId::Probes => {
+                !self.lost.is_empty() && why != NO_NET_ADMIN
+            }
+            Err(_) => true,
+        }
     }
 
     /// Name of the program that runs; `None` if none does.
@@ -107,6 +122,7 @@ struct SnapshotObject {
 pub(super) struct Objects {
     core: Option<Core>,
     snapshot: Option<SnapshotObject>,
+    probes: Option<Probes>,
 }
 
 impl Objects {
@@ -136,6 +152,11 @@ impl Objects {
                 self.snapshot = Some(SnapshotObject { ebpf, stats });
                 Ok(None)
             }
+            ObjectId::Probes => {
+                let (probes, ring) = Probes::new(ebpf)?;
+                self.probes = Some(probes);
+                Ok(Some(ring))
+            }
         }
     }
 
@@ -144,6 +165,7 @@ impl Objects {
         match object {
             ObjectId::Core => self.core.as_mut().map(|it| &mut it.ebpf),
             ObjectId::Snapshot => self.snapshot.as_mut().map(|it| &mut it.ebpf),
+            ObjectId::Probes => self.probes.as_mut().map(|it| &mut it.ebpf),
         }
     }
 }
@@ -205,6 +227,62 @@ impl Programs {
             share_cgroups: sum(map::COUNTER_SHARE_CGROUP),
             nested_full: sum(map::COUNTER_NESTED_FULL),
         })
+    }
+
+    /// Whether there are programs for the kubelet's connections.
+    ///
+    /// # Errors
+    /// There are none: why, in one word and in words.
+    pub fn kubelet_programs(&self) -> Result<(), (&'static str, String)> {
+        if self.kubelet_names().is_some() {
+            return Ok(());
+        }
+        let why = self.of(SubjectId::InetSockSetState).map(|it| it.outcome.clone());
+        let why = why.and_then(Result::err).unwrap_or_default();
+        Err(("no_programs", why))
+    }
+
+    /// The way in which the kubelet's connections can be observed; `None` where they cannot.
+    #[must_use]
+    pub fn kubelet_by(&self) -> Option<By> {
+        self.kubelet_names().map(Names::by)
+    }
+
+    fn kubelet_names(&self) -> Option<Names> {
+        let name = |id| self.of(id).and_then(Attached::program);
+        let on_cgroup = name(SubjectId::KubeletSockOps)
+            .zip(name(SubjectId::KubeletIngress))
+            .zip(name(SubjectId::KubeletEgress));
+        match on_cgroup {
+            Some(((sock_ops, ingress), egress)) => {
+                Some(Names::OnCgroup { sock_ops, ingress, egress })
+            }
+            None => name(SubjectId::InetSockSetState).map(Names::Tracepoint),
+        }
+    }
+
+    /// Observes the connections of the kubelet in this cgroup, and of no other any more.
+    ///
+    /// # Errors
+    /// If there is no program that can, or the kernel refuses to attach it.
+    pub fn watch_kubelet(&mut self, whose: &Whose<'_>) -> anyhow::Result<By> {
+        let names = self.kubelet_names().context("no program for the kubelet is loaded")?;
+        let probes = self.objects.probes.as_mut().context("the probes object is not loaded")?;
+        raised(|| probes.attach(names, whose))?;
+        Ok(names.by())
+    }
+
+    /// Observes no connections any more.
+    pub fn unwatch_kubelet(&mut self) {
+        if let Some(probes) = &mut self.objects.probes {
+            raised(|| probes.detach());
+        }
+    }
+
+    /// Counts of the kubelet's connections since the start; `None` if their object is not loaded.
+    #[must_use]
+    pub fn connection_counts(&self) -> Option<ConnectionCounts> {
+        self.objects.probes.as_ref().map(|probes| raised(|| probes.counts()))
     }
 
     /// Binds the cgroup iterator to all cgroups below a root.

@@ -8,11 +8,15 @@ use aya::maps::{MapData, RingBuf};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::decode::{self, DecodeError};
+use super::load;
+use super::object::ObjectId;
+use crate::event::Connection;
 use crate::event::{Event, EventKind};
 use crate::kernel::host;
 
 /// Reading end of a ring buffer.
 struct Ring {
+    object: ObjectId,
     /// Duplicate of the ring's descriptor, which the kernel makes readable to wake the agent.
     wakeup: AsyncFd<OwnedFd>,
     ring: RingBuf<MapData>,
@@ -24,17 +28,19 @@ pub struct Rings {
     page_bytes: u64,
     /// Records received, by [`EventKind::index`].
     received: [u64; EventKind::NAMES.len()],
+    /// Connections received.
+    connections: u64,
     /// Records that could not be decoded, by [`DecodeError::index`].
     rejected: [u64; DecodeError::REASONS.len()],
 }
 
 impl Ring {
-    fn new(ring: RingBuf<MapData>) -> std::io::Result<Self> {
+    fn new((object, ring): load::Ring) -> std::io::Result<Self> {
         let descriptor = ring.as_fd().try_clone_to_owned()?;
         // SAFETY: an `OwnedFd` stays open, and the same, for as long as it is owned here.
         let wakeup = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
-        Ok(Self { wakeup, ring })
+        Ok(Self { object, wakeup, ring })
     }
 }
 
@@ -43,10 +49,10 @@ impl Rings {
     ///
     /// # Errors
     /// If a descriptor cannot be polled.
-    pub fn new(rings: Vec<RingBuf<MapData>>) -> std::io::Result<Self> {
+    pub fn new(rings: Vec<load::Ring>) -> std::io::Result<Self> {
         let rings = rings.into_iter().map(Ring::new).collect::<Result<_, _>>()?;
         let (received, rejected) = ([0; EventKind::NAMES.len()], [0; DecodeError::REASONS.len()]);
-        Ok(Self { rings, page_bytes: host::page_bytes(), received, rejected })
+        Ok(Self { rings, page_bytes: host::page_bytes(), received, connections: 0, rejected })
     }
 
     /// Waits until the kernel side asks for attention: an urgent record in a ring, or many that can
@@ -69,31 +75,43 @@ impl Rings {
     }
 
     /// Takes all records, oldest first. Records of several CPUs arrive in the order in which their
-    /// room was reserved, which is nearly that of their times; the batch is sorted.
-    pub fn drain(&mut self, events: &mut Vec<Event>) {
-        let Self { rings, page_bytes, received, rejected } = self;
+    /// room was reserved, which is nearly that of their times; each batch is sorted.
+    pub fn drain(&mut self, events: &mut Vec<Event>, connections: &mut Vec<Connection>) {
+        let Self { rings, page_bytes, received, connections: count, rejected } = self;
         for ring in rings {
             while let Some(item) = ring.ring.next() {
-                match decode::event(&item, *page_bytes) {
-                    Ok(event) => {
+                let decoded = if ring.object == ObjectId::Probes {
+                    decode::connection(&item).map(|connection| {
+                        *count += 1;
+                        connections.push(connection);
+                    })
+                } else {
+                    decode::event(&item, *page_bytes).map(|event| {
                         if let Some(count) = received.get_mut(event.kind.index()) {
                             *count += 1;
                         }
                         events.push(event);
-                    }
-                    Err(error) => {
-                        if let Some(count) = rejected.get_mut(error.index()) {
-                            *count += 1;
-                            // Both sides are one build, so this is a defect; it is logged once.
-                            if *count == 1 {
-                                tracing::error!(%error, "a record was rejected");
-                            }
-                        }
+                    })
+                };
+                if let Err(error) = decoded
+                    && let Some(count) = rejected.get_mut(error.index())
+                {
+                    *count += 1;
+                    // Both sides are one build, so this is a defect; it is logged once.
+                    if *count == 1 {
+                        tracing::error!(%error, "a record was rejected");
                     }
                 }
             }
         }
         events.sort_by_key(|event| event.time_boot_ns);
+        connections.sort_by_key(|connection| connection.end_boot_ns);
+    }
+
+    /// Count of the kubelet's connections received.
+    #[must_use]
+    pub const fn connections(&self) -> u64 {
+        self.connections
     }
 
     /// Counts of the records received, with the name of their kind.

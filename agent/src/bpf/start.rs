@@ -5,6 +5,7 @@ use std::path::Path;
 use agent_common::{map::EVENTS_BYTES, snapshot::HAS_STATISTICS};
 use anyhow::Context as _;
 
+use super::kubelet::By;
 use super::load;
 use super::object::ObjectId;
 use super::plan::{self, Sizes};
@@ -40,7 +41,7 @@ pub fn start(root: &Path, off: Vec<ObjectId>) -> Option<Kernel> {
             None
         }
     };
-    match capabilities::drop_unneeded() {
+    match capabilities::drop_unneeded(to_reattach(kernel.as_ref().map(|it| &it.programs))) {
         Ok(kept) => tracing::debug!(
             permitted = %kept.sets.permitted,
             dropped = %kept.dropped,
@@ -49,6 +50,15 @@ pub fn start(root: &Path, off: Vec<ObjectId>) -> Option<Kernel> {
         Err(error) => tracing::warn!(%error, "capabilities cannot be dropped"),
     }
     kernel
+}
+
+/// Whether a program may have to be attached again, which needs a capability for as long as the agent
+/// runs.
+pub(crate) fn to_reattach(programs: Option<&Programs>) -> capabilities::Kubelet {
+    match programs.and_then(Programs::kubelet_by) {
+        Some(By::SockOps) => capabilities::Kubelet::Watched,
+        Some(By::Tracepoint) | None => capabilities::Kubelet::Unwatched,
+    }
 }
 
 /// Surveys the host, decides, and loads.
@@ -61,7 +71,7 @@ fn load_kernel(root: &Path, off: Vec<ObjectId>) -> anyhow::Result<Kernel> {
     for (lost, error) in &survey.offsets.missing {
         tracing::warn!(%error, lost, "a detail of OOM kills is not reported on this kernel");
     }
-    if let Ok(Sizes { events_bytes, tracked_max }) = plan::sizes(&survey.facts)
+    if let Ok(Sizes { events_bytes, tracked_max, .. }) = plan::sizes(&survey.facts)
         && events_bytes < EVENTS_BYTES
     {
         tracing::warn!(

@@ -25,6 +25,14 @@ pub enum SubjectId {
     RunningTasks,
     /// Stats of all cgroups, by the cgroup iterator.
     CgroupIter,
+    /// A connection of the kubelet is asked for, established, and ends.
+    KubeletSockOps,
+    /// The kubelet receives a packet.
+    KubeletIngress,
+    /// The kubelet sends a packet.
+    KubeletEgress,
+    /// A TCP socket changes its state: in place of the three before, where they cannot be attached.
+    InetSockSetState,
 }
 
 impl SubjectId {
@@ -42,6 +50,10 @@ impl SubjectId {
             Self::MarkVictim => "mark_victim",
             Self::RunningTasks => "running_tasks",
             Self::CgroupIter => "cgroup_iter",
+            Self::KubeletSockOps => "kubelet_sock_ops",
+            Self::KubeletIngress => "kubelet_ingress",
+            Self::KubeletEgress => "kubelet_egress",
+            Self::InetSockSetState => "inet_sock_set_state",
         }
     }
 }
@@ -66,6 +78,18 @@ pub enum Hook {
     TaskIterator,
     /// Iterator over the cgroups (`bpf_iter_cgroup`).
     CgroupIterator,
+    /// Sockets of the kubelet's cgroup (`sock_ops`).
+    SockOps,
+    /// Packets that the sockets of the kubelet's cgroup receive or send (`cgroup_skb`).
+    Packets,
+}
+
+impl Hook {
+    /// Whether the programs are attached to a cgroup, which needs CAP_NET_ADMIN.
+    #[must_use]
+    pub const fn is_on_cgroup(self) -> bool {
+        matches!(self, Self::SockOps | Self::Packets)
+    }
 }
 
 /// Program for a kernel that does not provide the types that the others need. It reports the same,
@@ -126,7 +150,7 @@ impl Subject {
 
 /// List of all subjects, in the order in which they are attached: cgroups are tracked before their
 /// processes are observed.
-pub static SUBJECTS: [Subject; 10] = [
+pub static SUBJECTS: [Subject; 14] = [
     Subject {
         id: SubjectId::CgroupMkdir,
         object: ObjectId::Core,
@@ -238,6 +262,53 @@ pub static SUBJECTS: [Subject; 10] = [
         fallback: None,
         parameter: None,
         lost: "all stats are read from the files of each cgroup, which costs more",
+        lost_typed: "",
+    },
+    Subject {
+        id: SubjectId::KubeletSockOps,
+        object: ObjectId::Probes,
+        hook: Hook::SockOps,
+        untyped: Some("kubelet_sock_ops"),
+        typed: "kubelet_sock_ops_plain",
+        fallback: None,
+        parameter: None,
+        lost: "the answers to network probes, and which of two probes on one port was made: only \
+               the times of connections are known",
+        lost_typed: "a probe whose way was refused counts as timed out; where the kubelet shares \
+                     its cgroup, connections of others are looked at",
+    },
+    Subject {
+        id: SubjectId::KubeletIngress,
+        object: ObjectId::Probes,
+        hook: Hook::Packets,
+        untyped: None,
+        typed: "kubelet_ingress",
+        fallback: None,
+        parameter: None,
+        lost: "the answers to network probes, and when their first byte came",
+        lost_typed: "",
+    },
+    Subject {
+        id: SubjectId::KubeletEgress,
+        object: ObjectId::Probes,
+        hook: Hook::Packets,
+        untyped: None,
+        typed: "kubelet_egress",
+        fallback: None,
+        parameter: None,
+        lost: "which of two network probes on one port was made",
+        lost_typed: "",
+    },
+    // The last: it is needed only where one of the three before is not there.
+    Subject {
+        id: SubjectId::InetSockSetState,
+        object: ObjectId::Probes,
+        hook: Hook::Tracepoint("inet_sock_set_state"),
+        untyped: None,
+        typed: "inet_sock_set_state",
+        fallback: None,
+        parameter: Some((0, "sock")),
+        lost: "network probes are not observed",
         lost_typed: "",
     },
 ];

@@ -11,6 +11,7 @@ use crate::kernel::{
     capabilities::{self, Capabilities},
     host, memlock,
     offsets::{self, Offsets},
+    probes_offsets::{self, ProbesOffsets},
     snapshot_offsets::{self, SnapshotOffsets},
 };
 
@@ -26,6 +27,8 @@ pub struct Survey {
     pub offsets: Offsets,
     /// Offsets of the cgroups' stats, or the reason why they are not known.
     pub snapshot: Result<SnapshotOffsets, BtfError>,
+    /// Offsets of sockets, as far as they are known.
+    pub(super) probes: ProbesOffsets,
     /// Facts from which the plan decides.
     pub facts: Facts,
 }
@@ -40,6 +43,7 @@ impl Survey {
         let types = Btf::from_file(Path::new(btf::VMLINUX))?;
         let offsets = offsets::resolve(&types)?;
         let snapshot = snapshot_offsets::resolve(&types);
+        let probes = probes_offsets::resolve(&types);
         let facts = Facts {
             capabilities,
             lockdown: host::lockdown(),
@@ -47,6 +51,8 @@ impl Survey {
             memlock_bytes: capabilities::raised(|| memlock::raise(&types)),
             snapshot_offsets: snapshot.is_ok(),
             cgroup_iterator: types.has_function("bpf_iter_cgroup"),
+            sock_ops_offsets: probes.sock_ops.is_ok(),
+            sock_offsets: probes.sock.is_ok(),
             off: Vec::new(),
         };
         let parameter = |subject: &Subject| match (subject.hook, subject.parameter) {
@@ -54,8 +60,9 @@ impl Survey {
             _ => None,
         };
         let parameters = SUBJECTS.iter().map(parameter).collect();
-        let attach_types = types.reduced(&SUBJECTS.each_ref().map(|it| attach_type(it.hook)));
-        Ok(Self { types: types.len(), attach_types, parameters, offsets, snapshot, facts })
+        let wanted: Vec<_> = SUBJECTS.iter().filter_map(|it| attach_type(it.hook)).collect();
+        let attach_types = types.reduced(&wanted);
+        Ok(Self { types: types.len(), attach_types, parameters, offsets, snapshot, probes, facts })
     }
 
     /// Surveys the running kernel with the capabilities of this process.
@@ -73,10 +80,11 @@ impl Survey {
 }
 
 /// Type whose id the kernel requires with a program (aya's `BtfTracePoint::load`, `Iter::load`).
-fn attach_type(hook: Hook) -> Wanted {
-    match hook {
+fn attach_type(hook: Hook) -> Option<Wanted> {
+    Some(match hook {
         Hook::Tracepoint(name) => Wanted::Typedef(format!("btf_trace_{name}")),
         Hook::TaskIterator => Wanted::Function("bpf_iter_task".into()),
         Hook::CgroupIterator => Wanted::Function("bpf_iter_cgroup".into()),
-    }
+        Hook::SockOps | Hook::Packets => return None,
+    })
 }

@@ -4,6 +4,7 @@ pub mod files;
 #[cfg(test)]
 pub mod fixture;
 mod handles;
+pub mod kubelet;
 pub mod path;
 pub mod reader;
 pub mod role;

@@ -7,7 +7,9 @@
 use std::fmt;
 use std::io;
 
-use caps::Capability::{self, CAP_BPF, CAP_PERFMON, CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
+use caps::Capability::{
+    self, CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_RESOURCE,
+};
 use nix::libc;
 
 /// A set of capabilities, one bit each (include/uapi/linux/capability.h).
@@ -130,6 +132,8 @@ pub struct Capabilities {
     pub bpf: bool,
     /// Capability `CAP_PERFMON`: tracing programs.
     pub perfmon: bool,
+    /// Capability `CAP_NET_ADMIN`: programs on a cgroup's sockets.
+    pub net_admin: bool,
 }
 
 impl Capabilities {
@@ -143,7 +147,12 @@ impl Capabilities {
 
     fn of(permitted: Set) -> Self {
         let admin = permitted.has(CAP_SYS_ADMIN);
-        Self { bpf: admin || permitted.has(CAP_BPF), perfmon: admin || permitted.has(CAP_PERFMON) }
+        Self {
+            bpf: admin || permitted.has(CAP_BPF),
+            perfmon: admin || permitted.has(CAP_PERFMON),
+            // Nothing stands for it (kernel/bpf/syscall.c, `bpf_prog_attach_check_attach_type`).
+            net_admin: permitted.has(CAP_NET_ADMIN),
+        }
     }
 
     /// Whether both capabilities for tracing programs are available.
@@ -202,18 +211,32 @@ impl Drop for Raised {
 /// Capabilities that a call to the kernel side may need: before Linux 5.11, also more locked
 /// memory.
 fn to_raise(permitted: Set) -> Set {
-    to_keep(permitted).or(permitted.and(Set::of(&[CAP_SYS_RESOURCE])))
+    to_keep(permitted, Kubelet::Watched).or(permitted.and(Set::of(&[CAP_SYS_RESOURCE])))
 }
 
 /// Capabilities that a later attach needs; CAP_SYS_ADMIN stands for a missing one
 /// (include/linux/capability.h, `bpf_capable`). CAP_SYS_RESOURCE is not among them: the limit stays
 /// as it was raised.
-fn to_keep(permitted: Set) -> Set {
+fn to_keep(permitted: Set, kubelet: Kubelet) -> Set {
     let both = Set::of(&[CAP_BPF, CAP_PERFMON]);
+    let net_admin = match kubelet {
+        Kubelet::Watched => permitted.and(Set::of(&[CAP_NET_ADMIN])),
+        Kubelet::Unwatched => Set::default(),
+    };
     if permitted.and(both) == both {
-        return both;
+        return both.or(net_admin);
     }
-    permitted.and(both.or(Set::of(&[CAP_SYS_ADMIN])))
+    permitted.and(both.or(Set::of(&[CAP_SYS_ADMIN]))).or(net_admin)
+}
+
+/// Whether there are programs on the kubelet's cgroup, which is another one after each restart of the
+/// kubelet: to attach them again needs CAP_NET_ADMIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kubelet {
+    /// There are.
+    Watched,
+    /// There are none, and never will be.
+    Unwatched,
 }
 
 /// Result of dropping capabilities.
@@ -244,14 +267,14 @@ pub fn forbid_new_privileges() -> io::Result<()> {
 ///
 /// # Errors
 /// Sets that cannot be read, or refusal of the new ones by the kernel.
-pub fn drop_unneeded() -> io::Result<Kept> {
+pub fn drop_unneeded(kubelet: Kubelet) -> io::Result<Kept> {
     let before = Sets::read()?;
     if before.effective.has(CAP_SETPCAP) {
         empty_bounding_set()?;
     }
     let kept = Sets {
         effective: Set::default(),
-        permitted: to_keep(before.permitted),
+        permitted: to_keep(before.permitted, kubelet),
         inheritable: Set::default(),
     };
     kept.apply()?;
@@ -303,10 +326,12 @@ mod tests {
 
     #[test]
     fn only_capabilities_for_a_later_attach_are_kept() {
+        use Kubelet::{Unwatched, Watched};
         let both = Set::of(&[CAP_BPF, CAP_PERFMON]);
-        assert_eq!(to_keep(ALL), both);
-        assert_eq!(to_keep(both), both);
-        let keep = |of: &[Capability]| to_keep(Set::of(of));
+        assert_eq!(to_keep(ALL, Unwatched), both);
+        assert_eq!(to_keep(ALL, Watched), both.or(Set::of(&[CAP_NET_ADMIN])));
+        assert_eq!(to_keep(both, Watched), both);
+        let keep = |of: &[Capability]| to_keep(Set::of(of), Unwatched);
         assert_eq!(keep(&[CAP_SYS_ADMIN, CAP_CHOWN]), Set::of(&[CAP_SYS_ADMIN]));
         assert_eq!(keep(&[CAP_SYS_ADMIN, CAP_BPF]), Set::of(&[CAP_SYS_ADMIN, CAP_BPF]));
         assert_eq!(keep(&[CAP_CHOWN]), Set::default());
@@ -315,7 +340,8 @@ mod tests {
     #[test]
     fn only_permitted_capabilities_are_raised() {
         assert_eq!(to_raise(Set::of(&[CAP_CHOWN, CAP_BPF])), Set::of(&[CAP_BPF]));
-        assert_eq!(to_raise(ALL), Set::of(&[CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE]));
+        let all = [CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_RESOURCE];
+        assert_eq!(to_raise(ALL), Set::of(&all));
     }
 
     #[test]
@@ -336,7 +362,7 @@ mod tests {
             status.lines().any(|line| line.split_whitespace().eq(["NoNewPrivs:", "1"]))
         };
         let thread = std::thread::spawn(move || {
-            let kept = drop_unneeded().unwrap();
+            let kept = drop_unneeded(Kubelet::Watched).unwrap();
             assert_eq!((kept.sets.effective, effective()), (Set::default(), Set::default()));
             let permitted = caps::read(None, caps::CapSet::Permitted).unwrap();
             assert_eq!(kept.sets.permitted, Set::of(&permitted.into_iter().collect::<Vec<_>>()));

@@ -7,4 +7,5 @@ pub mod heap;
 pub mod host;
 pub mod memlock;
 pub mod offsets;
+pub mod probes_offsets;
 pub mod snapshot_offsets;

@@ -26,9 +26,15 @@ impl Node {
         for event in events {
             self.event(&event);
         }
+        for connection in self.tracking.take_connections() {
+            self.connection(&connection);
+        }
     }
 
     pub(super) fn event(&mut self, event: &Event) {
+        if self.kubelet.is_concerned(&event.kind) {
+            self.look_for_kubelet();
+        }
         match &event.kind {
             EventKind::CgroupMade(made) => {
                 for met in self.tracking.made(made, event.time_boot_ns) {

@@ -135,6 +135,8 @@ mod tests {
                 pods: None,
                 store: StoreOptions::default(),
                 traces: None,
+                probes: false,
+                kubelet_cgroup: None,
                 max_fds: 10,
             };
             let (_, inbox) = http::channel();

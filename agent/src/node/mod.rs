@@ -5,6 +5,7 @@
 
 mod collect;
 mod events;
+mod kubelet;
 mod looks;
 mod options;
 pub mod owner;
@@ -28,6 +29,7 @@ use crate::metrics::agent::AgentStats;
 use crate::metrics::scrapers::Connection;
 use crate::metrics::text::Text;
 use crate::metrics::variant::{Format, Generation, Seen};
+use kubelet::KubeletWatch;
 pub use options::{Options, Source};
 use publish::Publish;
 use registry::Registry;
@@ -66,6 +68,7 @@ pub struct Node {
     pods: Pods,
     reasons: Reasons,
     publish: Publish,
+    kubelet: KubeletWatch,
     shown_wall: ShownOffset,
     next_rescan_ns: u64,
     next_names_ns: u64,
@@ -96,6 +99,7 @@ impl Node {
             pods: Pods::new(),
             reasons: Reasons::new(pods_may_come),
             publish: Publish::new(options.store, options.traces.take()),
+            kubelet: KubeletWatch::new(options.kubelet_cgroup.take()),
             shown_wall: ShownOffset::default(),
             next_rescan_ns: 0,
             next_names_ns: 0,
@@ -126,6 +130,7 @@ impl Node {
             );
         }
         self.next_rescan_ns = now.boot_ns + RESCAN_NS;
+        self.look_for_kubelet();
         tracing::info!(
             mode = self.tracking.tree().mode().describe(),
             cgroups = self.tracking.tree().len(),
@@ -161,6 +166,8 @@ impl Node {
         if now_boot_ns >= self.next_rescan_ns {
             self.next_rescan_ns = now_boot_ns + RESCAN_NS;
             self.rescan_if_needed();
+            // Events tell of a restart at once, where there are any.
+            self.look_for_kubelet();
         }
         if now_boot_ns >= self.next_late_names_ns {
             self.next_late_names_ns = now_boot_ns + LATE_NAMES_NS;

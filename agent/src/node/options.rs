@@ -31,6 +31,10 @@ pub struct Options {
     pub store: StoreOptions,
     /// The reader that makes traces; `None` if they are sent nowhere.
     pub traces: Option<Traces>,
+    /// Whether the kubelet's network probes are observed.
+    pub probes: bool,
+    /// The kubelet's cgroup, as the user names it.
+    pub kubelet_cgroup: Option<PathBuf>,
     /// Files of cgroups that may be kept open.
     pub max_fds: usize,
 }

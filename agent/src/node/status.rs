@@ -31,6 +31,8 @@ impl Node {
             fact("without a name yet", self.registry.waiting().count().to_string()),
             fact("cgroups in no known form", self.unclassified()),
             fact("cgroups without a known place", self.tracking.unplaced().to_string()),
+            fact("the kubelet's connections", self.kubelet.state().describe()),
+            fact("times that they were found", self.kubelet.attached().to_string()),
         ];
         let (series, hidden) = self.publish.room();
         facts.push(fact("series", series));
@@ -133,7 +135,8 @@ impl Node {
         }
         if let Some(kernel) = kernel {
             let attached = &kernel.programs.attached;
-            stats.programs = attached.iter().map(|a| (a.name(), a.outcome.is_ok())).collect();
+            let wanted = attached.iter().filter(|attached| attached.is_wanted());
+            stats.programs = wanted.map(|a| (a.name(), a.outcome.is_ok())).collect();
             for (count, (_, received)) in
                 stats.events_received.iter_mut().zip(kernel.rings.received())
             {
@@ -141,9 +144,14 @@ impl Node {
             }
             stats.events_lost =
                 vec![("ring_full", losses.ring_full), ("tracked_full", losses.tracked_full)];
+            if let Some(counts) = kernel.programs.connection_counts() {
+                stats.events_lost.push(("probe_ring_full", counts.ring_full));
+                stats.events_lost.push(("probe_sockets_full", counts.sockets_full));
+            }
             stats.events_rejected = kernel.rings.rejected().collect();
         } else {
-            stats.programs = SUBJECTS.iter().map(|subject| (subject.id.name(), false)).collect();
+            let wanted = SUBJECTS.iter().filter(|it| it.id != SubjectId::InetSockSetState);
+            stats.programs = wanted.map(|subject| (subject.id.name(), false)).collect();
         }
         stats
     }

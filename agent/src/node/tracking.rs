@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirEntryExt as _;
 use std::path::PathBuf;
 
-use crate::bpf::programs::RunningTasks;
+use crate::bpf::programs::{Programs, RunningTasks};
 use crate::bpf::snapshot::Snapshot;
 use crate::bpf::start::Kernel;
 use crate::bpf::subjects::SubjectId;
@@ -19,6 +19,7 @@ use crate::cgroup::{
     tree::{Mode, Role, Tree},
     walk::{self, Found, WalkError},
 };
+use crate::event::Connection;
 use crate::event::{CgroupMade, Event, EventKind, OomLevel, RunningTask};
 use crate::lifecycle::subject::Birth;
 
@@ -77,6 +78,8 @@ pub(super) struct Tracking {
     losses_seen: u64,
     /// Number of walks over the cgroup tree.
     walks: u64,
+    /// Connections of the kubelet that are not taken in yet.
+    connections: Vec<Connection>,
 }
 
 impl Tracking {
@@ -91,11 +94,16 @@ impl Tracking {
             nested_refused: 0,
             losses_seen: 0,
             walks: 0,
+            connections: Vec::new(),
         }
     }
 
     pub(super) fn kernel(&self) -> Option<&Kernel> {
         self.kernel.as_ref()
+    }
+
+    pub(super) fn programs_mut(&mut self) -> Option<&mut Programs> {
+        self.kernel.as_mut().map(|kernel| &mut kernel.programs)
     }
 
     /// Whether a cgroup is known, and is neither a container's own nor below one.
@@ -129,10 +137,15 @@ impl Tracking {
     pub(super) fn drain(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         if let Some(kernel) = &mut self.kernel {
-            kernel.rings.drain(&mut events);
+            kernel.rings.drain(&mut events, &mut self.connections);
             kernel.programs.drain_log();
         }
         events
+    }
+
+    /// Takes the kubelet's connections that have ended, as of the last drain.
+    pub(super) fn take_connections(&mut self) -> Vec<Connection> {
+        std::mem::take(&mut self.connections)
     }
 
     /// Tracks the root of the hierarchy and all below it. What is made after its parent is tracked

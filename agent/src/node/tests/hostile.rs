@@ -25,6 +25,8 @@ fn units_that_differ_in_bytes_that_are_no_text_stay_two() {
         pods: None,
         store: StoreOptions::default(),
         traces: None,
+        probes: false,
+        kubelet_cgroup: None,
         max_fds: 10,
     };
     let mut node = Node::new(options, None);

@@ -129,6 +129,8 @@ impl World {
             pods: with_source.then(|| ("a test".to_owned(), LastContact::default())),
             store,
             traces: None,
+            probes: false,
+            kubelet_cgroup: None,
             max_fds: 10,
         };
         let mut node = Node::new(options, None);

@@ -1,0 +1,155 @@
+//! The kubelet's connections: whose cgroup is observed, and what comes of it.
+
+use std::path::{Path, PathBuf};
+
+use super::Node;
+use crate::bpf::kubelet::{By, Whose};
+use crate::bpf::programs::Programs;
+use crate::cgroup::CgroupId;
+use crate::cgroup::kubelet::{self, KubeletCgroup};
+use crate::escape;
+use crate::event::{CgroupMade, Connection, EventKind};
+
+/// State of the observation: how, or why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// The collector is switched off.
+    Off,
+    /// No program can, for this reason in one word, and in words.
+    NoProgram(&'static str, String),
+    /// The kubelet's cgroup was not found.
+    NotFound(String),
+    /// The kernel refused to attach the programs.
+    Refused(String),
+    /// The connections of this cgroup are observed.
+    Watched(By, KubeletCgroup),
+}
+
+impl State {
+    /// The state in words, for the landing page.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Off => "not observed: turned off".to_owned(),
+            Self::NoProgram(_, why) => format!("not observed: {why}"),
+            Self::NotFound(why) => format!("not observed: the kubelet's cgroup is {why}"),
+            Self::Refused(why) => format!("not observed: {why}"),
+            Self::Watched(By::SockOps, found) => escape::path(&found.directory),
+            Self::Watched(By::Tracepoint, found) => {
+                format!("{}, times alone", escape::path(&found.directory))
+            }
+        }
+    }
+}
+
+/// Watch over the kubelet's cgroup: it is removed and made again when the kubelet is restarted, and
+/// the programs go with it.
+pub(super) struct KubeletWatch {
+    given: Option<PathBuf>,
+    state: State,
+    /// Times that programs were attached to a cgroup.
+    attached: u64,
+}
+
+impl KubeletWatch {
+    pub(super) const fn new(given: Option<PathBuf>) -> Self {
+        Self { given, state: State::Off, attached: 0 }
+    }
+
+    pub(super) const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Times that programs were attached.
+    pub(super) const fn attached(&self) -> u64 {
+        self.attached
+    }
+
+    /// Whether an event may have made another cgroup the kubelet's.
+    pub(super) fn is_concerned(&self, kind: &EventKind) -> bool {
+        match kind {
+            EventKind::CgroupMade(CgroupMade { name, .. }) => {
+                // Where the kernel side does not tell names, any may be.
+                let may_be = |name: &Vec<u8>| kubelet::may_be(name, self.given.as_deref());
+                name.as_ref().is_none_or(may_be)
+            }
+            EventKind::CgroupRemoved(id) => self.cgroup() == Some(*id),
+            _ => false,
+        }
+    }
+
+    fn cgroup(&self) -> Option<CgroupId> {
+        match &self.state {
+            State::Watched(_, found) => Some(found.id),
+            _ => None,
+        }
+    }
+
+    /// Looks for the kubelet's cgroup, and observes it if it is another than before.
+    pub(super) fn look(&mut self, root: &Path, off: bool, programs: Option<&mut Programs>) {
+        let state = self.next(root, off, programs);
+        if state == self.state {
+            return;
+        }
+        match &state {
+            State::Watched(by, found) => tracing::info!(
+                by = by.name(),
+                cgroup = escape::path(&found.directory),
+                "the kubelet's connections are observed"
+            ),
+            State::Off => {}
+            State::NotFound(why) | State::NoProgram(_, why) | State::Refused(why) => {
+                tracing::info!(why, "network probes are not observed");
+            }
+        }
+        self.state = state;
+    }
+
+    fn next(&mut self, root: &Path, off: bool, programs: Option<&mut Programs>) -> State {
+        if off {
+            return State::Off;
+        }
+        let Some(programs) = programs else {
+            return State::NoProgram("no_programs", "no programs are loaded".to_owned());
+        };
+        if let Err((reason, why)) = programs.kubelet_programs() {
+            return State::NoProgram(reason, why);
+        }
+        let found = match kubelet::find(root, self.given.as_deref()) {
+            Ok(found) => found,
+            Err(why) => {
+                if self.cgroup().is_some() {
+                    programs.unwatch_kubelet();
+                }
+                return State::NotFound(why);
+            }
+        };
+        if let State::Watched(_, now) = &self.state
+            && *now == found
+        {
+            return self.state.clone();
+        }
+        let KubeletCgroup { directory, id, comm } = &found;
+        match programs.watch_kubelet(&Whose { directory, cgroup: *id, comm: *comm }) {
+            Ok(by) => {
+                self.attached += 1;
+                State::Watched(by, found)
+            }
+            // It may be gone again, and is looked for again.
+            Err(error) => State::Refused(format!("{error:#}")),
+        }
+    }
+}
+
+impl Node {
+    /// Looks for the kubelet's cgroup.
+    pub(super) fn look_for_kubelet(&mut self) {
+        let off = !self.options.probes;
+        let root = &self.options.cgroup_root;
+        self.kubelet.look(root, off, self.tracking.programs_mut());
+    }
+
+    /// A connection of the kubelet has ended.
+    pub(super) fn connection(&mut self, connection: &Connection) {
+        tracing::debug!(?connection, "a connection of the kubelet");
+    }
+}
