@@ -156,6 +156,51 @@ fn an_oom_without_memory_has_none() {
     assert_eq!(found.levels[0].charged, Some(charged));
 }
 
+fn a_connection(words: [u32; 6]) -> Result<Connection, DecodeError> {
+    let mut record = Record::new(raw::KIND_CONNECTION);
+    record.longs(&[70, 0, 72]);
+    record.0.extend(std::net::Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped().octets());
+    record.0.extend(Ipv6Addr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7]).octets());
+    record.words(&words);
+    let mut head = [0; probes::HEAD_BYTES];
+    head[..5].copy_from_slice(b"GET /");
+    record.0.extend(head);
+    record.0.extend([0; probes::HEAD_BYTES]);
+    let bytes = record.bytes();
+    assert_eq!(bytes.len(), size_of::<probes::ConnectionRecord>());
+    connection(&bytes)
+}
+
+#[test]
+fn a_connection_is_decoded() {
+    let found = a_connection([4321, 8080, probes::ENDING_REFUSED, 1, 5, 0]).unwrap();
+    assert_eq!(found.local, "192.0.2.1:4321".parse().unwrap(), "mapped to IPv6 in the record");
+    assert_eq!(found.remote, "[2001:db8::7]:8080".parse().unwrap());
+    assert_eq!((found.start_boot_ns, found.end_boot_ns), (70, 77));
+    assert_eq!((found.connected_boot_ns, found.first_byte_boot_ns), (None, Some(72)));
+    assert_eq!((found.ending, found.data_observed), (Ending::Refused, true));
+    assert_eq!((&found.sent[..], &found.received[..]), (&b"GET /"[..], &b""[..]));
+}
+
+#[test]
+fn a_connection_with_an_impossible_value_is_an_error() {
+    let kind = raw::KIND_CONNECTION;
+    let good = [4321, 8080, probes::ENDING_CLOSED, 0, 0, 0];
+    let with = |at: usize, value| {
+        let mut words = good;
+        words[at] = value;
+        a_connection(words).unwrap_err()
+    };
+    assert!(a_connection(good).is_ok());
+    assert_eq!(with(0, 65_536), DecodeError::Value { kind, value: 65_536 });
+    assert_eq!(with(1, 65_536), DecodeError::Value { kind, value: 65_536 });
+    assert_eq!(with(2, 0), DecodeError::Value { kind, value: 0 });
+    assert_eq!(with(4, 257), DecodeError::Length { kind, length: 257 });
+    assert_eq!(with(5, 257), DecodeError::Length { kind, length: 257 });
+    assert_eq!(connection(&Record::new(raw::KIND_END).bytes()), Err(DecodeError::Kind(2)));
+    assert_eq!(event(&Record::new(kind).bytes()), Err(DecodeError::Kind(kind)), "another ring");
+}
+
 #[test]
 fn what_is_no_record_is_an_error() {
     assert_eq!(event(&[1; 15]), Err(DecodeError::Short(15)));
@@ -177,6 +222,7 @@ proptest! {
         let bytes = record.bytes();
         let _ = event(&bytes);
         let _ = task(&bytes);
+        let _ = connection(&bytes);
         let _ = event(&body);
     }
 }

@@ -60,21 +60,22 @@ fn by_object(attached: &[Attached], object: ObjectId) -> Vec<&Attached> {
 
 #[test]
 fn each_object_fails_without_the_other_and_with_its_reason() {
-    for (bad, good) in [(ObjectId::Snapshot, ObjectId::Core), (ObjectId::Core, ObjectId::Snapshot)]
-    {
+    for bad in ObjectId::ALL {
         let mut kernel = Fake { refused_objects: vec![bad], ..Fake::default() };
         let (loaded, attached) = carry_out(&FACTS, &parameters(), &mut kernel);
-        assert_eq!((loaded, kernel.loaded), (1, vec![good]));
+        let good: Vec<_> = ObjectId::ALL.into_iter().filter(|it| *it != bad).collect();
+        assert_eq!((loaded, &kernel.loaded), (2, &good));
         for failed in by_object(&attached, bad) {
             let why = failed.outcome.as_ref().unwrap_err();
             assert!(why.contains(&format!("the object {}", bad.name())), "{why}");
             assert!(why.contains("no room for the maps"), "{why}");
             assert_eq!(failed.lost, failed.subject.lost);
         }
-        let lives = by_object(&attached, good);
-        assert!(
-            !lives.is_empty() && lives.iter().all(|it| it.outcome.is_ok() && it.lost.is_empty())
-        );
+        for good in good {
+            let its = by_object(&attached, good);
+            let lives = |it: &&Attached| it.outcome.is_ok() || !it.is_wanted();
+            assert!(!its.is_empty() && its.iter().all(|it| lives(it) && it.lost.is_empty()));
+        }
     }
     let refused_objects = ObjectId::ALL.to_vec();
     let mut kernel = Fake { refused_objects, ..Fake::default() };
@@ -88,7 +89,7 @@ fn an_object_that_is_turned_off_is_not_loaded_and_loses_nothing() {
     let mut kernel = Fake::default();
     let facts = Facts { off: vec![ObjectId::Snapshot], ..FACTS };
     let (loaded, attached) = carry_out(&facts, &parameters(), &mut kernel);
-    assert_eq!((loaded, kernel.loaded), (1, vec![ObjectId::Core]));
+    assert_eq!((loaded, kernel.loaded), (2, vec![ObjectId::Core, ObjectId::Probes]));
     let off = by_object(&attached, ObjectId::Snapshot);
     assert!(!off.is_empty() && off.iter().all(|it| it.outcome.is_err() && it.lost.is_empty()));
 }
@@ -108,6 +109,38 @@ fn a_refused_program_is_replaced_by_its_variant_and_leaves_the_others() {
     assert!(!kernel.tried.contains(&"cgroup_mkdir_typed"), "not if the better one runs");
     let scope = attached.iter().find(|it| it.subject.id == SubjectId::MarkVictim).unwrap();
     assert_eq!(scope.lost, scope.subject.lost_typed);
+}
+
+/// The tracepoint is for where one of the programs on the kubelet's cgroup is not loaded.
+#[test]
+fn the_kubelet_is_observed_by_its_cgroup_or_by_the_tracepoint() {
+    const ON_CGROUP: [SubjectId; 3] =
+        [SubjectId::KubeletSockOps, SubjectId::KubeletIngress, SubjectId::KubeletEgress];
+    let wanted = |attached: &[Attached], id| {
+        attached.iter().find(|it| it.subject.id == id).unwrap().is_wanted()
+    };
+    let (_, attached) = carry_out(&FACTS, &parameters(), &mut Fake::default());
+    assert!(ON_CGROUP.iter().all(|id| outcome(&attached, *id).is_ok()));
+    assert!(outcome(&attached, SubjectId::InetSockSetState).is_err());
+    assert!(!wanted(&attached, SubjectId::InetSockSetState));
+
+    let capabilities = Capabilities { net_admin: false, ..FACTS.capabilities };
+    let facts = Facts { capabilities, ..FACTS };
+    let mut kernel = Fake::default();
+    let (_, attached) = carry_out(&facts, &parameters(), &mut kernel);
+    assert_eq!(outcome(&attached, SubjectId::InetSockSetState), &Ok(Variant::Typed));
+    assert!(!kernel.tried.iter().any(|program| program.starts_with("kubelet")), "no use");
+    for id in ON_CGROUP {
+        let on_cgroup = attached.iter().find(|it| it.subject.id == id).unwrap();
+        assert!(on_cgroup.outcome.as_ref().unwrap_err().contains("CAP_NET_ADMIN"));
+        assert!(!on_cgroup.lost.is_empty() && !on_cgroup.is_wanted(), "left out on purpose");
+    }
+
+    let refused_programs = vec!["kubelet_egress"];
+    let mut kernel = Fake { refused_programs, ..Fake::default() };
+    let (_, attached) = carry_out(&FACTS, &parameters(), &mut kernel);
+    assert_eq!(outcome(&attached, SubjectId::InetSockSetState), &Ok(Variant::Typed));
+    assert!(wanted(&attached, SubjectId::KubeletEgress), "a defect");
 }
 
 #[test]

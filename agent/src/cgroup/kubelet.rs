@@ -143,7 +143,7 @@ mod tests {
             assert_eq!(find(root.path(), Some(Path::new(given))).unwrap().id, own, "{given}");
         }
         let why = find(root.path(), Some(Path::new("other/kubelet\n"))).unwrap_err();
-        assert!(why.contains(r"other/kubelet\n"), "{why}");
+        assert!(why.contains(r"other/kubelet\x0a"), "{why}");
         assert!(may_be(b"kubelet", Some(Path::new("my.slice/kubelet"))));
         assert!(!may_be(b"kubelet.service", Some(Path::new("my.slice/kubelet"))));
         assert!(may_be(b"kubelet.service", None) && !may_be(b"docker.service", None));

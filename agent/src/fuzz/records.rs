@@ -1,6 +1,8 @@
 //! Records of the ring buffer and of the task iterator.
 
-use agent_common::event as raw;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use agent_common::{event as raw, probes};
 
 use crate::bpf::decode::{self, DecodeError};
 use crate::event::EventKind;
@@ -8,7 +10,7 @@ use crate::event::EventKind;
 const PAGE_BYTES: u64 = 4096;
 
 /// Kinds of records, with their sizes.
-const KINDS: [(u32, usize); 9] = [
+const KINDS: [(u32, usize); 10] = [
     (raw::KIND_SIGNAL, size_of::<raw::SignalRecord>()),
     (raw::KIND_END, size_of::<raw::EndRecord>()),
     (raw::KIND_EXEC, size_of::<raw::ExecRecord>()),
@@ -18,6 +20,7 @@ const KINDS: [(u32, usize); 9] = [
     (raw::KIND_CGROUP_REMOVED, size_of::<raw::CgroupRecord>()),
     (raw::KIND_CGROUP_EMPTY, size_of::<raw::CgroupRecord>()),
     (raw::KIND_TASK, size_of::<raw::TaskRecord>()),
+    (raw::KIND_CONNECTION, size_of::<probes::ConnectionRecord>()),
 ];
 
 /// The input as a record; and, since few mutations have the size that they claim, as the content of
@@ -27,22 +30,26 @@ pub(super) fn run(input: &[u8]) -> bool {
     for (kind, size) in KINDS {
         let record = record(kind, size, content);
         check(&record);
-        let error = if kind == raw::KIND_TASK {
-            decode::task(&record).err()
-        } else {
-            decode::event(&record, PAGE_BYTES).err()
+        let error = match kind {
+            raw::KIND_TASK => decode::task(&record).err(),
+            raw::KIND_CONNECTION => decode::connection(&record).err(),
+            _ => decode::event(&record, PAGE_BYTES).err(),
         };
-        // Its size is right and its kind is known: only a length inside it may be wrong.
-        assert!(matches!(error, None | Some(DecodeError::Length { .. })), "{error:?}");
+        // Its size is right and its kind is known: only a value inside it may be wrong.
+        let inside = matches!(error, Some(DecodeError::Length { .. } | DecodeError::Value { .. }));
+        assert!(error.is_none() || inside, "{error:?}");
     }
     check(input)
 }
 
 fn check(record: &[u8]) -> bool {
     let (event, task) = (decode::event(record, PAGE_BYTES), decode::task(record));
+    let connection = decode::connection(record);
     assert_eq!(event, decode::event(record, PAGE_BYTES), "the same bytes, another event");
-    assert!(event.is_err() || task.is_err(), "a record of two kinds");
-    for error in [event.as_ref().err(), task.as_ref().err()].into_iter().flatten() {
+    let kinds = [event.is_ok(), task.is_ok(), connection.is_ok()];
+    assert!(kinds.iter().filter(|is| **is).count() <= 1, "a record of two kinds");
+    let errors = [event.as_ref().err(), task.as_ref().err(), connection.as_ref().err()];
+    for error in errors.into_iter().flatten() {
         assert!(DecodeError::REASONS.get(error.index()).is_some(), "{error} has no label");
     }
     if let Ok(event) = &event {
@@ -64,13 +71,23 @@ fn check(record: &[u8]) -> bool {
             _ => {}
         }
     }
-    let understood = event.is_ok() || task.is_ok();
+    if let Ok(connection) = &connection {
+        assert!(connection.sent.len().max(connection.received.len()) <= probes::HEAD_BYTES);
+        let is_mapped =
+            |at: SocketAddr| matches!(at.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
+        assert!(!is_mapped(connection.local) && !is_mapped(connection.remote));
+        assert!(
+            connection.connected_boot_ns != Some(0) && connection.first_byte_boot_ns != Some(0)
+        );
+    }
+    let understood = kinds.contains(&true);
     if understood {
         let longer = [record, &[0]].concat();
         let shorter = record.split_last().map_or(record, |(_, shorter)| shorter);
         for other in [longer.as_slice(), shorter] {
-            let sizes = (decode::event(other, PAGE_BYTES).is_err(), decode::task(other).is_err());
-            assert_eq!(sizes, (true, true), "a record of another size");
+            assert!(decode::event(other, PAGE_BYTES).is_err(), "a record of another size");
+            assert!(decode::task(other).is_err(), "a record of another size");
+            assert!(decode::connection(other).is_err(), "a record of another size");
         }
     }
     understood
@@ -91,5 +108,29 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     // Small numbers everywhere: lengths that fit, known results and flags.
     let small: Vec<u8> = (0..64_u32).flat_map(|n| (n % 5).to_ne_bytes()).collect();
     let with = |content: &[u8]| KINDS.map(|(kind, size)| record(kind, size, content));
-    with(&[]).into_iter().chain(with(&small)).collect()
+    // Of a connection that has no ending there is no record.
+    let is_whole = |record: &Vec<u8>| {
+        !record.starts_with(&raw::KIND_CONNECTION.to_ne_bytes())
+            || decode::connection(record).is_ok()
+    };
+    with(&[]).into_iter().chain(with(&small)).filter(is_whole).chain([connection()]).collect()
+}
+
+/// The record of a connection with IPv4 addresses.
+fn connection() -> Vec<u8> {
+    let mut content = Vec::new();
+    content.extend([70_u64, 71, 72].iter().flat_map(|time| time.to_ne_bytes()));
+    for last in [1, 2] {
+        content.extend(Ipv4Addr::new(192, 0, 2, last).to_ipv6_mapped().octets());
+    }
+    for word in [4321, 8080, probes::ENDING_CLOSED_BY_PEER, 1, 16, 15] {
+        content.extend(u32::to_ne_bytes(word));
+    }
+    let mut head = |text: &[u8]| {
+        content.extend(text);
+        content.extend(std::iter::repeat_n(0, probes::HEAD_BYTES - text.len()));
+    };
+    head(b"GET / HTTP/1.1\r\n");
+    head(b"HTTP/1.1 200 OK");
+    record(raw::KIND_CONNECTION, size_of::<probes::ConnectionRecord>(), &content)
 }
