@@ -11,7 +11,8 @@ use agent::cgroup::CgroupId;
 use agent::cgroup::path::Origin;
 use agent::event::EventKind;
 use agent::kube::identity::Identity;
-use agent::lifecycle::fact::{Cause, OomScope, OomVictim, Sender};
+use agent::kube::pod::Handler;
+use agent::lifecycle::fact::{Cause, OomScope, OomVictim, ProbeKind, ProbeResult, Sender};
 use agent::lifecycle::phase::Phase;
 use agent::lifecycle::subject::{Birth, Who};
 use agent::lifecycle::trigger::Trigger;
@@ -47,7 +48,10 @@ for 5 minutes (`podvitals_scrapers_dropped_total`).
 Begun by the first event of their kind: `podvitals_fatal_signals_total`,
 `podvitals_termination_reason_mismatch_total`, `podvitals_shutdown_grace_used_ratio`,
 `podvitals_startup_duration_seconds`, `podvitals_prestop_duration_seconds` (with the first Pod that has a
-hook), and of other families the series with `scope=\"unknown\"` and those of stop signals that are
+hook), `podvitals_probe_duration_seconds`, `podvitals_probe_timeout_used_ratio`,
+`podvitals_probe_exec_cpu_seconds_total`, `podvitals_probe_exec_leaked_processes_total` and
+`podvitals_probe_exec_overruns_total` (with the first Pod that has such a probe),
+`podvitals_probe_phase_duration_seconds` (with the first attempt), and of other families the series with `scope=\"unknown\"` and those of stop signals that are
 ignored and are not a SIGTERM from the runtime. All other counters of ends, signals, OOMs, stops and
 starts are at 0 from the start of their container or node, or from the agent's, if that is later.
 `podvitals_container_restarts_total` goes on from `restartCount`; what is read from a cgroup's files goes
@@ -92,7 +96,7 @@ for one entity, buckets included. *Needs* are the conditions without which a fam
 `traces` a receiver of traces.
 
 Without a Pod source (`--pods.source`) there are no requests, grace periods and used fractions of
-them, preStop hooks, startup phases that the API ends, and mismatches: the kernel does not know of
+them, preStop hooks, startup phases that the API ends, probes, and mismatches: the kernel does not know of
 them. `trigger` is then `none` without a stop signal, else `unknown`; `role` is `unknown` and `image`
 empty.
 
@@ -140,6 +144,44 @@ probe's own, else the Pod's), less the whole seconds that a preStop hook and a s
 taken, and 2 s at least, as the kubelet does it. Evictions by node pressure and node shutdowns have
 none: the API does not report their grace period.
 
+## Probes
+
+An attempt is what the kubelet asked once: a connection (one more for each redirect that it follows),
+or a command in the container. Its times are the kernel's, so they are those that the kubelet's timeout is
+about, without what the agent or the kubelet's own goroutines add.
+
+Results. `success`, `failure`: the answer's status, gRPC health or exit code says so; a connection that was
+reset or closed without an answer is a `failure`. `timeout`: no whole answer in time. `refused`: no
+connection. `unknown`: it cannot be told. An answer over TLS is encrypted, so the result of `https` is
+`unknown` unless the connection or the handshake itself failed; and where connections are observed by times
+alone (`podvitals_probe_source_info{source=\"tracepoint\"}`, without CAP_NET_ADMIN) that of `http` and
+`grpc` is too.
+
+Which probe. The kubelet's liveness and readiness probes of a container may be the same on the wire: same
+port, path and headers. They are told apart by their schedule where that is certain; else the attempt is of
+the probe `liveness_or_readiness`, and is counted nowhere else. A connection that may be of two containers
+counts for none, in `podvitals_probe_connections_total`.
+
+How they differ from the kubelet's own (Kubernetes 1.37, `pkg/kubelet/prober`):
+
+| | the kubelet | here |
+|---|---|---|
+| latency | `prober_probe_duration_seconds` observes successes alone | failures and timeouts too; refused connections are not |
+| repeats | an attempt whose handler returns an error is repeated at once, up to 3 times; all of it is one duration | each is an attempt |
+| errors | are counted nowhere | are results |
+| time | what the prober takes, its waiting for a CPU and for the runtime included | what the connection or the command took |
+| labels | Pod and container, no handler | handler; latency by workload, results by container |
+| fraction of the timeout | – | `podvitals_probe_timeout_used_ratio` |
+| hooks | – | HTTP hooks of the kubelet are no probes |
+
+So `podvitals_probe_results_total` is `prober_probe_total` where no handler returned an error, no answer was
+encrypted and no attempt may be of two probes. An exec probe's time begins when
+its process is in the container, after the runtime's own work; the kubelet's timeout begins earlier.
+
+Failures that are left are counted as the kubelet does, from `failureThreshold`. A failure before a
+container was ready for the first time changes nothing, and so is no
+`podvitals_probe_failure_threshold_reached_total` of readiness.
+
 ## Labels
 
 | label | values |
@@ -151,9 +193,13 @@ none: the API does not report their grace period.
 | `sender` | of a signal: `runtime` (the container runtime, as the kubelet or a human asks it), `kernel`, `self` (init), `same_container`, `other_container`, `host` (another process of the host) |
 | `scope` | of an OOM, the limit that was reached: `container`, `pod`, or `node` for all above; `unknown` where the kernel's counters could not be read |
 | `victim` | of an OOM: `init` (the container ends), `child` (another process of the container), `exec` (a process of a probe, a hook or `kubectl exec`) |
-| `phase` | of a start: `scheduled_to_sandbox`, `sandbox_to_created` (network, images, containers before it), `init` (from the sandbox to the end of all init containers), `created_to_running`, `running_to_started` (the startup probe succeeds), `running_to_ready` |
+| `phase` | of a start: `scheduled_to_sandbox`, `sandbox_to_created` (network, images, containers before it), `init` (from the sandbox to the end of all init containers), `created_to_running`, `running_to_started` (the startup probe succeeds), `running_to_ready`; of an attempt of a probe: `connect`, `first_byte`, `rest`, `spawn`, `run` |
 | `outcome` | of a shutdown: `exited` by itself or by the stop signal, `killed` by SIGKILL |
-| `handler` | of a preStop hook: `exec`, `sleep`, `http` |
+| `handler` | of a probe: `http`, `https`, `tcp`, `exec`, `grpc`; of a preStop hook: `exec`, `sleep`, `http` |
+| `probe` | `startup`, `liveness`, `readiness`; `liveness_or_readiness` where the two cannot be told apart |
+| `result` | of an attempt of a probe: `success`, `failure`, `timeout`, `refused`, `unknown`: see Probes above |
+| `purpose` | of a connection of the kubelet, or a command in a container: `probe`; `hook` (a hook of the container's lifecycle); `other`; what cannot be told apart by its own name |
+| `source` | of the kubelet's connections: `sock_ops`, `tracepoint`, `none` |
 | `killed` | of a shutdown under way: `true` once SIGKILL was sent, `false` before |
 | `resource` | of pressure: `cpu`, `memory`, `io` |
 | `kind` | of pressure: `some` or all (`full`) tasks; of page faults: `minor`, `major`; of received events the kernel's name, `signal_generate`, `exit_notify`, `sched_process_exec`, `sched_process_exit`, `mark_victim`, `cgroup_mkdir`, `cgroup_rmdir`, `cgroup_notify_populated`; of dropped evidence `stop_signal`, `death`, `report`, `restart`; of unseen events `oom_kill` |
@@ -180,8 +226,14 @@ workload are per node: `sum by` adds them up.
 | What has containers of each node stopped? | `sum by (node, trigger) (increase(podvitals_terminations_by_trigger_total{trigger!=\"none\"}[1h])) > 0` |
 | Who crashes repeatedly? | `increase(podvitals_container_restarts_total[30m]) > 2` |
 | Who does not even start? | `sum by (namespace, workload, container) (increase(podvitals_start_failures_total[30m])) > 2` |
+| Whose probes are close to their timeout? | `histogram_quantile(0.99, sum by (namespace, workload, container, probe, le) (rate(podvitals_probe_timeout_used_ratio_bucket[1h]))) > 0.75` |
+| Whose probes fail, and how? | `sum by (namespace, pod, container, probe, result) (increase(podvitals_probe_results_total{result!=\"success\"}[1h])) > 0` |
 | Does the agent miss anything? | `increase(podvitals_events_lost_total[1h]) > 0 or podvitals_program_attached{program!=\"cgroup_iter\"} == 0 or podvitals_containers_hidden > 0` |
 ";
+
+/// What probes cost is said apart, by probe.
+const WITHOUT_PROBES: Collectors =
+    Collectors::ALL.without(Collector::Probes).without(Collector::ProbePhases);
 
 /// Samples of a workload to which nothing has happened.
 fn samples_at_first() -> Vec<String> {
@@ -244,9 +296,10 @@ fn section(scope: Scope) -> (&'static str, String) {
             format!(
                 "Without a Pod source the workload is the Pod. Kept an hour after the last \
                  container, and as long as one waits to run again. A workload container has {} \
-                 series from the start on, and {} at most; the others are made by their first event.",
+                 series from the start on, and {} at most; the others are made by their first event. \
+                 Those of probes come on top.",
                 samples_at_first().len(),
-                series_max(Scope::Workload, Collectors::ALL)
+                series_max(Scope::Workload, WITHOUT_PROBES)
             ),
         ),
         Scope::Node => ("Per node, and the agent about itself", String::new()),
@@ -281,8 +334,11 @@ fn row(family: &Family) -> String {
 fn document() -> String {
     let mut out = HEAD.to_owned();
     out.push_str(
-        "\n## Collectors\n\nAll are on. `--no-collector.<name>` or `PODVITALS_COLLECTOR_<NAME>=false` \
-         switches one off: it then has\nno state, no series, and reads no files.\n\n",
+        "\n## Collectors\n\nAll are on but `probe_phases`. `--no-collector.<name>` or \
+         `PODVITALS_COLLECTOR_<NAME>=false` switches one off: it then\nhas no state, no series, and \
+         reads no files. `--collector.probe_phases` switches that one on. What probes cost is \
+         9 series\na probe of a container and 24 a probe of a workload container at most; the table \
+         has what all\nprobes of one can have while a rollout changes their handlers.\n\n",
     );
     out.push_str("| collector | what it exports | series at most |\n|---|---|---|\n");
     for collector in Collector::ALL {
@@ -353,15 +409,19 @@ fn each_value_of_a_label_is_explained() {
         let values = values.filter_map(|it| it.strip_prefix(label)?.strip_prefix("=\""));
         values.filter_map(|it| it.split('"').next()).collect()
     };
+    let handlers = [Handler::Http, Handler::Https, Handler::Tcp, Handler::Exec, Handler::Grpc];
+    let handlers = handlers.map(Handler::label).to_vec();
     let kinds = [EventKind::NAMES.to_vec(), shown("kind")].concat();
-    let all: [(&str, Vec<&str>); 13] = [
+    let all: [(&str, Vec<&str>); 15] = [
         ("cause", Cause::ALL.map(Cause::label).to_vec()),
         ("trigger", Trigger::ALL.map(Trigger::label).to_vec()),
         ("sender", Sender::ALL.map(Sender::label).to_vec()),
         ("scope", OomScope::ALL.map(OomScope::label).to_vec()),
         ("victim", OomVictim::ALL.map(OomVictim::label).to_vec()),
-        ("phase", Phase::ALL.map(Phase::label).to_vec()),
-        ("handler", shown("handler")),
+        ("phase", [Phase::ALL.map(Phase::label).to_vec(), shown("phase")].concat()),
+        ("handler", [shown("handler"), handlers].concat()),
+        ("probe", ProbeKind::ALL.map(ProbeKind::label).to_vec()),
+        ("result", ProbeResult::ALL.map(ProbeResult::label).to_vec()),
         ("outcome", shown("outcome")),
         ("killed", shown("killed")),
         ("resource", shown("resource")),

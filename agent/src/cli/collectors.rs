@@ -34,13 +34,15 @@ fn flags(command: Command) -> Command {
             .value_name("BOOL")
             .num_args(0..=1)
             .require_equals(true)
-            .default_value("true")
+            .default_value(if collector.is_default() { "true" } else { "false" })
             .default_missing_value("true")
             .value_parser(BoolishValueParser::new())
             .hide_default_value(true)
             .hide_possible_values(true)
             .overrides_with(off.clone())
-            .help_heading("Collectors (all are on; --no-collector.<NAME> switches one off)")
+            .help_heading(
+                "Collectors (all are on but probe_phases; --no-collector.<NAME> switches one off)",
+            )
             .help(format!("{} Series: up to {}.", collector.help(), catalog::cost(collector)));
         let no_flag = Arg::new(off.clone())
             .long(off)
@@ -65,7 +67,10 @@ impl FromArgMatches for CollectorArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let is_on = |collector: &Collector| {
             !matches.get_flag(&off(*collector))
-                && matches.get_one::<bool>(&on(*collector)).copied().unwrap_or(true)
+                && matches
+                    .get_one::<bool>(&on(*collector))
+                    .copied()
+                    .unwrap_or(collector.is_default())
         };
         let on = Collector::ALL.into_iter().filter(is_on);
         Ok(Self(on.fold(Collectors::NONE, Collectors::with)))
@@ -88,13 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn all_are_on_and_the_last_word_counts() {
-        let all = Collectors::ALL;
+    fn the_defaults_are_on_and_the_last_word_counts() {
+        let all = Collectors::DEFAULT;
         assert_eq!(parsed(&[]), all);
         let without = all.without(Collector::Pressure).without(Collector::Cpu);
         assert_eq!(parsed(&["--no-collector.pressure", "--collector.cpu=false"]), without);
         assert_eq!(parsed(&["--no-collector.cpu", "--collector.cpu"]), all);
         assert_eq!(parsed(&["--collector.cpu", "--no-collector.cpu"]), all.without(Collector::Cpu));
+        assert_eq!(parsed(&["--collector.probe_phases"]), Collectors::ALL);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::expose::{Exposition, NONE, StateFamily, Value};
 use super::family::{Family, Need, Scope};
+use super::probe::source::ProbeStats;
 use super::process::ProcessStats;
 use crate::cgroup::reader::ReaderStats;
 use crate::clock::WallOffset;
@@ -50,6 +51,8 @@ pub struct AgentStats {
     pub http_closed: Vec<(&'static str, u64)>,
     /// Scrapes that were answered 503.
     pub http_scrapes_refused: u64,
+    /// Probes; `None` if the collector `probes` is off, or without a Pod source.
+    pub probes: Option<ProbeStats>,
     /// Traces; `None` if none are exported.
     pub traces: Option<TraceStats>,
     /// The agent's own process.

@@ -13,8 +13,8 @@ use super::family::{Family, Scope};
 use super::table::Table;
 use super::usage::UsageFamily;
 use super::{
-    cpu, grace, info, memory, mismatch, oom, pressure, prestop, process, requests, restart, series,
-    shutdown, signals, startup, tasks, terminations, tracing,
+    cpu, grace, info, memory, mismatch, oom, pressure, prestop, probe, process, requests, restart,
+    series, shutdown, signals, startup, tasks, terminations, tracing,
 };
 use crate::trace::otlp::TraceStats;
 
@@ -79,6 +79,11 @@ pub static CONTAINER: &[&dyn Entry<Container>] = &[
     &entry(&shutdown::TERMINATING, |c: &mut Container| Some(&mut c.usage)),
     &entry(&requests::CPU, |c: &mut Container| c.requests.as_mut()),
     &entry(&requests::MEMORY, |c: &mut Container| c.requests.as_mut()),
+    &entry(&probe::container::RESULTS, |c: &mut Container| c.probes.as_mut()),
+    &entry(&probe::container::THRESHOLDS, |c: &mut Container| c.probes.as_mut()),
+    &entry(&probe::container::LAST_DURATION, |c: &mut Container| c.probes.as_mut()),
+    &entry(&probe::container::TIMEOUT, |c: &mut Container| c.probes.as_mut()),
+    &entry(&probe::container::FAILURES_LEFT, |c: &mut Container| c.probes.as_mut()),
 ];
 
 /// Container families that come from samples of the cgroup.
@@ -122,6 +127,12 @@ pub static WORKLOAD: &[&dyn Entry<Workload>] = &[
     &entry(&restart::DOWNTIME, |w: &mut Workload| w.restart.as_mut()),
     &entry(&startup::DURATION, |w: &mut Workload| w.startup.as_mut()),
     &entry(&startup::FAILURES, |w: &mut Workload| w.startup.as_mut()),
+    &entry(&probe::workload::DURATION, |w: &mut Workload| w.probes.as_mut()),
+    &entry(&probe::workload::TIMEOUT_USED, |w: &mut Workload| w.probes.as_mut()),
+    &entry(&probe::workload::EXEC_CPU, |w: &mut Workload| w.probes.as_mut()),
+    &entry(&probe::workload::EXEC_LEAKED, |w: &mut Workload| w.probes.as_mut()),
+    &entry(&probe::workload::EXEC_OVERRUNS, |w: &mut Workload| w.probes.as_mut()),
+    &entry(&probe::phase::DURATION, |w: &mut Workload| w.probe_phases.as_mut()),
 ];
 
 /// Node families; [`series::SERIES`] is the last because it counts the others.
@@ -149,6 +160,9 @@ pub static NODE: &[&dyn Entry<Node>] = &[
     &entry(&agent::LOG_LINES_DROPPED, itself),
     &entry(&agent::HTTP_CONNECTIONS_CLOSED, itself),
     &entry(&agent::HTTP_SCRAPES_REFUSED, itself),
+    &entry(&probe::source::INFO, its_probes),
+    &entry(&probe::source::CONNECTIONS, its_probes),
+    &entry(&probe::source::EXEC_SESSIONS, its_probes),
     &entry(&tracing::SPANS_EXPORTED, its_traces),
     &entry(&tracing::SPANS_DROPPED, its_traces),
     &entry(&tracing::EXPORT_FAILURES, its_traces),
@@ -177,6 +191,10 @@ const fn itself(node: &mut Node) -> Option<&mut Agent> {
 
 const fn its_traces(node: &mut Node) -> Option<&mut TraceStats> {
     node.agent.stats.traces.as_mut()
+}
+
+const fn its_probes(node: &mut Node) -> Option<&mut probe::source::ProbeStats> {
+    node.agent.stats.probes.as_mut()
 }
 
 const fn its_process(node: &mut Node) -> Option<&mut process::ProcessStats> {

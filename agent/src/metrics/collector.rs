@@ -37,11 +37,15 @@ pub enum Collector {
     Pressure,
     /// Tasks and their limit.
     Tasks,
+    /// Attempts of the kubelet's probes.
+    Probes,
+    /// Phases of these attempts; off by default.
+    ProbePhases,
 }
 
 impl Collector {
     /// All collectors, in the order of the help text.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Info,
         Self::Startup,
         Self::Restart,
@@ -57,6 +61,8 @@ impl Collector {
         Self::Memory,
         Self::Pressure,
         Self::Tasks,
+        Self::Probes,
+        Self::ProbePhases,
     ];
 
     /// The name in `--collector.<name>`.
@@ -78,6 +84,8 @@ impl Collector {
             Self::Memory => "memory",
             Self::Pressure => "pressure",
             Self::Tasks => "tasks",
+            Self::Probes => "probes",
+            Self::ProbePhases => "probe_phases",
         }
     }
 
@@ -100,7 +108,15 @@ impl Collector {
             Self::Memory => "Memory usage, limits, page faults and events.",
             Self::Pressure => "Pressure stall information (PSI).",
             Self::Tasks => "Tasks and their limit.",
+            Self::Probes => "Results and latency of the kubelet's probes.",
+            Self::ProbePhases => "Phases of probes: connect, first byte, rest; spawn, run.",
         }
+    }
+
+    /// Whether it is on unless a flag says otherwise.
+    #[must_use]
+    pub const fn is_default(self) -> bool {
+        !matches!(self, Self::ProbePhases)
     }
 
     /// The parts of a cgroup's sample that the collector exports.
@@ -118,11 +134,13 @@ impl Collector {
 
 /// A set of collectors: those that are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Collectors(u16);
+pub struct Collectors(u32);
 
 impl Collectors {
-    /// All collectors: the default.
+    /// All collectors.
     pub const ALL: Self = Self((1 << Collector::ALL.len()) - 1);
+    /// Collectors that are on unless a flag says otherwise.
+    pub const DEFAULT: Self = Self::ALL.without(Collector::ProbePhases);
     /// No collector: only the agent's metrics about itself are left.
     pub const NONE: Self = Self(0);
 
@@ -160,7 +178,7 @@ impl Collectors {
 
 impl Default for Collectors {
     fn default() -> Self {
-        Self::ALL
+        Self::DEFAULT
     }
 }
 
@@ -177,6 +195,12 @@ mod tests {
             assert_eq!(without.with(collector), Collectors::ALL);
             assert_eq!(without.state(collector, || ()), None);
         }
+    }
+
+    #[test]
+    fn the_default_is_what_each_says_of_itself() {
+        let on = Collector::ALL.into_iter().filter(|collector| collector.is_default());
+        assert_eq!(on.fold(Collectors::NONE, Collectors::with), Collectors::DEFAULT);
     }
 
     #[test]

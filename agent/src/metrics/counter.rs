@@ -19,12 +19,23 @@ pub struct Counter {
 }
 
 impl Counter {
+    /// A counter at 0.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { count: 0, first_shown: FirstShown::new() }
+    }
+
     /// Counts one event.
     pub const fn add_one(&mut self) {
         self.count = self.count.saturating_add(1);
     }
 
-    /// The number of events.
+    /// Adds an amount.
+    pub const fn add(&mut self, amount: u64) {
+        self.count = self.count.saturating_add(amount);
+    }
+
+    /// The number of events, or the sum of the amounts.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count

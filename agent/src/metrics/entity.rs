@@ -12,7 +12,7 @@ use super::expose::Block;
 use super::table::Id;
 use super::usage::{Usage, UsageFamilies};
 use super::{
-    grace, info, mismatch, oom, prestop, requests, restart, shutdown, signals, startup,
+    grace, info, mismatch, oom, prestop, probe, requests, restart, shutdown, signals, startup,
     terminations,
 };
 use crate::cgroup::CgroupId;
@@ -40,6 +40,7 @@ pub struct Container {
     pub(super) shutdown: Option<shutdown::OfContainer>,
     pub(super) grace: Option<grace::OfContainer>,
     pub(super) requests: Option<requests::OfContainer>,
+    pub(super) probes: Option<probe::container::OfContainer>,
 }
 
 impl Container {
@@ -68,6 +69,7 @@ impl Container {
             shutdown: collectors.state(Collector::Shutdown, Default::default),
             grace: collectors.state(Collector::Grace, Default::default),
             requests: collectors.state(Collector::Requests, Default::default),
+            probes: collectors.state(Collector::Probes, Default::default),
         }
     }
 
@@ -87,20 +89,22 @@ impl Container {
         Some(self.usage.gone_since_boot_ns()?.max(self.waited_boot_ns))
     }
 
-    /// Takes in the spec and status of the container.
-    pub fn pod(&mut self, pod: &pod::Pod, container: &pod::Container) {
+    /// Takes in the spec and status of the container. Returns the number of label sets that gave way.
+    pub fn pod(&mut self, pod: &pod::Pod, container: &pod::Container) -> u64 {
+        let is_there = self.usage.live().next().is_some();
         if let Some(requests) = &mut self.requests
-            && self.usage.live().next().is_some()
+            && is_there
         {
             requests.request(container.requests);
         }
         if let Some(restart) = &mut self.restart {
             restart.report(pod.lasting_uid(), container.restarts);
         }
+        self.probes.as_mut().map_or(0, |probes| probes.declare(container, is_there))
     }
 
-    /// Takes in a fact about an instance.
-    pub fn fact(&mut self, cgroup: CgroupId, fact: &Fact) {
+    /// Takes in a fact about an instance. Returns the number of label sets that gave way.
+    pub fn fact(&mut self, cgroup: CgroupId, fact: &Fact) -> u64 {
         self.usage.fact(cgroup, fact);
         if let Some(startup) = &mut self.startup {
             startup.fact(fact);
@@ -117,15 +121,19 @@ impl Container {
         if let Some(grace) = &mut self.grace {
             grace.fact(fact);
         }
+        self.probes.as_mut().map_or(0, |probes| probes.fact(fact))
     }
 
     /// The cgroup of an instance was removed. Returns whether that was news.
     pub fn gone(&mut self, cgroup: CgroupId, now_boot_ns: u64) -> bool {
         let news = self.usage.gone(cgroup, now_boot_ns);
-        if let Some(requests) = &mut self.requests
-            && self.usage.live().next().is_none()
-        {
-            requests.gone();
+        if self.usage.live().next().is_none() {
+            if let Some(requests) = &mut self.requests {
+                requests.gone();
+            }
+            if let Some(probes) = &mut self.probes {
+                probes.gone();
+            }
         }
         news
     }
@@ -143,6 +151,8 @@ pub struct Workload {
     pub(super) oom: Option<oom::OfWorkload>,
     pub(super) restart: Option<restart::OfWorkload>,
     pub(super) startup: Option<startup::OfWorkload>,
+    pub(super) probes: Option<probe::workload::OfWorkload>,
+    pub(super) probe_phases: Option<probe::phase::OfWorkload>,
     /// Whether anything was counted.
     pub counted: bool,
     /// Instances whose cgroup is there.
@@ -176,6 +186,8 @@ impl Workload {
             oom: collectors.state(Collector::Oom, Default::default),
             restart: collectors.state(Collector::Restart, Default::default),
             startup: collectors.state(Collector::Startup, Default::default),
+            probes: collectors.state(Collector::Probes, Default::default),
+            probe_phases: collectors.state(Collector::ProbePhases, Default::default),
             counted: false,
             live: 0,
             gone_boot_ns: 0,
@@ -190,10 +202,11 @@ impl Workload {
 
     /// Takes in the spec of one of its containers. Returns as [`Self::fact`] does.
     pub fn pod(&mut self, container: &pod::Container) -> u64 {
-        match (&mut self.prestop, container.pre_stop) {
+        let hooks = match (&mut self.prestop, container.pre_stop) {
             (Some(prestop), Some(handler)) => prestop.has(handler),
             _ => 0,
-        }
+        };
+        hooks + self.probes.as_mut().map_or(0, |probes| probes.declare(container))
     }
 
     /// Takes in a fact about one of its containers. Returns the number of label sets that found no
@@ -227,6 +240,12 @@ impl Workload {
         }
         if let Some(startup) = &mut self.startup {
             startup.fact(fact);
+        }
+        if let Some(probes) = &mut self.probes {
+            folded += probes.fact(fact);
+        }
+        if let Some(phases) = &mut self.probe_phases {
+            folded += phases.fact(fact);
         }
         folded
     }

@@ -215,6 +215,18 @@ impl Exposition {
         self.event_count(block, labels, [0, count], counter.first_shown());
     }
 
+    /// Writes a counter of amounts, which have that unit.
+    pub fn amount(
+        &mut self,
+        block: &[u8],
+        labels: &impl Labels,
+        unit: fn(u64) -> Value,
+        counter: &mut Counter,
+    ) {
+        let value = unit(counter.count());
+        self.event_value(block, labels, 0, value, counter.first_shown());
+    }
+
     /// Writes a number of events, given with the number before the first of them.
     pub fn event_count(
         &mut self,
@@ -223,13 +235,24 @@ impl Exposition {
         [initial, count]: [u64; 2],
         first_shown: &mut FirstShown,
     ) {
+        self.event_value(block, labels, initial, Value::Count(count), first_shown);
+    }
+
+    fn event_value(
+        &mut self,
+        block: &[u8],
+        labels: &impl Labels,
+        initial: u64,
+        value: Value,
+        first_shown: &mut FirstShown,
+    ) {
         if self.leaves_out(1) {
             return;
         }
         self.header();
         write_start(self.chunks.open(), &self.name, b"", block, labels);
         let first_shown = first_shown.at(self.generation);
-        self.end_event(first_shown, initial, Value::Count(count), None);
+        self.end_event(first_shown, initial, value, None);
     }
 
     /// Writes a histogram of times.

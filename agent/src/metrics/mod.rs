@@ -35,6 +35,7 @@ pub mod mismatch;
 pub mod oom;
 pub mod pressure;
 pub mod prestop;
+pub mod probe;
 pub mod process;
 pub mod requests;
 pub mod restart;

@@ -49,7 +49,7 @@ pub struct StoreOptions {
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
-            collectors: Collectors::ALL,
+            collectors: Collectors::DEFAULT,
             retention: Duration::from_secs(10 * 60),
             workload_retention: Duration::from_secs(60 * 60),
             max_series: 400_000,

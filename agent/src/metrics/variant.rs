@@ -78,6 +78,12 @@ impl Seen {
 pub struct FirstShown(Option<Generation>);
 
 impl FirstShown {
+    /// A series that was not exposed.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
     /// Whether the series was exposed.
     #[must_use]
     pub const fn is_shown(&self) -> bool {

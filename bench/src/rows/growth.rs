@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent::metrics::catalog::series_max;
-use agent::metrics::collector::Collectors;
+use agent::metrics::collector::{Collector, Collectors};
 use agent::metrics::family::Scope;
 use anyhow::Result;
 use testbed::scrape::Scrape;
@@ -88,7 +88,10 @@ fn budget(scrape: &Scrape) -> Vec<Line> {
     BUDGET
         .into_iter()
         .map(|(scope, what, most)| {
-            let allowed = series_max(scope, Collectors::ALL);
+            // What probes cost is a budget of its own, for each probe.
+            let collectors =
+                Collectors::ALL.without(Collector::Probes).without(Collector::ProbePhases);
+            let allowed = series_max(scope, collectors);
             let seen = most_of(scrape, scope).unwrap_or_default();
             let verdict =
                 if seen > most { Verdict::count(false) } else { Verdict::goal(allowed <= most) };

@@ -122,7 +122,7 @@ fn overlays(rendered: &Rendered<'_>) -> Result<()> {
 
 fn collectors(rendered: &Rendered<'_>) -> Result<()> {
     let mut wanted = deployed()?;
-    let off = ["cpu", "memory", "pressure", "prestop", "requests", "startup", "tasks"];
+    let off = ["cpu", "memory", "pressure", "prestop", "probes", "requests", "startup", "tasks"];
     let off = off.map(|name| format!("--no-collector.{name}"));
     let args: Vec<&str> = ["agent"].into_iter().chain(off.iter().map(String::as_str)).collect();
     set(one(&mut wanted, "DaemonSet")?, CONTAINER, "args", json!(args))?;
@@ -181,7 +181,8 @@ fn daemon_set(object: &mut Value) -> Result<()> {
     let image = format!("registry.example/podvitals:0.2.0@sha256:{digest}");
     set(object, CONTAINER, "image", json!(image))?;
     set(object, CONTAINER, "imagePullPolicy", json!("Always"))?;
-    let args = ["agent", "--log.format=json", "--metrics.max-series=200000"];
+    let args =
+        ["agent", "--collector.probe_phases", "--log.format=json", "--metrics.max-series=200000"];
     set(object, CONTAINER, "args", json!(args))?;
     let env = object.pointer_mut(&format!("{CONTAINER}/env")).and_then(Value::as_array_mut);
     env.context("no env")?.extend([

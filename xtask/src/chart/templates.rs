@@ -148,7 +148,11 @@ fn daemon_set() -> Result<Vec<Edit>> {
 args:
   - agent
   {{- range $name, $on := .Values.collectors }}
-  {{- if not $on }}
+  {{- if eq $name \"probe_phases\" }}
+  {{- if $on }}
+  - --collector.{{ $name }}
+  {{- end }}
+  {{- else if not $on }}
   - --no-collector.{{ $name }}
   {{- end }}
   {{- end }}

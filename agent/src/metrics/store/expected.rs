@@ -1,7 +1,7 @@
 //! Series that are expected of what is new, before its first exposition tells how many it has.
 
 use super::super::catalog;
-use super::super::collector::Collectors;
+use super::super::collector::{Collector, Collectors};
 use super::super::entity::Workload;
 use super::super::expose::Exposition;
 use super::super::family::Scope;
@@ -18,8 +18,10 @@ pub(super) struct Expected {
 impl Expected {
     pub(super) fn new(collectors: Collectors) -> Self {
         let most = |scope| catalog::series_max(scope, collectors).into();
+        // Most containers have no probe of each kind, and what each has is not known yet.
+        let probes = collectors.without(Collector::Probes);
         Self {
-            container: most(Scope::Container),
+            container: catalog::series_max(Scope::Container, probes).into(),
             workload: at_first(collectors),
             pod: most(Scope::Pod),
         }

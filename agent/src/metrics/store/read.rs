@@ -63,9 +63,10 @@ impl Reader for Store {
             let block = Container::block(&pod.namespace, &pod.name, &container.name);
             let Some(id) = self.containers.find(block.bytes()) else { continue };
             let Some(entry) = self.containers.get_mut(id) else { continue };
-            entry.pod(pod, container);
+            let agent = &mut self.node.agent;
+            agent.label_sets_folded += entry.pod(pod, container);
             if let Some(workload) = entry.workload.and_then(|id| self.workloads.get_mut(id)) {
-                self.node.agent.label_sets_folded += workload.pod(container);
+                agent.label_sets_folded += workload.pod(container);
             }
         }
     }
@@ -86,7 +87,7 @@ impl Reader for Store {
             return;
         };
         if let Some(container) = self.containers.get_mut(member.container) {
-            container.fact(who.cgroup, fact);
+            self.node.agent.label_sets_folded += container.fact(who.cgroup, fact);
             if container.usage.release(who.cgroup) {
                 self.members.remove(&who.cgroup);
             }
@@ -137,7 +138,10 @@ impl Store {
     /// A fact about a container whose cgroup is not known, since it is gone: what comes after its
     /// death was explained counts for whatever has its names.
     fn late(&mut self, who: &Who, fact: &Fact) {
-        let is_late = matches!(fact.kind, FactKind::Misreported(_) | FactKind::Restarted(_));
+        let is_late = matches!(
+            fact.kind,
+            FactKind::Misreported(_) | FactKind::Restarted(_) | FactKind::Probed(_)
+        );
         if !is_late {
             self.node.agent.facts_forgotten += 1;
             return;
@@ -146,7 +150,7 @@ impl Store {
         let block = Container::block(namespace, pod, container);
         let container = self.containers.find(block.bytes());
         if let Some(container) = container.and_then(|id| self.containers.get_mut(id)) {
-            container.fact(who.cgroup, fact);
+            self.node.agent.label_sets_folded += container.fact(who.cgroup, fact);
         }
         let workload = self.workloads.find(Workload::block(&who.identity).bytes());
         self.of_workload(workload, fact);

@@ -19,6 +19,7 @@ use crate::lifecycle::fact::{
 };
 use crate::lifecycle::subject::{Birth, PodWho, Subject, Who};
 use crate::metrics::agent::{AgentStats, CollectorStats};
+use crate::metrics::probe::source::ProbeStats;
 use crate::metrics::process::ProcessStats;
 use crate::metrics::scrapers::Connection;
 use crate::metrics::store::{Store, StoreOptions};
@@ -197,6 +198,12 @@ pub(super) fn agent_stats() -> AgentStats {
         log_lines_dropped: vec![("queue_full", 0), ("rate", 4)],
         http_closed: vec![("crowded", 1), ("slow_reader", 2)],
         http_scrapes_refused: 0,
+        probes: Some(ProbeStats {
+            source: "tracepoint",
+            reason: "no_cap_net_admin",
+            connections: vec![("probe", 30), ("hook", 1), ("other", 0)],
+            exec_sessions: vec![("probe", 7), ("other", 2)],
+        }),
         traces: Some(trace_stats()),
         process: ProcessStats {
             cpu_ns: Some(1_230_000_000),

@@ -14,18 +14,19 @@ use super::format::labels;
 use crate::cgroup::CgroupId;
 use crate::event::ExitStatus;
 use crate::kube::identity::Identity;
-use crate::kube::pod::{Container, Pod, PreStop, Resources};
+use crate::kube::pod::{Container, Handler, Pod, PreStop, Probe, Resources};
 use crate::lifecycle::OpenShutdown;
 use crate::lifecycle::fact::{
-    Cause, Death, Fact, FactKind, FatalSignal, Misreport, OomFact, OomScope, OomVictim, PreStopRun,
-    Restart, Sender, StopSignal, Termination,
+    Cause, Death, ExecRun, Fact, FactKind, FatalSignal, Misreport, Network, OomFact, OomScope,
+    OomVictim, PreStopRun, ProbeAttempt, ProbeKind, ProbeResult, Restart, Sender, StopSignal,
+    Termination,
 };
 use crate::lifecycle::phase::Start;
 use crate::lifecycle::trigger::{Source, Trigger};
 use crate::metrics::agent::AgentStats;
 use crate::metrics::catalog;
 use crate::metrics::collector::{Collector, Collectors};
-use crate::metrics::family::{Scope, Type, Unit};
+use crate::metrics::family::{Family, Scope, Type, Unit};
 use crate::metrics::store::{Store, StoreOptions};
 use crate::metrics::variant::{Format, Seen};
 use crate::reader::Reader as _;
@@ -71,11 +72,16 @@ fn node_with(collectors: Collectors) -> Store {
             restarts: Some(1),
             requests: Resources { cpu_millis: Some(250), memory_bytes: Some(64 << 20) },
             pre_stop: Some(PreStop::Exec),
+            liveness: Some(Probe { handler: Handler::Http, timeout_s: 1, ..Probe::default() }),
+            readiness: Some(Probe { handler: Handler::Exec, timeout_s: 2, ..Probe::default() }),
             ..Container::default()
         }],
         ..Pod::default()
     });
     store.tell(CgroupId(3), ready.time_boot_ns, ready.kind);
+    for attempt in attempts() {
+        store.tell(CgroupId(3), attempt.end_boot_ns, FactKind::Probed(attempt));
+    }
     let report = Misreport { reported: "Error".into(), observed: Cause::Oom };
     store.tell(CgroupId(3), 10 * SECOND, FactKind::Misreported(report));
 
@@ -148,6 +154,60 @@ fn observed() -> [Fact; 3] {
         Fact { time_boot_ns: 16 * SECOND, kind: FactKind::Progressed(start) },
         Fact { time_boot_ns: death.end.end_boot_ns, kind: FactKind::Explained(death) },
     ]
+}
+
+/// Attempts of a container with a liveness probe over HTTP and a readiness probe with a command.
+fn attempts() -> [ProbeAttempt; 5] {
+    let at = |ms: u64| 17 * SECOND + ms * 1_000_000;
+    let http = ProbeAttempt {
+        probe: ProbeKind::Liveness,
+        handler: Handler::Http,
+        result: ProbeResult::Success,
+        start_boot_ns: at(0),
+        end_boot_ns: at(4),
+        timeout_s: 1,
+        failures_left: Some(3),
+        status: Some(200),
+        network: Some(Network {
+            connected_boot_ns: Some(at(1)),
+            first_byte_boot_ns: Some(at(3)),
+            connections: 1,
+        }),
+        exec: None,
+    };
+    let timeout = ProbeAttempt {
+        result: ProbeResult::Timeout,
+        end_boot_ns: at(1001),
+        failures_left: Some(1),
+        status: None,
+        network: Some(Network { connected_boot_ns: Some(at(1)), ..Network::default() }),
+        ..http
+    };
+    let refused = ProbeAttempt {
+        result: ProbeResult::Refused,
+        end_boot_ns: at(0) + 80_000,
+        failures_left: Some(0),
+        network: Some(Network::default()),
+        ..timeout
+    };
+    let unknown = ProbeAttempt { result: ProbeResult::Unknown, failures_left: None, ..http };
+    let command = ProbeAttempt {
+        probe: ProbeKind::Readiness,
+        handler: Handler::Exec,
+        end_boot_ns: at(130),
+        timeout_s: 2,
+        status: None,
+        network: None,
+        exec: Some(ExecRun {
+            exec_boot_ns: Some(at(30)),
+            exit_code: Some(0),
+            cpu_ns: Some(62_500_000),
+            leaked: 1,
+            overran: false,
+        }),
+        ..http
+    };
+    [http, timeout, command, unknown, refused]
 }
 
 fn golden(file: &str, text: &str) {
@@ -256,7 +316,8 @@ fn names_clash_with_no_suffix() {
         let name = format!("{}{}", family.prefix(), family.open_metrics_name());
         assert!(!confusing.iter().any(|suffix| name.ends_with(suffix)), "{name}");
         // A gauge here, see [`Type::name`].
-        let info = ["podvitals_container_info", "podvitals_build_info"];
+        let info =
+            ["podvitals_container_info", "podvitals_build_info", "podvitals_probe_source_info"];
         let last_end = "podvitals_container_last_termination_info";
         assert!(!name.ends_with("_info") || info.contains(&&*name) || name == last_end, "{name}");
         for suffix in suffixes(family.kind) {
@@ -308,7 +369,9 @@ const WORKLOAD_SERIES: [usize; 2] = [51, 79];
 
 #[test]
 fn series_are_within_the_budget() {
-    let series_max = |scope| catalog::series_max(scope, Collectors::ALL);
+    let without = Collectors::ALL.without(Collector::Probes).without(Collector::ProbePhases);
+    let is_of_probe = |family: &Family| !catalog::is_on(family, without);
+    let series_max = |scope| catalog::series_max(scope, without);
     assert!(series_max(Scope::Container) <= 48, "{}", series_max(Scope::Container));
     assert!(WORKLOAD_SERIES[1] <= 80);
     // What the catalogue allows is reached by a container that has everything, and exceeded by none.
@@ -325,6 +388,9 @@ fn series_are_within_the_budget() {
         for count in entities.values() {
             assert!(*count <= family.series_max, "{}: {count}", family.name);
         }
+        if is_of_probe(family) {
+            continue;
+        }
         let web = [("namespace", "shop"), ("pod", "web-7d4b9c6f5-abcde"), ("container", "web")];
         of_container += entities.get(&labels(&web)).copied().unwrap_or(0);
     }
@@ -332,7 +398,7 @@ fn series_are_within_the_budget() {
         let labels = [("workload_kind", kind), ("workload", name), ("container", container)];
         let is_its = |sample: &&Sample| sample.has(&labels);
         // Not `container_info`, which names the workload as well.
-        let families = catalog::families().zip(&parsed);
+        let families = catalog::families().zip(&parsed).filter(|(it, _)| !is_of_probe(it));
         let of_scope = families.filter(|(family, _)| family.scope == Scope::Workload);
         of_scope.map(|(_, parsed)| parsed.samples.iter().filter(is_its).count()).sum::<usize>()
     };
@@ -340,6 +406,33 @@ fn series_are_within_the_budget() {
     assert_eq!(shown, WORKLOAD_SERIES);
     // All but the three of the last shutdown: the one that has everything else had none.
     assert_eq!(of_container, series_max(Scope::Container) - 3);
+}
+
+/// What each probe of a container, and of a workload's container, costs beside that.
+#[test]
+fn series_of_a_probe_are_within_the_budget() {
+    let mut series = BTreeMap::<_, usize>::new();
+    let parsed = parse(&encode(&mut node()), Format::Text);
+    for (family, parsed) in catalog::families().zip(&parsed) {
+        if family.collector != Some(Collector::Probes) {
+            continue;
+        }
+        for sample in parsed.samples.iter().filter(|sample| sample.labels.contains_key("probe")) {
+            let key = (family.scope.name(), sample.labels["probe"].clone());
+            *series.entry(key).or_default() += 1;
+        }
+    }
+    let (liveness, readiness) = ("liveness".to_owned(), "readiness".to_owned());
+    let expected = [
+        // The results (all five were seen, or the three that a command has), and four more.
+        (("container", liveness.clone()), 9),
+        (("container", readiness.clone()), 7),
+        (("workload", liveness), 21),
+        (("workload", readiness), 24),
+    ];
+    assert_eq!(series, expected.into());
+    let most = |scope| catalog::series_max(scope, Collectors::NONE.with(Collector::Probes));
+    assert!(most(Scope::Container) <= 10 * ProbeKind::ALL.len() as u32);
 }
 
 #[test]
