@@ -1,8 +1,10 @@
-//! Log: its level and format, and a line for each death, ignored stop signal and OOM.
+//! Log: its level and format, and a line for each death, ignored stop signal, OOM and series of failed
+//! probes.
 //!
 //! A line is dropped and counted rather than waited for; see [`dropped`].
 
 mod line;
+mod probes;
 mod writer;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -22,11 +24,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::event::ExitStatus;
 use crate::kube::identity::Identity;
-use crate::lifecycle::fact::{Death, Fact, FactKind, OomFact, OomOrigin, StopSignal};
+use crate::lifecycle::fact::{Death, Fact, FactKind, OomFact, OomOrigin, ProbeAttempt, StopSignal};
 use crate::lifecycle::subject::{Subject, Who};
 use crate::rate::{Buckets, Rate};
 use crate::reader::Reader;
 use crate::signal;
+use probes::{Probes, Told};
 use writer::{Output, Queue};
 
 /// Format of the log's lines.
@@ -161,22 +164,34 @@ fn filter(level: &str) -> anyhow::Result<Targets> {
     level.parse().with_context(expected)
 }
 
-/// Reader that logs deaths, ignored stop signals and OOMs.
+/// Reader that logs deaths, ignored stop signals, OOMs and series of failed probes.
 #[derive(Debug)]
 pub struct Lines {
     /// A Pod's container that goes down again and again, or is out of memory all the time, leaves
     /// the log to the others. The keys are hashes of names.
     containers: Buckets<u64>,
     hasher: RandomState,
+    probes: Probes,
 }
 
 impl Default for Lines {
     fn default() -> Self {
-        Self { containers: Buckets::new(CONTAINER), hasher: RandomState::new() }
+        let containers = Buckets::new(CONTAINER);
+        Self { containers, hasher: RandomState::new(), probes: Probes::default() }
     }
 }
 
 impl Lines {
+    /// The line about an attempt of a probe, if there is one.
+    fn probed<'a>(&mut self, who: &Who, attempt: &'a ProbeAttempt) -> Option<Line<'a>> {
+        let told = self.probes.attempt(who.cgroup, attempt).unwrap_or_else(|()| {
+            // One that is not known to be the first failure of many, or not to be one.
+            count_limited();
+            None
+        });
+        Some(Line::Probed(attempt, told?))
+    }
+
     /// Whether one line more about the container is within its rate, at the time of a fact.
     fn admit(&mut self, who: &Who, time_boot_ns: u64) -> bool {
         let identity = &who.identity;
@@ -198,6 +213,10 @@ impl Reader for Lines {
             FactKind::Explained(death) => Line::Ended(death),
             FactKind::StopSignal(stop) if stop.ignored => Line::Ignored(stop),
             FactKind::Oom(oom) => Line::Oom(oom),
+            FactKind::Probed(attempt) => match self.probed(who, attempt) {
+                Some(line) => line,
+                None => return,
+            },
             kind => {
                 let identity = &who.identity;
                 return tracing::debug!(
@@ -216,6 +235,17 @@ impl Reader for Lines {
             Line::Ended(death) => ended(who, death),
             Line::Ignored(stop) => ignored(who, stop),
             Line::Oom(oom) => oom_kill(who, oom),
+            Line::Probed(attempt, told) => probed(who, attempt, told),
+        }
+    }
+
+    fn retracted(&mut self, subject: &Subject, now_boot_ns: u64) {
+        self.gone(subject, now_boot_ns);
+    }
+
+    fn gone(&mut self, subject: &Subject, _: u64) {
+        if let Some(cgroup) = subject.cgroup() {
+            self.probes.gone(cgroup);
         }
     }
 }
@@ -225,6 +255,7 @@ enum Line<'a> {
     Ended(&'a Death),
     Ignored(&'a StopSignal),
     Oom(&'a OomFact),
+    Probed(&'a ProbeAttempt, Told),
 }
 
 // Names of Pods and directories may hold anything. As string fields they are quoted by both formats,
@@ -292,6 +323,38 @@ fn oom_kill(who: &Who, oom: &OomFact) {
         triggered_by_comm = by.comm.to_string(),
         "OOM kill"
     );
+}
+
+fn probed(who: &Who, attempt: &ProbeAttempt, told: Told) {
+    let identity = &who.identity;
+    macro_rules! line {
+        ($message:literal $(, $field:ident = $value:expr)*) => {
+            tracing::info!(
+                namespace = identity.namespace,
+                pod = identity.pod,
+                container = identity.container,
+                probe = attempt.probe.label(),
+                handler = attempt.handler.label(),
+                result = attempt.result.label(),
+                status = attempt.status,
+                exit_code = attempt.exec.and_then(|run| run.exit_code),
+                duration_ms = attempt.duration_ns() / 1_000_000,
+                timeout_s = attempt.timeout_s,
+                failures_left = attempt.failures_left,
+                $($field = $value,)*
+                $message
+            )
+        };
+    }
+    match told {
+        Told::Failed => line!("probe failed"),
+        Told::ReachedThreshold { failures } => {
+            line!("probe reached its failure threshold", failures = failures);
+        }
+        Told::Recovered { failures, for_ns } => {
+            line!("probe recovered", failures = failures, failed_for_ms = for_ns / 1_000_000);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use super::*;
 use crate::cgroup::CgroupId;
 use crate::cgroup::path::Origin;
 use crate::event::{Comm, Resident};
+use crate::kube::pod::Handler;
 use crate::lifecycle::fact::{
-    Cause, EndSource, FatalSignal, OomScope, OomTrigger, OomVictim, Outcome, Sender, Termination,
+    Cause, EndSource, ExecRun, FatalSignal, OomScope, OomTrigger, OomVictim, Outcome, ProbeKind,
+    ProbeResult, Sender, Termination,
 };
 use crate::lifecycle::subject::Birth;
 use crate::lifecycle::trigger::{Source, Trigger};
@@ -141,6 +143,60 @@ fn an_oom_line_has_the_limit_the_memory_and_the_allocation() {
     for field in ["limit_bytes", "usage_bytes", "anon_bytes", "triggered_by_container"] {
         assert!(absent.get(field).is_none(), "{field} is not known");
     }
+}
+
+/// An attempt of a liveness probe by a command.
+fn attempt(result: ProbeResult, exit_code: u8, failures_left: u64) -> FactKind {
+    FactKind::Probed(ProbeAttempt {
+        probe: ProbeKind::Liveness,
+        handler: Handler::Exec,
+        result,
+        start_boot_ns: 1_000_000_000,
+        end_boot_ns: 1_250_000_000,
+        timeout_s: 2,
+        failures_left: Some(failures_left),
+        status: None,
+        network: None,
+        exec: Some(ExecRun { exit_code: Some(exit_code), ..ExecRun::default() }),
+    })
+}
+
+#[test]
+fn a_series_of_failed_probes_is_told_and_not_each_of_them() {
+    let mut kinds = vec![attempt(ProbeResult::Success, 0, 3); 100];
+    let lines = logged(Format::Json, &subject("web-0"), &kinds);
+    assert!(lines.is_empty(), "{lines:#?}");
+    kinds.extend((0..3).rev().map(|left| attempt(ProbeResult::Failure, 7, left)));
+    kinds.extend([attempt(ProbeResult::Failure, 7, 0), attempt(ProbeResult::Success, 0, 3)]);
+    let lines = logged(Format::Json, &subject("web-0"), &kinds);
+    let told: Vec<serde_json::Value> =
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let messages: Vec<_> = told.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    assert_eq!(
+        messages,
+        ["probe failed", "probe reached its failure threshold", "probe recovered"]
+    );
+    let [first, reached, recovered] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((&first["probe"], &first["handler"]), (&"liveness".into(), &"exec".into()));
+    assert_eq!((&first["exit_code"], &first["duration_ms"]), (&7.into(), &250.into()));
+    assert_eq!((&first["failures_left"], &first["timeout_s"]), (&2.into(), &2.into()));
+    assert!(first.get("status").is_none(), "an absent field is left out: {first}");
+    assert_eq!((&reached["failures"], &reached["failures_left"]), (&3.into(), &0.into()));
+    assert_eq!((&recovered["failures"], &recovered["failed_for_ms"]), (&4.into(), &250.into()));
+}
+
+#[test]
+fn a_container_that_is_gone_is_forgotten_with_its_probes() {
+    let subject = subject("web-0");
+    let lines = log_of(Format::Text, || {
+        let mut lines = Lines::default();
+        for _ in 0..2 {
+            let kind = attempt(ProbeResult::Timeout, 137, 1);
+            lines.fact(&subject, &Fact { time_boot_ns: 2, kind });
+            lines.gone(&subject, 3);
+        }
+    });
+    assert_eq!(lines.len(), 2, "{lines:#?}");
 }
 
 #[test]
