@@ -5,6 +5,7 @@ use std::sync::Arc;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanId;
 
+use super::attempts::{self, Attempts};
 use super::model::{Span, SpanEvent};
 use super::names::{self, Name};
 use super::problem;
@@ -12,7 +13,7 @@ use super::tree::{Tree, attribute, event, number};
 use crate::event::ExitStatus;
 use crate::kube::pod::Role;
 use crate::lifecycle::fact::{
-    Cause, Death, Fact, FactKind, OomFact, OomVictim, Outcome, StopSignal,
+    Cause, Death, Fact, FactKind, OomFact, OomVictim, Outcome, ProbeAttempt, StopSignal,
 };
 use crate::lifecycle::phase::Start;
 use crate::lifecycle::subject::Who;
@@ -36,6 +37,8 @@ pub(super) struct Instance {
     ooms: Vec<(u64, OomFact)>,
     start_failed_boot_ns: Option<u64>,
     reported: Option<String>,
+    /// Attempts of its probes.
+    pub(super) attempts: Attempts,
     pub(super) ended_boot_ns: Option<u64>,
     /// The fact of its death, once that is explained.
     pub(super) explained: Option<Box<Fact>>,
@@ -57,6 +60,7 @@ impl Instance {
             ooms: Vec::new(),
             start_failed_boot_ns: None,
             reported: None,
+            attempts: Attempts::default(),
             ended_boot_ns: None,
             explained: None,
             told: false,
@@ -93,10 +97,8 @@ impl Instance {
             FactKind::Restarted(_) => self.restarted = Some(fact.clone()),
             FactKind::StartFailed => self.start_failed_boot_ns = Some(time_boot_ns),
             FactKind::Misreported(report) => self.reported = Some(report.reported.clone()),
-            FactKind::Started(_)
-            | FactKind::Probed(_)
-            | FactKind::DeletionSeen(_)
-            | FactKind::PodEmpty { .. } => {}
+            FactKind::Probed(attempt) => self.attempts.add(attempt),
+            FactKind::Started(_) | FactKind::DeletionSeen(_) | FactKind::PodEmpty { .. } => {}
         }
     }
 
@@ -185,11 +187,45 @@ impl Instance {
         attributes
     }
 
+    /// Adds the span of an attempt of a probe below `parent`.
+    pub(super) fn add_attempt(
+        &self,
+        tree: &mut Tree,
+        parent: SpanId,
+        attempt: &ProbeAttempt,
+        is_fault: bool,
+    ) {
+        let times = (attempt.start_boot_ns, attempt.end_boot_ns);
+        // Of two probes that begin at once, and of attempts of one, each has an id of its own.
+        let begin = attempt.start_boot_ns.to_string();
+        let parts = [self.name(), &self.who.identity.container_id, attempt.probe.label(), &*begin];
+        tree.add(parent, names::PROBE_ATTEMPT, &parts, times, |span| {
+            span.attributes.push(attribute(names::CONTAINER, self.name().to_owned()));
+            attempts::describe(attempt, span);
+            span.error = attempts::problem(attempt).filter(|_| is_fault);
+        });
+    }
+
+    /// Adds the spans of the attempts for which the kubelet stopped it, if it did. They come before
+    /// the termination, which begins with that decision.
+    fn add_fatal_attempts(
+        &self,
+        tree: &mut Tree,
+        parent: SpanId,
+        death: &Death,
+        begin_boot_ns: u64,
+    ) {
+        for attempt in self.attempts.fatal(death.trigger, begin_boot_ns) {
+            self.add_attempt(tree, parent, attempt, true);
+        }
+    }
+
     /// Adds the span of its termination below `parent`, with what happened in it.
     pub(super) fn add_termination(&self, tree: &mut Tree, parent: SpanId) {
         let Some(death) = self.death() else { return };
         let end = &death.end;
         let begin_boot_ns = self.termination_boot_ns(death);
+        self.add_fatal_attempts(tree, parent, death, begin_boot_ns);
         let times = (begin_boot_ns, end.end_boot_ns);
         let termination = self.add(tree, parent, names::TERMINATION, times, |span| {
             span.attributes.extend(self.identity());

@@ -5,6 +5,7 @@
 //! ([`model`]), some of which are left out ([`volume`]); the others are sent by [`otlp`], as
 //! [`settings`] say. Everything but the sending is pure: no I/O, no clock.
 
+mod attempts;
 mod complete;
 pub mod endpoint;
 pub mod id;

@@ -28,7 +28,7 @@ pub const POD_STARTUP: Name = name(
 /// Root span of a restart.
 pub const CONTAINER_RESTART: Name = name(
     Kind::Restart.name(),
-    "From what ended a container (the kubelet's decision to stop it, an OOM kill, its own exit) until its next instance was ready.",
+    "From what ended a container (the failed probes for which the kubelet stopped it, its decision, an OOM kill, its own exit) until its next instance was ready.",
 );
 /// Root span of a shutdown.
 pub const POD_SHUTDOWN: Name = name(
@@ -74,8 +74,14 @@ pub const GRACE_PERIOD: Name =
 pub const BACK_OFF: Name =
     name("back-off", "From the end to the cgroup of the next instance: the kubelet waits.");
 
+/// Span of an attempt of a probe.
+pub const PROBE_ATTEMPT: Name = name(
+    "probe attempt",
+    "An attempt of a probe that failed, or used three quarters of its timeout: in a startup or after a restart until the container was ready, and the failures for which the kubelet stopped a container. The last 16 of an instance.",
+);
+
 /// All names of spans.
-pub const SPANS: [Name; 14] = [
+pub const SPANS: [Name; 15] = [
     POD_STARTUP,
     SANDBOX_CREATION,
     INIT_CONTAINER,
@@ -84,6 +90,7 @@ pub const SPANS: [Name; 14] = [
     RUNTIME_START,
     STARTUP_PROBE,
     READINESS,
+    PROBE_ATTEMPT,
     CONTAINER_RESTART,
     TERMINATION,
     PRE_STOP,
@@ -154,7 +161,8 @@ pub const IMAGE: Name = name(semconv::CONTAINER_IMAGE_NAME, "Image, as in the Po
 pub const ROLE: Name =
     name("podvitals.container.role", "Role: `app`, `init`, `sidecar`, `ephemeral`.");
 /// Attribute of an exit code.
-pub const EXIT_CODE: Name = name(semconv::PROCESS_EXIT_CODE, "Exit code of init.");
+pub const EXIT_CODE: Name =
+    name(semconv::PROCESS_EXIT_CODE, "Exit code of init, or of a probe's command.");
 /// Attribute of a cause.
 pub const CAUSE: Name = name("podvitals.cause", "Cause of the end, as in the metrics.");
 /// Attribute of a trigger.
@@ -179,6 +187,30 @@ pub const GRACE_USED: Name = name(
 );
 /// Attribute of a hook's handler.
 pub const HANDLER: Name = name("podvitals.pre_stop.handler", "`exec`, `http` or `sleep`.");
+/// Attribute of a probe.
+pub const PROBE: Name = name(
+    "podvitals.probe",
+    "The probe, as in the metrics: `startup`, `liveness`, `readiness`, `liveness_or_readiness`.",
+);
+/// Attribute of a probe's handler.
+pub const PROBE_HANDLER: Name =
+    name("podvitals.probe.handler", "`http`, `https`, `tcp`, `exec` or `grpc`.");
+/// Attribute of a probe's result.
+pub const PROBE_RESULT: Name = name(
+    "podvitals.probe.result",
+    "Result, as in the metrics: `success`, `failure`, `timeout`, `refused`, `unknown`.",
+);
+/// Attribute of a probe's timeout.
+pub const PROBE_TIMEOUT: Name =
+    name("podvitals.probe.timeout_s", "Timeout of the probe, in seconds.");
+/// Attribute of the failures that are left.
+pub const PROBE_LEFT: Name = name(
+    "podvitals.probe.failures_left",
+    "Failures in a row that were left until the probe's threshold, after this attempt.",
+);
+/// Attribute of an answer's status.
+pub const HTTP_STATUS: Name =
+    name(semconv::HTTP_RESPONSE_STATUS_CODE, "Status of the answer to a probe over HTTP.");
 /// Attribute of an OOM's scope.
 pub const OOM_SCOPE: Name =
     name("podvitals.oom.scope", "Level whose limit was hit: `container`, `pod`, `node`.");
@@ -227,7 +259,7 @@ pub const REPORTED: Name = name(
 );
 
 /// All attributes of spans and events.
-pub const ATTRIBUTES: [Name; 30] = [
+pub const ATTRIBUTES: [Name; 36] = [
     TRACE,
     INCOMPLETE,
     CONTAINER,
@@ -246,6 +278,12 @@ pub const ATTRIBUTES: [Name; 30] = [
     HANDLER,
     REPORTED,
     DELETION_GRACE,
+    PROBE,
+    PROBE_HANDLER,
+    PROBE_RESULT,
+    PROBE_TIMEOUT,
+    PROBE_LEFT,
+    HTTP_STATUS,
     OOM_SCOPE,
     OOM_LIMIT,
     OOM_USAGE,

@@ -18,8 +18,12 @@ pub(super) fn trace(
     let root = tree.root();
     let ended_boot_ns = dead.ended_boot_ns.unwrap_or_default();
     let begin_boot_ns = dead.death().map_or(ended_boot_ns, |death| dead.termination_boot_ns(death));
-    let mut end_boot_ns = ended_boot_ns;
     dead.add_termination(&mut tree, root);
+    // The failed probes for which it was stopped come before the termination.
+    let begins = tree.spans.iter().map(|span| span.start_boot_ns);
+    let begin_boot_ns = begins.chain([begin_boot_ns]).min().unwrap_or(begin_boot_ns);
+    let ends = tree.spans.iter().map(|span| span.end_boot_ns);
+    let mut end_boot_ns = ends.chain([ended_boot_ns]).max().unwrap_or(ended_boot_ns);
     if let Some(next) = next {
         let created_boot_ns = next.since_boot_ns();
         let back_off = (ended_boot_ns, created_boot_ns);

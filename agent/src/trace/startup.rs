@@ -16,12 +16,16 @@ pub(super) struct Bounds {
     started_boot_ns: Option<u64>,
     ready_boot_ns: Option<u64>,
     ended_boot_ns: Option<u64>,
+    /// End of the last attempt of a probe that is told, where it was never ready.
+    probed_boot_ns: Option<u64>,
 }
 
 impl Bounds {
     pub(super) fn of(instance: &Instance) -> Self {
         let start = &instance.start;
+        let probed = instance.attempts.iter().map(|attempt| attempt.end_boot_ns).max();
         Self {
+            probed_boot_ns: probed.filter(|_| start.ready_boot_ns.is_none()),
             created_boot_ns: instance.since_boot_ns(),
             running_boot_ns: start.running_boot_ns,
             started_boot_ns: start.started_boot_ns,
@@ -33,22 +37,38 @@ impl Bounds {
     /// The last step that is over: ready, or an end before that.
     pub(super) fn last_boot_ns(&self) -> u64 {
         let before_ready = self.ended_boot_ns.filter(|_| self.ready_boot_ns.is_none());
-        let steps = [self.running_boot_ns, self.started_boot_ns, self.ready_boot_ns, before_ready];
+        let steps = [
+            self.running_boot_ns,
+            self.started_boot_ns,
+            self.ready_boot_ns,
+            self.probed_boot_ns,
+            before_ready,
+        ];
         steps.into_iter().flatten().max().unwrap_or(self.created_boot_ns)
     }
 }
 
-/// Adds the phases from the container's cgroup until it is ready.
+/// Adds the phases from the container's cgroup until it is ready, and the attempts of its probes.
 pub(super) fn add_phases(tree: &mut Tree, parent: SpanId, instance: &Instance, bounds: &Bounds) {
     let mut add = |name, from: Option<u64>, to: Option<u64>| {
-        if let Some(times) = from.zip(to) {
-            instance.add(tree, parent, name, times, |_| {});
-        }
+        let times = from.zip(to)?;
+        Some((times, instance.add(tree, parent, name, times, |_| {})))
     };
     add(names::RUNTIME_START, Some(bounds.created_boot_ns), bounds.running_boot_ns);
-    add(names::STARTUP_PROBE, bounds.running_boot_ns, bounds.started_boot_ns);
+    let startup = add(names::STARTUP_PROBE, bounds.running_boot_ns, bounds.started_boot_ns);
     let from = bounds.started_boot_ns.or(bounds.running_boot_ns);
-    add(names::READINESS, from, bounds.ready_boot_ns);
+    let readiness = add(names::READINESS, from, bounds.ready_boot_ns);
+    let whole = ((bounds.created_boot_ns, bounds.last_boot_ns()), parent);
+    // Each in the first phase that it lies within. What came after belongs to no start.
+    let phases: Vec<_> = startup.into_iter().chain(readiness).chain([whole]).collect();
+    for attempt in instance.attempts.iter() {
+        let within = |((from, to), _): &&((u64, u64), SpanId)| {
+            *from <= attempt.start_boot_ns && attempt.end_boot_ns <= *to
+        };
+        if let Some((_, phase)) = phases.iter().find(within) {
+            instance.add_attempt(tree, *phase, attempt, false);
+        }
+    }
 }
 
 /// The trace of the startup; `None` if nothing of it was seen.

@@ -13,6 +13,7 @@ mod stream;
 mod traces;
 mod traces_doc;
 mod traces_orders;
+mod traces_probes;
 mod traces_sent;
 mod unsure;
 

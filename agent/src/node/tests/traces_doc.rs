@@ -46,7 +46,8 @@ the container that died, so both send parts of one trace. What happens while no 
 
 A span has the status `ERROR`, with a description, for an OOM kill, SIGKILL, a fatal signal, an exit code
 other than 0, a failed probe and an eviction under pressure, and a startup that did not get ready. An end by
-the stop signal, or with exit code 143 after it, is what was asked for. All other spans have no status.
+the stop signal, or with exit code 143 after it, is what was asked for. An attempt of a probe has it where
+the kubelet stopped the container for it, and not while a container starts. All other spans have no status.
 
 ## Links
 
