@@ -29,6 +29,7 @@ pub fn all() -> Vec<Board> {
     vec![
         boards::why::board(),
         boards::shutdowns::board(),
+        boards::probes::board(),
         boards::pod::board(),
         boards::node::board(),
         boards::own::board(),

@@ -297,8 +297,14 @@ impl Panel {
     /// Gives each series that is called as a cause of death the cause's name and color.
     #[must_use]
     pub fn causes(self) -> Self {
-        crate::unit::CAUSES.iter().fold(self, |panel, (cause, text, color)| {
-            panel.field(cause, Field { name: Some(text), ..Field::color(color) })
+        self.mapped(crate::unit::CAUSES)
+    }
+
+    /// Gives each series that is called as a value of a label the value's name and color.
+    #[must_use]
+    pub fn mapped(self, mappings: &[Mapping]) -> Self {
+        mappings.iter().fold(self, |panel, (value, text, color)| {
+            panel.field(value, Field { name: Some(text), ..Field::color(color) })
         })
     }
 

@@ -76,6 +76,12 @@ pub fn events(by: &str, series: &str, own: &str, range: &str) -> String {
     summed(by, &format!("increase({series}[{range}])"), &with(WORKLOAD, own))
 }
 
+/// What counters of workloads rose by a second over `range`, summed by `by`.
+#[must_use]
+pub fn rates(by: &str, series: &str, own: &str, range: &str) -> String {
+    summed(by, &format!("rate({series}[{range}])"), &with(WORKLOAD, own))
+}
+
 /// Events of workloads in each step.
 #[must_use]
 pub fn events_per_step(by: &str, series: &str, own: &str) -> String {

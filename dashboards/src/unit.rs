@@ -126,6 +126,13 @@ pub const TRIGGERS: &[Mapping] = &[
     ("unknown", "unknown", "text"),
 ];
 
+/// Results of a probe that are no success.
+pub const RESULTS: &[Mapping] = &[
+    ("failure", "failure", "orange"),
+    ("timeout", "timeout", "red"),
+    ("refused", "refused", "purple"),
+];
+
 /// Phases of a start.
 pub const PHASES: &[Mapping] = &[
     ("scheduled_to_sandbox", "scheduled to sandbox", "text"),

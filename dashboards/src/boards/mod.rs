@@ -3,6 +3,7 @@
 pub(crate) mod node;
 pub(crate) mod own;
 pub(crate) mod pod;
+pub(crate) mod probes;
 pub(crate) mod shutdowns;
 mod tables;
 pub(crate) mod why;

@@ -42,6 +42,7 @@ fn uids_are_stable() {
     let stable = [
         "podvitals-why",
         "podvitals-shutdowns",
+        "podvitals-probes",
         "podvitals-pod",
         "podvitals-node",
         "podvitals-self",

@@ -68,6 +68,8 @@ fn links_lead_to_boards_and_pass_variables_that_these_have() {
         ("podvitals-why", "podvitals-node"),
         ("podvitals-shutdowns", "podvitals-pod"),
         ("podvitals-shutdowns", "podvitals-why"),
+        ("podvitals-probes", "podvitals-pod"),
+        ("podvitals-probes", "podvitals-why"),
         ("podvitals-node", "podvitals-pod"),
         ("podvitals-self", "podvitals-node"),
     ] {
@@ -143,7 +145,7 @@ fn links_to_traces_open_what_explore_takes() {
             }
         }
     }
-    let boards = ["why", "shutdowns", "pod", "node"];
+    let boards = ["why", "shutdowns", "probes", "pod", "node"];
     let all = boards
         .iter()
         .flat_map(|board| ["tempo", "jaeger"].map(|store| (format!("podvitals-{board}"), store)));

@@ -120,6 +120,9 @@ fn what_reads_buckets_over_time_asks_for_exemplars() {
     }
     let expected = [
         "prestop_duration_seconds",
+        // Traces tell of no attempt of a probe by itself: these two have none.
+        "probe_duration_seconds",
+        "probe_timeout_used_ratio",
         "restart_downtime_seconds",
         "shutdown_duration_seconds",
         "shutdown_grace_used_ratio",
