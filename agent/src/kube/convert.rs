@@ -1,11 +1,14 @@
 //! Conversion of the API's Pod to the agent's: total, and bounded whatever the API sends.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 
 use super::pod::{
     Announcement, Container, Deletion, Handler, Mirror, Phase, Pod, PreStop, Probe, Resources,
     RestartPolicy, Restarting, Role, State, Terminated, Times, Workload,
 };
+use super::target::Targets;
 use super::{quantity, wire, workload};
 use crate::cgroup::path::Qos;
 use crate::escape;
@@ -18,6 +21,8 @@ const IMAGE_MAX: usize = 1024;
 const REASON_MAX: usize = 128;
 /// Length limit of messages, of which only the beginning is examined, in bytes.
 const MESSAGE_MAX: usize = 256;
+/// Limit of the addresses that are kept of a Pod; it has one of each family.
+const ADDRESSES_MAX: usize = 4;
 /// Limit of the memory that is kept for a Pod's containers: some 90 of them, or 30 with the longest
 /// names. Whoever may create Pods cannot make the agent keep more of each.
 const CONTAINERS_BYTES_MAX: usize = 64 << 10;
@@ -50,6 +55,7 @@ pub fn pod(from: &wire::Pod) -> Pod {
         disruption,
         times,
         traceparent: None,
+        addresses: addresses(status),
         containers: containers(spec, status),
     }
 }
@@ -145,6 +151,21 @@ fn workload(metadata: &wire::Metadata, created_unix_s: Option<i64>) -> Workload 
     Workload { kind: text(Some(kind), NAME_MAX), name: text(Some(name), NAME_MAX) }
 }
 
+/// The Pod's own addresses, the one that the kubelet's probes go to first.
+fn addresses(status: &wire::Status) -> Vec<IpAddr> {
+    let more = status.pod_ips.iter().flatten().filter_map(|address| address.ip.as_ref());
+    let mut all: Vec<IpAddr> = Vec::new();
+    for text in status.pod_ip.iter().chain(more) {
+        if let Ok(address) = text.parse::<IpAddr>()
+            && all.len() < ADDRESSES_MAX
+            && !all.contains(&address.to_canonical())
+        {
+            all.push(address.to_canonical());
+        }
+    }
+    all
+}
+
 fn containers(spec: &wire::Spec, status: &wire::Status) -> Vec<Container> {
     let init = spec.init_containers.iter().flatten().map(|container| {
         let sidecar = container.restart_policy.as_deref() == Some("Always");
@@ -202,6 +223,7 @@ fn from_spec(
         liveness: spec.liveness_probe.as_ref().map(probe),
         readiness: spec.readiness_probe.as_ref().map(probe),
         stop_signal: some_text(stop_signal, REASON_MAX),
+        targets: Targets::of(spec),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod read;
 pub mod rejected;
 pub(crate) mod secret_file;
 pub mod source;
+pub mod target;
 #[cfg(test)]
 mod test_server;
 pub(crate) mod text;

@@ -3,6 +3,9 @@
 //! Plain data, made by [`super::convert`]. Times are the API's: Unix time in whole seconds, from
 //! the clocks of other machines.
 
+use std::net::IpAddr;
+
+use super::target::Targets;
 use crate::cgroup::path::Qos;
 
 /// A Pod as the agent keeps it.
@@ -36,6 +39,9 @@ pub struct Pod {
     pub times: Times,
     /// The annotation that names a span (`--trace.link-annotation`), as it is.
     pub traceparent: Option<String>,
+    /// Addresses of the Pod (`status.podIPs`), the kubelet's own choice first; those of the node if
+    /// it uses the node's network. An IPv4 address that is mapped to IPv6 is IPv4 here.
+    pub addresses: Vec<IpAddr>,
     /// Containers of the Pod: init (sidecars among them), then app, then ephemeral, each in the
     /// order of the spec, in which they start.
     pub containers: Vec<Container>,
@@ -96,7 +102,7 @@ impl Pod {
         let texts = [&self.uid, &self.namespace, &self.name, &self.reason, &self.workload.name];
         let texts: usize = texts.iter().map(|text| text.len()).sum();
         let containers: usize = self.containers.iter().map(Container::size_bytes).sum();
-        size_of::<Self>() + texts + containers
+        size_of::<Self>() + texts + containers + size_of_val(&*self.addresses)
     }
 
     /// Whether the Pod has succeeded or failed, so that none of its containers starts again.
@@ -228,6 +234,8 @@ pub struct Container {
     /// Name of the stop signal, where the API has one: as the runtime reports it, else as in the
     /// spec.
     pub stop_signal: Option<String>,
+    /// What the kubelet asks for in the probes and the preStop hook; `None` where it asks nobody.
+    pub targets: Option<Box<Targets>>,
 }
 
 impl Container {
@@ -246,7 +254,8 @@ impl Container {
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         let ids: usize = self.ids().map(str::len).sum();
-        size_of::<Self>() + self.name.len() + self.image.len() + ids
+        let targets = self.targets.as_ref().map_or(0, |targets| targets.size_bytes());
+        size_of::<Self>() + self.name.len() + self.image.len() + ids + targets
     }
 
     /// The termination of the instance with this id, if the API reports it.

@@ -167,15 +167,35 @@ pub struct Spec {
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Container {
+    pub env: Option<Array<EnvVar>>,
     pub name: Option<String>,
     pub image: Option<String>,
     pub lifecycle: Option<Lifecycle>,
     pub liveness_probe: Option<Probe>,
+    pub ports: Option<Array<ContainerPort>>,
     pub readiness_probe: Option<Probe>,
     pub resize_policy: Option<Array<ResizePolicy>>,
     pub resources: Option<Resources>,
     pub restart_policy: Option<String>,
     pub startup_probe: Option<Probe>,
+}
+
+/// Environment variable of a container (an item of `env`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct EnvVar {
+    pub name: Option<String>,
+    pub value: Option<String>,
+}
+
+/// Port of a container (an item of `ports`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct ContainerPort {
+    pub container_port: Option<i64>,
+    pub name: Option<String>,
 }
 
 /// Policy for a change of resources (an item of `resizePolicy`).
@@ -201,14 +221,18 @@ pub struct Lifecycle {
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Handler {
-    pub exec: Option<There>,
-    pub http_get: Option<There>,
+    pub exec: Option<ExecAction>,
+    pub http_get: Option<HttpGet>,
     pub sleep: Option<Sleep>,
 }
 
-/// An object whose presence alone matters.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub struct There {}
+/// Command of a probe or a hook (`exec`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct ExecAction {
+    pub command: Option<Array<String>>,
+}
 
 /// Sleep of a preStop hook (`lifecycle.preStop.sleep`).
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -223,24 +247,68 @@ pub struct Sleep {
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub struct Probe {
-    pub exec: Option<IgnoredAny>,
+    pub exec: Option<ExecAction>,
     pub failure_threshold: Option<i64>,
-    pub grpc: Option<IgnoredAny>,
+    pub grpc: Option<Grpc>,
     pub http_get: Option<HttpGet>,
     pub initial_delay_seconds: Option<i64>,
     pub period_seconds: Option<i64>,
     pub success_threshold: Option<i64>,
-    pub tcp_socket: Option<IgnoredAny>,
+    pub tcp_socket: Option<TcpSocket>,
     pub termination_grace_period_seconds: Option<i64>,
     pub timeout_seconds: Option<i64>,
 }
 
-/// Request of a probe over HTTP (`httpGet`), as far as it is read.
+/// Request of a probe or a hook over HTTP (`httpGet`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct HttpGet {
+    pub host: Option<String>,
+    pub http_headers: Option<Array<HttpHeader>>,
+    pub path: Option<String>,
+    pub port: Option<IntOrString>,
+    pub protocol: Option<String>,
+    pub scheme: Option<String>,
+}
+
+/// Header of a request (an item of `httpHeaders`).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "named as in the API")]
-pub struct HttpGet {
-    pub scheme: Option<String>,
+pub struct HttpHeader {
+    pub name: Option<String>,
+    pub value: Option<String>,
+}
+
+/// Connection of a probe (`tcpSocket`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct TcpSocket {
+    pub host: Option<String>,
+    pub port: Option<IntOrString>,
+}
+
+/// Call of a probe (`grpc`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct Grpc {
+    pub port: Option<i64>,
+    pub service: Option<String>,
+}
+
+/// Port by its number or by its name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum IntOrString {
+    /// The number.
+    Int(i64),
+    /// The name.
+    String(String),
+    /// Anything else, which names no port.
+    Other(IgnoredAny),
 }
 
 /// Resources of a container (`resources`).
@@ -271,8 +339,20 @@ pub struct Status {
     pub ephemeral_container_statuses: Option<Array<ContainerStatus>>,
     pub init_container_statuses: Option<Array<ContainerStatus>>,
     pub phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<String>,
+    #[serde(rename = "podIPs")]
+    pub pod_ips: Option<Array<PodIp>>,
     pub qos_class: Option<String>,
     pub reason: Option<String>,
+}
+
+/// Address of a Pod (an item of `status.podIPs`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub struct PodIp {
+    pub ip: Option<String>,
 }
 
 /// Condition of a Pod (an item of `status.conditions`).
