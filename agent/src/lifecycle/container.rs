@@ -8,7 +8,7 @@ use super::oom::{Counters, Ooms, Victim};
 use super::output::{OpenShutdown, Output};
 use super::request::{Deletion, Reported};
 use super::search::{self, Found, Search, Verdict};
-use super::session::{ExecSession, ExecSessions};
+use super::session::{ExecSession, ExecSessions, SessionBegin, SessionEnd};
 use super::subject::Birth;
 use super::who::{self, CgroupIndex};
 use crate::cgroup::CgroupId;
@@ -291,13 +291,29 @@ impl Container {
             Some(_) if self.may_be_followed(time_boot_ns) => {
                 self.follow(Init::new(key, time_boot_ns, false), out);
             }
-            Some(_) => self.sessions.insert(key, time_boot_ns),
+            Some(_) => self.session(event, exec, out),
             None => match self.search.exec(event, exec) {
                 Verdict::Init(found) => self.set_init(found, index, out),
-                Verdict::Session => self.sessions.insert(key, time_boot_ns),
+                Verdict::Session => self.session(event, exec, out),
                 Verdict::Look => out.push(Output::Look { container: self.id }),
                 Verdict::Stage | Verdict::Waits => {}
             },
+        }
+    }
+
+    /// Takes in the exec of a process that comes into the running container.
+    fn session(&mut self, event: &Event, exec: &Exec, out: &mut Vec<Output>) {
+        let (key, exec_boot_ns) = (exec.task.key, event.time_boot_ns);
+        if self.sessions.insert(key, exec_boot_ns) {
+            let begin = SessionBegin { key, exec_boot_ns, argv: exec.argv.clone() };
+            out.push(Output::SessionBegan { container: self.id, begin });
+        }
+    }
+
+    /// Takes in the exit or the end of a process that is not init.
+    fn session_ended(&mut self, end: SessionEnd, out: &mut Vec<Output>) {
+        if self.sessions.ended(end.key, end.time_boot_ns) {
+            out.push(Output::SessionEnded { container: self.id, end });
         }
     }
 
@@ -326,10 +342,12 @@ impl Container {
         self.inhabited = true;
         let time_boot_ns = event.time_boot_ns;
         let Some(init) = &mut self.init else { return self.search.keep_early(event) };
-        if init.key != exit.task.key {
-            return self.sessions.ended(exit.task.key, time_boot_ns);
-        }
         let Exit { status, cpu_runtime_ns, .. } = *exit;
+        if init.key != exit.task.key {
+            let (key, cpu_ns) = (exit.task.key, cpu_runtime_ns);
+            let end = SessionEnd { key, time_boot_ns, status, cpu_ns, settled: false };
+            return self.session_ended(end, out);
+        }
         init.exited(Left { time_boot_ns, status, cpu_runtime_ns });
         self.read_last(time_boot_ns, out);
     }
@@ -338,10 +356,12 @@ impl Container {
         self.inhabited = true;
         let time_boot_ns = event.time_boot_ns;
         let Some(init) = &mut self.init else { return self.search.keep_early(event) };
-        if init.key != end.task.key {
-            return self.sessions.ended(end.task.key, time_boot_ns);
-        }
         let End { status, cpu_runtime_ns, .. } = *end;
+        if init.key != end.task.key {
+            let (key, cpu_ns) = (end.task.key, cpu_runtime_ns);
+            let end = SessionEnd { key, time_boot_ns, status, cpu_ns, settled: true };
+            return self.session_ended(end, out);
+        }
         init.ended(Left { time_boot_ns, status, cpu_runtime_ns });
         // CPU time for freeing the memory, since the last thread's exit, counts as well.
         init.read_last = false;

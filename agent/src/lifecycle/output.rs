@@ -1,6 +1,7 @@
 //! Outputs of the lifecycle, for its owner.
 
 use super::fact::Fact;
+use super::session::{SessionBegin, SessionEnd};
 use crate::cgroup::CgroupId;
 
 /// A task for the owner that follows from an input.
@@ -25,6 +26,20 @@ pub enum Output {
     ReadLast {
         /// The container's own cgroup.
         container: CgroupId,
+    },
+    /// Begin of an exec session: a probe's command, a hook, or `kubectl exec`.
+    SessionBegan {
+        /// The container's own cgroup.
+        container: CgroupId,
+        /// The session.
+        begin: SessionBegin,
+    },
+    /// End of an exec session.
+    SessionEnded {
+        /// The container's own cgroup.
+        container: CgroupId,
+        /// The session's end.
+        end: SessionEnd,
     },
     /// Request of [`Input::Looked`](super::Input::Looked), at once: which processes run?
     Look {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::settle::SETTLE_NS;
-use crate::event::TaskKey;
+use crate::event::{ExitStatus, TaskKey};
 
 /// Limit of leaders of exec sessions that are kept for one container.
 const SESSIONS_MAX: usize = 256;
@@ -15,6 +15,33 @@ pub struct ExecSession {
     pub begin_boot_ns: u64,
     /// End of its leader, `CLOCK_BOOTTIME`; `None` while it runs.
     pub end_boot_ns: Option<u64>,
+}
+
+/// The begin of an exec session: its leader has executed its program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionBegin {
+    /// The leader's process, which is made in the container's cgroup or just before it enters that.
+    pub key: TaskKey,
+    /// Exec of its program, `CLOCK_BOOTTIME`.
+    pub exec_boot_ns: u64,
+    /// The first bytes of its arguments, each terminated by NUL; the last may be truncated.
+    pub argv: Vec<u8>,
+}
+
+/// The end of an exec session's leader. It may be reported twice: when the last thread exits, and when
+/// the process has ended for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionEnd {
+    /// The leader's process.
+    pub key: TaskKey,
+    /// The end, `CLOCK_BOOTTIME`.
+    pub time_boot_ns: u64,
+    /// The exit status.
+    pub status: ExitStatus,
+    /// CPU time of all threads of the process.
+    pub cpu_ns: u64,
+    /// Whether the process has ended for good.
+    pub settled: bool,
 }
 
 /// Leaders of a container's exec sessions.
@@ -37,9 +64,10 @@ struct Kill {
 }
 
 impl ExecSessions {
-    pub(super) fn insert(&mut self, key: TaskKey, time_boot_ns: u64) {
+    /// Takes in an exec. Returns whether a session begins with it.
+    pub(super) fn insert(&mut self, key: TaskKey, time_boot_ns: u64) -> bool {
         if self.contains(key) {
-            return;
+            return false;
         }
         self.leaders.retain(|(_, ended)| {
             !ended.is_some_and(|end| end.saturating_add(SETTLE_NS) <= time_boot_ns)
@@ -57,13 +85,17 @@ impl ExecSessions {
         {
             kill.first = Some(session);
         }
+        true
     }
 
-    pub(super) fn ended(&mut self, key: TaskKey, time_boot_ns: u64) {
+    /// Takes in the exit or the end of a process. Returns whether it is a session's leader.
+    pub(super) fn ended(&mut self, key: TaskKey, time_boot_ns: u64) -> bool {
         let later = |end: &mut Option<u64>| {
             *end = Some(end.map_or(time_boot_ns, |end| end.max(time_boot_ns)));
         };
-        if let Some((_, ended)) = self.leaders.iter_mut().find(|(known, _)| *known == key) {
+        let leader = self.leaders.iter_mut().find(|(known, _)| *known == key);
+        let is_leader = leader.is_some();
+        if let Some((_, ended)) = leader {
             later(ended);
         }
         let first = self.kill.as_mut().and_then(|kill| kill.first.as_mut());
@@ -72,6 +104,7 @@ impl ExecSessions {
                 later(&mut session.end_boot_ns);
             }
         }
+        is_leader
     }
 
     /// Total of leaders that were forgotten for want of room: their signals and OOMs are told as those

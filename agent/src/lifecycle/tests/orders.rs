@@ -323,7 +323,10 @@ proptest! {
                     prop_assert!(index == 0 || index == 4 || seen.contains(&(*container, 0)));
                     seen.push((*container, index));
                 }
-                Output::SetInit { .. } | Output::Look { .. } => {}
+                Output::SetInit { .. }
+                | Output::Look { .. }
+                | Output::SessionBegan { .. }
+                | Output::SessionEnded { .. } => {}
             }
         }
     }
