@@ -22,6 +22,7 @@ pub mod log;
 pub mod metrics;
 pub mod node;
 pub mod output;
+pub mod probe;
 pub mod rate;
 pub mod reader;
 pub mod run;

@@ -82,6 +82,7 @@ impl Node {
                 self.sampler.forget(id);
                 if let Some(who) = self.registry.withdraw(id) {
                     self.reasons.retract(&who);
+                    self.probes.retracted(who.cgroup);
                     self.publish.retracted(&Subject::Container(who), self.now.boot_ns);
                 }
             }
@@ -113,6 +114,8 @@ impl Node {
                 Output::Fact { container, fact } => self.fact(container, fact),
                 Output::SetInit { container, tgid } => self.tracking.set_init(container, tgid),
                 Output::ReadLast { container } => self.read_last(container),
+                Output::SessionBegan { container, begin } => self.session_began(container, begin),
+                Output::SessionEnded { end, .. } => self.session_ended(end),
                 Output::Look { container } => looks.push(container),
                 Output::Forget { container } => self.forget(container),
             }
@@ -146,7 +149,7 @@ impl Node {
     }
 
     /// A fact whose container has its name: what follows from it is published with it.
-    fn named(&mut self, who: &Arc<Who>, mut fact: Fact) {
+    pub(super) fn named(&mut self, who: &Arc<Who>, mut fact: Fact) {
         let mut out = Vec::new();
         if let FactKind::Oom(OomFact { triggered_by, .. }) = &mut fact.kind {
             triggered_by.who = triggered_by.container.and_then(|id| self.registry.who(id));
@@ -197,6 +200,7 @@ impl Node {
             if let FactKind::Ended(end) = &fact.kind {
                 self.registry.ended(&who, end.end_boot_ns);
             }
+            self.probes.fact(&who, &fact);
             self.publish.fact(&Subject::Container(who), &fact);
         }
     }
@@ -219,6 +223,7 @@ impl Node {
         if let Some(subject) = subject {
             if let Subject::Container(who) = &subject {
                 self.reasons.forget(who);
+                self.probes.gone(who.cgroup, self.now.boot_ns);
             }
             self.publish.gone(&subject, self.now.boot_ns);
         }
@@ -260,6 +265,7 @@ impl Node {
             (None, Some(who)) => self.publish.shown(who),
             (Some(old), None) => {
                 self.reasons.retract(old);
+                self.probes.retracted(old.cgroup);
                 self.publish.retracted(&Subject::Container(Arc::clone(old)), now_boot_ns);
             }
             (Some(old), Some(who)) => {

@@ -10,6 +10,7 @@ mod looks;
 mod options;
 pub mod owner;
 mod pods;
+mod probes;
 mod publish;
 mod registry;
 mod sampler;
@@ -29,6 +30,7 @@ use crate::metrics::agent::AgentStats;
 use crate::metrics::scrapers::Connection;
 use crate::metrics::text::Text;
 use crate::metrics::variant::{Format, Generation, Seen};
+use crate::probe::Probes;
 use kubelet::KubeletWatch;
 pub use options::{Options, Source};
 use publish::Publish;
@@ -67,6 +69,7 @@ pub struct Node {
     registry: Registry,
     pods: Pods,
     reasons: Reasons,
+    probes: Probes,
     publish: Publish,
     kubelet: KubeletWatch,
     shown_wall: ShownOffset,
@@ -98,6 +101,7 @@ impl Node {
             registry: Registry::new(options.log_dir.clone(), pods_may_come),
             pods: Pods::new(),
             reasons: Reasons::new(pods_may_come),
+            probes: Probes::new(),
             publish: Publish::new(options.store, options.traces.take()),
             kubelet: KubeletWatch::new(options.kubelet_cgroup.take()),
             shown_wall: ShownOffset::default(),
@@ -156,6 +160,9 @@ impl Node {
         self.drain();
         let now_boot_ns = now.boot_ns;
         self.apply(Input::Tick { now_boot_ns });
+        if self.probes.deadline().is_some_and(|deadline| deadline <= now_boot_ns) {
+            self.settle_probes();
+        }
         if self.reasons.deadline().is_some_and(|deadline| deadline <= now_boot_ns) {
             self.settle_reasons();
         }
@@ -183,7 +190,8 @@ impl Node {
 
     /// Gives up what has been kept long enough, and shows what finds room instead.
     fn expire(&mut self) {
-        let Self { pods, publish, reasons, now, .. } = self;
+        let Self { pods, publish, reasons, probes, now, .. } = self;
+        probes.expire(pods, now.boot_ns);
         let shown = publish.expire(now.boot_ns, |pod, container| pods.waits(pod, container));
         reasons.expire(now.boot_ns, pods);
         publish.settle_traces(*now);
@@ -209,7 +217,8 @@ impl Node {
         if self.registry.hurries(now_boot_ns) {
             until = until.min(self.next_names_ns);
         }
-        for deadline in [self.lifecycle.next_deadline(), self.reasons.deadline()] {
+        let probes = self.probes.deadline();
+        for deadline in [self.lifecycle.next_deadline(), self.reasons.deadline(), probes] {
             until = until.min(deadline.unwrap_or(u64::MAX));
         }
         Duration::from_nanos(until.saturating_sub(now_boot_ns)).max(Duration::from_millis(1))
@@ -228,6 +237,7 @@ impl Node {
         self.now = now;
         self.drain();
         self.apply(Input::Flush { now_boot_ns: now.boot_ns });
+        self.settle_probes();
         let mut out = Vec::new();
         self.reasons.flush(&self.pods, now, &mut out);
         self.publish_all(out);

@@ -20,12 +20,15 @@ impl Node {
         for uid in &changed {
             self.pod_changed(uid);
         }
+        // What the kubelet asked before it changed the Pod comes before what follows from the change.
+        self.settle_probes();
         self.settle_reasons();
     }
 
     fn pod_changed(&mut self, uid: &str) {
         let Some(known) = self.pods.get(uid) else { return };
         self.publish.pod(&known.pod);
+        self.probes.pod(&known.pod);
         let failed = self.reasons.pod(known, self.now);
         self.publish_planned(failed);
         for (id, who) in self.registry.of_pod(uid, &self.pods) {

@@ -1,0 +1,49 @@
+//! The way of a probe: the kubelet's connections, and commands in containers, to attempts.
+
+use super::Node;
+use crate::cgroup::CgroupId;
+use crate::event::Connection;
+use crate::lifecycle::session::{SessionBegin, SessionEnd};
+use crate::probe::Probed;
+
+impl Node {
+    /// Takes in connections of the kubelet that have ended, in the order of their ends.
+    pub fn connections(&mut self, connections: Vec<Connection>) {
+        if !self.probes_are_known() || connections.is_empty() {
+            return;
+        }
+        let mut out = Vec::new();
+        for connection in connections {
+            self.probes.connection(connection, &self.pods, &mut out);
+        }
+        self.probed(out);
+    }
+
+    pub(super) fn session_began(&mut self, container: CgroupId, begin: SessionBegin) {
+        if self.probes_are_known() {
+            self.probes.session_began(container, begin);
+        }
+    }
+
+    pub(super) fn session_ended(&mut self, end: SessionEnd) {
+        self.probes.session_ended(end);
+    }
+
+    /// Decides what has waited for Pods, for containers or for time.
+    pub(super) fn settle_probes(&mut self) {
+        let mut out = Vec::new();
+        self.probes.settle(&self.pods, self.now.boot_ns, &mut out);
+        self.probed(out);
+    }
+
+    fn probed(&mut self, attempts: Vec<Probed>) {
+        for (who, fact) in attempts {
+            self.named(&who, fact);
+        }
+    }
+
+    /// Whether there is a source that knows which probes containers have.
+    fn probes_are_known(&self) -> bool {
+        self.options.pods.is_some()
+    }
+}

@@ -1,0 +1,187 @@
+//! Commands: exec sessions, some of which are probes. Pure.
+
+use std::collections::HashMap;
+
+use super::counts::Outcome;
+use super::instance::Chosen;
+use crate::cgroup::CgroupId;
+use crate::clock::SECOND_NS;
+use crate::event::{ExitStatus, TaskKey};
+use crate::lifecycle::SETTLE_NS;
+use crate::lifecycle::fact::{ExecRun, ProbeResult};
+use crate::lifecycle::session::{SessionBegin, SessionEnd};
+use crate::signal::SIGKILL;
+
+/// Limit of commands that run.
+const RUNNING_MAX: usize = 2_048;
+/// Time by which a runtime may be late to kill a command whose time is up. One that lives longer goes
+/// on after its timeout.
+const KILL_LATE_NS: u64 = 1_000_000_000;
+
+/// What is known of an exec session's command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// It is a probe's.
+    Probe(Chosen),
+    /// It is none, for this reason.
+    None(Outcome),
+    /// Its container or its Pod is not known yet.
+    NotYet,
+}
+
+/// A command that runs, or has just ended.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub(super) cgroup: CgroupId,
+    begin: SessionBegin,
+    end: Option<SessionEnd>,
+    /// The probe; `None` while it is not known what it is.
+    chosen: Option<Chosen>,
+    /// It was told already, when its time was up.
+    told: bool,
+}
+
+/// The end of a probe's command, or of the time for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Over {
+    pub(super) cgroup: CgroupId,
+    pub(super) chosen: Chosen,
+    pub(super) result: ProbeResult,
+    pub(super) start_boot_ns: u64,
+    pub(super) end_boot_ns: u64,
+    pub(super) run: ExecRun,
+}
+
+impl Command {
+    /// The time at which something is to be decided, whatever comes: its end is settled, its time is up,
+    /// or it has waited long enough for its Pod.
+    fn deadline(&self) -> Option<u64> {
+        let start_boot_ns = self.begin.key.start_boot_ns;
+        match (&self.chosen, &self.end) {
+            (None, _) => Some(start_boot_ns.saturating_add(super::WAIT_NS)),
+            (Some(_), Some(end)) => Some(end.time_boot_ns.saturating_add(SETTLE_NS)),
+            (Some(_), None) if self.told => None,
+            (Some(chosen), None) => {
+                let timeout_ns = chosen.probe.timeout_s.saturating_mul(SECOND_NS);
+                Some(start_boot_ns.saturating_add(timeout_ns).saturating_add(KILL_LATE_NS))
+            }
+        }
+    }
+
+    /// What is known of it now.
+    ///
+    /// The runtime's timer begins before the process does, and at its end the runtime kills the process
+    /// (CRI, `ExecSync`). So what has lived for the timeout was too late, and so was what was killed
+    /// shortly before.
+    fn over(&self, chosen: Chosen, now_boot_ns: u64) -> Over {
+        let start_boot_ns = self.begin.key.start_boot_ns;
+        let timeout_ns = chosen.probe.timeout_s.saturating_mul(SECOND_NS);
+        let timeout = start_boot_ns.saturating_add(timeout_ns);
+        let end_boot_ns = self.end.map_or(now_boot_ns, |end| end.time_boot_ns);
+        let status = self.end.map(|end| end.status);
+        let killed = matches!(status, Some(ExitStatus::Signal { signal: SIGKILL, .. }));
+        let is_late = end_boot_ns >= timeout
+            || (killed && end_boot_ns.saturating_add(KILL_LATE_NS) >= timeout);
+        let result = match status {
+            None => ProbeResult::Timeout,
+            _ if is_late => ProbeResult::Timeout,
+            Some(ExitStatus::Code(0)) => ProbeResult::Success,
+            Some(_) => ProbeResult::Failure,
+        };
+        let exit_code = status.map(|status| match status {
+            ExitStatus::Code(code) => code,
+            ExitStatus::Signal { signal, .. } => {
+                u8::try_from(signal).unwrap_or(u8::MAX).saturating_add(128)
+            }
+        });
+        let run = ExecRun {
+            exec_boot_ns: Some(self.begin.exec_boot_ns),
+            exit_code,
+            cpu_ns: self.end.map(|end| end.cpu_ns),
+            leaked: 0,
+            overran: end_boot_ns > timeout.saturating_add(KILL_LATE_NS)
+                || (status.is_none() && end_boot_ns >= timeout),
+        };
+        Over { cgroup: self.cgroup, chosen, result, start_boot_ns, end_boot_ns, run }
+    }
+}
+
+/// All commands that run and may be probes.
+#[derive(Debug, Default)]
+pub(super) struct Commands {
+    running: HashMap<TaskKey, Command>,
+}
+
+impl Commands {
+    /// Takes in the begin of a command that may be a probe. Returns whether there was room.
+    pub(super) fn begin(&mut self, cgroup: CgroupId, begin: SessionBegin) -> bool {
+        let has_room = self.running.len() < RUNNING_MAX;
+        if has_room {
+            let command = Command { cgroup, begin, end: None, chosen: None, told: false };
+            self.running.insert(command.begin.key, command);
+        }
+        has_room
+    }
+
+    /// Takes in the end of a command. The first record of it may come before the process has ended for
+    /// good, so the last one counts.
+    pub(super) fn end(&mut self, end: SessionEnd) {
+        if let Some(command) = self.running.get_mut(&end.key)
+            && command.end.is_none_or(|known| known.time_boot_ns <= end.time_boot_ns)
+        {
+            command.end = Some(end);
+        }
+    }
+
+    /// Finds out what commands are of which that is not known yet. Returns what those are that are
+    /// none.
+    pub(super) fn learn(
+        &mut self,
+        now_boot_ns: u64,
+        mut meaning: impl FnMut(CgroupId, &SessionBegin) -> Meaning,
+    ) -> Vec<Outcome> {
+        let mut none = Vec::new();
+        let mut keep = |command: &mut Command| {
+            if command.chosen.is_some() {
+                return true;
+            }
+            let over = command.deadline().is_none_or(|deadline| deadline <= now_boot_ns);
+            match meaning(command.cgroup, &command.begin) {
+                Meaning::Probe(chosen) => command.chosen = Some(chosen),
+                Meaning::None(outcome) => none.push(outcome),
+                Meaning::NotYet if over => none.push(Outcome::NoContainer),
+                Meaning::NotYet => return true,
+            }
+            command.chosen.is_some()
+        };
+        self.running.retain(|_, command| keep(command));
+        none
+    }
+
+    /// Takes out the commands of probes that are over, the oldest first.
+    pub(super) fn over(&mut self, now_boot_ns: u64) -> Vec<Over> {
+        let mut all = Vec::new();
+        self.running.retain(|_, command| {
+            let Some(chosen) = command.chosen else { return true };
+            let is_settled = command.end.is_some_and(|end| end.settled);
+            let is_due = command.deadline().is_some_and(|deadline| deadline <= now_boot_ns);
+            if (is_settled || is_due) && !command.told {
+                command.told = true;
+                all.push(command.over(chosen, now_boot_ns));
+            }
+            command.end.is_none() || !(is_settled || is_due)
+        });
+        all.sort_by_key(|over| (over.end_boot_ns, over.start_boot_ns));
+        all
+    }
+
+    /// Forgets the commands of a container whose processes are gone, but for those that have ended.
+    pub(super) fn forget(&mut self, cgroup: CgroupId) {
+        self.running.retain(|_, command| command.cgroup != cgroup || command.end.is_some());
+    }
+
+    /// The time at which the next is over or has to be known.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.running.values().filter_map(Command::deadline).min()
+    }
+}

@@ -1,0 +1,262 @@
+//! Instances: the containers that are probed, each with what is known of its probes. Pure.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::schedule::{Due, PROBES, Schedule};
+use super::targets::Candidate;
+use super::thresholds::Run;
+use crate::cgroup::CgroupId;
+use crate::clock::SECOND_NS;
+use crate::kube::known_pod::KnownPod;
+use crate::kube::pod::{Container, Handler, Probe};
+use crate::lifecycle::fact::{ProbeKind, ProbeResult};
+use crate::lifecycle::subject::Who;
+
+/// Longest time for which the kubelet may probe a container that has ended: it looks once a second.
+const ENDED_NS: u64 = 5_000_000_000;
+/// Time for which an instance is kept after its cgroup is gone: longer than the longest back-off, since
+/// the kubelet counts on over a restart.
+const KEEP_NS: u64 = 600_000_000_000;
+/// Limit of instances that are kept.
+const INSTANCES_MAX: usize = 8_192;
+
+/// An instance of a container.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) who: Arc<Who>,
+    started_boot_ns: u64,
+    /// Whether all that has happened to it was seen.
+    seen_from_start: bool,
+    ended_boot_ns: Option<u64>,
+    gone_boot_ns: Option<u64>,
+    /// Whether its startup probe has succeeded.
+    startup_done: bool,
+    schedule: Schedule,
+    runs: [Run; PROBES],
+}
+
+/// A probe that an attempt is, of those that it can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) kind: ProbeKind,
+    pub(super) probe: Probe,
+}
+
+const fn index(kind: ProbeKind) -> Option<usize> {
+    match kind {
+        ProbeKind::Startup => Some(0),
+        ProbeKind::Liveness => Some(1),
+        ProbeKind::Readiness => Some(2),
+        ProbeKind::LivenessOrReadiness => None,
+    }
+}
+
+impl Instance {
+    fn new(who: &Arc<Who>, started_boot_ns: u64, seen_from_start: bool) -> Self {
+        let run = if seen_from_start { Run::fresh() } else { Run::default() };
+        Self {
+            who: Arc::clone(who),
+            started_boot_ns,
+            seen_from_start,
+            ended_boot_ns: None,
+            gone_boot_ns: None,
+            startup_done: false,
+            schedule: Schedule::default(),
+            runs: [run; PROBES],
+        }
+    }
+
+    /// Whether the kubelet may have probed it then.
+    fn is_there(&self, time_boot_ns: u64) -> bool {
+        let ended = self.ended_boot_ns;
+        self.started_boot_ns <= time_boot_ns
+            && ended.is_none_or(|end| end.saturating_add(ENDED_NS) >= time_boot_ns)
+    }
+
+    /// The probe of an attempt that began at that time, if it is certain, or liveness and readiness
+    /// cannot be told apart.
+    pub(super) fn choose(
+        &mut self,
+        known: &KnownPod,
+        container: &Container,
+        candidates: &[Candidate<'_>],
+        start_boot_ns: u64,
+    ) -> Option<Chosen> {
+        let is_this = container.id.as_deref() == Some(&*self.who.identity.container_id);
+        if container.startup.is_none() || (is_this && container.started == Some(true)) {
+            self.startup_done = true;
+        }
+        let deleted = known.deletion_noticed().is_some_and(|it| it.time_boot_ns < start_boot_ns);
+        let age_ns = start_boot_ns.saturating_sub(self.started_boot_ns);
+        // The API has the start in whole seconds.
+        let is_due = |it: &Candidate<'_>| {
+            let delay_ns = it.probe.initial_delay_s.saturating_mul(SECOND_NS);
+            age_ns.saturating_add(SECOND_NS) >= delay_ns
+        };
+        let can_be = |it: &Candidate<'_>| match it.kind {
+            ProbeKind::Startup => !self.startup_done && !deleted,
+            ProbeKind::Liveness => self.startup_done && !deleted,
+            ProbeKind::Readiness | ProbeKind::LivenessOrReadiness => self.startup_done,
+        };
+        let mut left: Vec<Candidate<'_>> =
+            candidates.iter().filter(|it| can_be(it) && is_due(it)).copied().collect();
+        if left.is_empty() {
+            // What was learned is late or wrong; the attempt is there.
+            left = candidates.to_vec();
+        }
+        let due =
+            |it: &Candidate<'_>| Some(Due { probe: index(it.kind)?, period_s: it.probe.period_s });
+        let chosen = |it: &Candidate<'_>| Chosen { kind: it.kind, probe: it.probe };
+        if let [only] = *left {
+            self.schedule.note(due(&only)?, start_boot_ns);
+            return Some(chosen(&only));
+        }
+        let all: Vec<Due> = left.iter().filter_map(due).collect();
+        if self.schedule.is_empty()
+            && self.seen_from_start
+            && let Some(first) = left.iter().find(|it| it.kind == ProbeKind::Readiness)
+            && first.probe.initial_delay_s == 0
+            && let Some(first) = due(first)
+        {
+            // The kubelet asks for readiness at once when a container has started
+            // (`pkg/kubelet/prober/prober_manager.go`, `UpdatePodStatus`). A guess: what follows has to
+            // confirm it.
+            self.schedule.note(first, start_boot_ns);
+            return either(&left);
+        }
+        let placed = self.schedule.place(&all, start_boot_ns);
+        let placed = placed.and_then(|at| left.iter().find(|it| index(it.kind) == Some(at)));
+        placed.map(chosen).or_else(|| either(&left))
+    }
+
+    /// Takes in the result of an attempt; returns the failures that are left.
+    pub(super) fn take(
+        &mut self,
+        chosen: Chosen,
+        result: ProbeResult,
+        start_boot_ns: u64,
+    ) -> Option<u64> {
+        let Chosen { kind, probe } = chosen;
+        let restarts = matches!(kind, ProbeKind::Startup | ProbeKind::Liveness);
+        self.startup_done |= kind == ProbeKind::Startup && result == ProbeResult::Success;
+        let Some(index) = index(kind) else {
+            for run in self.runs.iter_mut().skip(1) {
+                run.unsure();
+            }
+            return None;
+        };
+        self.runs.get_mut(index)?.take(result, start_boot_ns, &probe, restarts)
+    }
+}
+
+/// The liveness or the readiness probe, if it is one of these and they are asked in the same way.
+fn either(candidates: &[Candidate<'_>]) -> Option<Chosen> {
+    let [liveness, readiness] = candidates else { return None };
+    let kinds = (liveness.kind, readiness.kind);
+    let alike = kinds == (ProbeKind::Liveness, ProbeKind::Readiness)
+        && liveness.probe.handler == readiness.probe.handler
+        && liveness.probe.handler != Handler::Unknown;
+    // The shorter time counts: it is what an attempt must not come close to.
+    let shorter =
+        if liveness.probe.timeout_s <= readiness.probe.timeout_s { liveness } else { readiness };
+    alike.then(|| Chosen { kind: ProbeKind::LivenessOrReadiness, probe: shorter.probe })
+}
+
+/// All instances, by their cgroup, and by their Pod.
+#[derive(Debug, Default)]
+pub(super) struct Instances {
+    by_cgroup: HashMap<CgroupId, Instance>,
+    /// By the UID in the name of the Pod's cgroup.
+    by_pod: HashMap<String, Vec<CgroupId>>,
+    dropped: u64,
+}
+
+impl Instances {
+    /// Takes in the start of a container's program, or another name of a container that has started.
+    pub(super) fn started(&mut self, who: &Arc<Who>, time_boot_ns: u64, before_agent: bool) {
+        let Some((pod, _)) = who.origin.pod() else { return };
+        if let Some(known) = self.by_cgroup.get_mut(&who.cgroup) {
+            known.who = Arc::clone(who);
+            return;
+        }
+        if self.by_cgroup.len() >= INSTANCES_MAX {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        let mut instance = Instance::new(who, time_boot_ns, !before_agent);
+        let former =
+            self.of_pod(&pod.uid, &who.identity.container).max_by_key(|it| it.started_boot_ns);
+        if let Some(former) = former {
+            instance.runs = former.runs.map(Run::in_next_instance);
+        }
+        self.by_cgroup.insert(who.cgroup, instance);
+        self.by_pod.entry(pod.uid.clone()).or_default().push(who.cgroup);
+    }
+
+    /// Takes in the end of a container.
+    pub(super) fn ended(&mut self, who: &Who, end_boot_ns: u64) {
+        if let Some(instance) = self.by_cgroup.get_mut(&who.cgroup) {
+            instance.ended_boot_ns.get_or_insert(end_boot_ns);
+        }
+    }
+
+    /// Takes in the removal of a container's cgroup.
+    pub(super) fn gone(&mut self, cgroup: CgroupId, now_boot_ns: u64) {
+        if let Some(instance) = self.by_cgroup.get_mut(&cgroup) {
+            instance.ended_boot_ns.get_or_insert(now_boot_ns);
+            instance.gone_boot_ns.get_or_insert(now_boot_ns);
+        }
+    }
+
+    /// Forgets what has been gone long enough.
+    pub(super) fn expire(&mut self, now_boot_ns: u64) {
+        let over = |it: &Instance| {
+            it.gone_boot_ns.is_some_and(|gone| gone.saturating_add(KEEP_NS) <= now_boot_ns)
+        };
+        let over: Vec<CgroupId> =
+            self.by_cgroup.iter().filter(|(_, it)| over(it)).map(|(id, _)| *id).collect();
+        for cgroup in over {
+            self.forget(cgroup);
+        }
+    }
+
+    /// Forgets what is no container.
+    pub(super) fn forget(&mut self, cgroup: CgroupId) {
+        let Some(instance) = self.by_cgroup.remove(&cgroup) else { return };
+        let Some((pod, _)) = instance.who.origin.pod() else { return };
+        if let Some(all) = self.by_pod.get_mut(&pod.uid) {
+            all.retain(|other| *other != cgroup);
+            if all.is_empty() {
+                self.by_pod.remove(&pod.uid);
+            }
+        }
+    }
+
+    /// Total of instances that found no room.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn of_pod(&self, uid: &str, container: &str) -> impl Iterator<Item = &Instance> {
+        let all = self.by_pod.get(uid).into_iter().flatten();
+        let all = all.filter_map(|cgroup| self.by_cgroup.get(cgroup));
+        all.filter(move |it| it.who.identity.container == container)
+    }
+
+    /// The instance of a container that was there at that time, the newest first.
+    pub(super) fn at(
+        &self,
+        known: &KnownPod,
+        container: &str,
+        time_boot_ns: u64,
+    ) -> Option<CgroupId> {
+        let all = self.of_pod(known.pod.lasting_uid(), container);
+        let there = all.filter(|it| it.is_there(time_boot_ns));
+        there.max_by_key(|it| it.started_boot_ns).map(|it| it.who.cgroup)
+    }
+
+    pub(super) fn get_mut(&mut self, cgroup: CgroupId) -> Option<&mut Instance> {
+        self.by_cgroup.get_mut(&cgroup)
+    }
+}

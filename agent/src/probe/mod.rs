@@ -1,0 +1,393 @@
+//! Probes: what the kubelet's connections and commands were, and what came of them. Pure: no I/O, no
+//! clock.
+//!
+//! The kernel side reports connections of the kubelet, and the lifecycle reports commands that come into
+//! containers. A connection is a probe's if its address and its first bytes are those of a probe in the
+//! spec of one container that runs; a command is if its arguments are. Where several probes of a container
+//! are alike, their state and their schedule tell ([`instance`], [`schedule`]), or nothing does. What is
+//! not certain is no attempt, and is counted.
+
+mod answer;
+mod command;
+mod counts;
+mod frames;
+mod instance;
+mod open;
+mod request;
+mod schedule;
+mod targets;
+#[cfg(test)]
+mod tests;
+mod thresholds;
+mod verdict;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use self::command::{Commands, Meaning, Over};
+pub use self::counts::{Counts, Outcome};
+use self::instance::{Chosen, Instances};
+use self::open::{Attempt, Open};
+use self::request::Request;
+use self::targets::{Candidate, Found, Match, Targets};
+use crate::cgroup::CgroupId;
+use crate::event::Connection;
+use crate::kube::pod::{Handler, Pod, PreStop};
+use crate::kube::pods::Pods;
+use crate::kube::target::Target;
+use crate::lifecycle::fact::{Fact, FactKind, ProbeAttempt};
+use crate::lifecycle::session::{ExecSession, SessionBegin, SessionEnd};
+use crate::lifecycle::subject::Who;
+
+/// A fact with the container that it is about.
+pub type Probed = (Arc<Who>, Fact);
+
+/// Time for which a connection or a command waits for its Pod or its container: the kubelet probes before
+/// the API has a Pod's address.
+const WAIT_NS: u64 = 10_000_000_000;
+/// Limit of connections that wait.
+const WAITING_MAX: usize = 512;
+/// Limit of hooks that are remembered.
+const HOOKS_MAX: usize = 1_024;
+
+/// State of all probes on the node.
+#[derive(Debug, Default)]
+pub struct Probes {
+    targets: Targets,
+    instances: Instances,
+    open: Open,
+    commands: Commands,
+    /// Connections whose Pod or container is not known yet, the oldest first.
+    waiting: VecDeque<Connection>,
+    /// Whether something was learned that they may have waited for.
+    news: bool,
+    /// The last preStop hook over HTTP of each container.
+    hooks: HashMap<CgroupId, ExecSession>,
+    connections: Counts,
+    sessions: Counts,
+}
+
+impl Probes {
+    /// State of no probe yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in a Pod, as it is now.
+    pub fn pod(&mut self, pod: &Pod) {
+        self.targets.insert(pod);
+        self.news = true;
+    }
+
+    /// Takes in a fact about a container that has its name.
+    pub fn fact(&mut self, who: &Arc<Who>, fact: &Fact) {
+        match &fact.kind {
+            FactKind::Started(started) => {
+                self.instances.started(who, fact.time_boot_ns, started.before_agent);
+                self.news = true;
+            }
+            FactKind::Ended(end) => self.instances.ended(who, end.end_boot_ns),
+            _ => {}
+        }
+    }
+
+    /// Takes in the removal of a container's cgroup.
+    pub fn gone(&mut self, cgroup: CgroupId, now_boot_ns: u64) {
+        self.instances.gone(cgroup, now_boot_ns);
+        self.commands.forget(cgroup);
+        self.hooks.remove(&cgroup);
+    }
+
+    /// Takes a container back: it is a sandbox, or none.
+    pub fn retracted(&mut self, cgroup: CgroupId) {
+        self.instances.forget(cgroup);
+        self.commands.forget(cgroup);
+        self.hooks.remove(&cgroup);
+    }
+
+    /// Forgets what has been kept long enough. A call every few seconds suffices.
+    pub fn expire(&mut self, pods: &Pods, now_boot_ns: u64) {
+        self.targets.expire(pods);
+        self.instances.expire(now_boot_ns);
+    }
+
+    /// Takes in a connection of the kubelet that has ended; appends what follows to `out`.
+    pub fn connection(&mut self, connection: Connection, pods: &Pods, out: &mut Vec<Probed>) {
+        if let Some(outcome) = self.try_connection(&connection, pods, out) {
+            self.connections.add(outcome);
+            return;
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            self.waiting.pop_front();
+            self.connections.add(Outcome::NoRoom);
+        }
+        self.waiting.push_back(connection);
+    }
+
+    /// Takes in the begin of an exec session.
+    pub fn session_began(&mut self, cgroup: CgroupId, begin: SessionBegin) {
+        self.news = true;
+        if !self.commands.begin(cgroup, begin) {
+            self.sessions.add(Outcome::NoRoom);
+        }
+    }
+
+    /// Takes in the end of an exec session.
+    pub fn session_ended(&mut self, end: SessionEnd) {
+        self.news = true;
+        self.commands.end(end);
+    }
+
+    /// Decides what has waited for Pods, containers or time; appends what follows to `out`.
+    pub fn settle(&mut self, pods: &Pods, now_boot_ns: u64, out: &mut Vec<Probed>) {
+        if std::mem::take(&mut self.news) {
+            for connection in std::mem::take(&mut self.waiting) {
+                self.connection(connection, pods, out);
+            }
+        }
+        let is_over = |it: &Connection| it.end_boot_ns.saturating_add(WAIT_NS) <= now_boot_ns;
+        while self.waiting.front().is_some_and(is_over)
+            && let Some(over) = self.waiting.pop_front()
+        {
+            let mut of_pods = self.targets.pods(over.remote.ip(), over.start_boot_ns, pods);
+            let outcome = of_pods.next().map_or(Outcome::NotAProbe, |_| Outcome::NoContainer);
+            self.connections.add(outcome);
+        }
+        let instances = &mut self.instances;
+        let meaning =
+            |cgroup: CgroupId, begin: &SessionBegin| meaning(instances, pods, cgroup, begin);
+        for outcome in self.commands.learn(now_boot_ns, meaning) {
+            self.sessions.add(outcome);
+        }
+        for attempt in self.open.over(now_boot_ns) {
+            self.attempt(&attempt, out);
+        }
+        for over in self.commands.over(now_boot_ns) {
+            self.command(&over, out);
+        }
+    }
+
+    /// Deadline at which [`Self::settle`] has something to decide, `CLOCK_BOOTTIME`.
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        let waiting = self.waiting.front().map(|it| it.end_boot_ns.saturating_add(WAIT_NS));
+        let news = self.news.then_some(0);
+        let all = [waiting, news, self.open.deadline(), self.commands.deadline()];
+        all.into_iter().flatten().min()
+    }
+
+    /// The run of a container's preStop hook over HTTP, if it was seen.
+    #[must_use]
+    pub fn hook(&self, cgroup: CgroupId) -> Option<ExecSession> {
+        self.hooks.get(&cgroup).copied()
+    }
+
+    /// What became of the kubelet's connections.
+    #[must_use]
+    pub const fn connections(&self) -> &Counts {
+        &self.connections
+    }
+
+    /// What became of exec sessions.
+    #[must_use]
+    pub const fn sessions(&self) -> &Counts {
+        &self.sessions
+    }
+
+    /// Totals of what is not watched for want of room, by kind.
+    #[must_use]
+    pub const fn dropped(&self) -> [(&'static str, u64); 2] {
+        [("probe_address", self.targets.dropped()), ("probe_container", self.instances.dropped())]
+    }
+
+    /// What a connection was; `None` if that is not known yet.
+    fn try_connection(
+        &mut self,
+        connection: &Connection,
+        pods: &Pods,
+        out: &mut Vec<Probed>,
+    ) -> Option<Outcome> {
+        let request = request::read(&connection.sent);
+        if let Request::Get(get) = &request
+            && get.is_hook()
+        {
+            self.hooked(connection, get, pods);
+            return Some(Outcome::Hook);
+        }
+        let targets = &self.targets;
+        let is_known = || matches!(targets.find(connection, &request, pods), Match::Probes(_));
+        if let Some(attempt) = self.open.take(connection, &request, is_known) {
+            return Some(self.go_on(attempt, connection, &request, out));
+        }
+        let found = match self.targets.find(connection, &request, pods) {
+            Match::Nobody => return None,
+            Match::NoProbe => return Some(Outcome::NotAProbe),
+            Match::OtherRequest => return Some(Outcome::OtherRequest),
+            Match::Probes(found) => found,
+        };
+        let instances = &self.instances;
+        let there = found.iter().filter_map(|found| {
+            let at = connection.start_boot_ns;
+            Some((instances.at(found.known, &found.container.name, at)?, found))
+        });
+        let there: Vec<(CgroupId, &Found<'_>)> = there.collect();
+        let [(cgroup, found)] = *there else {
+            return (!there.is_empty()).then_some(Outcome::Ambiguous);
+        };
+        let Found { known, container, probes } = found;
+        let instance = self.instances.get_mut(cgroup)?;
+        let start_boot_ns = connection.start_boot_ns;
+        let Some(chosen) = instance.choose(known, container, probes, start_boot_ns) else {
+            return Some(Outcome::Ambiguous);
+        };
+        let Chosen { probe, .. } = chosen;
+        let answer = answer::read(&request, probe.handler == Handler::Grpc, &connection.received);
+        let verdict =
+            verdict::of(probe.handler, connection, answer, start_boot_ns, probe.timeout_s);
+        let Some(verdict) = verdict else { return Some(Outcome::Abandoned) };
+        self.keep_or_tell(Attempt::new(cgroup, chosen, connection, verdict), out);
+        Some(Outcome::Probe)
+    }
+
+    /// Goes on with an attempt of several connections.
+    fn go_on(
+        &mut self,
+        mut attempt: Attempt,
+        connection: &Connection,
+        request: &Request,
+        out: &mut Vec<Probed>,
+    ) -> Outcome {
+        let handler = attempt.next_handler(request);
+        let answer = answer::read(request, handler == Handler::Grpc, &connection.received);
+        let timeout_s = attempt.chosen.probe.timeout_s;
+        let verdict = verdict::of(handler, connection, answer, attempt.start_boot_ns, timeout_s);
+        let outcome = match verdict {
+            Some(verdict) => {
+                attempt.go_on(connection, verdict);
+                Outcome::Probe
+            }
+            None => Outcome::Abandoned,
+        };
+        if outcome == Outcome::Probe {
+            self.keep_or_tell(attempt, out);
+        }
+        outcome
+    }
+
+    fn keep_or_tell(&mut self, attempt: Attempt, out: &mut Vec<Probed>) {
+        let told = if attempt.open_until_boot_ns().is_some() {
+            self.open.keep(attempt)
+        } else {
+            Some(attempt)
+        };
+        if let Some(attempt) = told {
+            self.attempt(&attempt, out);
+        }
+    }
+
+    fn attempt(&mut self, attempt: &Attempt, out: &mut Vec<Probed>) {
+        let Attempt { cgroup, chosen, start_boot_ns, network, verdict, .. } = *attempt;
+        let made = ProbeAttempt {
+            probe: chosen.kind,
+            handler: chosen.probe.handler,
+            result: verdict.result,
+            start_boot_ns,
+            end_boot_ns: verdict.end_boot_ns,
+            timeout_s: chosen.probe.timeout_s,
+            failures_left: None,
+            status: verdict.status,
+            network: Some(network),
+            exec: None,
+        };
+        self.tell(cgroup, chosen, made, out);
+    }
+
+    fn command(&mut self, over: &Over, out: &mut Vec<Probed>) {
+        let made = ProbeAttempt {
+            probe: over.chosen.kind,
+            handler: Handler::Exec,
+            result: over.result,
+            start_boot_ns: over.start_boot_ns,
+            end_boot_ns: over.end_boot_ns,
+            timeout_s: over.chosen.probe.timeout_s,
+            failures_left: None,
+            status: None,
+            network: None,
+            exec: Some(over.run),
+        };
+        self.sessions.add(Outcome::Probe);
+        self.tell(over.cgroup, over.chosen, made, out);
+    }
+
+    fn tell(
+        &mut self,
+        cgroup: CgroupId,
+        chosen: Chosen,
+        made: ProbeAttempt,
+        out: &mut Vec<Probed>,
+    ) {
+        let Some(instance) = self.instances.get_mut(cgroup) else { return };
+        let failures_left = instance.take(chosen, made.result, made.start_boot_ns);
+        let made = ProbeAttempt { failures_left, ..made };
+        let fact = Fact { time_boot_ns: made.end_boot_ns, kind: FactKind::Probed(made) };
+        out.push((Arc::clone(&instance.who), fact));
+    }
+
+    /// Notes the run of a lifecycle hook, if it is the preStop hook of one container. The kubelet keeps
+    /// the connection, so it has ended with the answer.
+    fn hooked(&mut self, connection: &Connection, get: &request::Get, pods: &Pods) {
+        let (remote, begin_boot_ns) = (connection.remote, connection.start_boot_ns);
+        let mut hooked = Vec::new();
+        for known in self.targets.pods(remote.ip(), begin_boot_ns, pods) {
+            for container in &known.pod.containers {
+                let targets = container.targets.as_deref();
+                if let Some(hook @ Target::Http(http)) = targets.and_then(|it| it.pre_stop.as_ref())
+                    && container.pre_stop == Some(PreStop::Http)
+                    && targets::goes_to(hook, known, remote)
+                    && http.uri.starts_with(&get.uri)
+                {
+                    hooked.extend(self.instances.at(known, &container.name, begin_boot_ns));
+                }
+            }
+        }
+        let [cgroup] = *hooked else { return };
+        let end = connection.first_byte_boot_ns.unwrap_or(connection.end_boot_ns);
+        if self.hooks.len() < HOOKS_MAX || self.hooks.contains_key(&cgroup) {
+            let run = ExecSession { begin_boot_ns, end_boot_ns: Some(end) };
+            self.hooks.insert(cgroup, run);
+        }
+    }
+}
+
+/// What a command is that came into a container.
+fn meaning(
+    instances: &mut Instances,
+    pods: &Pods,
+    cgroup: CgroupId,
+    begin: &SessionBegin,
+) -> Meaning {
+    let Some(instance) = instances.get_mut(cgroup) else { return Meaning::NotYet };
+    let who = Arc::clone(&instance.who);
+    let Some((pod, name)) = who.origin.pod() else { return Meaning::None(Outcome::NotAProbe) };
+    let Some(known) = pods.of_cgroup(pod) else { return Meaning::NotYet };
+    let container =
+        known.container(&name.id).or_else(|| known.pod.container(&who.identity.container));
+    let Some(container) = container else { return Meaning::NotYet };
+    let runs = |target: &Target| target.command().is_some_and(|it| it.is_run_by(&begin.argv));
+    let hook = container.targets.as_deref().and_then(|targets| targets.pre_stop.as_ref());
+    let is_hook = hook.is_some_and(|hook| runs(hook));
+    let probes: Vec<Candidate<'_>> =
+        targets::of_container(container).filter(|it| runs(it.target)).collect();
+    if is_hook && (probes.is_empty() || known.deletion_noticed().is_some()) {
+        return Meaning::None(Outcome::Hook);
+    }
+    if probes.is_empty() {
+        return Meaning::None(Outcome::NotAProbe);
+    }
+    let start_boot_ns = begin.key.start_boot_ns;
+    match instance.choose(known, container, &probes, start_boot_ns) {
+        Some(chosen) => Meaning::Probe(chosen),
+        None => Meaning::None(Outcome::Ambiguous),
+    }
+}

@@ -1,0 +1,162 @@
+//! Requests: what the first bytes that the kubelet sends ask for. Pure.
+
+use super::frames::{self, PREFACE, frames};
+use crate::kube::target;
+
+/// First byte of a TLS record that holds a handshake (RFC 8446, section 5.1).
+pub(super) const TLS_HANDSHAKE: u8 = 22;
+
+/// A request, as far as its first bytes tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// No data was sent.
+    Nothing,
+    /// A GET over HTTP/1.
+    Get(Get),
+    /// HTTP/2 in clear text; with the service that a call of the gRPC health service asks for, if it
+    /// is one and that is among the first bytes.
+    Http2 { service: Option<Vec<u8>> },
+    /// A handshake of TLS.
+    Tls,
+    /// Anything else.
+    Other,
+}
+
+/// A GET over HTTP/1. A header is `None` if it is not, or not as a whole, among the first bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Get {
+    /// The request target, as [`target::canonical`] has it.
+    pub(super) uri: Vec<u8>,
+    /// Whether the whole request target is there.
+    pub(super) complete: bool,
+    pub(super) host: Option<Vec<u8>>,
+    pub(super) user_agent: Option<Vec<u8>>,
+}
+
+impl Get {
+    /// Whether the kubelet runs a lifecycle hook (`pkg/kubelet/lifecycle/handlers.go`,
+    /// Kubernetes 1.37).
+    pub(super) fn is_hook(&self) -> bool {
+        self.user_agent.as_ref().is_some_and(|agent| agent.starts_with(b"kube-lifecycle/"))
+    }
+
+    fn read(sent: &[u8]) -> Option<Self> {
+        let mut lines = Lines(sent);
+        let (line, complete) = lines.first()?;
+        let line = line.strip_prefix(b"GET ")?;
+        let uri = match line.iter().position(|&byte| byte == b' ') {
+            Some(end) => (line.get(..end)?, true),
+            None => (line, false),
+        };
+        if complete && !uri.1 {
+            return None;
+        }
+        let mut get = Self { uri: target::canonical(uri.0), complete: uri.1, ..Self::default() };
+        for line in lines {
+            let Some(colon) = line.iter().position(|&byte| byte == b':') else { break };
+            let (name, value) = line.split_at(colon);
+            let value = || Some(value.get(1..).unwrap_or_default().trim_ascii().to_vec());
+            if name.eq_ignore_ascii_case(b"host") {
+                get.host = value();
+            } else if name.eq_ignore_ascii_case(b"user-agent") {
+                get.user_agent = value();
+            }
+        }
+        Some(get)
+    }
+}
+
+/// Lines that end in CR LF; what is behind the last of them is cut.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Lines<'a> {
+    /// The first line, and whether it is complete.
+    fn first(&mut self) -> Option<(&'a [u8], bool)> {
+        if let Some(line) = self.next() {
+            return Some((line, true));
+        }
+        (!self.0.is_empty()).then(|| (std::mem::take(&mut self.0), false))
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let end = self.0.windows(2).position(|pair| pair == b"\r\n")?;
+        let line = self.0.get(..end)?;
+        self.0 = self.0.get(end + 2..).unwrap_or_default();
+        Some(line)
+    }
+}
+
+/// The request that these first bytes begin.
+pub(super) fn read(sent: &[u8]) -> Request {
+    if sent.is_empty() {
+        return Request::Nothing;
+    }
+    if let Some(behind) = sent.strip_prefix(PREFACE) {
+        return Request::Http2 { service: service(behind) };
+    }
+    if sent.starts_with(&[TLS_HANDSHAKE, 3]) {
+        return Request::Tls;
+    }
+    Get::read(sent).map_or(Request::Other, Request::Get)
+}
+
+/// The service in a request to the gRPC health service, field 1 of its message
+/// (`grpc/health/v1/health.proto`).
+fn service(bytes: &[u8]) -> Option<Vec<u8>> {
+    let data = frames(bytes).find(|frame| frame.kind == frames::DATA)?;
+    match data.message()? {
+        [] => Some(Vec::new()),
+        [0x0a, length, rest @ ..] if length & 0x80 == 0 => {
+            rest.get(..usize::from(*length)).map(<[u8]>::to_vec)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the kubelet 1.37 sends it.
+    const PROBE: &[u8] = b"GET /healthz?full=1 HTTP/1.1\r\nHost: 10.244.0.5:8080\r\n\
+        User-Agent: kube-probe/1.37\r\nAccept: */*\r\nConnection: close\r\n\r\n";
+
+    #[test]
+    fn a_get_is_read_as_far_as_it_goes() {
+        let Request::Get(get) = read(PROBE) else { panic!("a GET") };
+        assert_eq!((get.uri.as_slice(), get.complete), (&b"/healthz?full=1"[..], true));
+        assert_eq!(get.host.as_deref(), Some(&b"10.244.0.5:8080"[..]));
+        assert_eq!(get.user_agent.as_deref(), Some(&b"kube-probe/1.37"[..]));
+        assert!(!get.is_hook());
+        // The user agent is cut.
+        let Request::Get(get) = read(&PROBE[..70]) else { panic!("a GET") };
+        assert!(get.host.is_some() && get.user_agent.is_none() && get.complete);
+        let Request::Get(get) = read(&PROBE[..10]) else { panic!("a GET") };
+        assert_eq!((get.uri.as_slice(), get.complete), (&b"/healt"[..], false));
+        for cut in 0..PROBE.len() {
+            let request = read(&PROBE[..cut]);
+            assert_eq!(matches!(request, Request::Get(_)), cut >= 4, "{cut}: {request:?}");
+        }
+        assert_eq!(read(b"GET\r\n"), Request::Other);
+        assert_eq!(read(b"GET /x\r\n"), Request::Other, "HTTP/0.9");
+        assert_eq!(read(b"POST / HTTP/1.1\r\n"), Request::Other);
+    }
+
+    #[test]
+    fn hooks_tls_and_grpc_are_told() {
+        let hook = b"GET /drain HTTP/1.1\r\nHost: a\r\nuser-agent: kube-lifecycle/1.37\r\n\r\n";
+        assert!(matches!(read(hook), Request::Get(get) if get.is_hook()));
+        assert_eq!(read(&[22, 3, 1, 1, 0]), Request::Tls);
+        assert_eq!(read(&[]), Request::Nothing);
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let headers = [0, 0, 2, 1, 4, 0, 0, 0, 1, 0x83, 0x86];
+        let data = [0, 0, 11, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 6, 0x0a, 4, b'r', b'e', b'a', b'd'];
+        let call = [PREFACE, &settings, &headers, &data].concat();
+        assert_eq!(read(&call), Request::Http2 { service: Some(b"read".to_vec()) });
+        assert_eq!(read(&call[..call.len() - 1]), Request::Http2 { service: None });
+    }
+}

@@ -1,0 +1,313 @@
+//! Probes over the network.
+
+use super::*;
+
+#[test]
+fn paths_tell_probes_on_one_port_apart() {
+    let mut world = World::with(http("/live", "/ready"));
+    world.gets(10, "/ready", 200);
+    world.gets(4000, "/live", 500);
+    world.gets(10_010, "/ready?x", 200);
+    let attempts = world.attempts();
+    let told: Vec<_> = attempts.iter().map(|it| (it.probe, it.result, it.status)).collect();
+    assert_eq!(
+        told,
+        [
+            (ProbeKind::Readiness, ProbeResult::Success, Some(200)),
+            (ProbeKind::Liveness, ProbeResult::Failure, Some(500))
+        ]
+    );
+    let first = attempts[0];
+    assert_eq!((first.start_boot_ns, first.end_boot_ns), (START + 10 * MS, START + 13 * MS));
+    assert_eq!((first.handler, first.timeout_s), (Handler::Http, 1));
+    let network = first.network.unwrap();
+    assert_eq!(network.connected_boot_ns, Some(START + 11 * MS));
+    assert_eq!(network.first_byte_boot_ns, Some(START + 12 * MS));
+    assert_eq!(network.connections, 1);
+    assert_eq!(attempts.map_left(), [Some(3), Some(2)]);
+    assert_eq!((world.count(Outcome::Probe), world.count(Outcome::OtherRequest)), (2, 1));
+}
+
+trait Left {
+    fn map_left(&self) -> Vec<Option<u64>>;
+}
+
+impl Left for Vec<ProbeAttempt> {
+    fn map_left(&self) -> Vec<Option<u64>> {
+        self.iter().map(|it| it.failures_left).collect()
+    }
+}
+
+#[test]
+fn the_handlers_are_told_on_one_port() {
+    let mut world = World::with(json!({
+        "livenessProbe": {"tcpSocket": {"port": 8080}},
+        "readinessProbe": {"httpGet": {"port": 8080}}
+    }));
+    world.gets(10, "/", 204);
+    world.connects(2000, |it| {
+        (it.first_byte_boot_ns, it.ending) = (None, Ending::Closed);
+    });
+    assert_eq!(world.results(), [("readiness", "success"), ("liveness", "success")]);
+}
+
+#[test]
+fn tls_is_unknown_unless_the_handshake_fails() {
+    let mut world = World::with(json!({
+        "livenessProbe": {"httpGet": {"port": 8080, "scheme": "HTTPS"}}
+    }));
+    for (at, received) in [(0, &[22, 3, 3][..]), (10_000, &[21, 3, 3]), (20_000, b"HTTP/1.0 400")] {
+        world.connects(at, |it| {
+            it.sent = vec![22, 3, 1, 2, 0];
+            it.received = received.to_vec();
+        });
+    }
+    let all = [("liveness", "unknown"), ("liveness", "failure"), ("liveness", "failure")];
+    assert_eq!(world.results(), all);
+}
+
+#[test]
+fn a_startup_probe_runs_until_it_succeeds_and_the_others_after_it() {
+    let mut same = http("/", "/");
+    same["startupProbe"] = json!({"httpGet": {"port": 8080}, "failureThreshold": 5});
+    let mut world = World::with(same);
+    world.connects(100, |it| {
+        (it.connected_boot_ns, it.first_byte_boot_ns) = (None, None);
+        it.ending = Ending::Refused;
+    });
+    world.gets(10_100, "/", 500);
+    world.gets(20_100, "/", 200);
+    world.gets(20_200, "/", 200);
+    let attempts = world.attempts();
+    assert_eq!(attempts.map_left(), [Some(4), Some(3), Some(5), None]);
+    let told: Vec<_> = attempts.iter().map(|it| (it.probe.label(), it.result.label())).collect();
+    let expected = [
+        ("startup", "refused"),
+        ("startup", "failure"),
+        ("startup", "success"),
+        ("liveness_or_readiness", "success"),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn two_alike_are_told_apart_by_their_schedule_once_that_is_certain() {
+    let mut world = World::with(http("/", "/"));
+    // Readiness begins with the container, liveness has its own phase.
+    for n in 0..12 {
+        world.gets(n * 10_000 + 5, "/", 200);
+        world.gets(n * 10_000 + 4_000, "/", 200);
+    }
+    let results = world.results();
+    assert_eq!(results.len(), 24);
+    for (n, (probe, _)) in results.iter().enumerate() {
+        let expected = ["readiness", "liveness"][n % 2];
+        assert!([expected, "liveness_or_readiness"].contains(probe), "{n}: {results:?}");
+        assert!(n < 8 || *probe == expected, "{n}: {results:?}");
+    }
+}
+
+#[test]
+fn in_a_pod_that_is_deleted_only_readiness_is_asked_for() {
+    let mut world = World::with(http("/", "/"));
+    world.now += 100 * SECOND;
+    let deleted = json!({"deletionTimestamp": "2026-11-01T10:00:00Z"});
+    world.pod_with("a", "10.244.0.5", &[("web", http("/", "/"))], deleted);
+    world.gets(103_000, "/", 200);
+    assert_eq!(world.results(), [("readiness", "success")]);
+}
+
+#[test]
+fn a_refused_connection_belongs_to_the_probe_that_is_due() {
+    let mut world = World::with(http("/live", "/ready"));
+    for n in 0..3 {
+        world.gets(n * 10_000, "/ready", 200);
+        world.gets(n * 10_000 + 3_000, "/live", 200);
+    }
+    world.results();
+    for at in [30_000, 33_000, 37_000] {
+        world.connects(at, |it| {
+            (it.connected_boot_ns, it.first_byte_boot_ns) = (None, None);
+            it.ending = Ending::Refused;
+        });
+    }
+    let expected =
+        [("readiness", "refused"), ("liveness", "refused"), ("liveness_or_readiness", "refused")];
+    assert_eq!(world.results(), expected);
+}
+
+#[test]
+fn a_probe_before_the_apis_address_waits_for_it() {
+    let mut world = World::new();
+    let container = http("/live", "/ready");
+    world.pod("a", "", &[("web", container.clone())]);
+    world.starts("a", "web", 1);
+    world.gets(300, "/ready", 200);
+    world.settles(700);
+    assert_eq!(world.results(), []);
+    world.pod("a", "10.244.0.5", &[("web", container)]);
+    world.settles(0);
+    assert_eq!(world.results(), [("readiness", "success")]);
+    // Others wait in vain: the API server, a container that is not known.
+    world.connects(2000, |it| it.remote = "192.0.2.1:6443".parse().unwrap());
+    world.pod("b", "10.244.0.6", &[("web", http("/", "/"))]);
+    world.connects(2000, |it| {
+        it.remote = "10.244.0.6:8080".parse().unwrap();
+        it.sent = get("/", it.remote, "kube-probe/1.37");
+    });
+    assert!(world.probes.deadline().is_some());
+    world.settles(10_000);
+    assert_eq!((world.count(Outcome::NotAProbe), world.count(Outcome::NoContainer)), (1, 1));
+    assert_eq!((world.results().len(), world.probes.deadline()), (0, None));
+}
+
+#[test]
+fn what_is_no_probe_is_counted() {
+    let mut container = http("/live", "/ready");
+    container["lifecycle"] = json!({"preStop": {"httpGet": {"port": 8080, "path": "/drain"}}});
+    let mut world = World::with(container);
+    world.connects(0, |it| {
+        it.sent = get("/drain", it.remote, "kube-lifecycle/1.37");
+        it.end_boot_ns += 30 * SECOND;
+    });
+    let hook = ExecSession { begin_boot_ns: START, end_boot_ns: Some(START + 2 * MS) };
+    assert_eq!(world.probes.hook(CgroupId(1)), Some(hook));
+    world.connects(0, |it| it.remote.set_port(9));
+    world.gets(0, "/other", 200);
+    world.connects(0, |it| it.sent = get("/live", it.remote, "curl/8"));
+    world.connects(0, |it| {
+        it.sent = get("/live", it.remote, "kube-probe/1.37");
+        it.first_byte_boot_ns = None;
+        it.ending = Ending::Closed;
+    });
+    let counts: Vec<_> =
+        [Outcome::Hook, Outcome::NotAProbe, Outcome::OtherRequest, Outcome::Abandoned]
+            .map(|outcome| world.count(outcome))
+            .into();
+    assert_eq!(counts, [1, 1, 2, 1]);
+    assert_eq!(world.results(), []);
+}
+
+#[test]
+fn redirects_are_one_attempt() {
+    let mut world = World::with(http("/live", "/ready"));
+    // Go on, on another port and path, over https.
+    world.gets(0, "/live", 302);
+    assert_eq!(world.results(), []);
+    world.connects(4, |it| {
+        it.remote.set_port(8443);
+        it.sent = get("/login", it.remote, "kube-probe/1.37");
+        it.received = b"HTTP/1.1 307 Temporary Redirect\r\n".to_vec();
+    });
+    world.connects(9, |it| {
+        it.remote.set_port(9443);
+        it.sent = vec![22, 3, 1];
+        it.received = vec![22, 3, 3];
+    });
+    let [attempt] = *world.attempts() else { panic!("one") };
+    assert_eq!((attempt.probe, attempt.result), (ProbeKind::Liveness, ProbeResult::Unknown));
+    assert_eq!((attempt.start_boot_ns, attempt.end_boot_ns), (START, START + 12 * MS));
+    assert_eq!((attempt.status, attempt.network.unwrap().connections), (None, 3));
+    // To another host: the kubelet ends with a success.
+    world.gets(10_000, "/live", 302);
+    world.gets(10_500, "/ready", 200);
+    assert_eq!(world.results(), [("readiness", "success")]);
+    world.settles(1600);
+    assert_eq!(world.results(), [("liveness", "success")]);
+    // Round and round: the tenth is not followed.
+    for n in 0..10 {
+        world.gets(20_000 + 3 * n, if n == 0 { "/live" } else { "/loop" }, 302);
+    }
+    let [attempt] = *world.attempts() else { panic!("one") };
+    assert_eq!((attempt.result, attempt.network.unwrap().connections), (ProbeResult::Failure, 10));
+}
+
+#[test]
+fn grpc_tries_again_until_the_time_is_up() {
+    let grpc =
+        json!({"readinessProbe": {"grpc": {"port": 8080, "service": "read"}, "timeoutSeconds": 3}});
+    let mut world = World::with(grpc);
+    let refused = |it: &mut Connection| {
+        (it.connected_boot_ns, it.first_byte_boot_ns) = (None, None);
+        (it.ending, it.end_boot_ns) = (Ending::Refused, it.start_boot_ns + MS);
+    };
+    world.connects(0, refused);
+    world.connects(1_050, refused);
+    assert_eq!(world.results(), []);
+    world.settles(3_000);
+    let [attempt] = *world.attempts() else { panic!("one") };
+    assert_eq!((attempt.result, attempt.network.unwrap().connections), (ProbeResult::Refused, 2));
+    assert_eq!(attempt.end_boot_ns, START + 1051 * MS);
+    // The service is in the request.
+    let call = |service: &[u8]| {
+        let length = u8::try_from(service.len()).unwrap();
+        let data = [
+            &[0, 0, length + 7, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, length + 2, 10, length][..],
+            service,
+        ];
+        [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &data.concat()].concat()
+    };
+    let serving = [0, 0, 7, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 8, 1];
+    world.connects(10_000, |it| {
+        (it.sent, it.received) = (call(b"read"), serving.to_vec());
+    });
+    world.connects(11_000, |it| {
+        (it.sent, it.received) = (call(b"write"), serving.to_vec());
+    });
+    assert_eq!(world.results(), [("readiness", "success")]);
+    assert_eq!(world.count(Outcome::OtherRequest), 1);
+}
+
+#[test]
+fn containers_and_pods_are_told_apart_by_port_or_not_at_all() {
+    let mut world = World::new();
+    let on = |port: u16| json!({"readinessProbe": {"tcpSocket": {"port": port}}});
+    world.pod("a", "10.244.0.5", &[("web", on(8080)), ("metrics", on(9090))]);
+    world.pod("host-1", "192.0.2.10", &[("agent", on(8080))]);
+    world.pod("host-2", "192.0.2.10", &[("agent", on(8081)), ("other", on(7000))]);
+    world.pod("host-3", "192.0.2.10", &[("other", on(7000))]);
+    let all = [
+        ("a", "web"),
+        ("a", "metrics"),
+        ("host-1", "agent"),
+        ("host-2", "agent"),
+        ("host-2", "other"),
+        ("host-3", "other"),
+    ];
+    for (number, (uid, name)) in (1..).zip(all) {
+        world.starts(uid, name, number);
+    }
+    for to in ["10.244.0.5:9090", "192.0.2.10:8081", "192.0.2.10:8080", "192.0.2.10:7000"] {
+        world.connects(0, |it| {
+            it.remote = to.parse().unwrap();
+            (it.first_byte_boot_ns, it.ending) = (None, Ending::Closed);
+        });
+    }
+    let whose: Vec<_> = world.out.iter().map(|(who, _)| who.cgroup.0).collect();
+    assert_eq!(whose, [2, 4, 3]);
+    assert_eq!(world.count(Outcome::Ambiguous), 1);
+}
+
+#[test]
+fn an_address_belongs_to_the_pod_that_has_it_now() {
+    let mut world = World::with(http("/", "/"));
+    let gone = world.pods.get("a").unwrap().pod.clone();
+    let kind = PodEventKind::Deleted(Box::new(gone));
+    world.pods.apply(PodEvent { time_boot_ns: START + SECOND, kind });
+    world.now = START + 2 * SECOND;
+    world.pod("b", "10.244.0.5", &[("web", http("/", "/"))]);
+    world.starts("b", "web", 2);
+    world.gets(3000, "/", 200);
+    let [(who, _)] = &world.out[..] else { panic!("one") };
+    assert_eq!(who.cgroup.0, 2);
+}
+
+#[test]
+fn state_is_bounded() {
+    let mut world = World::with(http("/", "/"));
+    for n in 0..2_000u64 {
+        world.connects(n, |it| it.remote = "198.51.100.1:443".parse().unwrap());
+    }
+    assert!(world.probes.waiting.len() <= WAITING_MAX);
+    assert_eq!(world.count(Outcome::NoRoom), 2_000 - WAITING_MAX as u64);
+}

@@ -1,0 +1,110 @@
+//! Verdicts: what the kubelet makes of a connection that a probe asked for. Pure.
+//!
+//! The rules are the kubelet's (`pkg/probe` and `pkg/kubelet/prober`, Kubernetes 1.37), as far as the
+//! first bytes and the end of a connection show them:
+//!
+//! - HTTP: a status of 200 to 399 succeeds, any other fails. Of a redirect, see [`Follow::Redirect`].
+//! - TCP: a connection succeeds.
+//! - gRPC: `SERVING` succeeds, anything else fails; a connection that breaks is tried again until the
+//!   time is up ([`Follow::Retry`]).
+//! - What has no answer when the time is up has failed. A connection without an answer that the
+//!   kubelet closes earlier was no attempt: it has ended itself.
+
+use super::answer::Answer;
+use crate::clock::SECOND_NS;
+use crate::event::{Connection, Ending};
+use crate::kube::pod::Handler;
+use crate::lifecycle::fact::ProbeResult;
+
+/// Time by which a connection that ran out of time may seem too short: the kubelet's timer starts
+/// before its call of `connect`.
+const TIMER_AHEAD_NS: u64 = 5_000_000;
+
+/// What may follow on a connection in the same attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follow {
+    /// A connection to the place that the answer names, if that is on the same host: the kubelet
+    /// follows up to nine times (`pkg/probe/http/http.go`, `RedirectChecker`).
+    Redirect,
+    /// Another try: gRPC connects again until the time is up (`pkg/probe/grpc/grpc.go`: `WithBlock`).
+    Retry,
+}
+
+/// What a connection says of its attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) result: ProbeResult,
+    /// Status of HTTP.
+    pub(super) status: Option<u16>,
+    /// The moment from which on the kubelet waited no more, `CLOCK_BOOTTIME`.
+    pub(super) end_boot_ns: u64,
+    pub(super) follow: Option<Follow>,
+}
+
+/// The verdict on a connection of an attempt that began at `start_boot_ns`; `None` if the kubelet
+/// gave it up before its time, so that it has no result.
+pub(super) fn of(
+    handler: Handler,
+    connection: &Connection,
+    answer: Answer,
+    start_boot_ns: u64,
+    timeout_s: u64,
+) -> Option<Verdict> {
+    let Connection { connected_boot_ns, end_boot_ns, ending, .. } = *connection;
+    let took_ns = end_boot_ns.saturating_sub(start_boot_ns);
+    let timeout_ns = timeout_s.saturating_mul(SECOND_NS);
+    let is_grpc = handler == Handler::Grpc;
+    let verdict = |result| Verdict { result, status: None, end_boot_ns, follow: None };
+    let retry = |verdict: Verdict| {
+        let follow = is_grpc.then_some(Follow::Retry);
+        Verdict { follow: follow.filter(|_| took_ns < timeout_ns), ..verdict }
+    };
+    let Some(connected_boot_ns) = connected_boot_ns else {
+        return Some(match ending {
+            Ending::TimedOut if out_of_time(took_ns, timeout_ns) => verdict(ProbeResult::Timeout),
+            Ending::Refused | Ending::Reset => retry(verdict(ProbeResult::Refused)),
+            // No way there, or nobody answers for the address.
+            Ending::TimedOut | Ending::Closed | Ending::ClosedByPeer => {
+                retry(verdict(ProbeResult::Failure))
+            }
+        });
+    };
+    if handler == Handler::Tcp {
+        return Some(Verdict { end_boot_ns: connected_boot_ns, ..verdict(ProbeResult::Success) });
+    }
+    // An answer whose body takes too long is no answer (`pkg/probe/http/http.go`, `DoHTTPProbe`).
+    let is_late = ending == Ending::Closed
+        && took_ns.saturating_add(TIMER_AHEAD_NS) >= timeout_ns
+        && !matches!(answer, Answer::Health { .. });
+    Some(match answer {
+        _ if is_late => verdict(ProbeResult::Timeout),
+        Answer::Status(status) => {
+            let follow = matches!(status, 301 | 302 | 303 | 307 | 308).then_some(Follow::Redirect);
+            let good = (200..400).contains(&status);
+            let result = if good { ProbeResult::Success } else { ProbeResult::Failure };
+            Verdict { status: Some(status), follow, ..verdict(result) }
+        }
+        Answer::Health { serving: true } => verdict(ProbeResult::Success),
+        Answer::Health { serving: false } => verdict(ProbeResult::Failure),
+        Answer::HandshakeRefused | Answer::Other => retry(verdict(ProbeResult::Failure)),
+        Answer::Encrypted | Answer::Unread => verdict(ProbeResult::Unknown),
+        Answer::Nothing if !connection.data_observed => verdict(ProbeResult::Unknown),
+        Answer::Nothing => match ending {
+            Ending::Closed if out_of_time(took_ns, timeout_ns) => verdict(ProbeResult::Timeout),
+            Ending::Closed => return None,
+            Ending::ClosedByPeer | Ending::Reset | Ending::Refused | Ending::TimedOut => {
+                retry(verdict(ProbeResult::Failure))
+            }
+        },
+    })
+}
+
+/// Whether the time was up, where nothing but that and the kubelet's own end explains the end of a
+/// connection: a machine that is short of CPU may have been late to connect.
+const fn out_of_time(took_ns: u64, timeout_ns: u64) -> bool {
+    took_ns.saturating_add(timeout_ns / 10) >= timeout_ns
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;
