@@ -27,7 +27,7 @@ impl Node {
             self.event(&event);
         }
         for connection in self.tracking.take_connections() {
-            self.connection(&connection);
+            self.connection(connection);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::bpf::programs::Programs;
 use crate::cgroup::CgroupId;
 use crate::cgroup::kubelet::{self, KubeletCgroup};
 use crate::escape;
-use crate::event::{CgroupMade, Connection, EventKind};
+use crate::event::{CgroupMade, EventKind};
 
 /// State of the observation: how, or why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,10 +146,5 @@ impl Node {
         let off = !self.options.probes;
         let root = &self.options.cgroup_root;
         self.kubelet.look(root, off, self.tracking.programs_mut());
-    }
-
-    /// A connection of the kubelet has ended.
-    pub(super) fn connection(&mut self, connection: &Connection) {
-        tracing::debug!(?connection, "a connection of the kubelet");
     }
 }

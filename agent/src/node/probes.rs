@@ -7,15 +7,13 @@ use crate::lifecycle::session::{SessionBegin, SessionEnd};
 use crate::probe::Probed;
 
 impl Node {
-    /// Takes in connections of the kubelet that have ended, in the order of their ends.
-    pub fn connections(&mut self, connections: Vec<Connection>) {
-        if !self.probes_are_known() || connections.is_empty() {
+    /// Takes in a connection of the kubelet that has ended; those before it have come before it.
+    pub fn connection(&mut self, connection: Connection) {
+        if !self.probes_are_known() {
             return;
         }
         let mut out = Vec::new();
-        for connection in connections {
-            self.probes.connection(connection, &self.pods, &mut out);
-        }
+        self.probes.connection(connection, &self.pods, &mut out);
         self.probed(out);
     }
 
