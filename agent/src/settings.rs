@@ -12,6 +12,7 @@ use crate::cgroup::{files::Parts, tree};
 use crate::cli::{AgentArgs, Mode};
 use crate::kernel::cgroup_mount;
 use crate::kube::event::LastContact;
+use crate::metrics::collector::Collector;
 use crate::metrics::store::StoreOptions;
 use crate::node::{Options, Source};
 use crate::trace::{self, names};
@@ -40,7 +41,7 @@ pub(crate) fn options(
             max_series: args.max_series,
         },
         traces: None,
-        probes: true,
+        probes: args.collectors.0.has(Collector::Probes),
         kubelet_cgroup: args.kubelet_cgroup.clone(),
         max_fds: raise_file_limit(),
     }
@@ -64,10 +65,14 @@ pub(crate) fn trace_options(
 /// The BPF objects that the flags make superfluous.
 pub(crate) fn objects_off(args: &AgentArgs) -> Vec<ObjectId> {
     let reads_cgroups = args.collectors.0.parts() != Parts::NONE;
-    match args.cgroup_source {
+    let mut off = match args.cgroup_source {
         Source::Auto if reads_cgroups => Vec::new(),
         Source::Auto | Source::Files => vec![ObjectId::Snapshot],
+    };
+    if !args.collectors.0.has(Collector::Probes) {
+        off.push(ObjectId::Probes);
     }
+    off
 }
 
 /// The root of the cgroup v2 hierarchy to observe.

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) user: u32,
     /// With what its Pod asks for; without, it can load no program.
     pub(crate) capabilities: bool,
+    /// With CAP_NET_ADMIN among that.
+    pub(crate) net_admin: bool,
     /// For its log.
     pub(crate) dir: PathBuf,
     /// How much memory it may lock, KiB.
@@ -41,11 +43,19 @@ pub(crate) struct Watch<'a> {
     pub(crate) root: &'a Path,
     /// `--pods.log-dir`.
     pub(crate) log_dir: &'a Path,
+    /// `--kubelet.cgroup`; with it the log tells of each connection.
+    pub(crate) kubelet: Option<&'a Path>,
 }
 
 impl<'a> From<&'a Node> for Watch<'a> {
     fn from(node: &'a Node) -> Self {
-        Self { mode: "kubernetes", source: "auto", root: node.root(), log_dir: node.log_dir() }
+        Self {
+            mode: "kubernetes",
+            source: "auto",
+            root: node.root(),
+            log_dir: node.log_dir(),
+            kubelet: None,
+        }
     }
 }
 
@@ -77,12 +87,15 @@ impl Plan {
     }
 
     fn command(&self, watch: Watch<'_>) -> Result<Command> {
-        let Watch { mode, source, root, log_dir } = watch;
+        let Watch { mode, source, root, log_dir, kubelet } = watch;
         ensure!(self.path.exists(), "no agent at {}", self.path.display());
         let mut command = Command::new(SELF_EXE);
         command.arg("launch").args(["--user", &self.user.to_string()]);
         if !self.capabilities {
             command.arg("--no-capabilities");
+        }
+        if !self.net_admin {
+            command.arg("--no-net-admin");
         }
         if let Some(kib) = self.memlock_kib {
             command.args(["--memlock-kib", &kib.to_string()]);
@@ -96,6 +109,10 @@ impl Plan {
             .args(["--pods.source", "none"])
             .arg("--pods.log-dir")
             .arg(log_dir);
+        if let Some(kubelet) = kubelet {
+            command.arg("--kubelet.cgroup").arg(kubelet);
+            command.args(["--log.level", "info,agent::node::kubelet=debug"]);
+        }
         Ok(command)
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<bool> {
         path: args.agent.clone(),
         user: args.agent_user,
         capabilities: true,
+        net_admin: true,
         dir: scratch.0.clone(),
         memlock_kib: None,
         pid_namespace: false,

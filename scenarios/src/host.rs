@@ -8,7 +8,7 @@ use testbed::catalogue::{self, Family, Release};
 
 /// The programs of the agent, and the release that each is promised from: not attached on a later
 /// kernel, it has failed. A new program is entered here.
-pub(crate) const PROGRAMS: [(&str, Release); 10] = [
+pub(crate) const PROGRAMS: [(&str, Release); 13] = [
     ("cgroup_mkdir", (5, 10)),
     ("cgroup_rmdir", (5, 10)),
     ("cgroup_notify_populated", (5, 10)),
@@ -19,6 +19,9 @@ pub(crate) const PROGRAMS: [(&str, Release); 10] = [
     ("mark_victim", (5, 10)),
     ("running_tasks", (5, 10)),
     ("cgroup_iter", (6, 1)),
+    ("kubelet_sock_ops", (5, 10)),
+    ("kubelet_ingress", (5, 10)),
+    ("kubelet_egress", (5, 10)),
 ];
 
 /// Facts about the kernel and the cgroup hierarchy.

@@ -1,4 +1,4 @@
-//! Becoming what the DaemonSet's container is: not root, no new privileges, two capabilities.
+//! Becoming what the DaemonSet's container is: not root, no new privileges, three capabilities.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -13,7 +13,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 /// The capabilities that the Pod asks for.
-const CAPABILITIES: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+const CAPABILITIES: [Capability; 3] =
+    [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
 
 /// Arguments of `scenarios launch`.
 #[derive(Args, Clone, Debug)]
@@ -24,6 +25,9 @@ pub(crate) struct LaunchArgs {
     /// Keep no capability at all.
     #[arg(long)]
     no_capabilities: bool,
+    /// Keep what the Pod asks for without CAP_NET_ADMIN, as the overlay without it.
+    #[arg(long)]
+    no_net_admin: bool,
     /// How much memory it may lock (`RLIMIT_MEMLOCK`).
     #[arg(long, value_name = "KIB")]
     memlock_kib: Option<u64>,
@@ -39,7 +43,11 @@ pub(crate) fn run(args: &LaunchArgs) -> Result<()> {
         setrlimit(Resource::RLIMIT_MEMLOCK, bytes, bytes).context("setrlimit(RLIMIT_MEMLOCK)")?;
     }
     if args.user != 0 {
-        drop_to(args.user, !args.no_capabilities)?;
+        let keep = CAPABILITIES.into_iter().filter(|capability| {
+            !args.no_capabilities
+                && (!args.no_net_admin || *capability != Capability::CAP_NET_ADMIN)
+        });
+        drop_to(args.user, &keep.collect())?;
     }
     // With the runner gone, nobody would stop the agent. A change of user would clear this.
     prctl::set_pdeathsig(Signal::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
@@ -48,9 +56,7 @@ pub(crate) fn run(args: &LaunchArgs) -> Result<()> {
     bail!("executing {}: {error}", program.display())
 }
 
-fn drop_to(user: u32, capabilities: bool) -> Result<()> {
-    let keep: CapsHashSet =
-        if capabilities { CAPABILITIES.into_iter().collect() } else { CapsHashSet::new() };
+fn drop_to(user: u32, keep: &CapsHashSet) -> Result<()> {
     for capability in caps::read(None, CapSet::Bounding).context("reading the bounding set")? {
         if !keep.contains(&capability) {
             caps::drop(None, CapSet::Bounding, capability)
@@ -62,7 +68,7 @@ fn drop_to(user: u32, capabilities: bool) -> Result<()> {
     setgid(Gid::from_raw(user)).with_context(|| format!("setgid({user})"))?;
     setuid(Uid::from_raw(user)).with_context(|| format!("setuid({user})"))?;
     for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable, CapSet::Ambient] {
-        caps::set(None, set, &keep).with_context(|| format!("setting the {set:?} set"))?;
+        caps::set(None, set, keep).with_context(|| format!("setting the {set:?} set"))?;
     }
     prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS)")
 }

@@ -8,6 +8,7 @@ mod agent;
 mod bench;
 mod cases;
 mod compared;
+mod connect;
 mod container;
 mod context;
 mod host;
@@ -50,7 +51,10 @@ enum Command {
     /// Be the one who sends signals.
     #[command(hide = true)]
     Signal(signal::SignalArgs),
-    /// Give up root, keep two capabilities, execute.
+    /// Be the kubelet: connect, ask, wait, close, and say when.
+    #[command(hide = true)]
+    Connect(connect::ConnectArgs),
+    /// Give up root, keep three capabilities, execute.
     #[command(hide = true)]
     Launch(launch::LaunchArgs),
 }
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
             Command::Rehearse(args) => rehearse::run(&args),
             Command::Work(args) => work::run(&args).map(|()| true),
             Command::Signal(args) => signal::run(&args).map(|()| true),
+            Command::Connect(args) => connect::run(&args).map(|()| true),
             Command::Launch(args) => launch::run(&args).map(|()| true),
         }
     };

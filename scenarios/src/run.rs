@@ -35,7 +35,7 @@ pub(crate) struct RunArgs {
     /// A skip that the kernel's release does not justify is a failure.
     #[arg(long)]
     strict: bool,
-    /// The user that the agent runs as, with CAP_BPF and CAP_PERFMON only; 0: root with all.
+    /// The user that the agent runs as, with the capabilities of its Pod only; 0: root with all.
     #[arg(long, default_value_t = 65534)]
     agent_user: u32,
     /// How many scenarios at once.
@@ -73,6 +73,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<bool> {
         path: agent,
         user: args.agent_user,
         capabilities: true,
+        net_admin: true,
         dir: scratch.0.clone(),
         memlock_kib: None,
         pid_namespace: false,

@@ -261,6 +261,17 @@ impl Programs {
         }
     }
 
+    /// Why the kubelet is not observed by its cgroup, in one word; empty if it is.
+    #[must_use]
+    pub fn not_on_cgroup(&self) -> &'static str {
+        let outcome = self.of(SubjectId::KubeletSockOps).map(|it| &it.outcome);
+        match (self.kubelet_by(), outcome) {
+            (Some(By::SockOps), _) => "",
+            (_, Some(Err(why))) if why == NO_NET_ADMIN => "no_cap_net_admin",
+            _ => "refused_by_kernel",
+        }
+    }
+
     /// Observes the connections of the kubelet in this cgroup, and of no other any more.
     ///
     /// # Errors

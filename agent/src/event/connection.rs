@@ -1,5 +1,6 @@
 //! Connections of the kubelet, as the object `probes` reports them.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 /// A TCP connection that the kubelet asked for, from its start to its end. Times are
@@ -41,4 +42,39 @@ pub enum Ending {
     Refused,
     /// It was given up before it was established, without any answer.
     TimedOut,
+}
+
+impl Ending {
+    /// The ending in one word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::Reset => "reset",
+            Self::Refused => "refused",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// The connection in one line, for the log: its bytes are those of Pods, and are escaped.
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "local={} remote={} ending={} start={} connected={} first_byte={} end={} data={} \
+             sent=\"{}\" received=\"{}\"",
+            self.local,
+            self.remote,
+            self.ending.word(),
+            self.start_boot_ns,
+            self.connected_boot_ns.unwrap_or(0),
+            self.first_byte_boot_ns.unwrap_or(0),
+            self.end_boot_ns,
+            self.data_observed,
+            self.sent.escape_ascii(),
+            self.received.escape_ascii()
+        )
+    }
 }

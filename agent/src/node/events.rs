@@ -7,7 +7,7 @@ use super::registry::{Decided, EmptyPod, Forgotten, Route};
 use super::tracking::{Met, Tasks, Walk};
 use super::{AFTER_BURST_NS, BURST_RECORDS, Node};
 use crate::cgroup::CgroupId;
-use crate::event::{Event, EventKind};
+use crate::event::{Connection, Event, EventKind};
 use crate::lifecycle::fact::{Fact, FactKind, OomFact};
 use crate::lifecycle::reason::{Evidence, Named};
 use crate::lifecycle::start_failure::Planned;
@@ -23,10 +23,17 @@ impl Node {
             let soon_ns = self.now.boot_ns.saturating_add(AFTER_BURST_NS);
             self.next_rescan_ns = self.next_rescan_ns.min(soon_ns);
         }
+        // By time: a failed probe comes before the stop that it leads to, and a container before its
+        // probes.
+        let mut connections = self.tracking.take_connections().into_iter().peekable();
         for event in events {
+            let is_before = |it: &Connection| it.end_boot_ns <= event.time_boot_ns;
+            while let Some(connection) = connections.next_if(is_before) {
+                self.connection(connection);
+            }
             self.event(&event);
         }
-        for connection in self.tracking.take_connections() {
+        for connection in connections {
             self.connection(connection);
         }
     }

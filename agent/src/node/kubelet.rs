@@ -21,11 +21,30 @@ pub(super) enum State {
     NotFound(String),
     /// The kernel refused to attach the programs.
     Refused(String),
-    /// The connections of this cgroup are observed.
-    Watched(By, KubeletCgroup),
+    /// The connections of this cgroup are observed; and why not by the better way, in one word.
+    Watched(By, KubeletCgroup, &'static str),
 }
 
 impl State {
+    /// Value of the label `source`.
+    pub(super) const fn source(&self) -> &'static str {
+        match self {
+            Self::Watched(by, ..) => by.name(),
+            _ => "none",
+        }
+    }
+
+    /// Value of the label `reason`: why not more is observed; empty if all is.
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Off => "turned_off",
+            Self::NoProgram(reason, _) => reason,
+            Self::NotFound(_) => "kubelet_not_found",
+            Self::Refused(_) => "refused_by_kernel",
+            Self::Watched(_, _, why) => why,
+        }
+    }
+
     /// The state in words, for the landing page.
     pub(super) fn describe(&self) -> String {
         match self {
@@ -33,8 +52,8 @@ impl State {
             Self::NoProgram(_, why) => format!("not observed: {why}"),
             Self::NotFound(why) => format!("not observed: the kubelet's cgroup is {why}"),
             Self::Refused(why) => format!("not observed: {why}"),
-            Self::Watched(By::SockOps, found) => escape::path(&found.directory),
-            Self::Watched(By::Tracepoint, found) => {
+            Self::Watched(By::SockOps, found, _) => escape::path(&found.directory),
+            Self::Watched(By::Tracepoint, found, _) => {
                 format!("{}, times alone", escape::path(&found.directory))
             }
         }
@@ -79,7 +98,7 @@ impl KubeletWatch {
 
     fn cgroup(&self) -> Option<CgroupId> {
         match &self.state {
-            State::Watched(_, found) => Some(found.id),
+            State::Watched(_, found, _) => Some(found.id),
             _ => None,
         }
     }
@@ -91,7 +110,7 @@ impl KubeletWatch {
             return;
         }
         match &state {
-            State::Watched(by, found) => tracing::info!(
+            State::Watched(by, found, _) => tracing::info!(
                 by = by.name(),
                 cgroup = escape::path(&found.directory),
                 "the kubelet's connections are observed"
@@ -123,7 +142,7 @@ impl KubeletWatch {
                 return State::NotFound(why);
             }
         };
-        if let State::Watched(_, now) = &self.state
+        if let State::Watched(_, now, _) = &self.state
             && *now == found
         {
             return self.state.clone();
@@ -132,7 +151,7 @@ impl KubeletWatch {
         match programs.watch_kubelet(&Whose { directory, cgroup: *id, comm: *comm }) {
             Ok(by) => {
                 self.attached += 1;
-                State::Watched(by, found)
+                State::Watched(by, found, programs.not_on_cgroup())
             }
             // It may be gone again, and is looked for again.
             Err(error) => State::Refused(format!("{error:#}")),

@@ -9,6 +9,7 @@ use crate::probe::Probed;
 impl Node {
     /// Takes in a connection of the kubelet that has ended; those before it have come before it.
     pub fn connection(&mut self, connection: Connection) {
+        tracing::debug!(%connection, "a connection of the kubelet");
         if !self.probes_are_known() {
             return;
         }

@@ -8,7 +8,9 @@ use crate::cgroup::snapshot;
 use crate::clock::Now;
 use crate::kernel::host;
 use crate::metrics::agent::{AgentStats, CollectorStats};
+use crate::metrics::probe::source::ProbeStats;
 use crate::metrics::process::ProcessStats;
+use crate::probe::Counts;
 
 impl Node {
     /// The rows of the landing page.
@@ -126,6 +128,15 @@ impl Node {
                 name: "cgroup_iterator",
                 duration_ns: runs.snapshot,
                 success: self.sampler.has_snapshot(),
+            });
+        }
+        if self.options.probes && self.options.pods.is_some() {
+            let counts = |counts: &Counts| counts.iter().map(|(it, n)| (it.label(), n)).collect();
+            stats.probes = Some(ProbeStats {
+                source: self.kubelet.state().source(),
+                reason: self.kubelet.state().reason(),
+                connections: counts(self.probes.connections()),
+                exec_sessions: counts(self.probes.sessions()),
             });
         }
         if let Some((_, last_contact)) = &self.options.pods {

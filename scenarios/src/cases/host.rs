@@ -175,7 +175,8 @@ fn demo(context: &Context) -> Result<String> {
         let root = line.split_whitespace().find_map(|word| word.strip_prefix("cgroup_root="));
         root.map(PathBuf::from).context("the demo names no cgroup_root")
     })?;
-    let watch = Watch { mode: "kubernetes", source: "auto", root: &root, log_dir: &log_dir };
+    let watch =
+        Watch { mode: "kubernetes", source: "auto", root: &root, log_dir: &log_dir, kubelet: None };
     let mut agent = context.plan.start(watch, context.timeout() * 2)?;
 
     let catalogue = catalogue::read(&context.plan.path)?;

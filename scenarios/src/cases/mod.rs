@@ -9,6 +9,7 @@ mod names;
 mod oom;
 mod places;
 mod privileges;
+mod probes;
 mod restart;
 mod session;
 mod share;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Case> {
         places::CASES,
         host::CASES,
         privileges::CASES,
+        probes::CASES,
         snapshot::CASES,
         kernel::CASES,
         share::CASES,

@@ -44,8 +44,13 @@ impl<'a> Place<'a> {
     /// An agent that chooses its mode, and waits for nobody's names.
     fn agent(&self) -> Result<Agent> {
         let log_dir = PathBuf::from("/nonexistent");
-        let watch =
-            Watch { mode: "auto", source: "auto", root: self.root.dir(), log_dir: &log_dir };
+        let watch = Watch {
+            mode: "auto",
+            source: "auto",
+            root: self.root.dir(),
+            log_dir: &log_dir,
+            kubelet: None,
+        };
         let plan: &Plan = &self.context.plan;
         plan.start(watch, self.context.timeout() * 2)
     }

@@ -70,8 +70,8 @@ fn without_capabilities(context: &Context) -> Result<String> {
     ))
 }
 
-/// `CAP_PERFMON` and `CAP_BPF` (include/uapi/linux/capability.h).
-const KEPT: u64 = 1 << 38 | 1 << 39;
+/// `CAP_NET_ADMIN`, `CAP_PERFMON` and `CAP_BPF` (include/uapi/linux/capability.h).
+const KEPT: u64 = 1 << 12 | 1 << 38 | 1 << 39;
 
 /// While it serves, no capability is effective, and only those that attaching again needs can be
 /// raised: also for root, who began with all. Containers that were there before and that come later
@@ -120,7 +120,8 @@ fn none_effective(context: &Context) -> Result<String> {
         let status = agent.stop(context.timeout())?;
         ensure!(status.success(), "SIGTERM ended the agent with {status}");
     }
-    Ok("root and nobody: none effective, CAP_BPF and CAP_PERFMON permitted".to_owned())
+    Ok("root and nobody: none effective, CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN permitted"
+        .to_owned())
 }
 
 /// What the kernel says of the agent.
