@@ -27,7 +27,7 @@ const ROUTES: [(&str, &str); 4] = [
 ];
 
 /// Alerts that fire at once, and whether another one makes each superfluous.
-const ALERTS: [(&str, bool); 20] = [
+const ALERTS: [(&str, bool); 24] = [
     // An OOM explains the loop of the same container, and of no other.
     (
         "PodvitalsContainerOOM namespace=shop workload_kind=Deployment workload=web container=web",
@@ -67,10 +67,24 @@ const ALERTS: [(&str, bool); 20] = [
         "PodvitalsKilledAfterGrace namespace=shop workload_kind=Deployment workload=web container=web",
         false,
     ),
+    // Timeouts tell more than what was near, of the same probe.
+    (
+        "PodvitalsProbeTimeouts namespace=shop workload_kind=Deployment workload=web container=web probe=liveness",
+        false,
+    ),
+    (
+        "PodvitalsProbeNearTimeout namespace=shop workload_kind=Deployment workload=web container=web probe=liveness",
+        true,
+    ),
+    (
+        "PodvitalsProbeNearTimeout namespace=shop workload_kind=Deployment workload=web container=web probe=readiness",
+        false,
+    ),
     // An agent that is down silences what is told about its node, and itself not.
     ("PodvitalsAgentDown node=n1", false),
     ("PodvitalsEventsLost node=n1 reason=ring_full", true),
     ("PodvitalsShutdownStuck node=n1 namespace=shop pod=web-1 container=web", true),
+    ("PodvitalsLivenessKillsUnderPressure node=n1", true),
     ("PodvitalsEventsLost node=n2 reason=ring_full", false),
     // What has no node is not silenced by what has none either.
     ("PodvitalsAgentDown instance=10.0.0.9:9550", false),

@@ -8,7 +8,7 @@ use super::super::histogram::{Bound, Histogram};
 use super::{declared, latency_ns};
 use crate::clock::SECOND_NS;
 use crate::kube::pod::{self, Handler};
-use crate::lifecycle::fact::{Fact, FactKind, ProbeAttempt, ProbeKind};
+use crate::lifecycle::fact::{Fact, FactKind, ProbeAttempt, ProbeKind, ProbeResult};
 
 /// Durations of attempts.
 pub static DURATION: StateFamily<OfWorkload> = StateFamily {
@@ -211,7 +211,9 @@ impl Probe {
         if let Some(duration_ns) = latency_ns(attempt) {
             self.duration.observe_ns(duration_ns);
             if let Some(ratio) = ratio_of_second(duration_ns, attempt.timeout_s) {
-                self.ratio.observe_ns(ratio);
+                // The kubelet's timer starts a moment before the connection, or the command, does.
+                let timed_out = attempt.result == ProbeResult::Timeout;
+                self.ratio.observe_ns(if timed_out { ratio.max(SECOND_NS + 1) } else { ratio });
             }
         }
         if let (Some(counted), Some(run)) = (&mut self.exec, &attempt.exec) {
@@ -232,7 +234,7 @@ fn ratio_of_second(duration_ns: u64, timeout_s: u64) -> Option<u64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::lifecycle::fact::{ExecRun, ProbeResult};
+    use crate::lifecycle::fact::ExecRun;
 
     /// An attempt over HTTP that took 200 ms of 1 s.
     pub(in super::super) fn attempt(probe: ProbeKind, result: ProbeResult) -> ProbeAttempt {
@@ -263,7 +265,10 @@ pub(super) mod tests {
         let [probe] = &state.probes[..] else { panic!("{:?}", state.probes) };
         let expected = ProbeResult::ALL.len() as u64 - 1;
         assert_eq!((probe.duration.count(), probe.ratio.count()), (expected, expected));
-        assert_eq!(probe.ratio.sum_ns(), expected * 200_000_000);
+        // A timeout used the whole of it, and a little more.
+        assert_eq!(probe.ratio.sum_ns(), (expected - 1) * 200_000_000 + SECOND_NS + 1);
+        let above: Vec<_> = probe.ratio.cumulative().map(|(_, count, _)| count).collect();
+        assert_eq!(above.last_chunk::<2>(), Some(&[expected - 1, expected]));
     }
 
     #[test]
