@@ -117,7 +117,14 @@ fn overlays(rendered: &Rendered<'_>) -> Result<()> {
     let options = patch("selinux", false)?.pointer(&format!("{context}/seLinuxOptions")).cloned();
     let options = options.context("no seLinuxOptions")?;
     set(one(&mut wanted, "DaemonSet")?, &context, "seLinuxOptions", options)?;
-    equal("selinux is its overlay", &rendered.file("selinux.yaml")?, &wanted)
+    equal("selinux is its overlay", &rendered.file("selinux.yaml")?, &wanted)?;
+
+    let mut wanted = deployed()?;
+    let capabilities = format!("{context}/capabilities");
+    let add = patch("without-net-admin", false)?.pointer(&format!("{capabilities}/add")).cloned();
+    set(one(&mut wanted, "DaemonSet")?, &capabilities, "add", add.context("no capabilities")?)?;
+    let found = rendered.file("without-net-admin.yaml")?;
+    equal("netAdmin=false is its overlay", &found, &wanted)
 }
 
 fn collectors(rendered: &Rendered<'_>) -> Result<()> {

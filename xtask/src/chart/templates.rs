@@ -193,6 +193,10 @@ args:
             format!("{{{{- if .Values.selinux.enabled }}}}\n{selinux}\n{{{{- end }}}}"),
         ),
         Edit::value("resources:", "resources"),
+        Edit::lines(
+            "add: [BPF, NET_ADMIN, PERFMON]",
+            "add: [BPF, {{ if .Values.netAdmin }}NET_ADMIN, {{ end }}PERFMON]",
+        ),
         Edit::after("volumeMounts:", with_ca(&ca_mount)),
         Edit::after("volumes:", with_ca(ca_volume)),
     ]);

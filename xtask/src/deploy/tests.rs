@@ -110,7 +110,7 @@ fn the_pod_has_no_right_too_many() {
         json!({
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
-            "capabilities": { "drop": ["ALL"], "add": ["BPF", "PERFMON"] },
+            "capabilities": { "drop": ["ALL"], "add": ["BPF", "NET_ADMIN", "PERFMON"] },
         })
     );
     let mut paths = Vec::new();
@@ -225,7 +225,7 @@ fn overlays_change_what_is_there() {
             assert_eq!(container_names(&body), container_names(&deployed["DaemonSet"]));
         }
     }
-    assert_eq!(overlays, 3);
+    assert_eq!(overlays, 4);
 }
 
 #[test]
