@@ -78,6 +78,12 @@ impl Acts {
         found.with_context(|| format!("no act {act} in {:?}", self.0))
     }
 
+    /// What the acts of this kind tell in a field.
+    pub(super) fn texts(&self, act: &str, field: &str) -> Vec<String> {
+        let of_kind = self.0.iter().filter(|it| text(&it.0, "/act") == Some(act));
+        of_kind.filter_map(|it| it.0.get(field)?.as_str().map(str::to_owned)).collect()
+    }
+
     /// Seconds from the first `from` to the last `to`.
     pub(super) fn between(&self, from: &str, to: &str) -> Result<f64> {
         Ok(self.last(to)?.boot_seconds()? - self.first(from)?.boot_seconds()?)

@@ -12,6 +12,7 @@ mod kills;
 mod lives;
 mod oom;
 mod outages;
+mod probes;
 mod runtime;
 mod scenario;
 mod stops;
@@ -46,6 +47,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         lives::SCENARIOS,
         disruptions::SCENARIOS,
         outages::SCENARIOS,
+        probes::SCENARIOS,
     ]
     .into_iter()
     .flatten()
