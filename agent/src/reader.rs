@@ -59,9 +59,10 @@ pub trait Reader {
     }
 
     /// Takes in the removal of a subject's cgroup. All facts about it have come before, except
-    /// those that wait for the Pod source:
-    /// [`FactKind::Explained`](crate::lifecycle::fact::FactKind::Explained) and
-    /// [`FactKind::Misreported`](crate::lifecycle::fact::FactKind::Misreported).
+    /// those that wait for the Pod source
+    /// ([`FactKind::Explained`](crate::lifecycle::fact::FactKind::Explained) and
+    /// [`FactKind::Misreported`](crate::lifecycle::fact::FactKind::Misreported)) and the last attempts
+    /// of probes: the kubelet asks for some time what has ended.
     fn gone(&mut self, subject: &Subject, now_boot_ns: u64) {
         let _ = (subject, now_boot_ns);
     }

@@ -124,8 +124,10 @@ Pod is gone from the API, or its deletion came at a time that cannot be known (a
 the API's clock is wrong), and nothing else explains the stop. What the Pod says after the stop signal
 changes neither the trigger nor the grace period. `node_pressure`, `node_shutdown`, `deadline`
 (`activeDeadlineSeconds`): the reason that the kubelet writes into the Pod's status once nothing of it
-runs. `liveness`, `startup`, `restart_other`: the kubelet stopped the container and started it again;
-that a probe was the cause is inferred from the Pod having one, since the API does not report it,
+runs. `liveness`, `startup`, `restart_other`: the kubelet stopped the container and started it again.
+The API does not report why. Where the attempts of its probes were seen, they decide: the last one before
+the stop was the failure that reached the threshold, or it was not and no other was due. Else that a
+probe was the cause is inferred from the Pod having one,
 unless something else explains the stop: other containers were stopped too, the sandbox was gone, the
 image or resources that restart it were changed in the spec, its postStart hook failed, or the probe
 cannot have failed yet. `pod_completion`: a sidecar, or a container for debugging, whose Pod's app

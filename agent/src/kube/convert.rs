@@ -219,9 +219,9 @@ fn from_spec(
         limits: resources.map(|all| amounts(all.limits.as_ref())).unwrap_or_default(),
         restarting: restarting(spec),
         pre_stop: lifecycle.and_then(|lifecycle| pre_stop(lifecycle.pre_stop.as_ref()?)),
-        startup: spec.startup_probe.as_ref().map(probe),
-        liveness: spec.liveness_probe.as_ref().map(probe),
-        readiness: spec.readiness_probe.as_ref().map(probe),
+        startup: spec.startup_probe.as_ref().map(probe).map(Box::new),
+        liveness: spec.liveness_probe.as_ref().map(probe).map(Box::new),
+        readiness: spec.readiness_probe.as_ref().map(probe).map(Box::new),
         stop_signal: some_text(stop_signal, REASON_MAX),
         targets: Targets::of(spec),
     }

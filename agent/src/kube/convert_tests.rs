@@ -78,7 +78,8 @@ fn fields_of_containers_are_read() {
     let end = migrate.terminated(&"a".repeat(64)).unwrap();
     assert_eq!((end.exit_code, end.reason.as_str()), (Some(0), "Completed"));
     assert_eq!(end.finished_unix_s, Some(1_793_527_205));
-    assert_eq!(proxy.startup, Some(Probe { grace_s: Some(7), handler: Handler::Tcp, ..defaults }));
+    let tcp = Probe { grace_s: Some(7), handler: Handler::Tcp, ..defaults };
+    assert_eq!(proxy.startup.as_deref(), Some(&tcp));
     assert_eq!((proxy.pre_stop, proxy.started), (Some(PreStop::Http), Some(true)));
 
     assert_eq!((&web.id, &web.last_id, web.restarts), (&id("c"), &id("d"), Some(2)));
@@ -89,8 +90,8 @@ fn fields_of_containers_are_read() {
     let requests = Resources { cpu_millis: Some(300), memory_bytes: Some(64 << 20) };
     assert_eq!(web.requests, requests, "those in effect");
     assert_eq!(web.limits, Resources { cpu_millis: None, memory_bytes: Some(128 << 20) });
-    assert_eq!(web.liveness, Some(Probe { grace_s: Some(10), ..defaults }));
-    assert_eq!((web.readiness, web.startup), (Some(defaults), None));
+    assert_eq!(web.liveness.as_deref(), Some(&Probe { grace_s: Some(10), ..defaults }));
+    assert_eq!((web.readiness.as_deref(), &web.startup), (Some(&defaults), &None));
     assert_eq!((web.pre_stop, web.stop_signal.as_deref()), (Some(PreStop::Exec), Some("SIGUSR2")));
 
     assert_eq!(metrics.pre_stop, Some(PreStop::Sleep { seconds: 5 }));

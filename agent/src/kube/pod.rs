@@ -92,7 +92,7 @@ impl Pod {
     #[must_use]
     pub fn longest_grace_s(&self, container: Option<&Container>) -> Option<u64> {
         let probes =
-            container.into_iter().flat_map(|container| [container.startup, container.liveness]);
+            container.into_iter().flat_map(|container| [&container.startup, &container.liveness]);
         probes.flatten().filter_map(|probe| probe.grace_s).chain(self.grace_s).max()
     }
 
@@ -226,11 +226,11 @@ pub struct Container {
     /// The preStop hook, if there is one.
     pub pre_stop: Option<PreStop>,
     /// The startup probe, if there is one.
-    pub startup: Option<Probe>,
+    pub startup: Option<Box<Probe>>,
     /// The liveness probe, if there is one.
-    pub liveness: Option<Probe>,
+    pub liveness: Option<Box<Probe>>,
     /// The readiness probe, if there is one.
-    pub readiness: Option<Probe>,
+    pub readiness: Option<Box<Probe>>,
     /// Name of the stop signal, where the API has one: as the runtime reports it, else as in the
     /// spec.
     pub stop_signal: Option<String>,
@@ -255,7 +255,9 @@ impl Container {
     pub fn size_bytes(&self) -> usize {
         let ids: usize = self.ids().map(str::len).sum();
         let targets = self.targets.as_ref().map_or(0, |targets| targets.size_bytes());
-        size_of::<Self>() + self.name.len() + self.image.len() + ids + targets
+        let probes = [&self.startup, &self.liveness, &self.readiness].into_iter().flatten();
+        let more = ids + targets + probes.count() * size_of::<Probe>();
+        size_of::<Self>() + self.name.len() + self.image.len() + more
     }
 
     /// The termination of the instance with this id, if the API reports it.

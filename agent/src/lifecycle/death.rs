@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use super::fact::{Death, Fact, FactKind, Sender, StopSignal, Termination};
+use super::fact::{Death, Fact, FactKind, ProbeAttempt, Sender, StopSignal, Termination};
 use super::grace;
 use super::kill::{self, KUBELET_AHEAD_NS, Kill};
+use super::probed::Probed;
 use super::sandbox::Sandboxes;
 use super::session::ExecSession;
 use super::stop::{Said, Spec, Stop, Stops};
@@ -59,6 +60,7 @@ pub struct Deaths {
     /// Whether there is a Pod source, so that unknown Pods may still be reported.
     pods_may_come: bool,
     stops: Stops,
+    probed: Probed,
     sandboxes: Sandboxes,
     waiting: Vec<Waiting>,
     hurried: u64,
@@ -73,6 +75,7 @@ impl Deaths {
         Self {
             pods_may_come,
             stops: Stops::default(),
+            probed: Probed::default(),
             sandboxes: Sandboxes::default(),
             waiting: Vec::new(),
             hurried: 0,
@@ -105,6 +108,17 @@ impl Deaths {
         pods: &Pods,
     ) {
         self.stops.insert(who, time_boot_ns, stop, pre_stop_session, pods);
+        self.probed.stopped(who.cgroup, time_boot_ns);
+    }
+
+    /// Records an attempt of a probe.
+    pub fn probed(&mut self, who: &Who, attempt: &ProbeAttempt) {
+        self.probed.attempt(who.cgroup, attempt);
+    }
+
+    /// Records the run of a container's preStop hook over HTTP.
+    pub fn hooked(&mut self, container: CgroupId, run: ExecSession) {
+        self.probed.hooked(container, run);
     }
 
     /// Records the start of a container.
@@ -140,7 +154,7 @@ impl Deaths {
             let oldest = self.waiting.remove(0);
             self.hurried = self.hurried.saturating_add(1);
             let hurried = self.decide(&oldest, pods, now, false).ok();
-            self.stops.explained(oldest.who.cgroup);
+            self.explained(oldest.who.cgroup);
             out.extend(hurried);
         }
         out.append(&mut self.settle(pods, now));
@@ -159,6 +173,12 @@ impl Deaths {
     pub fn retract(&mut self, container: CgroupId) {
         self.waiting.retain(|waiting| waiting.who.cgroup != container);
         self.stops.forget(container);
+        self.probed.forget(container);
+    }
+
+    fn explained(&mut self, container: CgroupId) {
+        self.stops.explained(container);
+        self.probed.forget(container);
     }
 
     /// Total of deaths that were explained before their time, for want of room.
@@ -194,7 +214,7 @@ impl Deaths {
         for mut waiting in std::mem::take(&mut self.waiting) {
             match self.decide(&waiting, pods, now, has_time(&waiting)) {
                 Ok(explained) => {
-                    self.stops.explained(explained.0.cgroup);
+                    self.explained(explained.0.cgroup);
                     out.push(explained);
                 }
                 Err(Undecided { next_boot_ns }) => {
@@ -235,6 +255,9 @@ impl Deaths {
             let age_ns = who.birth.made_boot_ns().map(|made| at_boot_ns.saturating_sub(made));
             let probe = said.container.and_then(|spec| spec.failed_probe(age_ns));
             let of_pod = evidence(&known.pod, container, &name.id, said.container);
+            let grace_s = said.periods(None).longest_of_probes_s();
+            let observed = said.container.map(|spec| spec.probes(grace_s));
+            let observed = observed.map(|it| self.probed.observed(who.cgroup, it, at_boot_ns));
             let redefined =
                 container.is_some_and(|it| known.redefined(&it.name, since_boot_ns, at_boot_ns));
             PodEvidence {
@@ -247,6 +270,7 @@ impl Deaths {
                     || redefined
                     || self.sandboxes.ended_since(&pod.uid, since_boot_ns),
                 probe,
+                observed: observed.unwrap_or_default(),
                 ..of_pod
             }
         });
@@ -282,6 +306,7 @@ impl Deaths {
                 ),
                 signal_boot_ns,
                 session: stop.and_then(|stop| stop.pre_stop_session),
+                request: self.probed.hook(who.cgroup),
             };
             death.kill_begin_boot_ns = kill.begin_boot_ns;
             death.pre_stop = kill.pre_stop(spec);

@@ -37,6 +37,12 @@ pub struct Periods {
 }
 
 impl Periods {
+    /// The longest grace period that a failed probe gives the container.
+    #[must_use]
+    pub fn longest_of_probes_s(self) -> Option<u64> {
+        [self.startup_s, self.liveness_s].into_iter().flatten().chain(self.pod_s).max()
+    }
+
     /// The grace period that applies to an end with this trigger; `None` if there was none, or it
     /// is not reported.
     #[must_use]

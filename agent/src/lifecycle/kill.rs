@@ -21,6 +21,8 @@ pub(super) struct Kill {
     pub(super) begin_boot_ns: Option<u64>,
     pub(super) signal_boot_ns: u64,
     pub(super) session: Option<ExecSession>,
+    /// The run of a preStop hook over HTTP, if the kubelet's connections are observed.
+    pub(super) request: Option<ExecSession>,
 }
 
 impl Kill {
@@ -36,6 +38,13 @@ impl Kill {
             session.begin_boot_ns <= self.signal_boot_ns
                 && (self.begin_boot_ns.is_some() || session.end_boot_ns.is_none_or(near))
         })
+    }
+
+    /// The run of the hook over HTTP, if it came before the signal.
+    fn request_before_signal(&self) -> Option<(u64, u64)> {
+        let run = self.request.filter(|run| run.begin_boot_ns <= self.signal_boot_ns)?;
+        let end = run.end_boot_ns.unwrap_or(self.signal_boot_ns).min(self.signal_boot_ns);
+        Some((run.begin_boot_ns, end))
     }
 
     /// The run of the container's preStop hook, as far as it is known.
@@ -55,9 +64,11 @@ impl Kill {
                     None => (signal.saturating_sub(slept_ns), signal),
                 })
             }
-            // The kubelet's request is not visible; all the time before the signal was for it.
-            PreStop::Http if spec.role == Role::Sidecar => None,
-            PreStop::Http => self.begin_boot_ns.map(|begin| (begin.min(signal), signal)),
+            PreStop::Http => self.request_before_signal().or_else(|| {
+                // The kubelet's request was not seen; all the time before the signal was for it.
+                let begin = self.begin_boot_ns.filter(|_| spec.role != Role::Sidecar);
+                begin.map(|begin| (begin.min(signal), signal))
+            }),
         };
         Some(PreStopRun { handler, ran_boot_ns })
     }

@@ -50,7 +50,7 @@ fn an_api_whose_clock_is_wrong_gives_no_begin() {
 fn kill(begin: Option<u64>, session: Option<(u64, Option<u64>)>) -> Kill {
     let session =
         session.map(|(begin_boot_ns, end_boot_ns)| ExecSession { begin_boot_ns, end_boot_ns });
-    Kill { begin_boot_ns: begin, signal_boot_ns: 20 * SECOND, session }
+    Kill { begin_boot_ns: begin, signal_boot_ns: 20 * SECOND, session, request: None }
 }
 
 fn with(handler: Option<PreStop>) -> Spec {
@@ -84,6 +84,16 @@ fn other_pre_stop_hooks_are_inferred() {
     assert_eq!(took(sleep, &kill(Some(18 * SECOND), None)), Some(2 * SECOND), "cut short");
     assert_eq!(took(sleep, &kill(None, None)), Some(5 * SECOND));
     let http = with(Some(PreStop::Http));
+    let run = ExecSession { begin_boot_ns: 12 * SECOND, end_boot_ns: Some(15 * SECOND) };
+    let seen = Kill { request: Some(run), ..kill(Some(11 * SECOND), None) };
+    assert_eq!(took(http, &seen), Some(3 * SECOND), "the request was seen");
+    let late = ExecSession { begin_boot_ns: 21 * SECOND, end_boot_ns: None };
+    let after = Kill { request: Some(late), ..kill(Some(11 * SECOND), None) };
+    assert_eq!(
+        took(http, &after),
+        Some(9 * SECOND),
+        "a request after the signal is none of the stop"
+    );
     assert_eq!(took(http, &kill(Some(18 * SECOND), None)), Some(2 * SECOND));
     assert_eq!(took(http, &kill(None, None)), None);
     let sidecar = Spec { role: Role::Sidecar, ..http };

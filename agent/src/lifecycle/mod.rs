@@ -17,6 +17,7 @@ mod oom;
 mod output;
 mod pending;
 pub mod phase;
+mod probed;
 pub mod reason;
 pub mod report;
 mod request;

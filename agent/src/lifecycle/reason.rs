@@ -14,6 +14,7 @@ use super::session::ExecSession;
 use super::start::Starts;
 use super::start_failure::{Planned, StartFailures};
 use super::subject::{PodWho, Who};
+use crate::cgroup::CgroupId;
 use crate::clock::Now;
 use crate::kube::known_pod::KnownPod;
 use crate::kube::pods::Pods;
@@ -114,6 +115,7 @@ impl Reasons {
                     evidence.pods,
                 );
             }
+            FactKind::Probed(attempt) => self.deaths.probed(who, &attempt),
             FactKind::StartFailed => self.failures.recorded(who, time_boot_ns),
             FactKind::Ended(end) => {
                 self.ended(who, &end, time_boot_ns, out);
@@ -129,6 +131,11 @@ impl Reasons {
         let Evidence { pods, sandbox_boot_ns, now, .. } = *evidence;
         let fact = self.starts.progress(who, sandbox_boot_ns, pods, now.wall);
         out.extend(fact.map(|fact| (Arc::clone(who), fact)));
+    }
+
+    /// Records the run of a container's preStop hook over HTTP.
+    pub fn hooked(&mut self, container: CgroupId, run: ExecSession) {
+        self.deaths.hooked(container, run);
     }
 
     /// Records the end of a Pod's sandbox, by the UID in the name of the Pod's cgroup.

@@ -1,7 +1,6 @@
 //! Reasons as data: facts in any order in, what follows from them out.
 
 use super::*;
-use crate::cgroup::CgroupId;
 use crate::cgroup::path::{ContainerName, Origin, PodName, Qos, Runtime};
 use crate::event::TaskKey;
 use crate::kube::identity::Identity;

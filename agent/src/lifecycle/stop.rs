@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::fact::{Sender, StopSignal};
 use super::grace::Periods;
+use super::probed;
 use super::session::ExecSession;
 use super::subject::Who;
 use super::trigger::FailedProbe;
@@ -69,8 +70,8 @@ impl Spec {
         Self {
             role: container.role,
             pre_stop: container.pre_stop,
-            startup: container.startup,
-            liveness: container.liveness,
+            startup: container.startup.as_deref().copied(),
+            liveness: container.liveness.as_deref().copied(),
             // The status of another instance proves nothing about this one.
             started: container.started.filter(|_| container.id.as_deref() == Some(id)),
         }
@@ -80,6 +81,18 @@ impl Spec {
     /// started.
     fn late(self) -> Self {
         Self { started: self.started.filter(|started| *started), ..self }
+    }
+
+    /// The probes that can have failed. `grace_s`: the longest grace period of a stop.
+    pub(super) fn probes(self, grace_s: Option<u64>) -> probed::Spec {
+        probed::Spec {
+            startup_period_s: self
+                .startup
+                .filter(|_| self.started != Some(true))
+                .map(|it| it.period_s),
+            liveness_period_s: self.liveness.map(|it| it.period_s),
+            grace_s,
+        }
     }
 
     /// The probe that can have failed when the container was `age_ns` old; `None` for an age that is

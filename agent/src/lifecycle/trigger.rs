@@ -15,6 +15,7 @@
 //! - A failed liveness or startup probe leaves no trace in the Pod: the container is stopped, the
 //!   Pod goes on, and a new instance follows (`pkg/kubelet/kuberuntime/kuberuntime_manager.go`,
 //!   `computePodActions`). The startup probe runs until `started`, the liveness probe from then on.
+//!   Where the kernel saw the attempts of these probes, they decide ([`Observed`]).
 //! - Nothing but a deletion takes a Pod out of the API. One that is missing from a list may be in
 //!   the next one.
 //! - When the app containers have ended for good, what else runs in the Pod is stopped: the sidecars
@@ -104,6 +105,8 @@ pub enum Source {
     Kernel,
     /// A field of the Pod.
     Api,
+    /// The attempts of a probe, as the kernel saw them.
+    Probe,
     /// An inference from what the Pod reports and what it does not.
     Inferred,
     /// No source: the trigger is not known.
@@ -117,6 +120,7 @@ impl Source {
         match self {
             Self::Kernel => "kernel",
             Self::Api => "api",
+            Self::Probe => "probe",
             Self::Inferred => "inferred",
             Self::No => "none",
         }
@@ -159,6 +163,8 @@ pub struct PodEvidence {
     pub app_containers_done: bool,
     /// The probe that can have failed when the stop was requested.
     pub probe: Option<FailedProbe>,
+    /// What was seen of the probes before the stop.
+    pub observed: Observed,
     /// Whether the kubelet has restarted the container, or is going to.
     pub replaced: bool,
     /// Whether the kubelet has reported its end while no container of the Pod ran, so that no
@@ -277,6 +283,27 @@ pub enum FailedProbe {
     Liveness,
 }
 
+/// What was seen of a container's startup and liveness probes before it was stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Observed {
+    /// Nothing that decides.
+    #[default]
+    Nothing,
+    /// The last attempt was a failure, as often in a row as the spec allows.
+    Failed(FailedProbe),
+    /// The last attempt did not fail as often as that, and no other was due.
+    Passed,
+}
+
+impl FailedProbe {
+    const fn trigger(self) -> Trigger {
+        match self {
+            Self::Startup => Trigger::Startup,
+            Self::Liveness => Trigger::Liveness,
+        }
+    }
+}
+
 /// The answer to why a container died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -330,6 +357,10 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
         let deletion = Answer::Is(deletion(evidence.disruption), Source::Inferred);
         return match request {
             _ if gone => deletion,
+            StopRequest::ByRuntime if !more_may_come => match evidence.observed {
+                Observed::Failed(probe) => Answer::Is(probe.trigger(), Source::Probe),
+                Observed::Nothing | Observed::Passed => open(),
+            },
             StopRequest::Unseen { .. } if !more_may_come => unseen(evidence),
             _ => open(),
         };
@@ -340,9 +371,15 @@ pub fn decide(request: StopRequest, evidence: Option<&PodEvidence>, more_may_com
     // The Pod goes on, or has ended without a reason from the kubelet: only this container was to
     // be stopped.
     let other = evidence.others_stopped || evidence.other_reason;
-    let trigger = match evidence.probe.filter(|_| !other) {
-        Some(FailedProbe::Startup) => Trigger::Startup,
-        Some(FailedProbe::Liveness) => Trigger::Liveness,
+    // Containers may fail their probes together: they need the same thing.
+    if let Observed::Failed(probe) = evidence.observed
+        && !evidence.other_reason
+    {
+        return Answer::Is(probe.trigger(), Source::Probe);
+    }
+    let may_have_failed = !other && evidence.observed != Observed::Passed;
+    let trigger = match evidence.probe.filter(|_| may_have_failed) {
+        Some(probe) => probe.trigger(),
         None if evidence.role == Role::Ephemeral => {
             return Answer::Is(Trigger::Unknown, Source::No);
         }

@@ -10,6 +10,7 @@ const NOTHING: PodEvidence = PodEvidence {
     role: Role::App,
     app_containers_done: false,
     probe: None,
+    observed: Observed::Nothing,
     replaced: false,
     reported_last: false,
     others_stopped: false,
@@ -251,4 +252,38 @@ fn what_runs_beside_the_app_containers_is_stopped_when_they_are_done() {
     // Nothing restarts a container for debugging.
     let evidence = PodEvidence { role: Role::Ephemeral, reported_last: true, ..NOTHING };
     assert_eq!(decide(StopRequest::ByRuntime, Some(&evidence), true), UNKNOWN);
+}
+
+#[test]
+fn what_was_seen_of_the_probes_decides_before_what_the_spec_has() {
+    let failed = |probe| PodEvidence {
+        observed: Observed::Failed(probe),
+        replaced: true,
+        probe: Some(FailedProbe::Liveness),
+        ..NOTHING
+    };
+    let seen = |trigger| Answer::Is(trigger, Source::Probe);
+    let decide =
+        |evidence: &PodEvidence, more| decide(StopRequest::ByRuntime, Some(evidence), more);
+    let liveness = failed(FailedProbe::Liveness);
+    assert_eq!(decide(&liveness, true), seen(Trigger::Liveness));
+    assert_eq!(decide(&failed(FailedProbe::Startup), true), seen(Trigger::Startup));
+    let together = PodEvidence { others_stopped: true, apps_stopped: true, ..liveness };
+    assert_eq!(decide(&together, true), seen(Trigger::Liveness));
+    // Another reason, or another's word.
+    let redefined = PodEvidence { other_reason: true, ..liveness };
+    assert_eq!(decide(&redefined, true), inferred(Trigger::RestartOther));
+    let deleted = PodEvidence { deleted: true, ..liveness };
+    assert_eq!(decide(&deleted, true), api(Trigger::PodDeletion));
+    let evicted = PodEvidence { terminal: Some(TerminalReason::Evicted), ..liveness };
+    assert_eq!(decide(&evicted, true), api(Trigger::NodePressure));
+    // The Pod source is silent.
+    let silent = PodEvidence { replaced: false, ..liveness };
+    assert_eq!(decide(&silent, true), Answer::Wait);
+    assert_eq!(decide(&silent, false), seen(Trigger::Liveness));
+    // It has a probe that can have failed, and that did not.
+    let passed = PodEvidence { observed: Observed::Passed, ..liveness };
+    assert_eq!(decide(&passed, true), inferred(Trigger::RestartOther));
+    let silent = PodEvidence { replaced: false, ..passed };
+    assert_eq!(decide(&silent, false), UNKNOWN);
 }

@@ -18,7 +18,7 @@ fn declared(container: &pod::Container) -> impl Iterator<Item = (ProbeKind, &pod
         (ProbeKind::Liveness, &container.liveness),
         (ProbeKind::Readiness, &container.readiness),
     ];
-    let known = probes.into_iter().filter_map(|(kind, probe)| Some((kind, probe.as_ref()?)));
+    let known = probes.into_iter().filter_map(|(kind, probe)| Some((kind, probe.as_deref()?)));
     known.filter(|(_, probe)| probe.handler != Handler::Unknown)
 }
 

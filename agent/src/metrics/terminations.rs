@@ -45,7 +45,8 @@ pub static BY_TRIGGER: StateFamily<OfNode> = StateFamily {
         "terminations_by_trigger_total",
         Scope::Node,
         "Container terminations on this node by cause and by what triggered the stop. The triggers \
-         liveness, startup, pod_completion and restart_other are inferred.",
+         pod_completion and restart_other are inferred, as are liveness and startup where the \
+         attempts of probes were not seen.",
     )
     .of(Collector::Terminations)
     .labels(&["cause", "trigger"], Cause::ALL.len() * Trigger::ALL.len()),

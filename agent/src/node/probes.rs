@@ -39,6 +39,9 @@ impl Node {
         for (who, fact) in attempts {
             self.named(&who, fact);
         }
+        for (container, run) in self.probes.take_hooks() {
+            self.reasons.hooked(container, run);
+        }
     }
 
     /// Whether there is a source that knows which probes containers have.

@@ -15,9 +15,12 @@ use crate::lifecycle::subject::Who;
 
 /// Longest time for which the kubelet may probe a container that has ended: it looks once a second.
 const ENDED_NS: u64 = 5_000_000_000;
-/// Time for which an instance is kept after its cgroup is gone: longer than the longest back-off, since
-/// the kubelet counts on over a restart.
-const KEEP_NS: u64 = 600_000_000_000;
+/// Time for which an instance is kept after its cgroup is gone: the kubelet may still ask, and a
+/// connection is reported when it ends.
+const KEEP_NS: u64 = 30_000_000_000;
+/// Time for which the failures of a container are kept that is not there: longer than the longest
+/// back-off, since the kubelet counts on over a restart.
+const RUNS_KEEP_NS: u64 = 600_000_000_000;
 /// Limit of instances that are kept.
 const INSTANCES_MAX: usize = 8_192;
 
@@ -169,6 +172,9 @@ pub(super) struct Instances {
     by_cgroup: HashMap<CgroupId, Instance>,
     /// By the UID in the name of the Pod's cgroup.
     by_pod: HashMap<String, Vec<CgroupId>>,
+    /// Failures of containers that are not there, with the time since when, by the Pod's UID and the
+    /// container's name.
+    former: HashMap<(String, String), (u64, [Run; PROBES])>,
     dropped: u64,
 }
 
@@ -187,8 +193,10 @@ impl Instances {
         let mut instance = Instance::new(who, time_boot_ns, !before_agent);
         let former =
             self.of_pod(&pod.uid, &who.identity.container).max_by_key(|it| it.started_boot_ns);
-        if let Some(former) = former {
-            instance.runs = former.runs.map(Run::in_next_instance);
+        let key = (pod.uid.clone(), who.identity.container.clone());
+        let stored = self.former.get(&key).map(|(_, runs)| *runs);
+        if let Some(runs) = former.map(|it| it.runs).or(stored) {
+            instance.runs = runs.map(Run::in_next_instance);
         }
         self.by_cgroup.insert(who.cgroup, instance);
         self.by_pod.entry(pod.uid.clone()).or_default().push(who.cgroup);
@@ -217,7 +225,18 @@ impl Instances {
         let over: Vec<CgroupId> =
             self.by_cgroup.iter().filter(|(_, it)| over(it)).map(|(id, _)| *id).collect();
         for cgroup in over {
+            self.keep_runs(cgroup, now_boot_ns);
             self.forget(cgroup);
+        }
+        self.former.retain(|_, (since, _)| since.saturating_add(RUNS_KEEP_NS) > now_boot_ns);
+    }
+
+    fn keep_runs(&mut self, cgroup: CgroupId, now_boot_ns: u64) {
+        let Some(instance) = self.by_cgroup.get(&cgroup) else { return };
+        let Some((pod, _)) = instance.who.origin.pod() else { return };
+        let key = (pod.uid.clone(), instance.who.identity.container.clone());
+        if self.former.len() < INSTANCES_MAX || self.former.contains_key(&key) {
+            self.former.insert(key, (now_boot_ns, instance.runs));
         }
     }
 

@@ -21,7 +21,7 @@ mod tests;
 mod thresholds;
 mod verdict;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use self::command::{Commands, Meaning, Over};
@@ -47,7 +47,7 @@ pub type Probed = (Arc<Who>, Fact);
 const WAIT_NS: u64 = 10_000_000_000;
 /// Limit of connections that wait.
 const WAITING_MAX: usize = 512;
-/// Limit of hooks that are remembered.
+/// Limit of hooks that wait to be taken.
 const HOOKS_MAX: usize = 1_024;
 
 /// State of all probes on the node.
@@ -61,8 +61,8 @@ pub struct Probes {
     waiting: VecDeque<Connection>,
     /// Whether something was learned that they may have waited for.
     news: bool,
-    /// The last preStop hook over HTTP of each container.
-    hooks: HashMap<CgroupId, ExecSession>,
+    /// PreStop hooks over HTTP that were seen, until they are taken.
+    hooks: Vec<(CgroupId, ExecSession)>,
     connections: Counts,
     sessions: Counts,
 }
@@ -96,14 +96,12 @@ impl Probes {
     pub fn gone(&mut self, cgroup: CgroupId, now_boot_ns: u64) {
         self.instances.gone(cgroup, now_boot_ns);
         self.commands.forget(cgroup);
-        self.hooks.remove(&cgroup);
     }
 
     /// Takes a container back: it is a sandbox, or none.
     pub fn retracted(&mut self, cgroup: CgroupId) {
         self.instances.forget(cgroup);
         self.commands.forget(cgroup);
-        self.hooks.remove(&cgroup);
     }
 
     /// Forgets what has been kept long enough. A call every few seconds suffices.
@@ -177,10 +175,9 @@ impl Probes {
         all.into_iter().flatten().min()
     }
 
-    /// The run of a container's preStop hook over HTTP, if it was seen.
-    #[must_use]
-    pub fn hook(&self, cgroup: CgroupId) -> Option<ExecSession> {
-        self.hooks.get(&cgroup).copied()
+    /// Takes the preStop hooks over HTTP that were seen since the last call, each with its container.
+    pub fn take_hooks(&mut self) -> Vec<(CgroupId, ExecSession)> {
+        std::mem::take(&mut self.hooks)
     }
 
     /// What became of the kubelet's connections.
@@ -353,9 +350,8 @@ impl Probes {
         }
         let [cgroup] = *hooked else { return };
         let end = connection.first_byte_boot_ns.unwrap_or(connection.end_boot_ns);
-        if self.hooks.len() < HOOKS_MAX || self.hooks.contains_key(&cgroup) {
-            let run = ExecSession { begin_boot_ns, end_boot_ns: Some(end) };
-            self.hooks.insert(cgroup, run);
+        if self.hooks.len() < HOOKS_MAX {
+            self.hooks.push((cgroup, ExecSession { begin_boot_ns, end_boot_ns: Some(end) }));
         }
     }
 }

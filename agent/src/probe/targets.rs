@@ -36,12 +36,12 @@ pub(super) struct Found<'a> {
 pub(super) fn of_container(container: &Container) -> impl Iterator<Item = Candidate<'_>> {
     let targets = container.targets.as_deref();
     let all = [
-        (ProbeKind::Startup, container.startup, targets.and_then(|it| it.startup.as_ref())),
-        (ProbeKind::Liveness, container.liveness, targets.and_then(|it| it.liveness.as_ref())),
-        (ProbeKind::Readiness, container.readiness, targets.and_then(|it| it.readiness.as_ref())),
+        (ProbeKind::Startup, &container.startup, targets.and_then(|it| it.startup.as_ref())),
+        (ProbeKind::Liveness, &container.liveness, targets.and_then(|it| it.liveness.as_ref())),
+        (ProbeKind::Readiness, &container.readiness, targets.and_then(|it| it.readiness.as_ref())),
     ];
     all.into_iter().filter_map(|(kind, probe, target)| {
-        Some(Candidate { kind, probe: probe?, target: target? })
+        Some(Candidate { kind, probe: **probe.as_ref()?, target: target? })
     })
 }
 

@@ -170,7 +170,7 @@ pub const TRIGGER: Name = name("podvitals.trigger", "Trigger of the end, as in t
 /// Attribute of a trigger's source.
 pub const TRIGGER_SOURCE: Name = name(
     "podvitals.trigger.source",
-    "How the trigger is known: `kernel`, `api`, `inferred`, `none`.",
+    "How the trigger is known: `kernel`, `api`, `probe`, `inferred`, `none`.",
 );
 /// Attribute of a signal.
 pub const SIGNAL: Name = name("podvitals.signal", "Name of the signal.");

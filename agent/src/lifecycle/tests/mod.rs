@@ -218,6 +218,21 @@ impl Node {
         self.apply(Input::Running(&RunningTask { task, parent_cgroup }));
     }
 
+    /// Takes out the begins and ends of exec sessions; returns whose they are.
+    fn sessions(&mut self) -> Vec<TaskKey> {
+        let is_session = |output: &mut Output| {
+            matches!(output, Output::SessionBegan { .. } | Output::SessionEnded { .. })
+        };
+        let taken = self.out.extract_if(.., is_session);
+        taken
+            .filter_map(|output| match output {
+                Output::SessionBegan { begin, .. } => Some(begin.key),
+                Output::SessionEnded { end, .. } => Some(end.key),
+                _ => None,
+            })
+            .collect()
+    }
+
     fn tick(&mut self, now_boot_ns: u64) {
         self.apply(Input::Tick { now_boot_ns });
     }

@@ -137,6 +137,7 @@ fn reused_pid_is_another_process() {
     node.event(&exec(2 * SEC, other, shim(), &["probe"]));
     node.event(&end(3 * SEC, other, KILLED));
     node.run_to(4 * SEC);
+    assert_eq!(node.sessions(), [other.key, other.key], "another's begin and end");
     assert_eq!(node.out, []);
 }
 
@@ -155,6 +156,19 @@ fn exec_session_makes_no_fact() {
         end(3 * SEC, task(202, WEB, "sleep"), KILLED),
     ]);
     node.run_to(4 * SEC);
+    let ends = node.out.iter().filter_map(|output| match output {
+        Output::SessionEnded { end, .. } => Some((end.key.tgid, end.settled, end.status)),
+        _ => None,
+    });
+    let (stage_ended, probe_ended) = (ExitStatus::Code(0), ExitStatus::Code(1));
+    let expected = [
+        (200, false, stage_ended),
+        (200, true, stage_ended),
+        (201, false, probe_ended),
+        (201, true, probe_ended),
+    ];
+    assert_eq!(ends.collect::<Vec<_>>(), expected);
+    assert_eq!(node.sessions().len(), 6, "a process that has not executed is none");
     assert_eq!(node.out, []);
 }
 
@@ -262,6 +276,7 @@ fn probe_does_not_become_init_where_tasks_are_unreadable() {
     node.event(&empty(3 * SEC, WEB));
     node.event(&removed(3 * SEC, WEB));
     node.run_to(4 * SEC);
+    assert_eq!(node.sessions().len(), 1);
     assert_eq!(node.out, [Output::Forget { container: WEB }]);
 }
 

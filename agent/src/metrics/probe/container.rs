@@ -325,7 +325,7 @@ mod tests {
     fn gauges_go_with_the_container_and_its_spec() {
         let mut state = OfContainer::default();
         let liveness = pod::Probe { handler: Handler::Http, timeout_s: 3, ..Default::default() };
-        let spec = pod::Container { liveness: Some(liveness), ..Default::default() };
+        let spec = pod::Container { liveness: Some(Box::new(liveness)), ..Default::default() };
         assert_eq!(state.declare(&spec, true), 0);
         assert_eq!(state.probes[0].timeout_s, Some(3));
         told(&mut state, ProbeKind::Liveness, &[(Success, Some(3))]);

@@ -63,6 +63,8 @@ fn node_with(collectors: Collectors) -> Store {
     store.tell(CgroupId(3), restart.time_boot_ns, restart.kind);
     store.read(CgroupId(3), &full_sample());
 
+    let probe =
+        |handler, timeout_s| Some(Box::new(Probe { handler, timeout_s, ..Probe::default() }));
     store.pod(&Pod {
         namespace: "shop".into(),
         name: "web-7d4b9c6f5-abcde".into(),
@@ -72,8 +74,8 @@ fn node_with(collectors: Collectors) -> Store {
             restarts: Some(1),
             requests: Resources { cpu_millis: Some(250), memory_bytes: Some(64 << 20) },
             pre_stop: Some(PreStop::Exec),
-            liveness: Some(Probe { handler: Handler::Http, timeout_s: 1, ..Probe::default() }),
-            readiness: Some(Probe { handler: Handler::Exec, timeout_s: 2, ..Probe::default() }),
+            liveness: probe(Handler::Http, 1),
+            readiness: probe(Handler::Exec, 2),
             ..Container::default()
         }],
         ..Pod::default()

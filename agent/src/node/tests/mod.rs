@@ -7,6 +7,7 @@ mod evidence;
 mod hostile;
 mod kept;
 mod names;
+mod probes;
 mod roles;
 mod stops;
 mod stream;

@@ -81,6 +81,7 @@ fn identity_is_dropped_with_its_last_user() {
     world.node.settle_reasons();
     world.node.now = world.now(60_000);
     world.node.settle_reasons();
+    world.node.expire();
     assert!(who.upgrade().is_none());
 }
 

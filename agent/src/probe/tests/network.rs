@@ -171,7 +171,7 @@ fn what_is_no_probe_is_counted() {
         it.end_boot_ns += 30 * SECOND;
     });
     let hook = ExecSession { begin_boot_ns: START, end_boot_ns: Some(START + 2 * MS) };
-    assert_eq!(world.probes.hook(CgroupId(1)), Some(hook));
+    assert_eq!(world.probes.take_hooks(), [(CgroupId(1), hook)]);
     world.connects(0, |it| it.remote.set_port(9));
     world.gets(0, "/other", 200);
     world.connects(0, |it| it.sent = get("/live", it.remote, "curl/8"));
@@ -310,4 +310,30 @@ fn state_is_bounded() {
     }
     assert!(world.probes.waiting.len() <= WAITING_MAX);
     assert_eq!(world.count(Outcome::NoRoom), 2_000 - WAITING_MAX as u64);
+}
+
+#[test]
+fn failures_are_counted_on_over_a_restart() {
+    for gone_s in [1, 300, 900] {
+        let mut world = World::with(json!({"readinessProbe": {"httpGet": {"port": 8080, "path": "/ready"}}}));
+        world.gets(10_000, "/ready", 500);
+        world.gets(20_000, "/ready", 500);
+        world.now += SECOND;
+        world.probes.gone(CgroupId(1), world.now);
+        // The kubelet has not noticed yet.
+        world.connects(22_000, |it| {
+            (it.connected_boot_ns, it.ending) = (None, Ending::Refused);
+        });
+        assert_eq!(world.attempts().len(), 3);
+        for _ in 0..gone_s {
+            world.now += SECOND;
+            world.probes.expire(&world.pods, world.now);
+        }
+        world.starts("a", "web", 2);
+        let at_ms = (world.now - START) / MS + 10;
+        world.gets(at_ms, "/ready", 500);
+        // It is the fourth failure of at most three, or the first.
+        let left = if gone_s < 600 { Some(0) } else { Some(2) };
+        assert_eq!(world.attempts().map_left(), [left], "{gone_s} s");
+    }
 }
