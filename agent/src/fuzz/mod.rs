@@ -9,6 +9,7 @@
 mod btf;
 mod cgroup_files;
 mod cgroup_paths;
+mod connections;
 mod labels;
 #[cfg(test)]
 mod mutate;
@@ -38,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "btf", run: btf::run, seeds: btf::seeds },
     Target { name: "cgroup_files", run: cgroup_files::run, seeds: cgroup_files::seeds },
     Target { name: "cgroup_paths", run: cgroup_paths::run, seeds: cgroup_paths::seeds },
+    Target { name: "connections", run: connections::run, seeds: connections::seeds },
     Target { name: "labels", run: labels::run, seeds: labels::seeds },
     Target { name: "negotiation", run: negotiation::run, seeds: negotiation::seeds },
     Target { name: "pods", run: pods::run, seeds: pods::seeds },

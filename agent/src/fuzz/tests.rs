@@ -52,6 +52,11 @@ fn cgroup_paths() {
 }
 
 #[test]
+fn connections() {
+    bounded("connections");
+}
+
+#[test]
 fn labels() {
     bounded("labels");
 }

@@ -19,9 +19,10 @@ const PRIORITY: u8 = 0x20;
 pub(super) struct Frame<'a> {
     pub(super) kind: u8,
     flags: u8,
+    /// Length of the payload, in bytes.
+    length: usize,
+    /// The payload, as far as it is there.
     payload: &'a [u8],
-    /// Whether the whole payload is there.
-    complete: bool,
 }
 
 impl<'a> Frame<'a> {
@@ -35,9 +36,8 @@ impl<'a> Frame<'a> {
         let mut content = self.payload;
         if self.flags & PADDED != 0 {
             let (pad, rest) = content.split_first()?;
-            let kept =
-                if self.complete { rest.len().checked_sub(usize::from(*pad))? } else { rest.len() };
-            content = rest.get(..kept)?;
+            let kept = self.length.checked_sub(1 + usize::from(*pad))?;
+            content = rest.get(..kept).unwrap_or(rest);
         }
         if self.kind == HEADERS && self.flags & PRIORITY != 0 {
             content = content.get(5..)?;
@@ -90,10 +90,9 @@ pub(super) fn frames(bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
         let (header, behind) = rest.split_at_checked(HEADER_BYTES)?;
         let [a, b, c, kind, flags, ..] = *header else { return None };
         let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?;
-        let complete = behind.len() >= length;
         let payload = behind.get(..length).unwrap_or(behind);
         rest = behind.get(length..).unwrap_or_default();
-        Some(Frame { kind, flags, payload, complete })
+        Some(Frame { kind, flags, length, payload })
     })
 }
 

@@ -10,6 +10,8 @@
 mod answer;
 mod command;
 mod counts;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod first_bytes;
 mod frames;
 mod instance;
 mod open;

@@ -315,7 +315,8 @@ fn state_is_bounded() {
 #[test]
 fn failures_are_counted_on_over_a_restart() {
     for gone_s in [1, 300, 900] {
-        let mut world = World::with(json!({"readinessProbe": {"httpGet": {"port": 8080, "path": "/ready"}}}));
+        let mut world =
+            World::with(json!({"readinessProbe": {"httpGet": {"port": 8080, "path": "/ready"}}}));
         world.gets(10_000, "/ready", 500);
         world.gets(20_000, "/ready", 500);
         world.now += SECOND;
