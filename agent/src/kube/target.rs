@@ -217,7 +217,7 @@ impl Command {
         let value = |name: &[u8]| {
             let is =
                 |var: &&wire::EnvVar| var.name.as_deref().is_some_and(|its| its.as_bytes() == name);
-            let var = spec.env.iter().flatten().filter(is).last()?;
+            let var = spec.env.iter().flatten().rfind(is)?;
             Some(var.value.as_deref().unwrap_or_default().as_bytes())
         };
         Self::new(exec.command.iter().flatten().map(|word| expand(word.as_bytes(), value)))

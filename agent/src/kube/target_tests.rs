@@ -4,7 +4,7 @@ use super::super::convert;
 use super::*;
 
 /// The targets of a Pod's one container.
-fn targets(container: Value) -> Option<Box<Targets>> {
+fn targets(container: &Value) -> Option<Box<Targets>> {
     let pod = json!({"spec": {"containers": [container]}});
     let pod = convert::pod(&serde_json::from_value(pod).unwrap());
     pod.containers.into_iter().next().unwrap().targets
@@ -13,10 +13,10 @@ fn targets(container: Value) -> Option<Box<Targets>> {
 fn liveness(probe: Value, more: Value) -> Option<Target> {
     let mut container = more;
     container["livenessProbe"] = probe;
-    targets(container).and_then(|targets| targets.liveness)
+    targets(&container).and_then(|targets| targets.liveness)
 }
 
-fn http(probe: Value) -> HttpTarget {
+fn http(probe: &Value) -> HttpTarget {
     let ports = json!({"ports": [{"name": "web", "containerPort": 8080}]});
     match liveness(json!({"httpGet": probe}), ports) {
         Some(Target::Http(target)) => target,
@@ -26,12 +26,12 @@ fn http(probe: Value) -> HttpTarget {
 
 #[test]
 fn a_get_has_an_endpoint_a_request_target_and_headers() {
-    let target = http(json!({"port": "web", "path": "/healthz"}));
+    let target = http(&json!({"port": "web", "path": "/healthz"}));
     let endpoint = Endpoint { host: None, port: 8080 };
     let uri = b"/healthz"[..].into();
     let expected = HttpTarget { endpoint, uri, host: None, user_agent: None, is_h2c: false };
     assert_eq!(target, expected);
-    let target = http(json!({
+    let target = http(&json!({
         "port": 81, "host": "127.0.0.1", "protocol": "HTTP2",
         "httpHeaders": [
             {"name": "host", "value": "shop.example"},
@@ -63,7 +63,7 @@ fn the_other_handlers_have_their_targets() {
     let endpoint = Endpoint { host: None, port: 50051 };
     assert_eq!(grpc, Some(Target::Grpc(GrpcTarget { endpoint, service: "read".into() })));
     let hooks = json!({"lifecycle": {"preStop": {"exec": {"command": ["drain", "$(X)"]}}}});
-    let targets = targets(hooks).unwrap();
+    let targets = targets(&hooks).unwrap();
     let command = targets.pre_stop.as_ref().and_then(Target::command).unwrap();
     assert!(command.is_run_by(b"drain\0$(X)\0"));
     assert!(targets.size_bytes() >= size_of::<Targets>() + 11);

@@ -12,6 +12,9 @@ use crate::lifecycle::fact::{ExecRun, ProbeResult};
 use crate::lifecycle::session::{SessionBegin, SessionEnd};
 use crate::signal::SIGKILL;
 
+/// Time for which a connection or a command waits for its Pod or its container: the kubelet probes before
+/// the API has a Pod's address.
+pub(super) const WAIT_NS: u64 = 10_000_000_000;
 /// Limit of commands that run.
 const RUNNING_MAX: usize = 2_048;
 /// Time by which a runtime may be late to kill a command whose time is up. One that lives longer goes
@@ -58,7 +61,7 @@ impl Command {
     fn deadline(&self) -> Option<u64> {
         let start_boot_ns = self.begin.key.start_boot_ns;
         match (&self.chosen, &self.end) {
-            (None, _) => Some(start_boot_ns.saturating_add(super::WAIT_NS)),
+            (None, _) => Some(start_boot_ns.saturating_add(WAIT_NS)),
             (Some(_), Some(end)) => Some(end.time_boot_ns.saturating_add(SETTLE_NS)),
             (Some(_), None) if self.told => None,
             (Some(chosen), None) => {

@@ -163,7 +163,7 @@ fn either(candidates: &[Candidate<'_>]) -> Option<Chosen> {
     // The shorter time counts: it is what an attempt must not come close to.
     let shorter =
         if liveness.probe.timeout_s <= readiness.probe.timeout_s { liveness } else { readiness };
-    alike.then(|| Chosen { kind: ProbeKind::LivenessOrReadiness, probe: shorter.probe })
+    alike.then_some(Chosen { kind: ProbeKind::LivenessOrReadiness, probe: shorter.probe })
 }
 
 /// All instances, by their cgroup, and by their Pod.

@@ -26,7 +26,7 @@ mod verdict;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use self::command::{Commands, Meaning, Over};
+use self::command::{Commands, Meaning, Over, WAIT_NS};
 pub use self::counts::{Counts, Outcome};
 use self::instance::{Chosen, Instances};
 use self::open::{Attempt, Open};
@@ -44,9 +44,6 @@ use crate::lifecycle::subject::Who;
 /// A fact with the container that it is about.
 pub type Probed = (Arc<Who>, Fact);
 
-/// Time for which a connection or a command waits for its Pod or its container: the kubelet probes before
-/// the API has a Pod's address.
-const WAIT_NS: u64 = 10_000_000_000;
 /// Limit of connections that wait.
 const WAITING_MAX: usize = 512;
 /// Limit of hooks that wait to be taken.
@@ -374,7 +371,7 @@ fn meaning(
     let Some(container) = container else { return Meaning::NotYet };
     let runs = |target: &Target| target.command().is_some_and(|it| it.is_run_by(&begin.argv));
     let hook = container.targets.as_deref().and_then(|targets| targets.pre_stop.as_ref());
-    let is_hook = hook.is_some_and(|hook| runs(hook));
+    let is_hook = hook.is_some_and(runs);
     let probes: Vec<Candidate<'_>> =
         targets::of_container(container).filter(|it| runs(it.target)).collect();
     if is_hook && (probes.is_empty() || known.deletion_noticed().is_some()) {
