@@ -22,6 +22,7 @@ use agent::metrics::collector::{Collector, Collectors};
 use agent::metrics::family::{Family, Need, Scope, Unit};
 use agent::metrics::store::{Store, StoreOptions};
 use agent::metrics::variant::{Format, Seen};
+use agent::probe::Outcome;
 use agent::reader::Reader as _;
 
 const GOLDEN: &str = include_str!("../src/metrics/testdata/exposition.prom");
@@ -77,7 +78,7 @@ beyond the limit, whole families of some of them are left out. What was left out
 In OpenMetrics the name of a counter's family is without `_total`; the series are the same in both
 formats.
 
-With traces (`--trace.endpoint`) buckets of the histograms have exemplars, in OpenMetrics alone: the
+With traces (`--trace.endpoint`) buckets of the histograms, but for those of probes, have exemplars, in OpenMetrics alone: the
 newest observation of the bucket that a trace tells of, with the trace's id, its value and its time.
 
 ```text
@@ -196,17 +197,16 @@ container was ready for the first time changes nothing, and so is no
 | `scope` | of an OOM, the limit that was reached: `container`, `pod`, or `node` for all above; `unknown` where the kernel's counters could not be read |
 | `victim` | of an OOM: `init` (the container ends), `child` (another process of the container), `exec` (a process of a probe, a hook or `kubectl exec`) |
 | `phase` | of a start: `scheduled_to_sandbox`, `sandbox_to_created` (network, images, containers before it), `init` (from the sandbox to the end of all init containers), `created_to_running`, `running_to_started` (the startup probe succeeds), `running_to_ready`; of an attempt of a probe: `connect`, `first_byte`, `rest`, `spawn`, `run` |
-| `outcome` | of a shutdown: `exited` by itself or by the stop signal, `killed` by SIGKILL |
+| `outcome` | of a shutdown: `exited` by itself or by the stop signal, `killed` by SIGKILL; of a connection of the kubelet, or a command in a container: `probe`, `hook`, `not_a_probe`, `other_request`, `ambiguous`, `no_container`, `abandoned`, `no_room` |
 | `handler` | of a probe: `http`, `https`, `tcp`, `exec`, `grpc`; of a preStop hook: `exec`, `sleep`, `http` |
 | `probe` | `startup`, `liveness`, `readiness`; `liveness_or_readiness` where the two cannot be told apart |
 | `result` | of an attempt of a probe: `success`, `failure`, `timeout`, `refused`, `unknown`: see Probes above |
-| `purpose` | of a connection of the kubelet, or a command in a container: `probe`; `hook` (a hook of the container's lifecycle); `other`; what cannot be told apart by its own name |
 | `source` | of the kubelet's connections: `sock_ops`, `tracepoint`, `none` |
 | `killed` | of a shutdown under way: `true` once SIGKILL was sent, `false` before |
 | `resource` | of pressure: `cpu`, `memory`, `io` |
 | `kind` | of pressure: `some` or all (`full`) tasks; of page faults: `minor`, `major`; of received events the kernel's name, `signal_generate`, `exit_notify`, `sched_process_exec`, `sched_process_exit`, `mark_victim`, `cgroup_mkdir`, `cgroup_rmdir`, `cgroup_notify_populated`; of dropped evidence `stop_signal`, `death`, `report`, `restart`; of unseen events `oom_kill` |
 | `event` | a line of `memory.events`: `high`, `max`, `oom`, `oom_kill` |
-| `program` | a BPF program: `cgroup_mkdir`, `cgroup_rmdir`, `cgroup_notify_populated`, `sched_process_exec`, `sched_process_exec_again`, `sched_process_exit`, `signal_generate`, `mark_victim`, `running_tasks`, `cgroup_iter` |
+| `program` | a BPF program: `cgroup_mkdir`, `cgroup_rmdir`, `cgroup_notify_populated`, `sched_process_exec`, `sched_process_exec_again`, `sched_process_exit`, `signal_generate`, `mark_victim`, `running_tasks`, `cgroup_iter`; on the kubelet's connections `kubelet_sock_ops`, `kubelet_ingress`, `kubelet_egress`, or `inet_sock_set_state` instead of them |
 | `role` | `app`, `init`, `sidecar`, `ephemeral`, `unknown` |
 | `qos` | `guaranteed`, `burstable`, `besteffort`; empty for a unit |
 | `runtime` | `containerd`, `cri-o`, `docker`, `podman`; `unknown` where the cgroup's name does not tell |
@@ -424,7 +424,7 @@ fn each_value_of_a_label_is_explained() {
         ("handler", [shown("handler"), handlers].concat()),
         ("probe", ProbeKind::ALL.map(ProbeKind::label).to_vec()),
         ("result", ProbeResult::ALL.map(ProbeResult::label).to_vec()),
-        ("outcome", shown("outcome")),
+        ("outcome", [shown("outcome"), Outcome::ALL.map(Outcome::label).to_vec()].concat()),
         ("killed", shown("killed")),
         ("resource", shown("resource")),
         ("event", shown("event")),

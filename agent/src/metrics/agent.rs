@@ -152,7 +152,9 @@ pub static EVENTS_LOST: StateFamily<Agent> = StateFamily {
     family: Family::counter(
         "events_lost_total",
         Scope::Node,
-        "Events lost between the kernel and the agent.",
+        "Events lost between the kernel and the agent. ring_full, probe_ring_full: read too late; \
+         tracked_full: cgroups without a place; probe_sockets_full: connections of the kubelet without \
+         one.",
     )
     .labels(&["reason"], 4),
     write: |_, agent, to| counts("reason", &agent.stats.events_lost, to),
@@ -165,7 +167,7 @@ pub static EVENTS_REJECTED: StateFamily<Agent> = StateFamily {
         Scope::Node,
         "Event records that could not be decoded.",
     )
-    .labels(&["reason"], 4),
+    .labels(&["reason"], 5),
     write: |_, agent, to| counts("reason", &agent.stats.events_rejected, to),
 };
 

@@ -402,18 +402,18 @@ fn observed() -> Row {
             )),
             counts(
                 "Connections of the kubelet",
-                "Connections of the kubelet in each step by what they were for. What may be of two \
-                 containers counts for none.",
+                "Connections of the kubelet in each step by what became of them. Only those of probes \
+                 are attempts; ambiguous are those that may be of several containers.",
             )
             .size(8, 8)
-            .ask(range(node_events_per_step("purpose", &connections, "purpose"), "{{purpose}}")),
+            .ask(range(node_events_per_step("outcome", &connections, "outcome"), "{{outcome}}")),
             counts(
                 "Commands in containers",
-                "Commands that ended in containers in each step by what they were for: probes, hooks, \
-                 or others such as kubectl exec.",
+                "Commands that were run in containers in each step by what became of them: probes, \
+                 hooks, or others such as kubectl exec.",
             )
             .size(8, 8)
-            .ask(range(node_events_per_step("purpose", &sessions, "purpose"), "{{purpose}}")),
+            .ask(range(node_events_per_step("outcome", &sessions, "outcome"), "{{outcome}}")),
         ],
     )
 }

@@ -1,9 +1,8 @@
 //! The agent about how it observes probes. Absent where the collector `probes` is off, and without a
 //! Pod source, which alone knows of probes.
 
-use super::super::agent::counts;
 use super::super::collector::Collector;
-use super::super::expose::{StateFamily, Value};
+use super::super::expose::{Exposition, StateFamily, Value};
 use super::super::family::{Family, Need, Scope};
 
 /// How probes are observed, and what was seen. Counters are totals since the agent's start.
@@ -14,9 +13,9 @@ pub struct ProbeStats {
     pub source: &'static str,
     /// Why it is not `sock_ops`, in a word; empty if it is.
     pub reason: &'static str,
-    /// Connections of the kubelet by what they were for, all purposes from the start on.
+    /// Connections of the kubelet by what became of them, all outcomes from the start on.
     pub connections: Vec<(&'static str, u64)>,
-    /// Commands that were run in containers by what they were for, all purposes from the start on.
+    /// Commands that were run in containers by what became of them, all outcomes from the start on.
     pub exec_sessions: Vec<(&'static str, u64)>,
 }
 
@@ -37,29 +36,39 @@ pub static INFO: StateFamily<ProbeStats> = StateFamily {
     },
 };
 
-/// Connections by purpose.
+/// Connections by outcome.
 pub static CONNECTIONS: StateFamily<ProbeStats> = StateFamily {
     family: Family::counter(
         "probe_connections_total",
         Scope::Node,
-        "Connections of the kubelet that were observed, by what they were for. Those that are not \
-         told to be of one probe count for none.",
+        "Connections of the kubelet that were observed. probe: an attempt of a probe, or part of one; \
+         hook: of a container's lifecycle; not_a_probe: nothing that a probe asks for; other_request: \
+         something else at a probe's address; ambiguous: it may be of several containers; \
+         no_container: of a container that is not known; abandoned: the kubelet gave it up before its \
+         time; no_room: too many waited for their Pod.",
     )
     .of(Collector::Probes)
-    .labels(&["purpose"], 8)
+    .labels(&["outcome"], 8)
     .needs(&[Need::Pods]),
-    write: |_, stats, to| counts("purpose", &stats.connections, to),
+    write: |_, stats, to| outcomes(&stats.connections, to),
 };
 
-/// Commands by purpose.
+/// Commands by outcome.
 pub static EXEC_SESSIONS: StateFamily<ProbeStats> = StateFamily {
     family: Family::counter(
         "probe_exec_sessions_total",
         Scope::Node,
-        "Commands that were run in containers from outside and have ended, by what they were for.",
+        "Commands that were run in containers from outside, with the outcomes of \
+         probe_connections_total.",
     )
     .of(Collector::Probes)
-    .labels(&["purpose"], 8)
+    .labels(&["outcome"], 8)
     .needs(&[Need::Pods]),
-    write: |_, stats, to| counts("purpose", &stats.exec_sessions, to),
+    write: |_, stats, to| outcomes(&stats.exec_sessions, to),
 };
+
+fn outcomes(counts: &[(&'static str, u64)], to: &mut Exposition) {
+    for (outcome, count) in counts {
+        to.sample(b"", &[("outcome", *outcome)].as_slice(), Value::Count(*count));
+    }
+}

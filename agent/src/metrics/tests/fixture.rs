@@ -201,8 +201,8 @@ pub(super) fn agent_stats() -> AgentStats {
         probes: Some(ProbeStats {
             source: "tracepoint",
             reason: "no_cap_net_admin",
-            connections: vec![("probe", 30), ("hook", 1), ("other", 0)],
-            exec_sessions: vec![("probe", 7), ("other", 2)],
+            connections: vec![("probe", 30), ("hook", 1), ("not_a_probe", 0)],
+            exec_sessions: vec![("probe", 7), ("not_a_probe", 2)],
         }),
         traces: Some(trace_stats()),
         process: ProcessStats {
