@@ -111,7 +111,7 @@ impl Plan {
             .arg(log_dir);
         if let Some(kubelet) = kubelet {
             command.arg("--kubelet.cgroup").arg(kubelet);
-            command.args(["--log.level", "info,agent::node::kubelet=debug"]);
+            command.args(["--log.level", "info,agent::node::probes=debug"]);
         }
         Ok(command)
     }
