@@ -102,6 +102,13 @@ impl Container {
         self.reported_now(out);
     }
 
+    /// Notes that records were lost until then.
+    pub(super) fn records_lost(&mut self, now_boot_ns: u64) {
+        for init in self.init.iter_mut().chain(self.before.as_deref_mut()) {
+            init.signals.records_lost(now_boot_ns);
+        }
+    }
+
     /// Records the longest grace period of the container's spec.
     pub(super) const fn set_grace_period(&mut self, grace_ns: u64) {
         self.reported.grace_ns = Some(grace_ns);

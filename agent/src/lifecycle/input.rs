@@ -91,6 +91,11 @@ pub enum Input<'a> {
         /// The container's own cgroup.
         container: CgroupId,
     },
+    /// Loss of records before this time: a stop signal may have been among them.
+    RecordsLost {
+        /// Current time, `CLOCK_BOOTTIME`.
+        now_boot_ns: u64,
+    },
     /// The passage of time: settles what waited for it.
     Tick {
         /// Current time, `CLOCK_BOOTTIME`.

@@ -143,6 +143,11 @@ impl Lifecycle {
             Input::NoKill { container } => {
                 self.with(container, out, |it, _, out| it.set_deletion(None, out));
             }
+            Input::RecordsLost { now_boot_ns } => {
+                for entry in self.containers.values_mut() {
+                    entry.container.records_lost(now_boot_ns);
+                }
+            }
             Input::Tick { now_boot_ns } => {
                 self.latest_boot_ns = self.latest_boot_ns.max(now_boot_ns);
                 self.pending.expire(now_boot_ns.max(self.latest_boot_ns));

@@ -51,7 +51,7 @@ pub(super) struct Reported {
 
 impl Reported {
     /// Longest time between a stop signal and the SIGKILL that follows it.
-    fn longest_stop_ns(&self) -> u64 {
+    pub(super) fn longest_stop_ns(&self) -> u64 {
         let grace_ns = self.grace_ns.unwrap_or(DEFAULT_GRACE_NS).max(LEFT_MIN_NS);
         grace_ns.saturating_add(OVERDUE_NS)
     }

@@ -83,6 +83,8 @@ pub(super) struct Signals {
     kill_reported: bool,
     /// Whether signals before these were not seen: init is older than the agent.
     earlier_unseen: bool,
+    /// The last time at which records were found to be lost, the stop signal's perhaps among them.
+    lost_boot_ns: Option<u64>,
 }
 
 impl Signals {
@@ -163,6 +165,18 @@ impl Signals {
         self.prove_by(&end, reported, &mut facts);
         self.prove(reported, &mut facts);
         facts
+    }
+
+    /// Notes that records were lost until then.
+    pub(super) const fn records_lost(&mut self, now_boot_ns: u64) {
+        self.lost_boot_ns = Some(now_boot_ns);
+    }
+
+    /// Whether a stop signal that nobody saw can have led to an end at that time.
+    fn stop_may_be_unseen(&self, end_boot_ns: u64, reported: &Reported) -> bool {
+        let longest_ns = reported.longest_stop_ns();
+        self.earlier_unseen
+            || self.lost_boot_ns.is_some_and(|lost| end_boot_ns <= lost.saturating_add(longest_ns))
     }
 
     /// Whether init was requested to stop.
@@ -339,7 +353,7 @@ impl Signals {
         let cause = match (ended_by, status) {
             (Some(SIGKILL), _) if oom => Cause::Oom,
             (Some(SIGKILL), _) if stop.is_some() => Cause::KilledAfterGrace,
-            (Some(SIGKILL), _) if self.earlier_unseen => Cause::Unknown,
+            (Some(SIGKILL), _) if self.stop_may_be_unseen(end_boot_ns, reported) => Cause::Unknown,
             (Some(SIGKILL), _) => Cause::KilledWithoutStopSignal,
             (Some(_), _) => Cause::Signal,
             (None, Some(ExitStatus::Code(0))) => Cause::Completed,

@@ -22,6 +22,11 @@ impl Node {
         if events.len() >= BURST_RECORDS {
             let soon_ns = self.now.boot_ns.saturating_add(AFTER_BURST_NS);
             self.next_rescan_ns = self.next_rescan_ns.min(soon_ns);
+            if self.tracking.lost_more() {
+                let last = events.last().map_or(0, |event| event.time_boot_ns);
+                let now_boot_ns = last.max(self.now.boot_ns);
+                self.apply(Input::RecordsLost { now_boot_ns });
+            }
         }
         // By time: a failed probe comes before the stop that it leads to, and a container before its
         // probes.

@@ -76,6 +76,8 @@ pub(super) struct Tracking {
     /// Cgroups beyond their container's share that were there before the agent.
     nested_refused: u64,
     losses_seen: u64,
+    /// Lost records that are known to the lifecycle.
+    signals_lost_seen: u64,
     /// Number of walks over the cgroup tree.
     walks: u64,
     /// Connections of the kubelet that are not taken in yet.
@@ -93,6 +95,7 @@ impl Tracking {
             unseen_oom_kills: 0,
             nested_refused: 0,
             losses_seen: 0,
+            signals_lost_seen: 0,
             walks: 0,
             connections: Vec::new(),
         }
@@ -251,6 +254,13 @@ impl Tracking {
                 Tasks { running: tasks.into_iter().map(|task| task.running).collect(), complete }
             }
         }
+    }
+
+    /// Whether records of signals were lost since the last call.
+    pub(super) fn lost_more(&mut self) -> bool {
+        let Some(Kernel { programs, .. }) = &self.kernel else { return false };
+        let lost = programs.losses().ring_full;
+        lost > std::mem::replace(&mut self.signals_lost_seen, lost)
     }
 
     /// Whether all signals and ends have been reported: their programs are attached, and no record

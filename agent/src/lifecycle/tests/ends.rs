@@ -138,6 +138,29 @@ fn stop_signal_before_the_agent_started_is_not_known() {
 }
 
 #[test]
+fn a_stop_signal_may_be_among_records_that_were_lost() {
+    let cause = |lost_after: Option<u64>, stop_after: Option<u64>| {
+        let mut node = Node::running();
+        node.apply(Input::GracePeriod { container: WEB, grace_ns: 30 * SEC });
+        if let Some(at) = stop_after {
+            node.event(&signal(at, plain(TERM, runc(), init())));
+        }
+        if let Some(now_boot_ns) = lost_after {
+            node.apply(Input::RecordsLost { now_boot_ns });
+        }
+        node.event(&deadly(40 * SEC, KILL, runc(), init()));
+        node.event(&end(40 * SEC, init(), KILLED));
+        node.run_to(41 * SEC);
+        node.death().1.cause
+    };
+    assert_eq!(cause(None, None), Cause::KilledWithoutStopSignal);
+    assert_eq!(cause(Some(20 * SEC), None), Cause::Unknown);
+    // Longer ago than any stop of it takes.
+    assert_eq!(cause(Some(2 * SEC), None), Cause::KilledWithoutStopSignal);
+    assert_eq!(cause(Some(20 * SEC), Some(10 * SEC)), Cause::KilledAfterGrace);
+}
+
+#[test]
 fn init_that_moved_to_an_unknown_cgroup_is_still_known() {
     let mut node = Node::running();
     let moved = Task { cgroup: CgroupId(777), ..init() };
