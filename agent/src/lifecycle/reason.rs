@@ -229,12 +229,13 @@ impl Reasons {
 
     /// Evidence that was forgotten early for want of room, by kind.
     #[must_use]
-    pub const fn dropped(&self) -> [(&'static str, u64); 4] {
+    pub const fn dropped(&self) -> [(&'static str, u64); 5] {
         [
             ("stop_signal", self.deaths.stops_dropped()),
             ("death", self.deaths.hurried()),
             ("report", self.reports.dropped()),
             ("restart", self.history.dropped()),
+            ("start_failure", self.failures.dropped()),
         ]
     }
 

@@ -74,6 +74,7 @@ pub struct StartFailures {
     waiting: Vec<Waiting>,
     /// The kernel's records, until the kubelet reports the same.
     recorded: VecDeque<(Key, u64)>,
+    dropped: u64,
 }
 
 impl StartFailures {
@@ -84,8 +85,11 @@ impl StartFailures {
             self.waiting.remove(at);
             return;
         }
-        if self.recorded.len() >= RECORDS_MAX {
-            self.recorded.pop_front();
+        if self.recorded.len() >= RECORDS_MAX
+            && let Some((_, oldest)) = self.recorded.pop_front()
+            && oldest.saturating_add(SAME_NS) > time_boot_ns
+        {
+            self.dropped = self.dropped.saturating_add(1);
         }
         self.recorded.push_back((key, time_boot_ns));
     }
@@ -153,6 +157,12 @@ impl StartFailures {
             |waiting: &mut Waiting| waiting.time_boot_ns.saturating_add(SAME_NS) <= now_boot_ns;
         let settled = self.waiting.extract_if(.., over);
         settled.map(|waiting| failed(waiting.identity, waiting.time_boot_ns)).collect()
+    }
+
+    /// Total of records that were forgotten while the kubelet could still report the same.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Deadline at which [`Self::settle`] has something to return, `CLOCK_BOOTTIME`.

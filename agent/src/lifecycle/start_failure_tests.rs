@@ -137,5 +137,9 @@ fn records_without_a_report_are_bounded() {
     for s in 0..1000 {
         world.recorded(s);
     }
-    assert_eq!(world.failures.recorded.len(), RECORDS_MAX);
+    assert_eq!((world.failures.recorded.len(), world.failures.dropped()), (RECORDS_MAX, 0));
+    for _ in 0..RECORDS_MAX + 7 {
+        world.recorded(5000);
+    }
+    assert_eq!((world.failures.recorded.len(), world.failures.dropped()), (RECORDS_MAX, 7));
 }
