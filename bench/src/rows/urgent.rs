@@ -54,15 +54,15 @@ async fn rounds(node: &Node, rounds: u32) -> Result<Series> {
     tracked.set_init(container.id()?, init)?;
     let target = Pid::from_raw(i32::try_from(init).context("a pid beyond i32")?);
     let mut times = Series::default();
-    let mut events = Vec::new();
+    let (mut events, mut connections) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        rings.drain(&mut events);
+        rings.drain(&mut events, &mut connections);
         events.clear();
         kill(target, Signal::SIGWINCH).context("kill")?;
         while times_of(&events).is_none() {
             let woken = tokio::time::timeout(PATIENCE, rings.woken()).await;
             ensure!(woken.is_ok(), "no record in {PATIENCE:?}");
-            rings.drain(&mut events);
+            rings.drain(&mut events, &mut connections);
         }
         let at = times_of(&events).context("no record")?;
         times.push(clock::boot_ns().saturating_sub(at) as f64 / 1e9);

@@ -1,0 +1,275 @@
+//! Probes: the results of each handler, beside the servers' own logs and the kubelet's counts.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use testbed::scrape::Scrape;
+
+use super::{
+    context::{Context, and, container, with},
+    figure::Figure,
+    scenario::Scenario,
+};
+use crate::node;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::together("probe-results", results),
+    Scenario::together("probe-of-each-handler", each_handler),
+    Scenario::together("probe-paths", paths),
+    Scenario::alone("probe-after-a-kubelets-restart", after_a_kubelets_restart),
+];
+
+/// Attempts of each probe that are waited for.
+const ATTEMPTS: f64 = 3.0;
+
+/// A container with one readiness probe, and what each attempt has to be.
+struct Probed {
+    name: &'static str,
+    args: &'static [&'static str],
+    probe: Value,
+    handler: &'static str,
+    result: &'static str,
+    /// Seconds that an attempt takes, at least and at most.
+    takes: (f64, f64),
+}
+
+fn http(port: u16, path: &str) -> Value {
+    json!({ "httpGet": { "port": port, "path": path } })
+}
+
+fn exec(command: &[&str]) -> Value {
+    json!({ "exec": { "command": command } })
+}
+
+/// Each kind of result, by handlers that anybody can read.
+fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let of = |name, args, probe, handler, result, takes| Probed {
+        name,
+        args,
+        probe,
+        handler,
+        result,
+        takes,
+    };
+    let probed = [
+        of(
+            "late",
+            &["--serve-http=8001", "--delay=0.2"][..],
+            http(8001, "/"),
+            "http",
+            "success",
+            (0.2, 1.0),
+        ),
+        of(
+            "bad",
+            &["--serve-http=8002", "--fail-after=0"],
+            http(8002, "/"),
+            "http",
+            "failure",
+            (0.0, 1.0),
+        ),
+        of(
+            "hangs",
+            &["--serve-http=8003", "--delay=5"],
+            http(8003, "/"),
+            "http",
+            "timeout",
+            (1.9, 3.0),
+        ),
+        of("refuses", &[], http(8004, "/"), "http", "refused", (0.0, 0.5)),
+        of("closes", &["--serve-tcp=8005"], http(8005, "/"), "http", "failure", (0.0, 1.0)),
+        of("moved", &["--serve-http=8006"], http(8006, "/to/here"), "http", "success", (0.0, 1.0)),
+        of(
+            "opens",
+            &["--serve-tcp=8007"],
+            json!({ "tcpSocket": { "port": 8007 } }),
+            "tcp",
+            "success",
+            (0.0, 1.0),
+        ),
+        of("shut", &[], json!({ "tcpSocket": { "port": 8008 } }), "tcp", "refused", (0.0, 0.5)),
+        of(
+            "runs",
+            &["--health-file=/healthy"],
+            exec(&["/workload", "check", "/healthy", "--delay", "0.1"]),
+            "exec",
+            "success",
+            (0.1, 2.0),
+        ),
+        of("fails", &[], exec(&["/workload", "check", "/nothing"]), "exec", "failure", (0.0, 2.0)),
+    ];
+    judge(context, &probed)
+}
+
+/// Handlers whose answers are encrypted, or framed.
+fn each_handler(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let https = json!({ "httpGet": { "port": 8001, "path": "/", "scheme": "HTTPS" } });
+    let of = |name, args, probe, handler, result| Probed {
+        name,
+        args,
+        probe,
+        handler,
+        result,
+        takes: (0.0, 2.0),
+    };
+    let probed = [
+        // What is said in it is encrypted.
+        of("secret", &["--serve-https=8001"][..], https, "https", "unknown"),
+        of(
+            "serving",
+            &["--serve-grpc=8002"],
+            json!({ "grpc": { "port": 8002 } }),
+            "grpc",
+            "success",
+        ),
+        of(
+            "not-serving",
+            &["--serve-grpc=8003", "--fail-after=0"],
+            json!({ "grpc": { "port": 8003 } }),
+            "grpc",
+            "failure",
+        ),
+        of("plain", &["--serve-http=8004"], http(8004, "/"), "http", "success"),
+    ];
+    judge(context, &probed)
+}
+
+/// Runs them in one Pod, and compares what the agent has counted.
+fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<Vec<Figure>> {
+    let containers: Vec<_> = probed
+        .iter()
+        .map(|it| {
+            let args = [&["--on-signal", "TERM=exit:0"], it.args].concat();
+            // The servers listen by then: an attempt before is refused.
+            let probe = with(
+                it.probe.clone(),
+                &json!({
+                    "initialDelaySeconds": 10, "periodSeconds": 4, "timeoutSeconds": 2,
+                }),
+            );
+            with(container(it.name, &args), &json!({ "readinessProbe": probe }))
+        })
+        .collect();
+    context.run_pod(&json!({ "containers": containers }))?;
+    context.eventually(|scrape| {
+        probed.iter().try_for_each(|it| {
+            let counts = counts(scrape, context.name, it.name);
+            let all: f64 = counts.values().sum();
+            ensure!(all >= ATTEMPTS, "{}: {counts:?}", it.name);
+            Ok(())
+        })
+    })?;
+    // A command by hand is no probe, whatever it runs.
+    for it in probed.iter().filter(|it| it.handler == "exec") {
+        let mut args = vec!["exec", context.name, "--container", it.name, "--"];
+        args.extend(["/workload", "sleep", "0.1"]);
+        context.cluster.kubectl(&args)?;
+    }
+    // The kubelet counts a moment later: what the agent counts is between what it had and has.
+    let before = kubelet(context)?;
+    let scrape = context.scrape()?;
+    let after = kubelet(context)?;
+    context.delete(&[])?;
+    let mut figures = Vec::new();
+    for it in probed {
+        let name = it.name;
+        let found = counts(&scrape, context.name, name);
+        let all: f64 = found.values().sum();
+        let wanted = BTreeMap::from([(format!("readiness/{}/{}", it.handler, it.result), all)]);
+        figures.push(Figure::same(name, format!("{found:?}"), format!("{wanted:?}"))?);
+        let labels = [("namespace", "default"), ("pod", context.name), ("container", name)];
+        let last = scrape.value("probe_last_duration_seconds", &labels)?;
+        figures.push(Figure::between(&format!("{name}, s"), last, it.takes.0, it.takes.1)?);
+        let from = before.get(name).copied().unwrap_or_default() - 1.0;
+        let to = after.get(name).copied().unwrap_or_default() + 1.0;
+        figures.push(Figure::between(&format!("{name}, by the kubelet"), all, from, to)?);
+    }
+    Ok(figures)
+}
+
+/// Results of a container that are not 0, by `probe/handler/result`.
+fn counts(scrape: &Scrape, pod: &str, container: &str) -> BTreeMap<String, f64> {
+    let labels = [("namespace", "default"), ("pod", pod), ("container", container)];
+    let samples = scrape.all("probe_results_total", &labels).filter(|it| it.value > 0.0);
+    let key = |label: &dyn Fn(&str) -> String| ["probe", "handler", "result"].map(label).join("/");
+    samples.map(|it| (key(&|name| it.label(name).to_owned()), it.value)).collect()
+}
+
+/// Attempts of the Pod's readiness probes that the kubelet has counted (`prober_probe_total`), by
+/// container.
+fn kubelet(context: &Context<'_>) -> Result<BTreeMap<String, f64>> {
+    let path = format!("/api/v1/nodes/{}/proxy/metrics/probes", node::NAME);
+    let text = context.cluster.kubectl(&["get", "--raw", &path])?;
+    let pod = format!("pod=\"{}\"", context.name);
+    let mut counts = BTreeMap::new();
+    let lines = text.lines().filter(|line| line.starts_with("prober_probe_total{"));
+    for line in lines.filter(|line| line.contains(&pod) && line.contains("\"Readiness\"")) {
+        let container = line.split("container=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        let (container, value) = container.zip(value).with_context(|| line.to_owned())?;
+        *counts.entry(container.to_owned()).or_default() += value;
+    }
+    Ok(counts)
+}
+
+/// Liveness and readiness on one port: told apart by their paths, or not at all. A preStop hook over
+/// HTTP is none of them.
+fn paths(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let probes = |port, liveness: &str, readiness: &str| {
+        let times = json!({ "initialDelaySeconds": 10, "periodSeconds": 3, "timeoutSeconds": 5 });
+        json!({
+            "livenessProbe": with(http(port, liveness), &times),
+            "readinessProbe": with(http(port, readiness), &times),
+        })
+    };
+    let args = |port: &'static str| [port, "--on-signal", "TERM=exit:0"];
+    let apart =
+        with(container("apart", &args("--serve-http=8001")), &probes(8001, "/live", "/ready"));
+    let apart = with(apart, &json!({ "lifecycle": { "preStop": http(8001, "/bye") } }));
+    let alike = with(container("alike", &args("--serve-http=8002")), &probes(8002, "/", "/"));
+    context.run_pod(&json!({ "containers": [apart, alike] }))?;
+    let mut figures = vec![by_server(context, "apart", 2.0)?, by_server(context, "alike", 2.0)?];
+    context.delete(&[])?;
+    let of_apart = [("namespace", "default"), ("workload", context.name), ("container", "apart")];
+    let hook = and(&of_apart, &[("handler", "http")]);
+    figures.push(context.eventually(|scrape| {
+        Figure::same("preStops", scrape.value("prestop_duration_seconds_count", &hook)?, 1)
+    })?);
+    Ok(figures)
+}
+
+/// The kubelet's cgroup goes with its unit, and comes again.
+fn after_a_kubelets_restart(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let probe = with(http(8001, "/ready"), &json!({ "periodSeconds": 3, "timeoutSeconds": 5 }));
+    let args = ["--serve-http=8001", "--on-signal", "TERM=exit:0"];
+    let main = with(container("main", &args), &json!({ "readinessProbe": probe }));
+    context.run_pod(&json!({ "containers": [main] }))?;
+    let before = by_server(context, "main", 1.0)?;
+    let done = context.cluster.node_exec("systemctl restart kubelet")?;
+    ensure!(done.status == 0, "systemctl restart kubelet: {}", done.text);
+    context.cluster.wait_ready()?;
+    let after = by_server(context, "main", 2.0)?;
+    context.delete(&[])?;
+    Ok(vec![before, after])
+}
+
+/// What the agent counts of a container's probes over HTTP, beside the requests that its server has
+/// logged, once there are this many times [`ATTEMPTS`].
+fn by_server(context: &Context<'_>, name: &str, times: f64) -> Result<Figure> {
+    // An attempt may be under way between the two.
+    context.eventually(|_| {
+        let mut served = BTreeMap::<_, f64>::new();
+        for path in context.acts(context.name, name)?.texts("request", "path") {
+            let probe = match &*path {
+                "/live" => "liveness",
+                "/ready" => "readiness",
+                _ => "liveness_or_readiness",
+            };
+            *served.entry(format!("{probe}/http/success")).or_default() += 1.0;
+        }
+        ensure!(served.values().sum::<f64>() >= times * ATTEMPTS, "{served:?}");
+        let told = counts(&context.scrape()?, context.name, name);
+        Figure::same(name, format!("{told:?}"), format!("{served:?}"))
+    })
+}
