@@ -9,7 +9,7 @@ COPY . .
 RUN cargo xtask build --static && cp target/static/*/release/stripped/podvitals /podvitals
 # Permitted, not effective (=p): with =ep the binary could not even be executed where one of them is
 # out of reach. BuildKit keeps them in COPY --from.
-RUN setcap cap_bpf,cap_net_admin,cap_perfmon=p /podvitals
+RUN setcap cap_bpf,cap_perfmon,cap_net_admin=p /podvitals
 
 FROM scratch
 LABEL org.opencontainers.image.title="Podvitals"

@@ -170,13 +170,12 @@ unsafe fn keep<const INGRESS: bool>(skb: *mut __sk_buff, socket: *mut Socket, se
         if position >= ROOM || position > have {
             return;
         }
-        // LLVM knows what follows from the check above and would drop this, which the verifier needs.
+        // LLVM knows what follows from the checks above and would drop the masks, which the verifier
+        // needs: that of 5.10 does not learn from a comparison with 0 that a number is 1 at least.
         let position = black_box(position) & (ROOM - 1);
         let free = ROOM - position;
-        let len = black_box(if segment.len < free { segment.len } else { free });
-        if len == 0 || len > ROOM {
-            return;
-        }
+        let len = if segment.len < free { segment.len } else { free };
+        let len = (black_box(len.wrapping_sub(1)) & (ROOM - 1)) + 1;
         let head = if INGRESS {
             (&raw mut (*socket).record.received).cast::<u8>()
         } else {

@@ -195,11 +195,17 @@ fn check_programs(findings: &mut Vec<Finding>) {
             return;
         }
     };
-    for (name, has) in [("CAP_BPF", capabilities.bpf), ("CAP_PERFMON", capabilities.perfmon)] {
+    const ANSWERS: &str = "the answers to network probes: only the times of their connections are \
+                           known";
+    for (name, has, lost) in [
+        ("CAP_BPF", capabilities.bpf, EVENTS),
+        ("CAP_PERFMON", capabilities.perfmon, EVENTS),
+        ("CAP_NET_ADMIN", capabilities.net_admin, ANSWERS),
+    ] {
         findings.push(if has {
             Finding::ok(name, "permitted")
         } else {
-            Finding::bad(name, Verdict::Degraded, "missing; run as root or give it", EVENTS)
+            Finding::bad(name, Verdict::Degraded, "missing; run as root or give it", lost)
         });
     }
     let lockdown = host::lockdown();

@@ -22,7 +22,7 @@ pub const AGENT: &str = concat!("localhost/podvitals:", env!("CARGO_PKG_VERSION"
 /// Where the agent serves.
 pub const PORT: &str = "9550/tcp";
 /// All that the agent can use. A Pod's own list decides which of them it gets.
-const CAPABILITIES: [Capability; 3] = [Capability::BPF, Capability::NET_ADMIN, Capability::PERFMON];
+const CAPABILITIES: [Capability; 3] = [Capability::BPF, Capability::PERFMON, Capability::NET_ADMIN];
 
 /// The image of what runs in the Pods of the end-to-end tests.
 pub const WORKLOAD: &str = "podvitals.test/workload:v1";

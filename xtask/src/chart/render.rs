@@ -120,11 +120,10 @@ fn overlays(rendered: &Rendered<'_>) -> Result<()> {
     equal("selinux is its overlay", &rendered.file("selinux.yaml")?, &wanted)?;
 
     let mut wanted = deployed()?;
-    let capabilities = format!("{context}/capabilities");
-    let add = patch("without-net-admin", false)?.pointer(&format!("{capabilities}/add")).cloned();
-    set(one(&mut wanted, "DaemonSet")?, &capabilities, "add", add.context("no capabilities")?)?;
-    let found = rendered.file("without-net-admin.yaml")?;
-    equal("netAdmin=false is its overlay", &found, &wanted)
+    let context = format!("{context}/capabilities");
+    let add = patch("without-net-admin", false)?.pointer(&format!("{context}/add")).cloned();
+    set(one(&mut wanted, "DaemonSet")?, &context, "add", add.context("no capabilities")?)?;
+    equal("netAdmin is its overlay", &rendered.file("without-net-admin.yaml")?, &wanted)
 }
 
 fn collectors(rendered: &Rendered<'_>) -> Result<()> {

@@ -192,6 +192,10 @@ args:
             "allowPrivilegeEscalation: false",
             format!("{{{{- if .Values.selinux.enabled }}}}\n{selinux}\n{{{{- end }}}}"),
         ),
+        Edit::lines(
+            "add: [BPF, PERFMON, NET_ADMIN]",
+            "add: [BPF, PERFMON{{ if .Values.netAdmin.enabled }}, NET_ADMIN{{ end }}]",
+        ),
         Edit::value("resources:", "resources"),
         Edit::lines(
             "add: [BPF, NET_ADMIN, PERFMON]",

@@ -110,7 +110,7 @@ fn the_pod_has_no_right_too_many() {
         json!({
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
-            "capabilities": { "drop": ["ALL"], "add": ["BPF", "NET_ADMIN", "PERFMON"] },
+            "capabilities": { "drop": ["ALL"], "add": ["BPF", "PERFMON", "NET_ADMIN"] },
         })
     );
     let mut paths = Vec::new();

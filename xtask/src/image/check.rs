@@ -14,7 +14,7 @@ use crate::shell;
 
 /// What `deploy/` adds to the agent's container.
 const CAPABILITIES_OF_POD: [Capability; 3] =
-    [Capability::BPF, Capability::NET_ADMIN, Capability::PERFMON];
+    [Capability::BPF, Capability::PERFMON, Capability::NET_ADMIN];
 
 /// Checks every digest of `archive` against `images`, then the files as they are when unpacked, and
 /// runs the agent; or says why the latter cannot be.
@@ -82,7 +82,9 @@ fn run(binary: &Path) -> Result<Option<String>> {
     }
     let own = effective(&fs::read_to_string("/proc/self/status").context("/proc/self/status")?)?;
     if CAPABILITIES_OF_POD.iter().any(|capability| own & capability.bit() == 0) {
-        return Ok(Some("this very process lacks one of the Pod's capabilities".to_owned()));
+        return Ok(Some(
+            "this very process lacks CAP_BPF, CAP_PERFMON or CAP_NET_ADMIN".to_owned(),
+        ));
     }
     // With no_new_privs an exec gives of the file's capabilities those that were permitted before
     // (security/commoncap.c, `cap_bprm_creds_from_file`). containerd leaves the added ones in the
@@ -104,7 +106,9 @@ fn run(binary: &Path) -> Result<Option<String>> {
             bail!("as in the Pod, {name} is not effective: {found:?} {}", output.stderr.trim());
         }
     }
-    println!("as user {USER} with no_new_privs, the Pod's capabilities are effective");
+    println!(
+        "as user {USER} with no_new_privs, CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN are effective"
+    );
     Ok(None)
 }
 
