@@ -199,10 +199,12 @@ pub static EVIDENCE_DROPPED: StateFamily<Agent> = StateFamily {
         "Evidence forgotten early for want of room. stop_signal: a container's that has not ended; \
          death: explained before the API could report why; report: a death that is not compared \
          with the runtime's report; restart: the end of a container that may run again; \
-         start_failure: one that is counted again if the kubelet reports it; exec_session: one of more than 256 at once in a container; oom_counter: of one of more \
-         than 65536 cgroups, whose next OOM may get a wrong scope.",
+         start_failure: one that is counted again if the kubelet reports it; exec_session: one of \
+         more than 256 at once in a container; oom_counter: of one of more than 65536 cgroups, whose \
+         next OOM may get a wrong scope; probe_address, probe_container: addresses of Pods and \
+         containers whose probes are not followed for want of room.",
     )
-    .labels(&["kind"], 7),
+    .labels(&["kind"], 9),
     write: |_, agent, to| counts("kind", &agent.stats.evidence_dropped, to),
 };
 

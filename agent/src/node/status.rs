@@ -117,7 +117,12 @@ impl Node {
                 ("share_cgroup", losses.share_cgroups),
                 ("nested_full", losses.nested_full + self.tracking.nested_refused()),
             ],
-            evidence_dropped: [&self.reasons.dropped()[..], &self.lifecycle.dropped()].concat(),
+            evidence_dropped: [
+                &self.reasons.dropped()[..],
+                &self.lifecycle.dropped(),
+                &self.probes.dropped(),
+            ]
+            .concat(),
             events_unseen: vec![("oom_kill", self.tracking.unseen_oom_kills())],
             log_lines_dropped: crate::log::dropped().to_vec(),
             process: ProcessStats::read(),

@@ -15,9 +15,9 @@ use crate::variable::Variable;
 
 /// Labels of a probe beside its container's, or its workload's.
 const PROBE: &str = "probe, handler";
-/// Readiness, or what may be it.
-const OF_READINESS: &str = r#"probe=~"readiness|liveness_or_readiness""#;
-/// What kills a container.
+/// What decides over traffic.
+const OF_READINESS: &str = r#"probe="readiness""#;
+/// What has a container killed.
 const OF_KILLS: &str = r#"probe=~"liveness|startup""#;
 /// All results that are none.
 const FAILED: &str = r#"result=~"failure|timeout|refused""#;

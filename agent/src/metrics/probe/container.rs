@@ -44,7 +44,9 @@ pub static THRESHOLDS: StateFamily<OfContainer> = StateFamily {
     .labels(&["probe", "handler"], PROBES_MAX)
     .needs(&[Need::Pods]),
     write: |block, state, to| {
-        for probe in &mut state.probes {
+        // Failures of what may be of either probe are counted for neither.
+        let known = |probe: &&mut Probe| probe.kind != ProbeKind::LivenessOrReadiness;
+        for probe in state.probes.iter_mut().filter(known) {
             to.counter(block, &probe.labels().as_slice(), &mut probe.thresholds);
         }
     },

@@ -1,5 +1,6 @@
 //! Tests of the whole room: an exposition is written, parsed strictly, and looked at.
 
+mod budget;
 mod exemplars;
 mod fixture;
 mod format;
