@@ -17,7 +17,7 @@ impl World {
     fn probed(&mut self, cgroup: u64, probe: ProbeKind, at_ms: i64, ms: u64, result: ProbeResult) {
         let shown = &self.node.publish.recorder.shown;
         let who = shown.iter().find(|who| who.cgroup == CgroupId(cgroup)).unwrap().clone();
-        let start_boot_ns = NOW.boot_ns.saturating_add_signed(at_ms * MS as i64);
+        let start_boot_ns = NOW.boot_ns.saturating_add_signed(at_ms * MS.cast_signed());
         let end_boot_ns = start_boot_ns + ms * MS;
         let attempt = ProbeAttempt {
             probe,
