@@ -311,7 +311,7 @@ impl Container {
     /// Takes in the exec of a process that comes into the running container.
     fn session(&mut self, event: &Event, exec: &Exec, out: &mut Vec<Output>) {
         let (key, exec_boot_ns) = (exec.task.key, event.time_boot_ns);
-        if self.sessions.insert(key, exec_boot_ns) {
+        if self.sessions.insert(key, exec_boot_ns) && !who::is_stage(exec) {
             let begin = SessionBegin { key, exec_boot_ns, argv: exec.argv.clone() };
             out.push(Output::SessionBegan { container: self.id, begin });
         }

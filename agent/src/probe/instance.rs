@@ -90,6 +90,12 @@ impl Instance {
         if container.startup.is_none() || (is_this && container.started == Some(true)) {
             self.startup_done = true;
         }
+        if !candidates.iter().any(|it| it.kind == ProbeKind::Startup)
+            || self.schedule.is_between(0, start_boot_ns)
+        {
+            // The others begin when the startup probe has succeeded, be that in secret.
+            self.startup_done = true;
+        }
         let deleted = known.deletion_noticed().is_some_and(|it| it.time_boot_ns < start_boot_ns);
         let age_ns = start_boot_ns.saturating_sub(self.started_boot_ns);
         // The API has the start in whole seconds.
@@ -116,7 +122,7 @@ impl Instance {
             return Some(chosen(&only));
         }
         let all: Vec<Due> = left.iter().filter_map(due).collect();
-        if self.schedule.is_empty()
+        if self.schedule.is_new(&all)
             && self.seen_from_start
             && let Some(first) = left.iter().find(|it| it.kind == ProbeKind::Readiness)
             && first.probe.initial_delay_s == 0

@@ -155,7 +155,14 @@ impl Open {
     pub(super) fn over(&mut self, now_boot_ns: u64) -> Vec<Attempt> {
         let over =
             |it: &mut Attempt| it.open_until_boot_ns().is_none_or(|until| until <= now_boot_ns);
-        self.0.extract_if(.., over).collect()
+        let mut all: Vec<Attempt> = self.0.extract_if(.., over).collect();
+        // The kubelet has waited until the time was up for a connection that works.
+        for attempt in all.iter_mut().filter(|it| it.verdict.follow == Some(Follow::Retry)) {
+            let timeout_ns = attempt.chosen.probe.timeout_s.saturating_mul(SECOND_NS);
+            let until = attempt.start_boot_ns.saturating_add(timeout_ns);
+            attempt.verdict.end_boot_ns = attempt.verdict.end_boot_ns.max(until);
+        }
+        all
     }
 
     /// The time at which the first goes on no more.

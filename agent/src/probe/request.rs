@@ -44,14 +44,13 @@ impl Get {
         let mut lines = Lines(sent);
         let (line, complete) = lines.first()?;
         let line = line.strip_prefix(b"GET ")?;
-        let uri = match line.iter().position(|&byte| byte == b' ') {
-            Some(end) => (line.get(..end)?, true),
-            None => (line, false),
-        };
-        if complete && !uri.1 {
+        // Go writes a space in a query as it is, so the last one counts.
+        let version = line.windows(6).rposition(|part| part == b" HTTP/");
+        let uri = line.get(..version.unwrap_or(line.len()))?;
+        if complete && version.is_none() {
             return None;
         }
-        let mut get = Self { uri: target::canonical(uri.0), complete: uri.1, ..Self::default() };
+        let mut get = Self { uri: target::canonical(uri), complete, ..Self::default() };
         for line in lines {
             let Some(colon) = line.iter().position(|&byte| byte == b':') else { break };
             let (name, value) = line.split_at(colon);
@@ -141,6 +140,12 @@ mod tests {
             let request = read(&PROBE[..cut]);
             assert_eq!(matches!(request, Request::Get(_)), cut >= 4, "{cut}: {request:?}");
         }
+        // The version may be cut.
+        let cut = &PROBE[..26];
+        let Request::Get(get) = read(cut) else { panic!("a GET") };
+        assert_eq!((get.uri.as_slice(), get.complete), (&b"/healthz?full=1"[..], false));
+        let space = b"GET /a?b= HTTP/c HTTP/1.1\r\n";
+        assert!(matches!(read(space), Request::Get(get) if get.uri == b"/a?b= HTTP/c"));
         assert_eq!(read(b"GET\r\n"), Request::Other);
         assert_eq!(read(b"GET /x\r\n"), Request::Other, "HTTP/0.9");
         assert_eq!(read(b"POST / HTTP/1.1\r\n"), Request::Other);

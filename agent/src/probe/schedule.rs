@@ -78,9 +78,18 @@ impl Schedule {
         *phase = Some(Phase { last_boot_ns: start_boot_ns, period_ns, confirmed });
     }
 
-    /// Whether no phase is known.
-    pub(super) fn is_empty(&self) -> bool {
-        self.phases.iter().all(Option::is_none)
+    /// Whether nothing is known of these candidates, and no attempt was uncertain before.
+    pub(super) fn is_new(&self, candidates: &[Due]) -> bool {
+        candidates.iter().all(|it| self.phase(it.probe).is_none())
+            && self.uncertain_boot_ns.iter().all(|at| *at == 0)
+    }
+
+    /// Whether an attempt comes too early to be the next one of a probe.
+    pub(super) fn is_between(&self, probe: usize, start_boot_ns: u64) -> bool {
+        self.phase(probe).is_some_and(|phase| {
+            let since_ns = start_boot_ns.saturating_sub(phase.last_boot_ns);
+            (1..phase.period_ns / 2).contains(&since_ns)
+        })
     }
 
     /// The candidate that an attempt belongs to, if that is certain: it is due for it alone, or due for

@@ -2,6 +2,7 @@
 
 mod commands;
 mod network;
+mod recorded;
 
 use std::net::SocketAddr;
 

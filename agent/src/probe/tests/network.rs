@@ -1,5 +1,7 @@
 //! Probes over the network.
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -88,6 +90,27 @@ fn a_startup_probe_runs_until_it_succeeds_and_the_others_after_it() {
         ("liveness_or_readiness", "success"),
     ];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn a_startup_probe_that_succeeds_in_secret_is_over_with_the_next_attempt() {
+    let https = json!({"httpGet": {"port": 8080, "scheme": "HTTPS"}});
+    let mut world = World::with(json!({
+        "startupProbe": &https, "livenessProbe": &https, "readinessProbe": &https
+    }));
+    for ms in [100, 10_100, 10_300, 12_000] {
+        world.connects(ms, |it| {
+            (it.sent, it.received) = (vec![22, 3, 1], vec![22, 3, 3]);
+        });
+    }
+    let probes: Vec<_> = world.results().into_iter().map(|(probe, _)| probe).collect();
+    let either = "liveness_or_readiness";
+    assert_eq!(probes, ["startup", "startup", either, either]);
+    let mut other = http("/", "/");
+    other["startupProbe"] = https;
+    let mut world = World::with(other);
+    world.gets(300, "/", 200);
+    assert_eq!(world.results(), [(either, "success")]);
 }
 
 #[test]
@@ -237,7 +260,7 @@ fn grpc_tries_again_until_the_time_is_up() {
     world.settles(3_000);
     let [attempt] = *world.attempts() else { panic!("one") };
     assert_eq!((attempt.result, attempt.network.unwrap().connections), (ProbeResult::Refused, 2));
-    assert_eq!(attempt.end_boot_ns, START + 1051 * MS);
+    assert_eq!(attempt.end_boot_ns, START + 3 * SECOND, "the kubelet waits");
     // The service is in the request.
     let call = |service: &[u8]| {
         let length = u8::try_from(service.len()).unwrap();
@@ -300,6 +323,73 @@ fn an_address_belongs_to_the_pod_that_has_it_now() {
     world.gets(3000, "/", 200);
     let [(who, _)] = &world.out[..] else { panic!("one") };
     assert_eq!(who.cgroup.0, 2);
+}
+
+/// Connections of any kind, in any order.
+fn any_connection() -> impl Strategy<Value = Connection> {
+    let endings =
+        [Ending::Closed, Ending::ClosedByPeer, Ending::Reset, Ending::Refused, Ending::TimedOut];
+    let times = (0..60_000_u64, 0..3_000_u64, any::<bool>(), any::<bool>());
+    let sent = prop_oneof![
+        Just(Vec::new()),
+        Just(b"GET /live HTTP/1.1\r\n\r\n".to_vec()),
+        Just(b"GET / HTTP/1.1\r\nUser-Agent: kube-lifecycle/1\r\n\r\n".to_vec()),
+        Just(vec![22, 3, 1]),
+        proptest::collection::vec(any::<u8>(), 0..40),
+    ];
+    let received = prop_oneof![
+        Just(Vec::new()),
+        Just(b"HTTP/1.1 200 OK\r\n".to_vec()),
+        Just(b"HTTP/1.1 302 Found\r\n".to_vec()),
+        proptest::collection::vec(any::<u8>(), 0..40),
+    ];
+    let remotes = ["10.244.0.5:8080", "10.244.0.5:9090", "10.244.0.9:8080", "[::1]:1"];
+    let kinds = (prop::sample::select(&endings), prop::sample::select(&remotes));
+    (times, sent, received, kinds).prop_map(
+        |((at, took, connected, data_observed), sent, received, (ending, remote))| {
+            let start_boot_ns = START + at * MS;
+            Connection {
+                start_boot_ns,
+                connected_boot_ns: connected.then_some(start_boot_ns + took * MS / 2),
+                first_byte_boot_ns: None,
+                end_boot_ns: start_boot_ns + took * MS,
+                ending,
+                local: "10.244.0.1:40000".parse().unwrap(),
+                remote: remote.parse().unwrap(),
+                sent,
+                received,
+                data_observed,
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Property: each connection has one outcome, and attempts are in order.
+    #[test]
+    fn each_connection_is_counted_once(all in proptest::collection::vec(any_connection(), 0..40)) {
+        let mut container = http("/live", "/");
+        container["startupProbe"] = json!({"grpc": {"port": 9090}});
+        let mut world = World::with(container);
+        let number = all.len() as u64;
+        for connection in all {
+            world.probes.connection(connection, &world.pods, &mut world.out);
+            world.settles(100);
+        }
+        world.now = START + 100 * SECOND;
+        world.settles(0);
+        let counted: u64 = world.probes.connections().iter().map(|(_, count)| count).sum();
+        prop_assert_eq!(counted, number);
+        prop_assert_eq!(world.probes.deadline(), None);
+        let attempts = world.attempts();
+        let of_attempts: u32 = attempts.iter().map(|it| it.network.unwrap().connections).sum();
+        prop_assert_eq!(u64::from(of_attempts), world.count(Outcome::Probe));
+        for attempt in attempts {
+            prop_assert!(attempt.start_boot_ns <= attempt.end_boot_ns, "{attempt:?}");
+        }
+    }
 }
 
 #[test]
