@@ -176,6 +176,11 @@ impl Deaths {
         self.probed.forget(container);
     }
 
+    /// Drops evidence that is too old to be any. A call every few seconds suffices.
+    pub fn expire(&mut self, now_boot_ns: u64) {
+        self.probed.expire(now_boot_ns);
+    }
+
     fn explained(&mut self, container: CgroupId) {
         self.stops.explained(container);
         self.probed.forget(container);

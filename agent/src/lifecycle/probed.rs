@@ -21,6 +21,9 @@ const LATE_NS: u64 = 100_000_000;
 const ACTS_NS: u64 = 15_000_000_000;
 /// Default of `terminationGracePeriodSeconds`.
 const DEFAULT_GRACE_S: u64 = 30;
+/// Time without news after which a container is dropped: a death is explained by then, and an attempt
+/// that came after it is no evidence.
+const KEEP_NS: u64 = 600_000_000_000;
 /// Limit of containers that are kept.
 const CONTAINERS_MAX: usize = 8_192;
 
@@ -101,6 +104,11 @@ impl Probed {
         if let Some(container) = self.container(container, time_boot_ns) {
             container.stop_boot_ns.get_or_insert(time_boot_ns);
         }
+    }
+
+    /// Drops what has had no news for so long that it is no evidence any more.
+    pub(super) fn expire(&mut self, now_boot_ns: u64) {
+        self.containers.retain(|_, it| it.news_boot_ns.saturating_add(KEEP_NS) > now_boot_ns);
     }
 
     /// Drops what is known of a container.

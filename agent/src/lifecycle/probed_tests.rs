@@ -127,5 +127,9 @@ fn containers_are_bounded() {
         probed.attempt(CgroupId(n), &attempt);
     }
     assert_eq!(probed.containers.len(), CONTAINERS_MAX);
+    probed.expire(STOP);
+    assert_eq!(probed.containers.len(), CONTAINERS_MAX);
     assert!(probed.containers.contains_key(&CgroupId(2 * CONTAINERS_MAX as u64 - 1)));
+    probed.expire(STOP + KEEP_NS);
+    assert_eq!(probed.containers.len(), 0);
 }

