@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Node;
 use crate::bpf::kubelet::{By, Whose};
 use crate::bpf::programs::Programs;
 use crate::cgroup::CgroupId;
@@ -156,14 +155,5 @@ impl KubeletWatch {
             // It may be gone again, and is looked for again.
             Err(error) => State::Refused(format!("{error:#}")),
         }
-    }
-}
-
-impl Node {
-    /// Looks for the kubelet's cgroup.
-    pub(super) fn look_for_kubelet(&mut self) {
-        let off = !self.options.probes;
-        let root = &self.options.cgroup_root;
-        self.kubelet.look(root, off, self.tracking.programs_mut());
     }
 }

@@ -7,6 +7,13 @@ use crate::lifecycle::session::{SessionBegin, SessionEnd};
 use crate::probe::Probed;
 
 impl Node {
+    /// Looks for the kubelet's cgroup, whose connections are observed.
+    pub(super) fn look_for_kubelet(&mut self) {
+        let off = !self.options.probes;
+        let root = &self.options.cgroup_root;
+        self.kubelet.look(root, off, self.tracking.programs_mut());
+    }
+
     /// Takes in a connection of the kubelet that has ended; those before it have come before it.
     pub fn connection(&mut self, connection: Connection) {
         tracing::debug!(%connection, "a connection of the kubelet");

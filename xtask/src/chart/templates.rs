@@ -197,10 +197,6 @@ args:
             "add: [BPF, PERFMON{{ if .Values.netAdmin.enabled }}, NET_ADMIN{{ end }}]",
         ),
         Edit::value("resources:", "resources"),
-        Edit::lines(
-            "add: [BPF, NET_ADMIN, PERFMON]",
-            "add: [BPF, {{ if .Values.netAdmin }}NET_ADMIN, {{ end }}PERFMON]",
-        ),
         Edit::after("volumeMounts:", with_ca(&ca_mount)),
         Edit::after("volumes:", with_ca(ca_volume)),
     ]);
