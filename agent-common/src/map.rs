@@ -13,8 +13,7 @@ pub const LAYOUT: &str = "LAYOUT";
 
 /// Limit of cgroups that can be tracked at once.
 pub const TRACKED_MAX: u32 = 16_384;
-/// Size of the ring buffer in bytes. The agent maps it twice in a row, and all of that counts as
-/// resident.
+/// Size of the ring buffer in bytes. It is the kernel's memory; the agent maps what it reads.
 pub const EVENTS_BYTES: u32 = 1 << 20;
 /// Unread bytes in the ring buffer above which even a record that can wait wakes the agent.
 pub const EVENTS_WAKE_BYTES: u64 = 256 << 10;

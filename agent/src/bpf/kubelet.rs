@@ -11,7 +11,7 @@ use agent_common::probes::{
 use anyhow::Context as _;
 use aya::{
     Ebpf,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
+    maps::{Array, MapData, PerCpuArray},
     programs::{
         BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, SockOps,
         cgroup_skb::CgroupSkbLinkId, sock_ops::SockOpsLinkId, tp_btf::BtfTracePointLinkId,
@@ -19,6 +19,7 @@ use aya::{
 };
 
 use super::plain::Plain;
+use super::ring_memory::RingMemory;
 use crate::cgroup::CgroupId;
 
 /// The way in which the kubelet's connections are observed.
@@ -84,10 +85,10 @@ impl Probes {
     ///
     /// # Errors
     /// If a map is missing or of another type.
-    pub(super) fn new(mut ebpf: Ebpf) -> anyhow::Result<(Self, RingBuf<MapData>)> {
+    pub(super) fn new(mut ebpf: Ebpf) -> anyhow::Result<(Self, RingMemory)> {
         let mut take =
             |name| ebpf.take_map(name).with_context(|| format!("the object has no map {name}"));
-        let ring = RingBuf::try_from(take(raw::CONNECTIONS)?)?;
+        let ring = RingMemory::of(&take(raw::CONNECTIONS)?)?;
         let kubelet = Array::try_from(take(raw::KUBELET)?)?;
         let counters = PerCpuArray::try_from(take(raw::PROBES_COUNTERS)?)?;
         Ok((Self { ebpf, kubelet, counters, links: Links::default() }, ring))

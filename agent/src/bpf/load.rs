@@ -11,7 +11,6 @@ use agent_common::{
 use anyhow::{Context as _, bail};
 use aya::{
     Btf, EbpfLoader, Endianness,
-    maps::{MapData, RingBuf},
     programs::{BtfTracePoint, CgroupSkb, Iter, SockOps},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -21,13 +20,14 @@ use super::object::{self, ObjectId};
 use super::plain::Plain;
 use super::plan::{self, Choice, Facts, Skip};
 use super::programs::{Attached, Objects, Programs};
+use super::ring_memory::RingMemory;
 use super::subjects::{Hook, SUBJECTS, Subject, SubjectId};
 use super::survey::Survey;
 use crate::kernel::{btf::lookup::Parameter, capabilities::raised};
 use crate::log;
 
 /// Ring buffer of an object.
-pub type Ring = (ObjectId, RingBuf<MapData>);
+pub type Ring = (ObjectId, RingMemory);
 
 /// Loads and attaches the programs of the plan on a node that has `cgroups` cgroups now; returns
 /// them with the ring buffers of the loaded objects.

@@ -2,18 +2,20 @@
 //!
 //! [`subjects`] lists the tracepoints and iterators to observe, and which [`object`] has their
 //! programs. [`survey`] collects the facts, [`plan`] decides from them, [`load`] acts, [`start`]
-//! calls all three. [`ring`] transports bytes, [`decode`] turns them into typed events,
-//! [`programs`] has the operations on maps, [`kubelet`] attaches the programs of its connections.
+//! calls all three. [`ring`] transports bytes out of [`ring_memory`], [`decode`] turns them into typed
+//! events, [`programs`] has the operations on maps, [`kubelet`] attaches the programs of its connections.
 
 pub mod decode;
 mod kernel_log;
 pub mod kubelet;
 pub mod load;
+mod mapping;
 pub mod object;
 mod plain;
 pub mod plan;
 pub mod programs;
 pub mod ring;
+pub mod ring_memory;
 pub mod snapshot;
 pub mod start;
 pub mod subjects;

@@ -7,7 +7,7 @@ use agent_common::{map, snapshot as raw};
 use anyhow::{Context as _, bail};
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
     programs::Iter,
 };
 
@@ -16,6 +16,7 @@ use super::kernel_log::KernelLog;
 use super::kubelet::{By, ConnectionCounts, Names, Probes, Whose};
 use super::object::ObjectId;
 use super::plan::NO_NET_ADMIN;
+use super::ring_memory::RingMemory;
 use super::snapshot::Snapshot;
 use super::subjects::{Subject, SubjectId, Variant};
 use super::tasks;
@@ -134,12 +135,12 @@ impl Objects {
         &mut self,
         object: ObjectId,
         mut ebpf: Ebpf,
-    ) -> anyhow::Result<Option<RingBuf<MapData>>> {
+    ) -> anyhow::Result<Option<RingMemory>> {
         let mut take =
             |name| ebpf.take_map(name).with_context(|| format!("the object has no map {name}"));
         match object {
             ObjectId::Core => {
-                let ring = RingBuf::try_from(take(map::EVENTS)?)?;
+                let ring = RingMemory::of(&take(map::EVENTS)?)?;
                 let tracked = TrackedMap::new(HashMap::try_from(take(map::TRACKED)?)?);
                 let counters = PerCpuArray::try_from(take(map::COUNTERS)?)?;
                 let task_walk = Array::try_from(take(map::TASK_WALK)?)?;

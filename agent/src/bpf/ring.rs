@@ -1,15 +1,15 @@
 //! Ring buffers of the loaded objects: waiting for records, and draining them in batches.
 
 use std::future::poll_fn;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::task::Poll;
 
-use aya::maps::{MapData, RingBuf};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::decode::{self, DecodeError};
 use super::load;
 use super::object::ObjectId;
+use super::ring_memory::RingMemory;
 use crate::event::Connection;
 use crate::event::{Event, EventKind};
 use crate::kernel::host;
@@ -19,13 +19,15 @@ struct Ring {
     object: ObjectId,
     /// Duplicate of the ring's descriptor, which the kernel makes readable to wake the agent.
     wakeup: AsyncFd<OwnedFd>,
-    ring: RingBuf<MapData>,
+    ring: RingMemory,
 }
 
 /// Reading ends of the ring buffers of all loaded objects. Without one, no record ever arrives.
 pub struct Rings {
     rings: Vec<Ring>,
     page_bytes: u64,
+    /// Flag: a ring could not be mapped, which was logged.
+    unmapped: bool,
     /// Records received, by [`EventKind::index`].
     received: [u64; EventKind::NAMES.len()],
     /// Connections received.
@@ -36,7 +38,7 @@ pub struct Rings {
 
 impl Ring {
     fn new((object, ring): load::Ring) -> std::io::Result<Self> {
-        let descriptor = ring.as_fd().try_clone_to_owned()?;
+        let descriptor = ring.descriptor()?;
         // SAFETY: an `OwnedFd` stays open, and the same, for as long as it is owned here.
         let wakeup = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
@@ -52,7 +54,8 @@ impl Rings {
     pub fn new(rings: Vec<load::Ring>) -> std::io::Result<Self> {
         let rings = rings.into_iter().map(Ring::new).collect::<Result<_, _>>()?;
         let (received, rejected) = ([0; EventKind::NAMES.len()], [0; DecodeError::REASONS.len()]);
-        Ok(Self { rings, page_bytes: host::page_bytes(), received, connections: 0, rejected })
+        let page_bytes = host::page_bytes();
+        Ok(Self { rings, page_bytes, unmapped: false, received, connections: 0, rejected })
     }
 
     /// Waits until the kernel side asks for attention: an urgent record in a ring, or many that can
@@ -77,16 +80,27 @@ impl Rings {
     /// Takes all records, oldest first. Records of several CPUs arrive in the order in which their
     /// room was reserved, which is nearly that of their times; each batch is sorted.
     pub fn drain(&mut self, events: &mut Vec<Event>, connections: &mut Vec<Connection>) {
-        let Self { rings, page_bytes, received, connections: count, rejected } = self;
+        let Self { rings, page_bytes, unmapped, received, connections: count, rejected } = self;
         for ring in rings {
-            while let Some(item) = ring.ring.next() {
+            loop {
+                let item = match ring.ring.next() {
+                    Ok(Some(item)) => item,
+                    Ok(None) => break,
+                    Err(error) => {
+                        // The next drain tries again; what finds the ring full meanwhile is counted.
+                        if !std::mem::replace(unmapped, true) {
+                            tracing::error!(%error, "the ring buffer cannot be mapped");
+                        }
+                        break;
+                    }
+                };
                 let decoded = if ring.object == ObjectId::Probes {
-                    decode::connection(&item).map(|connection| {
+                    decode::connection(item).map(|connection| {
                         *count += 1;
                         connections.push(connection);
                     })
                 } else {
-                    decode::event(&item, *page_bytes).map(|event| {
+                    decode::event(item, *page_bytes).map(|event| {
                         if let Some(count) = received.get_mut(event.kind.index()) {
                             *count += 1;
                         }
