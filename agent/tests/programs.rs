@@ -106,8 +106,7 @@ async fn everything_works_with_no_capability_effective() {
             self_check(&programs.running_tasks().unwrap().tasks).unwrap();
             assert!(programs.losses().submitted > 0, "the cgroup was made after the root was told");
             if let Ok(mut snapshot) = programs.snapshot(root.dir()) {
-                snapshot.pass().unwrap();
-                assert_eq!(snapshot.stats().len(), 2);
+                assert_eq!(snapshot.pass().unwrap().len(), 2);
             }
             programs.tracked().unwrap().untrack(id_of(&container));
             assert!(
@@ -252,8 +251,7 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
     std::thread::sleep(Duration::from_secs(3));
 
     fs::read(root.dir().join("cpu.stat")).unwrap();
-    snapshot.pass().unwrap();
-    let stats = snapshot.stats();
+    let stats = snapshot.pass().unwrap();
     assert_eq!(stats.len(), cgroups.len() + 1, "the root and each cgroup");
     let mut files = Reader::new(0);
     for (n, cgroup) in cgroups.iter().enumerate() {
@@ -273,15 +271,14 @@ async fn a_pass_over_all_cgroups_says_what_the_files_say() {
     // What was made since is in the next pass, what was removed is not.
     let (gone, late) = (id_of(&cgroups[3]), root.child("late").unwrap());
     fs::remove_dir(cgroups[3].dir()).unwrap();
-    snapshot.pass().unwrap();
-    let stats = snapshot.stats();
+    let stats = snapshot.pass().unwrap();
     assert!(stats.of(gone).is_none() && stats.of(id_of(&late)).is_some());
     assert_eq!(stats.len(), cgroups.len() + 1);
 }
 
-/// More cgroups than are mapped at first, and then more than the array holds.
+/// More and more cgroups, and then more than the array holds.
 #[tokio::test]
-async fn a_pass_over_many_cgroups_maps_more_of_the_array_until_it_is_full() {
+async fn a_pass_over_many_cgroups_has_all_until_the_array_is_full() {
     let Some((mut programs, _rings)) = load() else { return };
     let Some(root) = Cgroup::for_test("many") else { return };
     let Ok(mut snapshot) = programs.snapshot(root.dir()) else {
@@ -291,15 +288,13 @@ async fn a_pass_over_many_cgroups_maps_more_of_the_array_until_it_is_full() {
     let make = |n| root.child(&format!("c{n}")).unwrap();
     let mut cgroups: Vec<_> = (0..600).map(make).collect();
     for _ in 0..2 {
-        snapshot.pass().unwrap();
-        let stats = snapshot.stats();
+        let stats = snapshot.pass().unwrap();
         assert_eq!(stats.len(), 601);
         assert!(cgroups.iter().all(|cgroup| stats.of(id_of(cgroup)).is_some()));
     }
     let room = agent::bpf::plan::snapshot_elements(0) as usize - 1;
     cgroups.extend((600..room + 50).map(make));
-    snapshot.pass().unwrap();
-    let stats = snapshot.stats();
+    let stats = snapshot.pass().unwrap();
     assert_eq!(stats.len(), room, "the rest is read from files");
     let found = cgroups.iter().filter(|cgroup| stats.of(id_of(cgroup)).is_some()).count();
     assert_eq!(found + 1, room);

@@ -2,17 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::num::NonZeroUsize;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
-use std::ptr::NonNull;
 
 use agent_common::snapshot::CgroupStats;
 use anyhow::Context as _;
 use aya::maps::MapData;
 use nix::libc;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::ProtFlags;
 
+use super::mapping::Mapping;
 use crate::cgroup::CgroupId;
 use crate::kernel::capabilities::raised;
 
@@ -49,57 +49,42 @@ struct IterCreate {
     flags: u32,
 }
 
-/// Memory mapping of the array that the program writes.
-struct Mapping {
-    start: NonNull<CgroupStats>,
-    bytes: NonZeroUsize,
-    elements: u32,
+/// First elements of the array, mapped.
+struct Array {
+    mapping: Mapping,
+    elements: usize,
 }
 
-// SAFETY: the mapping belongs to no thread, and is used through `&mut Snapshot` only.
-unsafe impl Send for Mapping {}
-
-impl Mapping {
-    /// Maps the first elements only: each mapped page counts as resident, used or not.
-    fn new(map: BorrowedFd<'_>, elements: u32) -> io::Result<Self> {
-        let bytes = size_of::<CgroupStats>() * elements as usize;
-        let bytes = NonZeroUsize::new(bytes).ok_or(io::ErrorKind::InvalidInput)?;
+impl Array {
+    fn map(map: BorrowedFd<'_>, elements: usize) -> io::Result<Self> {
+        let bytes = size_of::<CgroupStats>() * elements;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new shared mapping of the map's beginning, which no other code knows.
-        let start = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, map, 0) }?;
-        Ok(Self { start: start.cast(), bytes, elements })
+        Ok(Self { mapping: Mapping::new(map, 0, bytes, protection)?, elements })
     }
 
-    /// Elements that the last iterator run has written. No run is active while they are borrowed:
-    /// [`Snapshot::pass`] makes each run from start to end.
+    /// The elements. No iterator run is active while they are borrowed: [`Snapshot::pass`] makes each
+    /// from start to end, and [`Stats`] do not outlive the next.
     fn elements(&self) -> &[CgroupStats] {
+        let start = self.mapping.start().cast::<CgroupStats>();
         // SAFETY: the whole mapping, aligned to a page; any bytes are a valid value; and no
         // run writes, as above.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.elements as usize) }
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), self.elements) }
     }
 
     fn write_head(&mut self, head: CgroupStats) {
         // SAFETY: element 0 is inside the mapping, and no iterator run is active now.
-        unsafe { self.start.write_volatile(head) };
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: made by `mmap` with this length, and nothing refers to it any more.
-        let _ = unsafe { munmap(self.start.cast(), self.bytes.get()) };
+        unsafe { self.mapping.start().cast::<CgroupStats>().write_volatile(head) };
     }
 }
 
 /// Cgroup iterator, bound to a root, with the array of its stats.
 pub struct Snapshot {
     map: OwnedFd,
-    map_elements: u32,
-    mapping: Mapping,
+    map_elements: usize,
+    /// Element 0. The others are mapped while somebody reads them.
+    head: Array,
     link: OwnedFd,
     walk: u64,
-    /// Index of the last element that was written.
-    last: u32,
 }
 
 impl Snapshot {
@@ -108,12 +93,9 @@ impl Snapshot {
     /// # Errors
     /// If the kernel refuses the mapping or the link.
     pub fn new(program: BorrowedFd<'_>, map: &MapData, root: &Path) -> anyhow::Result<Self> {
-        /// Elements mapped at first: enough for a busy node of 300 containers.
-        const FIRST_ELEMENTS: u32 = 512;
-        let map_elements = map.info().context("querying the map's size")?.max_entries();
+        let map_elements = map.info().context("querying the map's size")?.max_entries() as usize;
         let map = map.fd().as_fd().try_clone_to_owned()?;
-        let mapping = Mapping::new(map.as_fd(), FIRST_ELEMENTS.min(map_elements))
-            .context("mapping the stats")?;
+        let head = Array::map(map.as_fd(), 1).context("mapping the stats")?;
         let directory = File::open(root).with_context(|| format!("opening {}", root.display()))?;
         let info = CgroupInfo {
             order: BPF_CGROUP_ITER_DESCENDANTS_PRE,
@@ -130,16 +112,16 @@ impl Snapshot {
             padding: 0,
         };
         let link = bpf(BPF_LINK_CREATE, &attr).context("linking the cgroup iterator")?;
-        Ok(Self { map, map_elements, mapping, link, walk: 0, last: 0 })
+        Ok(Self { map, map_elements, head, link, walk: 0 })
     }
 
-    /// Makes one iterator run; [`Self::stats`] returns its results.
+    /// Makes one iterator run.
     ///
     /// # Errors
-    /// If the iterator cannot be created or read.
-    pub fn pass(&mut self) -> io::Result<()> {
+    /// If the iterator cannot be created or read, or its results cannot be mapped.
+    pub fn pass(&mut self) -> io::Result<Stats<'_>> {
         self.walk += 1;
-        self.mapping.write_head(CgroupStats { walk: self.walk, ..CgroupStats::default() });
+        self.head.write_head(CgroupStats { walk: self.walk, ..CgroupStats::default() });
         let attr = IterCreate { link_fd: self.link.as_raw_fd().cast_unsigned(), flags: 0 };
         let mut pass = File::from(raised(|| bpf(BPF_ITER_CREATE, &attr))?);
         // The program writes into the array and has no output to read, so the first read makes the
@@ -148,54 +130,48 @@ impl Snapshot {
         while pass.read(&mut nothing)? > 0 {}
         // The head's id is the index of the last element written; dead cgroups leave gaps before
         // it.
-        let last = self.mapping.elements().first().map_or(0, |head| head.cgroup_id);
-        let last = u32::try_from(last).unwrap_or(0);
-        if last >= self.mapping.elements {
-            // The array has all elements; only this process's mapping of it was too short.
-            let elements = last.saturating_add(1).next_power_of_two().min(self.map_elements);
-            self.mapping = Mapping::new(self.map.as_fd(), elements)?;
-        }
-        self.last = last;
-        Ok(())
-    }
-
-    /// Stats of the last iterator run; empty before the first.
-    #[must_use]
-    pub fn stats(&self) -> Stats<'_> {
-        let last = self.last as usize;
-        let elements = self.mapping.elements();
-        let written = elements.get(1..=last).unwrap_or_default().iter();
+        let last = self.head.elements().first().map_or(0, |head| head.cgroup_id);
+        let elements = usize::try_from(last).unwrap_or(0).saturating_add(1).min(self.map_elements);
+        let array = Array::map(self.map.as_fd(), elements)?;
+        let written = array.elements().iter().enumerate().skip(1);
         let mut by_id: Vec<_> = written
-            .filter(|stats| stats.walk == self.walk)
-            .map(|stats| (stats.cgroup_id, stats))
+            .filter(|(_, stats)| stats.walk == self.walk)
+            .map(|(index, stats)| (stats.cgroup_id, index))
             .collect();
         by_id.sort_unstable_by_key(|(id, _)| *id);
-        Stats(by_id)
+        Ok(Stats { by_id, array: Some(array), run: PhantomData })
     }
 }
 
-/// Stats of all cgroups from one iterator run.
-#[derive(Debug, Default)]
-pub struct Stats<'a>(Vec<(u64, &'a CgroupStats)>);
+/// Stats of all cgroups from one iterator run, mapped as long as they are looked at: each mapped page
+/// counts as resident. They are gone before the next run.
+#[derive(Default)]
+pub struct Stats<'a> {
+    /// Indexes of the elements, by the ids of their cgroups.
+    by_id: Vec<(u64, usize)>,
+    array: Option<Array>,
+    run: PhantomData<&'a mut Snapshot>,
+}
 
 impl Stats<'_> {
     /// Stats of one cgroup; `None` if it was created since, or the array had no room for it.
     #[must_use]
     pub fn of(&self, cgroup: CgroupId) -> Option<&CgroupStats> {
-        let at = self.0.binary_search_by_key(&cgroup.0, |(id, _)| *id).ok()?;
-        self.0.get(at).map(|(_, stats)| *stats)
+        let at = self.by_id.binary_search_by_key(&cgroup.0, |(id, _)| *id).ok()?;
+        let (_, index) = self.by_id.get(at)?;
+        self.array.as_ref()?.elements().get(*index)
     }
 
     /// Number of cgroups in the run.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.0.len()
+        self.by_id.len()
     }
 
     /// Whether the run found no cgroup.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_id.is_empty()
     }
 }
 

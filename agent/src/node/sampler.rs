@@ -136,12 +136,14 @@ impl Sampler {
         self.flush(tree);
         let Self { reader, snapshot, covered, elements, unclear, page_bytes, runs, .. } = self;
         let page_bytes = *page_bytes;
-        if let Some(Err(error)) = snapshot.as_mut().map(Snapshot::pass) {
-            tracing::warn!(%error, "the cgroup iterator failed: files are read from now on");
-            *snapshot = None;
-        }
-        let (stats, covered) = match snapshot {
-            Some(snapshot) => (snapshot.stats(), *covered),
+        let mut failed = false;
+        let (stats, covered) = match snapshot.as_mut().map(Snapshot::pass) {
+            Some(Ok(stats)) => (stats, *covered),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the cgroup iterator failed: files are read from now on");
+                failed = true;
+                Default::default()
+            }
             None => Default::default(),
         };
         let ran = boot_ns();
@@ -187,6 +189,10 @@ impl Sampler {
         if !stats.is_empty() {
             runs.snapshot = Some(ran.saturating_sub(begin));
         }
+        drop(stats);
+        if failed {
+            *snapshot = None;
+        }
     }
 
     /// Makes the kernel add up the CPU time and the memory statistics of all cgroups, which it does
@@ -220,11 +226,8 @@ impl Sampler {
             }
             let compared = self.read_statistics(tree, &chosen);
             let Some(snapshot) = &mut self.snapshot else { return };
-            if snapshot.pass().is_err() {
-                // The first scrape will say so.
-                return;
-            }
-            let stats = snapshot.stats();
+            // If it fails, the first scrape will say so.
+            let Ok(stats) = snapshot.pass() else { return };
             finish_comparing(&mut self.elements, compared, &stats, self.page_bytes);
         }
     }

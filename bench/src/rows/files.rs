@@ -102,8 +102,7 @@ fn pass(args: &Args, node: &Node, cgroups: &[(CgroupId, PathBuf)]) -> Result<Lin
     let flushed = node.root().join("cpu.stat");
     let mut take = || -> Result<u64> {
         black_box(fs::read(&flushed).ok());
-        snapshot.pass()?;
-        let stats = snapshot.stats();
+        let stats = snapshot.pass()?;
         let found = cgroups.iter().filter_map(|(id, _)| stats.of(*id));
         Ok(found.map(|stats| stats.cpu_usage_ns / 1000).sum())
     };
