@@ -29,9 +29,9 @@ pub(super) struct Instance {
     /// Progress of its start; all `None` for one that is older than the agent.
     pub(super) start: Start,
     /// The fact that it was ready for the first time.
-    pub(super) ready: Option<Fact>,
+    pub(super) ready: Option<Box<Fact>>,
     /// The fact that it is a restart.
-    pub(super) restarted: Option<Fact>,
+    pub(super) restarted: Option<Box<Fact>>,
     stop: Option<(u64, StopSignal)>,
     sigkill_boot_ns: Option<u64>,
     ooms: Vec<(u64, OomFact)>,
@@ -74,7 +74,7 @@ impl Instance {
             FactKind::Progressed(start) => {
                 self.start = *start;
                 if start.just_ready {
-                    self.ready = Some(fact.clone());
+                    self.ready = Some(Box::new(fact.clone()));
                 }
             }
             FactKind::StopSignal(stop) => {
@@ -94,7 +94,7 @@ impl Instance {
                 self.ended_boot_ns = Some(death.end.end_boot_ns);
                 self.explained = Some(Box::new(fact.clone()));
             }
-            FactKind::Restarted(_) => self.restarted = Some(fact.clone()),
+            FactKind::Restarted(_) => self.restarted = Some(Box::new(fact.clone())),
             FactKind::StartFailed => self.start_failed_boot_ns = Some(time_boot_ns),
             FactKind::Misreported(report) => self.reported = Some(report.reported.clone()),
             FactKind::Probed(attempt) => self.attempts.add(attempt),

@@ -49,7 +49,7 @@ pub(super) fn trace(
     });
     let link = tree.link();
     let explained = dead.explained.as_deref().map(|fact| (&dead.who, fact));
-    let restarted = next.and_then(|next| Some((&next.who, next.restarted.as_ref()?)));
+    let restarted = next.and_then(|next| Some((&next.who, next.restarted.as_deref()?)));
     let facts = explained.into_iter().chain(restarted);
     let trace = Trace {
         kind: Kind::Restart,

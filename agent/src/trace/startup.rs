@@ -120,7 +120,7 @@ pub(super) fn trace(life: &mut Life, at: &At) -> Option<Trace> {
         }
         span.error = missing.filter(|_| !at.last);
     });
-    let ready = |it: &&Instance| Some((it.who.clone(), it.ready.clone()?));
+    let ready = |it: &&Instance| Some((it.who.clone(), it.ready.as_deref()?.clone()));
     let facts = first.iter().filter_map(ready).collect();
     life.started = Some(tree.link());
     Some(Trace {
