@@ -42,6 +42,7 @@ const THREADS_MAX: usize = 4;
 /// The agent cannot start: no cgroup v2, a port in use, an unusable setting. A part that is merely
 /// missing is reported in the log and in the metrics instead.
 pub fn main(args: &AgentArgs) -> anyhow::Result<()> {
+    heap::share();
     log::start(&args.log_level, args.log_format)?;
     log::catch_panics();
     let runtime = tokio::runtime::Builder::new_current_thread()
