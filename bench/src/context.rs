@@ -1,6 +1,12 @@
 //! What every row is given.
 
+use std::fs::{self, File, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
 
 /// The rows by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -87,7 +93,30 @@ pub(crate) struct Args {
     pub(crate) write: Option<PathBuf>,
 }
 
+/// Size of the pieces in which containerd writes the files of an image (2.4.2, pkg/archive/tar.go).
+const PIECE_BYTES: usize = 32 << 10;
+
 impl Args {
+    /// Replaces the agent by a copy that was written as a node has it. The page cache has a file in the
+    /// pieces in which it was written, and maps them as a whole (seen on Linux 6.18): what a linker has
+    /// just written at once would be resident at once.
+    pub(crate) fn unpack_agent(&mut self) -> Result<TempDir> {
+        let folder = tempfile::Builder::new().prefix("podvitals-bench-").tempdir();
+        let folder = folder.context("make a folder for the agent")?;
+        let path = folder.path().join("podvitals");
+        let bytes = fs::read(&self.agent).with_context(|| format!("read {:?}", self.agent))?;
+        let mut file = File::create(&path).context("create a copy of the agent")?;
+        for piece in bytes.chunks(PIECE_BYTES) {
+            file.write_all(piece).context("write a copy of the agent")?;
+        }
+        for opened in [folder.path(), &path] {
+            let mode = Permissions::from_mode(0o755);
+            fs::set_permissions(opened, mode).context("open the agent to every user")?;
+        }
+        self.agent = path;
+        Ok(folder)
+    }
+
     /// `full`, or `short` in a quick run.
     pub(crate) fn pick<T>(&self, full: T, short: T) -> T {
         if self.quick { short } else { full }

@@ -33,7 +33,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => rows::run(&args),
+        Command::Run(mut args) => args.unpack_agent().and_then(|_folder| rows::run(&args)),
         Command::Work => work::forks().map(|()| true),
     };
     match result {

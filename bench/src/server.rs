@@ -119,6 +119,12 @@ impl Server {
         Ok(clock_gettime(clock).context("clock_gettime of a process")?.into())
     }
 
+    /// Resident memory when the last answer is gone: it is shared for a second.
+    pub(crate) fn rss_at_rest_bytes(&self) -> Result<u64> {
+        std::thread::sleep(Duration::from_millis(2300));
+        self.rss_bytes()
+    }
+
     /// Resident memory now.
     pub(crate) fn rss_bytes(&self) -> Result<u64> {
         self.status("VmRSS:")
