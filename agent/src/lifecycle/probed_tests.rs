@@ -123,7 +123,7 @@ fn what_ends_after_the_stop_signal_says_nothing() {
 fn containers_are_bounded() {
     let mut probed = Probed::default();
     for n in 0..2 * CONTAINERS_MAX as u64 {
-        let attempt = attempt(ProbeKind::Liveness, 900_000 - n, Some(3), ProbeResult::Success);
+        let attempt = attempt(ProbeKind::Liveness, 500_000 - n, Some(3), ProbeResult::Success);
         probed.attempt(CgroupId(n), &attempt);
     }
     assert_eq!(probed.containers.len(), CONTAINERS_MAX);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::request::{Get, Request};
+use crate::clock::SECOND_NS;
 use crate::event::{Connection, Ending};
 use crate::kube::known_pod::KnownPod;
 use crate::kube::pod::{Container, Handler, Pod, Probe};
@@ -13,6 +14,8 @@ use crate::lifecycle::fact::ProbeKind;
 
 /// Limit of addresses that are kept: whoever may create Pods may name any host in their probes.
 const ADDRESSES_MAX: usize = 8_192;
+/// Longest time by which the kubelet may be late to give up a probe.
+const LATE_NS: u64 = 2_000_000_000;
 /// Limit of Pods that are kept under one address.
 const PODS_MAX: usize = 512;
 
@@ -220,7 +223,15 @@ pub(super) fn goes_to(target: &Target, known: &KnownPod, remote: SocketAddr) -> 
 }
 
 /// Whether the probe can have sent this request.
+///
+/// The kubelet may have other connections to the same address: to the API server, if that is a Pod of
+/// this node. Those whose requests cannot be read are told by how long they last.
 fn can_ask(candidate: &Candidate<'_>, connection: &Connection, request: &Request) -> bool {
+    let is_read = matches!(request, Request::Get(_) | Request::Http2 { .. });
+    let longest_ns = candidate.probe.timeout_s.saturating_mul(SECOND_NS).saturating_add(LATE_NS);
+    if !is_read && connection.end_boot_ns.saturating_sub(connection.start_boot_ns) > longest_ns {
+        return false;
+    }
     if !connection.data_observed {
         return true;
     }

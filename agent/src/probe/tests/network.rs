@@ -93,6 +93,26 @@ fn a_startup_probe_runs_until_it_succeeds_and_the_others_after_it() {
 }
 
 #[test]
+fn a_connection_that_outlasts_the_timeout_is_to_the_api_server() {
+    let mut world = World::with(json!({
+        "livenessProbe": {"httpGet": {"port": 6443, "scheme": "HTTPS"}, "timeoutSeconds": 15}
+    }));
+    for (ms, data_observed) in [(600_000, true), (600_000, false), (15_000, true)] {
+        world.connects(0, |it| {
+            it.remote.set_port(6443);
+            it.end_boot_ns = it.start_boot_ns + ms * MS;
+            it.ending = Ending::Closed;
+            if data_observed {
+                (it.sent, it.received) = (vec![22, 3, 1], vec![22, 3, 3]);
+            }
+            it.data_observed = data_observed;
+        });
+    }
+    assert_eq!(world.results(), [("liveness", "timeout")]);
+    assert_eq!(world.count(Outcome::OtherRequest), 2);
+}
+
+#[test]
 fn a_startup_probe_that_succeeds_in_secret_is_over_with_the_next_attempt() {
     let https = json!({"httpGet": {"port": 8080, "scheme": "HTTPS"}});
     let mut world = World::with(json!({
