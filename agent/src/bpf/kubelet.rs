@@ -88,7 +88,7 @@ impl Probes {
     pub(super) fn new(mut ebpf: Ebpf) -> anyhow::Result<(Self, RingMemory)> {
         let mut take =
             |name| ebpf.take_map(name).with_context(|| format!("the object has no map {name}"));
-        let ring = RingMemory::of(&take(raw::CONNECTIONS)?)?;
+        let ring = RingMemory::of(take(raw::CONNECTIONS)?)?;
         let kubelet = Array::try_from(take(raw::KUBELET)?)?;
         let counters = PerCpuArray::try_from(take(raw::PROBES_COUNTERS)?)?;
         Ok((Self { ebpf, kubelet, counters, links: Links::default() }, ring))

@@ -140,7 +140,7 @@ impl Objects {
             |name| ebpf.take_map(name).with_context(|| format!("the object has no map {name}"));
         match object {
             ObjectId::Core => {
-                let ring = RingMemory::of(&take(map::EVENTS)?)?;
+                let ring = RingMemory::of(take(map::EVENTS)?)?;
                 let tracked = TrackedMap::new(HashMap::try_from(take(map::TRACKED)?)?);
                 let counters = PerCpuArray::try_from(take(map::COUNTERS)?)?;
                 let task_walk = Array::try_from(take(map::TASK_WALK)?)?;

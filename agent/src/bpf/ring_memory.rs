@@ -29,6 +29,8 @@ const WINDOW_BYTES: usize = 64 << 10;
 
 /// Ring buffer, with the position of the next record.
 pub struct RingMemory {
+    /// The map of the loaded object, in whose programs its descriptor stands until they are loaded.
+    _object: Option<Map>,
     map: OwnedFd,
     /// Page with the position up to which the records were read, which the kernel reads.
     consumer: Mapping,
@@ -53,12 +55,13 @@ impl RingMemory {
     ///
     /// # Errors
     /// If the map is no ring buffer, or the kernel refuses the mapping.
-    pub(super) fn of(map: &Map) -> anyhow::Result<Self> {
-        let Map::RingBuf(data) = map else { anyhow::bail!("the map is no ring buffer") };
+    pub(super) fn of(map: Map) -> anyhow::Result<Self> {
+        let Map::RingBuf(data) = &map else { anyhow::bail!("the map is no ring buffer") };
         let data_bytes = data.info().context("querying the ring buffer's size")?.max_entries();
         let descriptor = data.fd().as_fd().try_clone_to_owned()?;
         let page_bytes = usize::try_from(host::page_bytes())?;
-        Self::map(descriptor, page_bytes, data_bytes as usize).context("mapping the ring buffer")
+        let ring = Self::map(descriptor, page_bytes, data_bytes as usize);
+        Ok(Self { _object: Some(map), ..ring.context("mapping the ring buffer")? })
     }
 
     fn map(map: OwnedFd, page_bytes: usize, data_bytes: usize) -> anyhow::Result<Self> {
@@ -70,6 +73,7 @@ impl RingMemory {
         let window_offset = window_of(position, data_bytes);
         let window = window(map.as_fd(), page_bytes, data_bytes, window_offset)?;
         Ok(Self {
+            _object: None,
             map,
             consumer,
             producer,
