@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::schedule::{Due, PROBES, Schedule};
-use super::targets::Candidate;
+use super::targets::{Candidate, of_container};
 use super::thresholds::Run;
 use crate::cgroup::CgroupId;
 use crate::clock::SECOND_NS;
 use crate::kube::known_pod::KnownPod;
 use crate::kube::pod::{Container, Handler, Probe};
+use crate::kube::pods::Pods;
 use crate::lifecycle::fact::{ProbeKind, ProbeResult};
 use crate::lifecycle::subject::Who;
 
@@ -75,6 +76,13 @@ impl Instance {
         let ended = self.ended_boot_ns;
         self.started_boot_ns <= time_boot_ns
             && ended.is_none_or(|end| end.saturating_add(ENDED_NS) >= time_boot_ns)
+    }
+
+    /// The container's Pod, if that is known and has a probe for it.
+    fn probed_in<'a>(&self, pods: &'a Pods) -> Option<&'a KnownPod> {
+        let known = pods.of_cgroup(self.who.origin.pod()?.0)?;
+        let container = known.pod.container(&self.who.identity.container)?;
+        of_container(container).next().map(|_| known)
     }
 
     /// The probe of an attempt that began at that time, if it is certain, or liveness and readiness
@@ -223,22 +231,28 @@ impl Instances {
         }
     }
 
-    /// Forgets what has been gone long enough.
-    pub(super) fn expire(&mut self, now_boot_ns: u64) {
+    /// Forgets what has been gone long enough, and what is gone and has no probe.
+    pub(super) fn expire(&mut self, pods: &Pods, now_boot_ns: u64) {
         let over = |it: &Instance| {
-            it.gone_boot_ns.is_some_and(|gone| gone.saturating_add(KEEP_NS) <= now_boot_ns)
+            it.gone_boot_ns.is_some_and(|gone| {
+                gone.saturating_add(KEEP_NS) <= now_boot_ns || it.probed_in(pods).is_none()
+            })
         };
         let over: Vec<CgroupId> =
             self.by_cgroup.iter().filter(|(_, it)| over(it)).map(|(id, _)| *id).collect();
         for cgroup in over {
-            self.keep_runs(cgroup, now_boot_ns);
+            self.keep_runs(cgroup, pods, now_boot_ns);
             self.forget(cgroup);
         }
         self.former.retain(|_, (since, _)| since.saturating_add(RUNS_KEEP_NS) > now_boot_ns);
     }
 
-    fn keep_runs(&mut self, cgroup: CgroupId, now_boot_ns: u64) {
+    /// Keeps the failures of a container that may come again.
+    fn keep_runs(&mut self, cgroup: CgroupId, pods: &Pods, now_boot_ns: u64) {
         let Some(instance) = self.by_cgroup.get(&cgroup) else { return };
+        if instance.probed_in(pods).is_none_or(KnownPod::lingers) {
+            return;
+        }
         let Some((pod, _)) = instance.who.origin.pod() else { return };
         let key = (pod.uid.clone(), instance.who.identity.container.clone());
         if self.former.len() < INSTANCES_MAX || self.former.contains_key(&key) {
@@ -261,6 +275,12 @@ impl Instances {
     /// Total of instances that found no room.
     pub(super) const fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Whether nothing is kept of any container.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_cgroup.is_empty() && self.by_pod.is_empty() && self.former.is_empty()
     }
 
     fn of_pod(&self, uid: &str, container: &str) -> impl Iterator<Item = &Instance> {

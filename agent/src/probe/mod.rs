@@ -106,7 +106,7 @@ impl Probes {
     /// Forgets what has been kept long enough. A call every few seconds suffices.
     pub fn expire(&mut self, pods: &Pods, now_boot_ns: u64) {
         self.targets.expire(pods);
-        self.instances.expire(now_boot_ns);
+        self.instances.expire(pods, now_boot_ns);
     }
 
     /// Takes in a connection of the kubelet that has ended; appends what follows to `out`.

@@ -449,3 +449,27 @@ fn failures_are_counted_on_over_a_restart() {
         assert_eq!(world.attempts().map_left(), [left], "{gone_s} s");
     }
 }
+
+#[test]
+fn nothing_is_kept_of_a_container_that_has_no_probe_or_whose_pod_is_gone() {
+    for (spec, pod_is_gone, kept_s) in
+        [(json!({}), false, 1), (http("/", "/"), true, 30), (http("/", "/"), false, 600 + 30)]
+    {
+        let mut world = World::with(spec);
+        if pod_is_gone {
+            let gone = world.pods.get("a").unwrap().pod.clone();
+            let kind = PodEventKind::Deleted(Box::new(gone));
+            world.pods.apply(PodEvent { time_boot_ns: world.now, kind });
+        }
+        world.probes.gone(CgroupId(1), world.now);
+        let keeps = |world: &mut World, seconds: u64| {
+            for _ in 0..seconds {
+                world.now += SECOND;
+                world.probes.expire(&world.pods, world.now);
+            }
+            !world.probes.instances.is_empty()
+        };
+        assert!(keeps(&mut world, kept_s - 1), "{kept_s} s");
+        assert!(!keeps(&mut world, 1), "{kept_s} s");
+    }
+}
