@@ -60,7 +60,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
         lines.push(
             Line::new(what, figures)
                 .ratio(run.mcores / base)
-                .goal("≤ 12 MiB", Verdict::count(run.rest_bytes <= RSS_MAX))
+                .goal("≤ 12 MiB", Verdict::goal(run.rest_bytes <= RSS_MAX))
                 .because("the state of containers or the program has grown"),
         );
         lines.push(
