@@ -25,6 +25,8 @@ pub(crate) enum Name {
     Events,
     /// From the signal to user space.
     Urgent,
+    /// A connection of the kubelet.
+    Probes,
     /// Forks of a watched load.
     Storm,
     /// Shutdown times against pidfd.
@@ -43,7 +45,7 @@ pub(crate) enum Name {
 
 impl Name {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Files,
         Self::Encode,
         Self::Scrape,
@@ -51,6 +53,7 @@ impl Name {
         Self::Start,
         Self::Events,
         Self::Urgent,
+        Self::Probes,
         Self::Storm,
         Self::Shutdown,
         Self::Growth,

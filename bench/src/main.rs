@@ -4,6 +4,7 @@
 //! never fail the bench; what is counted (series, records, growth) does.
 
 mod cgroups;
+mod connect;
 mod context;
 mod report;
 mod rows;
@@ -11,6 +12,8 @@ mod server;
 mod stats;
 mod work;
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -29,12 +32,25 @@ enum Command {
     /// Be the load in a container.
     #[command(hide = true)]
     Work,
+    /// Connect as the kubelet does.
+    #[command(hide = true)]
+    Connect {
+        /// The server.
+        server: SocketAddr,
+        /// How often.
+        connections: u32,
+        /// The cgroup to enter first.
+        cgroup: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(mut args) => args.unpack_agent().and_then(|_folder| rows::run(&args)),
         Command::Work => work::forks().map(|()| true),
+        Command::Connect { server, connections, cgroup } => {
+            connect::run(server, connections, &cgroup).map(|()| true)
+        }
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

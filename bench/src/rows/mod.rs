@@ -8,6 +8,7 @@ mod files;
 mod growth;
 mod memory;
 mod parts;
+mod probes;
 mod scrape;
 mod shutdown;
 mod start;
@@ -38,6 +39,7 @@ fn measure(name: Name) -> (Measure, &'static str) {
         Name::Start => (start::measure, start::HOW),
         Name::Events => (events::measure, events::HOW),
         Name::Urgent => (urgent::measure, urgent::HOW),
+        Name::Probes => (probes::measure, probes::HOW),
         Name::Storm => (storm::measure, storm::HOW),
         Name::Shutdown => (shutdown::measure, shutdown::HOW),
         Name::Growth => (growth::measure, growth::HOW),
