@@ -34,9 +34,10 @@ use self::request::Request;
 use self::targets::{Candidate, Found, Match, Targets};
 use crate::cgroup::CgroupId;
 use crate::event::Connection;
+use crate::kube::known_pod::KnownPod;
 use crate::kube::pod::{Handler, Pod, PreStop};
 use crate::kube::pods::Pods;
-use crate::kube::target::Target;
+use crate::kube::target::{HttpTarget, Target};
 use crate::lifecycle::fact::{Fact, FactKind, ProbeAttempt};
 use crate::lifecycle::session::{ExecSession, SessionBegin, SessionEnd};
 use crate::lifecycle::subject::Who;
@@ -46,6 +47,8 @@ pub type Probed = (Arc<Who>, Fact);
 
 /// Limit of connections that wait.
 const WAITING_MAX: usize = 512;
+/// Longest time by which the kubelet may learn of a deletion before the agent does.
+const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
 /// Limit of hooks that wait to be taken.
 const HOOKS_MAX: usize = 1_024;
 
@@ -218,7 +221,10 @@ impl Probes {
         }
         let found = match self.targets.find(connection, &request, pods) {
             Match::Nobody => return None,
-            Match::NoProbe => return Some(Outcome::NotAProbe),
+            Match::NoProbe => {
+                let is_hook = self.hooked_in_secret(connection, &request, pods);
+                return Some(if is_hook { Outcome::Hook } else { Outcome::NotAProbe });
+            }
             Match::OtherRequest => return Some(Outcome::OtherRequest),
             Match::Probes(found) => found,
         };
@@ -333,24 +339,61 @@ impl Probes {
     /// Notes the run of a lifecycle hook, if it is the preStop hook of one container. The kubelet keeps
     /// the connection, so it has ended with the answer.
     fn hooked(&mut self, connection: &Connection, get: &request::Get, pods: &Pods) {
-        let (remote, begin_boot_ns) = (connection.remote, connection.start_boot_ns);
+        let cgroup = self.hook_of(connection, pods, |_, hook| hook.uri.starts_with(&get.uri));
+        let end = connection.first_byte_boot_ns.unwrap_or(connection.end_boot_ns);
+        self.note_hook(cgroup, connection.start_boot_ns, end);
+    }
+
+    /// Whether a connection to a place that no probe asks is a preStop hook whose request cannot be
+    /// read: it comes when the Pod is being deleted. When it was answered is not known.
+    fn hooked_in_secret(
+        &mut self,
+        connection: &Connection,
+        request: &Request,
+        pods: &Pods,
+    ) -> bool {
+        if *request != Request::Tls && connection.data_observed {
+            return false;
+        }
+        let latest = connection.start_boot_ns.saturating_add(KUBELET_AHEAD_NS);
+        let cgroup = self.hook_of(connection, pods, |known, _| {
+            known.deletion_noticed().is_some_and(|noticed| noticed.time_boot_ns <= latest)
+        });
+        self.note_hook(cgroup, connection.start_boot_ns, connection.end_boot_ns);
+        cgroup.is_some()
+    }
+
+    /// The container whose preStop hook goes to a connection's address, if it is one alone.
+    fn hook_of(
+        &self,
+        connection: &Connection,
+        pods: &Pods,
+        is: impl Fn(&KnownPod, &HttpTarget) -> bool,
+    ) -> Option<CgroupId> {
+        let (remote, at) = (connection.remote, connection.start_boot_ns);
         let mut hooked = Vec::new();
-        for known in self.targets.pods(remote.ip(), begin_boot_ns, pods) {
+        for known in self.targets.pods(remote.ip(), at, pods) {
             for container in &known.pod.containers {
                 let targets = container.targets.as_deref();
                 if let Some(hook @ Target::Http(http)) = targets.and_then(|it| it.pre_stop.as_ref())
                     && container.pre_stop == Some(PreStop::Http)
                     && targets::goes_to(hook, known, remote)
-                    && http.uri.starts_with(&get.uri)
+                    && is(known, http)
                 {
-                    hooked.extend(self.instances.at(known, &container.name, begin_boot_ns));
+                    hooked.extend(self.instances.at(known, &container.name, at));
                 }
             }
         }
-        let [cgroup] = *hooked else { return };
-        let end = connection.first_byte_boot_ns.unwrap_or(connection.end_boot_ns);
-        if self.hooks.len() < HOOKS_MAX {
-            self.hooks.push((cgroup, ExecSession { begin_boot_ns, end_boot_ns: Some(end) }));
+        let [cgroup] = *hooked else { return None };
+        Some(cgroup)
+    }
+
+    fn note_hook(&mut self, cgroup: Option<CgroupId>, begin_boot_ns: u64, end_boot_ns: u64) {
+        if let Some(cgroup) = cgroup
+            && self.hooks.len() < HOOKS_MAX
+        {
+            let run = ExecSession { begin_boot_ns, end_boot_ns: Some(end_boot_ns) };
+            self.hooks.push((cgroup, run));
         }
     }
 }

@@ -232,6 +232,31 @@ fn what_is_no_probe_is_counted() {
 }
 
 #[test]
+fn a_hook_in_secret_is_told_by_its_port_and_the_deletion() {
+    let mut container = http("/", "/");
+    container["lifecycle"] = json!({"preStop": {"httpGet": {"port": 9443, "scheme": "HTTPS"}}});
+    for (deleted, data_observed) in [(true, true), (true, false), (false, true)] {
+        let mut world = World::with(container.clone());
+        if deleted {
+            let deletion = json!({"deletionTimestamp": "2026-11-01T10:00:00Z"});
+            world.pod_with("a", "10.244.0.5", &[("web", container.clone())], deletion);
+        }
+        world.connects(10, |it| {
+            it.remote.set_port(9443);
+            it.sent = if data_observed { vec![22, 3, 1] } else { Vec::new() };
+            it.data_observed = data_observed;
+            it.end_boot_ns += 5 * SECOND;
+        });
+        let begin_boot_ns = START + 10 * MS;
+        let end_boot_ns = Some(START + 13 * MS + 5 * SECOND);
+        let hook = (CgroupId(1), ExecSession { begin_boot_ns, end_boot_ns });
+        let expected = if deleted { vec![hook] } else { Vec::new() };
+        assert_eq!(world.probes.take_hooks(), expected);
+        assert_eq!(world.count(Outcome::Hook), u64::from(deleted));
+    }
+}
+
+#[test]
 fn redirects_are_one_attempt() {
     let mut world = World::with(http("/live", "/ready"));
     // Go on, on another port and path, over https.
