@@ -13,6 +13,7 @@ mod counts;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod first_bytes;
 mod frames;
+mod hooks;
 mod instance;
 mod open;
 mod request;
@@ -28,16 +29,16 @@ use std::sync::Arc;
 
 use self::command::{Commands, Meaning, Over, WAIT_NS};
 pub use self::counts::{Counts, Outcome};
+use self::hooks::{Hooks, Known};
 use self::instance::{Chosen, Instances};
 use self::open::{Attempt, Open};
 use self::request::Request;
 use self::targets::{Candidate, Found, Match, Targets};
 use crate::cgroup::CgroupId;
 use crate::event::Connection;
-use crate::kube::known_pod::KnownPod;
-use crate::kube::pod::{Handler, Pod, PreStop};
+use crate::kube::pod::{Handler, Pod};
 use crate::kube::pods::Pods;
-use crate::kube::target::{HttpTarget, Target};
+use crate::kube::target::Target;
 use crate::lifecycle::fact::{Fact, FactKind, ProbeAttempt};
 use crate::lifecycle::session::{ExecSession, SessionBegin, SessionEnd};
 use crate::lifecycle::subject::Who;
@@ -47,10 +48,6 @@ pub type Probed = (Arc<Who>, Fact);
 
 /// Limit of connections that wait.
 const WAITING_MAX: usize = 512;
-/// Longest time by which the kubelet may learn of a deletion before the agent does.
-const KUBELET_AHEAD_NS: u64 = 1_000_000_000;
-/// Limit of hooks that wait to be taken.
-const HOOKS_MAX: usize = 1_024;
 
 /// State of all probes on the node.
 #[derive(Debug, Default)]
@@ -63,8 +60,7 @@ pub struct Probes {
     waiting: VecDeque<Connection>,
     /// Whether something was learned that they may have waited for.
     news: bool,
-    /// PreStop hooks over HTTP that were seen, until they are taken.
-    hooks: Vec<(CgroupId, ExecSession)>,
+    hooks: Hooks,
     connections: Counts,
     sessions: Counts,
 }
@@ -179,7 +175,7 @@ impl Probes {
 
     /// Takes the preStop hooks over HTTP that were seen since the last call, each with its container.
     pub fn take_hooks(&mut self) -> Vec<(CgroupId, ExecSession)> {
-        std::mem::take(&mut self.hooks)
+        self.hooks.take()
     }
 
     /// What became of the kubelet's connections.
@@ -211,7 +207,8 @@ impl Probes {
         if let Request::Get(get) = &request
             && get.is_hook()
         {
-            self.hooked(connection, get, pods);
+            let Self { hooks, targets, instances, .. } = self;
+            hooks.in_clear(connection, get, &Known { targets, instances, pods });
             return Some(Outcome::Hook);
         }
         let targets = &self.targets;
@@ -222,7 +219,9 @@ impl Probes {
         let found = match self.targets.find(connection, &request, pods) {
             Match::Nobody => return None,
             Match::NoProbe => {
-                let is_hook = self.hooked_in_secret(connection, &request, pods);
+                let Self { hooks, targets, instances, .. } = self;
+                let known = Known { targets, instances, pods };
+                let is_hook = hooks.in_secret(connection, &request, &known);
                 return Some(if is_hook { Outcome::Hook } else { Outcome::NotAProbe });
             }
             Match::OtherRequest => return Some(Outcome::OtherRequest),
@@ -334,67 +333,6 @@ impl Probes {
         let made = ProbeAttempt { failures_left, ..made };
         let fact = Fact { time_boot_ns: made.end_boot_ns, kind: FactKind::Probed(made) };
         out.push((Arc::clone(&instance.who), fact));
-    }
-
-    /// Notes the run of a lifecycle hook, if it is the preStop hook of one container. The kubelet keeps
-    /// the connection, so it has ended with the answer.
-    fn hooked(&mut self, connection: &Connection, get: &request::Get, pods: &Pods) {
-        let cgroup = self.hook_of(connection, pods, |_, hook| hook.uri.starts_with(&get.uri));
-        let end = connection.first_byte_boot_ns.unwrap_or(connection.end_boot_ns);
-        self.note_hook(cgroup, connection.start_boot_ns, end);
-    }
-
-    /// Whether a connection to a place that no probe asks is a preStop hook whose request cannot be
-    /// read: it comes when the Pod is being deleted. When it was answered is not known.
-    fn hooked_in_secret(
-        &mut self,
-        connection: &Connection,
-        request: &Request,
-        pods: &Pods,
-    ) -> bool {
-        if *request != Request::Tls && connection.data_observed {
-            return false;
-        }
-        let latest = connection.start_boot_ns.saturating_add(KUBELET_AHEAD_NS);
-        let cgroup = self.hook_of(connection, pods, |known, _| {
-            known.deletion_noticed().is_some_and(|noticed| noticed.time_boot_ns <= latest)
-        });
-        self.note_hook(cgroup, connection.start_boot_ns, connection.end_boot_ns);
-        cgroup.is_some()
-    }
-
-    /// The container whose preStop hook goes to a connection's address, if it is one alone.
-    fn hook_of(
-        &self,
-        connection: &Connection,
-        pods: &Pods,
-        is: impl Fn(&KnownPod, &HttpTarget) -> bool,
-    ) -> Option<CgroupId> {
-        let (remote, at) = (connection.remote, connection.start_boot_ns);
-        let mut hooked = Vec::new();
-        for known in self.targets.pods(remote.ip(), at, pods) {
-            for container in &known.pod.containers {
-                let targets = container.targets.as_deref();
-                if let Some(hook @ Target::Http(http)) = targets.and_then(|it| it.pre_stop.as_ref())
-                    && container.pre_stop == Some(PreStop::Http)
-                    && targets::goes_to(hook, known, remote)
-                    && is(known, http)
-                {
-                    hooked.extend(self.instances.at(known, &container.name, at));
-                }
-            }
-        }
-        let [cgroup] = *hooked else { return None };
-        Some(cgroup)
-    }
-
-    fn note_hook(&mut self, cgroup: Option<CgroupId>, begin_boot_ns: u64, end_boot_ns: u64) {
-        if let Some(cgroup) = cgroup
-            && self.hooks.len() < HOOKS_MAX
-        {
-            let run = ExecSession { begin_boot_ns, end_boot_ns: Some(end_boot_ns) };
-            self.hooks.push((cgroup, run));
-        }
     }
 }
 

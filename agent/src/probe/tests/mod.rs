@@ -1,5 +1,6 @@
 //! Probes of a node, given Pods, containers, connections and commands.
 
+mod alike;
 mod commands;
 mod network;
 mod recorded;
@@ -169,4 +170,15 @@ fn http(liveness: &str, readiness: &str) -> Value {
         "livenessProbe": {"httpGet": {"port": 8080, "path": liveness}},
         "readinessProbe": {"httpGet": {"port": 8080, "path": readiness}}
     })
+}
+
+/// The failures that are left after each attempt.
+trait Left {
+    fn map_left(&self) -> Vec<Option<u64>>;
+}
+
+impl Left for Vec<ProbeAttempt> {
+    fn map_left(&self) -> Vec<Option<u64>> {
+        self.iter().map(|it| it.failures_left).collect()
+    }
 }

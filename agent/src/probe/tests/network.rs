@@ -30,16 +30,6 @@ fn paths_tell_probes_on_one_port_apart() {
     assert_eq!((world.count(Outcome::Probe), world.count(Outcome::OtherRequest)), (2, 1));
 }
 
-trait Left {
-    fn map_left(&self) -> Vec<Option<u64>>;
-}
-
-impl Left for Vec<ProbeAttempt> {
-    fn map_left(&self) -> Vec<Option<u64>> {
-        self.iter().map(|it| it.failures_left).collect()
-    }
-}
-
 #[test]
 fn the_handlers_are_told_on_one_port() {
     let mut world = World::with(json!({
@@ -66,117 +56,6 @@ fn tls_is_unknown_unless_the_handshake_fails() {
     }
     let all = [("liveness", "unknown"), ("liveness", "failure"), ("liveness", "failure")];
     assert_eq!(world.results(), all);
-}
-
-#[test]
-fn a_startup_probe_runs_until_it_succeeds_and_the_others_after_it() {
-    let mut same = http("/", "/");
-    same["startupProbe"] = json!({"httpGet": {"port": 8080}, "failureThreshold": 5});
-    let mut world = World::with(same);
-    world.connects(100, |it| {
-        (it.connected_boot_ns, it.first_byte_boot_ns) = (None, None);
-        it.ending = Ending::Refused;
-    });
-    world.gets(10_100, "/", 500);
-    world.gets(20_100, "/", 200);
-    world.gets(20_200, "/", 200);
-    let attempts = world.attempts();
-    assert_eq!(attempts.map_left(), [Some(4), Some(3), Some(5), None]);
-    let told: Vec<_> = attempts.iter().map(|it| (it.probe.label(), it.result.label())).collect();
-    let expected = [
-        ("startup", "refused"),
-        ("startup", "failure"),
-        ("startup", "success"),
-        ("liveness_or_readiness", "success"),
-    ];
-    assert_eq!(told, expected);
-}
-
-#[test]
-fn a_connection_that_outlasts_the_timeout_is_to_the_api_server() {
-    let mut world = World::with(json!({
-        "livenessProbe": {"httpGet": {"port": 6443, "scheme": "HTTPS"}, "timeoutSeconds": 15}
-    }));
-    for (ms, data_observed) in [(600_000, true), (600_000, false), (15_000, true)] {
-        world.connects(0, |it| {
-            it.remote.set_port(6443);
-            it.end_boot_ns = it.start_boot_ns + ms * MS;
-            it.ending = Ending::Closed;
-            if data_observed {
-                (it.sent, it.received) = (vec![22, 3, 1], vec![22, 3, 3]);
-            }
-            it.data_observed = data_observed;
-        });
-    }
-    assert_eq!(world.results(), [("liveness", "timeout")]);
-    assert_eq!(world.count(Outcome::OtherRequest), 2);
-}
-
-#[test]
-fn a_startup_probe_that_succeeds_in_secret_is_over_with_the_next_attempt() {
-    let https = json!({"httpGet": {"port": 8080, "scheme": "HTTPS"}});
-    let mut world = World::with(json!({
-        "startupProbe": &https, "livenessProbe": &https, "readinessProbe": &https
-    }));
-    for ms in [100, 10_100, 10_300, 12_000] {
-        world.connects(ms, |it| {
-            (it.sent, it.received) = (vec![22, 3, 1], vec![22, 3, 3]);
-        });
-    }
-    let probes: Vec<_> = world.results().into_iter().map(|(probe, _)| probe).collect();
-    let either = "liveness_or_readiness";
-    assert_eq!(probes, ["startup", "startup", either, either]);
-    let mut other = http("/", "/");
-    other["startupProbe"] = https;
-    let mut world = World::with(other);
-    world.gets(300, "/", 200);
-    assert_eq!(world.results(), [(either, "success")]);
-}
-
-#[test]
-fn two_alike_are_told_apart_by_their_schedule_once_that_is_certain() {
-    let mut world = World::with(http("/", "/"));
-    // Readiness begins with the container, liveness has its own phase.
-    for n in 0..12 {
-        world.gets(n * 10_000 + 5, "/", 200);
-        world.gets(n * 10_000 + 4_000, "/", 200);
-    }
-    let results = world.results();
-    assert_eq!(results.len(), 24);
-    for (n, (probe, _)) in results.iter().enumerate() {
-        let expected = ["readiness", "liveness"][n % 2];
-        assert!([expected, "liveness_or_readiness"].contains(probe), "{n}: {results:?}");
-        assert!(n < 8 || *probe == expected, "{n}: {results:?}");
-    }
-}
-
-#[test]
-fn in_a_pod_that_is_deleted_only_readiness_is_asked_for() {
-    let mut world = World::with(http("/", "/"));
-    world.now += 100 * SECOND;
-    let deleted = json!({"deletionTimestamp": "2026-11-01T10:00:00Z"});
-    world.pod_with("a", "10.244.0.5", &[("web", http("/", "/"))], deleted);
-    world.gets(103_000, "/", 200);
-    assert_eq!(world.results(), [("readiness", "success")]);
-}
-
-#[test]
-fn a_refused_connection_belongs_to_the_probe_that_is_due() {
-    let mut world = World::with(http("/live", "/ready"));
-    for n in 0..3 {
-        world.gets(n * 10_000, "/ready", 200);
-        world.gets(n * 10_000 + 3_000, "/live", 200);
-    }
-    world.results();
-    for at in [30_000, 33_000, 37_000] {
-        world.connects(at, |it| {
-            (it.connected_boot_ns, it.first_byte_boot_ns) = (None, None);
-            it.ending = Ending::Refused;
-        });
-    }
-    let expected =
-        [("readiness", "refused"), ("liveness", "refused"), ("liveness_or_readiness", "refused")];
-    assert_eq!(world.results(), expected);
 }
 
 #[test]
@@ -446,33 +325,6 @@ fn state_is_bounded() {
     }
     assert!(world.probes.waiting.len() <= WAITING_MAX);
     assert_eq!(world.count(Outcome::NoRoom), 2_000 - WAITING_MAX as u64);
-}
-
-#[test]
-fn failures_are_counted_on_over_a_restart() {
-    for gone_s in [1, 300, 900] {
-        let mut world =
-            World::with(json!({"readinessProbe": {"httpGet": {"port": 8080, "path": "/ready"}}}));
-        world.gets(10_000, "/ready", 500);
-        world.gets(20_000, "/ready", 500);
-        world.now += SECOND;
-        world.probes.gone(CgroupId(1), world.now);
-        // The kubelet has not noticed yet.
-        world.connects(22_000, |it| {
-            (it.connected_boot_ns, it.ending) = (None, Ending::Refused);
-        });
-        assert_eq!(world.attempts().len(), 3);
-        for _ in 0..gone_s {
-            world.now += SECOND;
-            world.probes.expire(&world.pods, world.now);
-        }
-        world.starts("a", "web", 2);
-        let at_ms = (world.now - START) / MS + 10;
-        world.gets(at_ms, "/ready", 500);
-        // It is the fourth failure of at most three, or the first.
-        let left = if gone_s < 600 { Some(0) } else { Some(2) };
-        assert_eq!(world.attempts().map_left(), [left], "{gone_s} s");
-    }
 }
 
 #[test]
