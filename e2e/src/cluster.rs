@@ -198,9 +198,10 @@ impl Cluster {
     /// `kubectl` with something on its standard input.
     pub(crate) fn kubectl_with(&self, args: &[&str], input: &str) -> Result<String> {
         let mut command = Command::new(&self.kubectl);
-        command.arg("--kubeconfig").arg(&self.kubeconfig).args(args);
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
         // Discovery is cached here, not in the user's home.
         command.arg("--cache-dir").arg(self.dir.join("kubectl-cache"));
+        command.args(args);
         shell::output_with(self.names.enter(&mut command)?, input)
     }
 

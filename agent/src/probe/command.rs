@@ -101,7 +101,6 @@ impl Command {
             exec_boot_ns: Some(self.begin.exec_boot_ns),
             exit_code,
             cpu_ns: self.end.map(|end| end.cpu_ns),
-            leaked: 0,
             overran: end_boot_ns > timeout.saturating_add(KILL_LATE_NS)
                 || (status.is_none() && end_boot_ns >= timeout),
         };

@@ -64,21 +64,6 @@ pub static EXEC_CPU: StateFamily<OfWorkload> = StateFamily {
     },
 };
 
-/// Processes that commands left behind.
-pub static EXEC_LEAKED: StateFamily<OfWorkload> = StateFamily {
-    family: Family::counter(
-        "probe_exec_leaked_processes_total",
-        Scope::Workload,
-        "Processes that commands of exec probes left behind in the container.",
-    )
-    .of(Collector::Probes)
-    .labels(&["probe"], EXEC_SETS_MAX)
-    .needs(&[Need::Pods]),
-    write: |block, state, to| {
-        state.each_exec(|labels, exec| to.counter(block, &labels, &mut exec.leaked));
-    },
-};
-
 /// Commands that went on after the timeout.
 pub static EXEC_OVERRUNS: StateFamily<OfWorkload> = StateFamily {
     family: Family::counter(
@@ -188,7 +173,6 @@ struct Probe {
 struct Exec {
     /// In nanoseconds.
     cpu: Counter,
-    leaked: Counter,
     overruns: Counter,
 }
 
@@ -218,7 +202,6 @@ impl Probe {
         }
         if let (Some(counted), Some(run)) = (&mut self.exec, &attempt.exec) {
             counted.cpu.add(run.cpu_ns.unwrap_or(0));
-            counted.leaked.add(run.leaked.into());
             counted.overruns.add(run.overran.into());
         }
     }
@@ -282,18 +265,18 @@ pub(super) mod tests {
     #[test]
     fn commands_are_added_up() {
         let mut state = OfWorkload::default();
-        let run = ExecRun { cpu_ns: Some(7), leaked: 2, overran: true, ..ExecRun::default() };
-        for run in [run, ExecRun { cpu_ns: None, leaked: 1, overran: false, ..run }] {
+        let run = ExecRun { cpu_ns: Some(7), overran: true, ..ExecRun::default() };
+        for run in [run, ExecRun { cpu_ns: None, overran: false, ..run }] {
             let attempt = attempt(ProbeKind::Readiness, ProbeResult::Success);
             let exec = ProbeAttempt { handler: Handler::Exec, exec: Some(run), ..attempt };
             state.fact(&fact(exec));
         }
         let mut seen = Vec::new();
         state.each_exec(|labels, exec| {
-            let counts = [exec.cpu.count(), exec.leaked.count(), exec.overruns.count()];
+            let counts = [exec.cpu.count(), exec.overruns.count()];
             seen.push((labels[0].1.to_owned(), counts));
         });
-        assert_eq!(seen, [("readiness".to_owned(), [7, 3, 1])]);
+        assert_eq!(seen, [("readiness".to_owned(), [7, 1])]);
     }
 
     #[test]

@@ -202,7 +202,6 @@ fn attempts() -> [ProbeAttempt; 5] {
             exec_boot_ns: Some(at(30)),
             exit_code: Some(0),
             cpu_ns: Some(62_500_000),
-            leaked: 1,
             overran: false,
         }),
         ..http

@@ -51,7 +51,6 @@ fn a_probes_command_is_an_attempt() {
         exec_boot_ns: Some(START + 5 * MS),
         exit_code: Some(0),
         cpu_ns: Some(7),
-        leaked: 0,
         overran: false,
     };
     assert_eq!((ready.exec, ready.network), (Some(run), None));
