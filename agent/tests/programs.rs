@@ -51,9 +51,11 @@ fn id_of(cgroup: &Cgroup) -> CgroupId {
 async fn every_program_loads_attaches_and_checks_itself() {
     let Some((mut programs, _rings)) = load() else { return };
     for attached in &programs.attached {
-        assert!(attached.outcome.is_ok(), "{attached:?}");
         assert_eq!(attached.lost, "", "{attached:?}");
     }
+    // One of two ways to see the kubelet's connections is enough.
+    let failed: Vec<_> = programs.attached.iter().filter(|it| it.outcome.is_err()).collect();
+    assert!(failed.iter().all(|it| it.subject.id == SubjectId::InetSockSetState), "{failed:?}");
     self_check(&programs.running_tasks().unwrap().tasks).unwrap();
 }
 

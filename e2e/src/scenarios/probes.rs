@@ -30,8 +30,9 @@ struct Probed {
     probe: Value,
     handler: &'static str,
     result: &'static str,
-    /// Seconds that an attempt takes, at least and at most.
-    takes: (f64, f64),
+    /// Seconds that an attempt takes, at least and at most; `None` where it says nothing of the
+    /// container: a connection that is refused.
+    takes: Option<(f64, f64)>,
 }
 
 fn http(port: u16, path: &str) -> Value {
@@ -59,7 +60,7 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
             http(8001, "/"),
             "http",
             "success",
-            (0.2, 1.0),
+            Some((0.2, 1.0)),
         ),
         of(
             "bad",
@@ -67,7 +68,7 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
             http(8002, "/"),
             "http",
             "failure",
-            (0.0, 1.0),
+            Some((0.0, 1.0)),
         ),
         of(
             "hangs",
@@ -75,29 +76,52 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
             http(8003, "/"),
             "http",
             "timeout",
-            (1.9, 3.0),
+            Some((1.9, 3.0)),
         ),
-        of("refuses", &[], http(8004, "/"), "http", "refused", (0.0, 0.5)),
-        of("closes", &["--serve-tcp=8005"], http(8005, "/"), "http", "failure", (0.0, 1.0)),
-        of("moved", &["--serve-http=8006"], http(8006, "/to/here"), "http", "success", (0.0, 1.0)),
+        of("refuses", &[], http(8004, "/"), "http", "refused", None),
+        of("closes", &["--serve-tcp=8005"], http(8005, "/"), "http", "failure", Some((0.0, 1.0))),
+        of(
+            "moved",
+            &["--serve-http=8006"],
+            http(8006, "/to/here"),
+            "http",
+            "success",
+            Some((0.0, 1.0)),
+        ),
         of(
             "opens",
             &["--serve-tcp=8007"],
             json!({ "tcpSocket": { "port": 8007 } }),
             "tcp",
             "success",
-            (0.0, 1.0),
+            Some((0.0, 1.0)),
         ),
-        of("shut", &[], json!({ "tcpSocket": { "port": 8008 } }), "tcp", "refused", (0.0, 0.5)),
+        of("shut", &[], json!({ "tcpSocket": { "port": 8008 } }), "tcp", "refused", None),
         of(
             "runs",
             &["--health-file=/healthy"],
             exec(&["/workload", "check", "/healthy", "--delay", "0.1"]),
             "exec",
             "success",
-            (0.1, 2.0),
+            Some((0.1, 2.0)),
         ),
-        of("fails", &[], exec(&["/workload", "check", "/nothing"]), "exec", "failure", (0.0, 2.0)),
+        // The runtime ends it when the time is over.
+        of(
+            "takes-long",
+            &[],
+            exec(&["/workload", "sleep", "60"]),
+            "exec",
+            "timeout",
+            Some((1.9, 5.0)),
+        ),
+        of(
+            "fails",
+            &[],
+            exec(&["/workload", "check", "/nothing"]),
+            "exec",
+            "failure",
+            Some((0.0, 2.0)),
+        ),
     ];
     judge(context, &probed)
 }
@@ -111,7 +135,7 @@ fn each_handler(context: &Context<'_>) -> Result<Vec<Figure>> {
         probe,
         handler,
         result,
-        takes: (0.0, 2.0),
+        takes: Some((0.0, 2.0)),
     };
     let probed = [
         // What is said in it is encrypted.
@@ -179,8 +203,17 @@ fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<Vec<Figure>> {
         let wanted = BTreeMap::from([(format!("readiness/{}/{}", it.handler, it.result), all)]);
         figures.push(Figure::same(name, format!("{found:?}"), format!("{wanted:?}"))?);
         let labels = [("namespace", "default"), ("pod", context.name), ("container", name)];
-        let last = scrape.value("probe_last_duration_seconds", &labels)?;
-        figures.push(Figure::between(&format!("{name}, s"), last, it.takes.0, it.takes.1)?);
+        let last = scrape.sum("probe_last_duration_seconds", &labels);
+        figures.push(match (it.takes, last) {
+            (Some((least, most)), Some(last)) => {
+                Figure::between(&format!("{name}, s"), last, least, most)?
+            }
+            (takes, last) => Figure::same(
+                &format!("{name}, s"),
+                format!("{last:?}"),
+                format!("{:?}", takes.map(|(least, _)| least)),
+            )?,
+        });
         let from = before.get(name).copied().unwrap_or_default() - 1.0;
         let to = after.get(name).copied().unwrap_or_default() + 1.0;
         figures.push(Figure::between(&format!("{name}, by the kubelet"), all, from, to)?);
