@@ -9,8 +9,8 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use agent::bpf::{
-    load, object, programs::Programs, ring::Rings, survey::Survey, tasks::self_check,
-    tracked::Place,
+    load, object, programs::Programs, ring::Rings, subjects::SubjectId, survey::Survey,
+    tasks::self_check, tracked::Place,
 };
 use agent::cgroup::CgroupId;
 use agent::cgroup::reader::{Detail, Reader};
