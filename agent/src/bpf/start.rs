@@ -88,6 +88,9 @@ fn load_kernel(root: &Path, off: Vec<ObjectId>) -> anyhow::Result<Kernel> {
         match &attached.outcome {
             Ok(_) if lost.is_empty() => {}
             Ok(_) => tracing::warn!(program, lost, "attached in part"),
+            Err(why) if !attached.is_wanted() && lost.is_empty() => {
+                tracing::debug!(program, why, "not attached");
+            }
             Err(why) if lost.is_empty() => tracing::info!(program, why, "not attached"),
             Err(why) => tracing::warn!(program, why, lost, "not attached"),
         }

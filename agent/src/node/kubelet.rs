@@ -115,7 +115,11 @@ impl KubeletWatch {
                 "the kubelet's connections are observed"
             ),
             State::Off => {}
-            State::NotFound(why) | State::NoProgram(_, why) | State::Refused(why) => {
+            State::NotFound(why) => {
+                let why = format!("the kubelet's cgroup is {why}");
+                tracing::info!(why, "network probes are not observed");
+            }
+            State::NoProgram(_, why) | State::Refused(why) => {
                 tracing::info!(why, "network probes are not observed");
             }
         }
