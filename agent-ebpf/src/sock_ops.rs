@@ -136,7 +136,7 @@ unsafe fn asked<const UNTYPED: bool>(ctx: *mut bpf_sock_ops) {
         }
         (*socket).record.start_boot_ns = bpf_ktime_get_boot_ns();
         (*socket).record.data_observed = 1;
-        bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG as i32);
+        bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG.cast_signed());
     }
 }
 
