@@ -277,6 +277,11 @@ fn second_signal() -> Result<()> {
 
 fn qemu() -> Result<()> {
     let role = Role::start("qemu", &[])?;
+    // Who started it knows that it executes; its arguments are there a moment later.
+    let start = Instant::now();
+    while role.processes()?.is_empty() && start.elapsed() < QUICK {
+        thread::sleep(Duration::from_millis(10));
+    }
     assert_eq!(role.processes()?.len(), 1, "{:?}", role.processes()?);
     role.signal(Signal::SIGTERM)?;
     let (_, text) = role.end(QUICK)?;
