@@ -1,7 +1,7 @@
 //! The kubelet's own cgroup: where it is on the distributions of Kubernetes.
 //!
 //! The agent has no access to the node's processes, so it is found by its path. It is a system
-//! service almost everywhere, and systemd makes its cgroup anew at each start.
+//! service almost everywhere, and systemd makes another cgroup for it at each start.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;

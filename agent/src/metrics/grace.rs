@@ -6,7 +6,7 @@ use super::collector::Collector;
 use super::exemplar::Exemplar;
 use super::expose::{NONE, StateFamily, Value};
 use super::family::{Family, Need, Scope};
-use super::histogram::{Bound, Histogram};
+use super::histogram::{Histogram, RATIO_BOUNDS, ratio_ns};
 use crate::lifecycle::fact::{Fact, FactKind};
 
 /// Fraction of the grace period used by the last shutdown.
@@ -62,16 +62,6 @@ pub static RATIO: StateFamily<OfWorkload> = StateFamily {
     },
 };
 
-/// Ratios are counted as times of which 1 is a second.
-const RATIO_BOUNDS: &[Bound] = &[
-    Bound { ns: 100_000_000, le: "0.1" },
-    Bound { ns: 250_000_000, le: "0.25" },
-    Bound { ns: 500_000_000, le: "0.5" },
-    Bound { ns: 750_000_000, le: "0.75" },
-    Bound { ns: 900_000_000, le: "0.9" },
-    Bound { ns: 1_000_000_000, le: "1.0" },
-];
-
 /// Grace periods of a container.
 #[derive(Debug, Default)]
 pub struct OfContainer {
@@ -119,6 +109,5 @@ impl OfWorkload {
 fn observation(fact: &Fact) -> Option<u64> {
     let FactKind::Explained(death) = &fact.kind else { return None };
     let (used_ns, budget_ns) = death.grace_used_ns()?;
-    let ratio = (u128::from(used_ns) * 1_000_000_000).checked_div(budget_ns.into())?;
-    Some(u64::try_from(ratio).unwrap_or(u64::MAX))
+    ratio_ns(used_ns, budget_ns.into())
 }

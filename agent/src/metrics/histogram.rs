@@ -13,6 +13,24 @@ pub struct Bound {
     pub le: &'static str,
 }
 
+/// Bounds of the fraction of a limit in time that was used. Ratios are counted as times of which 1 is a
+/// second.
+pub const RATIO_BOUNDS: &[Bound] = &[
+    Bound { ns: 100_000_000, le: "0.1" },
+    Bound { ns: 250_000_000, le: "0.25" },
+    Bound { ns: 500_000_000, le: "0.5" },
+    Bound { ns: 750_000_000, le: "0.75" },
+    Bound { ns: 900_000_000, le: "0.9" },
+    Bound { ns: 1_000_000_000, le: "1.0" },
+];
+
+/// The fraction of a time that was used, as a time of which 1 is a second; `None` of no time.
+#[must_use]
+pub fn ratio_ns(used_ns: u64, of_ns: u128) -> Option<u64> {
+    let ratio = (u128::from(used_ns) * 1_000_000_000).checked_div(of_ns)?;
+    Some(u64::try_from(ratio).unwrap_or(u64::MAX))
+}
+
 /// Times, counted by bucket. As with a [`Counter`](super::counter::Counter), each scraper sees it empty
 /// once.
 ///

@@ -16,7 +16,7 @@ pub(super) enum State {
     Off,
     /// No program can, for this reason in one word, and in words.
     NoProgram(&'static str, String),
-    /// The kubelet's cgroup was not found.
+    /// The kubelet's cgroup was not found: why, in words.
     NotFound(String),
     /// The kernel refused to attach the programs.
     Refused(String),
@@ -48,9 +48,9 @@ impl State {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Off => "not observed: turned off".to_owned(),
-            Self::NoProgram(_, why) => format!("not observed: {why}"),
-            Self::NotFound(why) => format!("not observed: the kubelet's cgroup is {why}"),
-            Self::Refused(why) => format!("not observed: {why}"),
+            Self::NoProgram(_, why) | Self::NotFound(why) | Self::Refused(why) => {
+                format!("not observed: {why}")
+            }
             Self::Watched(By::SockOps, found, _) => escape::path(&found.directory),
             Self::Watched(By::Tracepoint, found, _) => {
                 format!("{}, times alone", escape::path(&found.directory))
@@ -115,11 +115,7 @@ impl KubeletWatch {
                 "the kubelet's connections are observed"
             ),
             State::Off => {}
-            State::NotFound(why) => {
-                let why = format!("the kubelet's cgroup is {why}");
-                tracing::info!(why, "network probes are not observed");
-            }
-            State::NoProgram(_, why) | State::Refused(why) => {
+            State::NoProgram(_, why) | State::NotFound(why) | State::Refused(why) => {
                 tracing::info!(why, "network probes are not observed");
             }
         }
@@ -142,7 +138,7 @@ impl KubeletWatch {
                 if self.cgroup().is_some() {
                     programs.unwatch_kubelet();
                 }
-                return State::NotFound(why);
+                return State::NotFound(format!("the kubelet's cgroup is {why}"));
             }
         };
         if let State::Watched(_, now, _) = &self.state

@@ -1,7 +1,7 @@
 //! Thresholds: how many failures in a row are left until they count. Pure.
 //!
 //! A worker of the kubelet counts the results that are alike, over the restarts of its container; it
-//! begins anew when a failure of the liveness probe, or any result of the startup probe, has reached its
+//! starts again when a failure of the liveness probe, or any result of the startup probe, has reached its
 //! threshold (`pkg/kubelet/prober/worker.go`, `doProbe`, Kubernetes 1.37).
 
 use crate::clock::SECOND_NS;
@@ -37,7 +37,7 @@ impl Run {
     }
 
     /// Takes in an attempt; returns the failures that are left. `restarts`: reaching the threshold has
-    /// the container restarted, and the count begins anew.
+    /// the container restarted, and the count starts again.
     pub(super) fn take(
         &mut self,
         result: ProbeResult,

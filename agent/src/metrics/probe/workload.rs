@@ -4,7 +4,7 @@ use super::super::collector::Collector;
 use super::super::counter::Counter;
 use super::super::expose::{StateFamily, Value};
 use super::super::family::{Family, Need, Scope};
-use super::super::histogram::{Bound, Histogram};
+use super::super::histogram::{Bound, Histogram, RATIO_BOUNDS, ratio_ns};
 use super::{declared, latency_ns};
 use crate::clock::SECOND_NS;
 use crate::kube::pod::{self, Handler};
@@ -90,16 +90,6 @@ const BOUNDS: &[Bound] = &[
     Bound { ns: 2_000_000_000, le: "2.0" },
     Bound { ns: 5_000_000_000, le: "5.0" },
     Bound { ns: 10_000_000_000, le: "10.0" },
-];
-
-/// Ratios are counted as times of which 1 is a second.
-const RATIO_BOUNDS: &[Bound] = &[
-    Bound { ns: 100_000_000, le: "0.1" },
-    Bound { ns: 250_000_000, le: "0.25" },
-    Bound { ns: 500_000_000, le: "0.5" },
-    Bound { ns: 750_000_000, le: "0.75" },
-    Bound { ns: 900_000_000, le: "0.9" },
-    Bound { ns: 1_000_000_000, le: "1.0" },
 ];
 
 /// Most pairs of a probe and a handler that a workload container has at a time: three probes, and
@@ -210,8 +200,7 @@ impl Probe {
 /// The fraction of the timeout as a time of which 1 is a second; `None` without a timeout.
 fn ratio_of_second(duration_ns: u64, timeout_s: u64) -> Option<u64> {
     let timeout_ns = u128::from(timeout_s) * u128::from(SECOND_NS);
-    let ratio = (u128::from(duration_ns) * u128::from(SECOND_NS)).checked_div(timeout_ns)?;
-    Some(u64::try_from(ratio).unwrap_or(u64::MAX))
+    ratio_ns(duration_ns, timeout_ns)
 }
 
 #[cfg(test)]
