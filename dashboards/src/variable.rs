@@ -77,6 +77,12 @@ impl Variable {
         Self { name: "datasource", label: "Data source", values: Values::Datasources }
     }
 
+    /// Variables of a board that goes down to workloads, from the data source on.
+    #[must_use]
+    pub fn down_to_workloads() -> [Self; 5] {
+        [Self::datasource(), Self::cluster(), Self::nodes(), Self::namespaces(), Self::workloads()]
+    }
+
     /// Stores of traces, for links.
     #[must_use]
     pub const fn trace_stores() -> [Self; 2] {

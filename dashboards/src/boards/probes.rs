@@ -29,16 +29,10 @@ pub(crate) fn board() -> Board {
         title: "Podvitals / Probes",
         description: "How close to their timeouts probes are, which of them fail, and what they cost.",
         range: "6h",
-        variables: [
-            Variable::datasource(),
-            Variable::cluster(),
-            Variable::nodes(),
-            Variable::namespaces(),
-            Variable::workloads(),
-        ]
-        .into_iter()
-        .chain(Variable::trace_stores())
-        .collect(),
+        variables: Variable::down_to_workloads()
+            .into_iter()
+            .chain(Variable::trace_stores())
+            .collect(),
         annotations: Vec::new(),
         rows: vec![at_a_glance(), near_timeout(), slowest(), failing(), commands(), observed()],
     }

@@ -20,16 +20,10 @@ pub(crate) fn board() -> Board {
         title: "Podvitals / Shutdowns and restarts",
         description: "Who stops within the grace period, who is killed, and how long it takes to be back.",
         range: "6h",
-        variables: [
-            Variable::datasource(),
-            Variable::cluster(),
-            Variable::nodes(),
-            Variable::namespaces(),
-            Variable::workloads(),
-        ]
-        .into_iter()
-        .chain(Variable::trace_stores())
-        .collect(),
+        variables: Variable::down_to_workloads()
+            .into_iter()
+            .chain(Variable::trace_stores())
+            .collect(),
         annotations: Vec::new(),
         rows: vec![at_a_glance(), time_to_exit(), not_in_time(), restarts(), starts(), over_time()],
     }

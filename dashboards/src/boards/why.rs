@@ -19,17 +19,11 @@ pub(crate) fn board() -> Board {
         title: "Podvitals / Why did it die",
         description: "Which containers died, of what, and who or what had them stopped.",
         range: "3h",
-        variables: [
-            Variable::datasource(),
-            Variable::cluster(),
-            Variable::nodes(),
-            Variable::namespaces(),
-            Variable::workloads(),
-            Variable::causes(),
-        ]
-        .into_iter()
-        .chain(Variable::trace_stores())
-        .collect(),
+        variables: Variable::down_to_workloads()
+            .into_iter()
+            .chain([Variable::causes()])
+            .chain(Variable::trace_stores())
+            .collect(),
         annotations: Vec::new(),
         rows: vec![at_a_glance(), last_deaths(), how_many(), out_of_memory(), by_whom()],
     }
