@@ -14,6 +14,9 @@ use super::who::{self, CgroupIndex};
 use crate::cgroup::CgroupId;
 use crate::event::{End, Event, EventKind, Exec, Exit, Oom, RunningTask, Signal, TaskKey};
 
+/// Longest time for which the start of a process with a stage's name is held back.
+const HELD_NS: u64 = 60_000_000_000;
+
 /// State machine of one container instance, or in host mode of a unit.
 #[derive(Debug)]
 pub(super) struct Container {
@@ -24,6 +27,8 @@ pub(super) struct Container {
     is_unit: bool,
     search: Search,
     init: Option<Init>,
+    /// Init's start, not told yet: see [`Found::may_execute`].
+    held: Option<Found>,
     /// The longest-lived of the unit's former main processes that failed or were stopped.
     before: Option<Box<Init>>,
     /// Main process of a unit after which nobody was left.
@@ -60,6 +65,7 @@ impl Container {
             is_unit,
             search: Search::new(birth),
             init: None,
+            held: None,
             before: None,
             alone: None,
             inhabited: false,
@@ -249,13 +255,38 @@ impl Container {
     }
 
     fn set_init(&mut self, found: Found, index: &CgroupIndex, out: &mut Vec<Output>) {
-        let Found { key, comm, since_boot_ns, before_agent } = found;
-        self.init = Some(Init::new(key, since_boot_ns, before_agent));
+        self.init = Some(Init::new(found.key, found.since_boot_ns, found.before_agent));
         self.announce_init(out);
+        self.held = Some(found);
+        if !found.may_execute {
+            self.tell_start(out);
+        }
+        self.replay_early(index, out);
+    }
+
+    /// Tells init's start, if that is held back.
+    fn tell_start(&mut self, out: &mut Vec<Output>) {
+        let Some(Found { key, comm, since_boot_ns, before_agent, .. }) = self.held.take() else {
+            return;
+        };
         let is_pause = comm.bytes() == b"pause";
         let started = Started { init: key, before_agent, is_pause };
         self.fact(since_boot_ns, FactKind::Started(started), out);
-        self.replay_early(index, out);
+    }
+
+    /// Init was a stage: the container's program runs from this exec on.
+    fn init_executed(&mut self, event: &Event, exec: &Exec, out: &mut Vec<Output>) {
+        let Some(held) = self.held.as_mut().filter(|_| !who::is_stage(exec)) else { return };
+        held.comm = exec.task.comm;
+        held.since_boot_ns = event.time_boot_ns;
+        held.before_agent = false;
+        self.init = Some(Init::new(held.key, held.since_boot_ns, false));
+        self.tell_start(out);
+    }
+
+    /// Time at which a start that is held back is told.
+    fn held_deadline(&self) -> Option<u64> {
+        self.held.map(|held| held.since_boot_ns.saturating_add(HELD_NS))
     }
 
     fn replay_early(&mut self, index: &CgroupIndex, out: &mut Vec<Output>) {
@@ -294,7 +325,7 @@ impl Container {
         self.inhabited = true;
         let (key, time_boot_ns) = (exec.task.key, event.time_boot_ns);
         match self.init() {
-            Some(init) if init == key => {}
+            Some(init) if init == key => self.init_executed(event, exec, out),
             Some(_) if self.may_be_followed(time_boot_ns) => {
                 self.follow(Init::new(key, time_boot_ns, false), out);
             }
@@ -311,6 +342,8 @@ impl Container {
     /// Takes in the exec of a process that comes into the running container.
     fn session(&mut self, event: &Event, exec: &Exec, out: &mut Vec<Output>) {
         let (key, exec_boot_ns) = (exec.task.key, event.time_boot_ns);
+        // Nothing is executed in a container that has not started.
+        self.tell_start(out);
         if self.sessions.insert(key, exec_boot_ns) && !who::is_stage(exec) {
             let begin = SessionBegin { key, exec_boot_ns, argv: exec.argv.clone() };
             out.push(Output::SessionBegan { container: self.id, begin });
@@ -342,6 +375,9 @@ impl Container {
         let sender = who::sender_of(signal, self.id, index);
         let left = init.left_boot_ns();
         let facts = init.signals.take(time_boot_ns, signal, sender, left, &self.reported);
+        if !facts.is_empty() {
+            self.tell_start(out);
+        }
         self.facts(facts, out);
     }
 

@@ -102,7 +102,6 @@ impl Reasons {
             FactKind::Started(started) => {
                 self.deaths.started(who, time_boot_ns);
                 self.starts.started(who, time_boot_ns, &started);
-                self.deaths.started(who, time_boot_ns);
                 self.started(who, time_boot_ns, out);
                 self.progress(who, evidence, out);
             }

@@ -17,7 +17,7 @@ use crate::event::{Comm, Event, EventKind, Exec, ExitStatus, RunningTask, Task, 
 const EARLY_MAX: usize = 32;
 /// Ages of a container without init at which the owner is asked who is there. By the first a
 /// runtime has executed the program in all but extreme cases; what still has a stage's name at the
-/// second is no stage.
+/// second most likely runs the program itself, unless that is no stage's way.
 const LOOKS_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
 /// Looks fall on multiples of this time, so that one walk over the processes serves many.
 const LOOK_STEP_NS: u64 = 250_000_000;
@@ -42,6 +42,9 @@ pub(super) struct Found {
     /// Time since which it is init.
     pub(super) since_boot_ns: u64,
     pub(super) before_agent: bool,
+    /// Whether it has the name of a stage that runs some programs itself and executes others: which
+    /// of them this one does shows later.
+    pub(super) may_execute: bool,
 }
 
 /// The meaning of an exec while init is not known.
@@ -176,7 +179,8 @@ impl Search {
     fn take_candidate(&mut self) -> Option<Found> {
         let (key, comm) = self.candidate.take()?;
         let before_agent = !self.birth.is_seen();
-        Some(Found { key, comm, since_boot_ns: key.start_boot_ns, before_agent })
+        let since_boot_ns = key.start_boot_ns;
+        Some(Found { key, comm, since_boot_ns, before_agent, may_execute: false })
     }
 
     /// Judges an exec of a process whose parent is outside the container.
@@ -219,7 +223,8 @@ impl Search {
             let is_stage = who::may_be_stage(&task.comm);
             self.staged |= is_stage;
             let older = oldest.is_none_or(|known: Task| age(&task.key) < age(&known.key));
-            if older && (stages_count || !is_stage) {
+            let counts = !is_stage || (stages_count && !who::always_executes(&task.comm));
+            if older && counts {
                 oldest = Some(*task);
             }
         }
@@ -241,7 +246,8 @@ impl Search {
         let (start, since) = (task.key.start_boot_ns, self.birth.since_boot_ns());
         let before_agent = !self.birth.is_seen() && start < since;
         let since_boot_ns = if before_agent { start } else { start.max(since) };
-        Found { key: task.key, comm: task.comm, since_boot_ns, before_agent }
+        let may_execute = who::may_be_stage(&task.comm);
+        Found { key: task.key, comm: task.comm, since_boot_ns, before_agent, may_execute }
     }
 
     /// Init of a container that is gone before it was found: a process that was running at the last
@@ -299,5 +305,6 @@ pub(super) const fn age(key: &TaskKey) -> (u64, u32) {
 
 fn executed(event: &Event, exec: &Exec) -> Found {
     let Task { key, comm, .. } = exec.task;
-    Found { key, comm, since_boot_ns: event.time_boot_ns, before_agent: false }
+    let since_boot_ns = event.time_boot_ns;
+    Found { key, comm, since_boot_ns, before_agent: false, may_execute: false }
 }

@@ -129,6 +129,12 @@ pub(super) fn may_be_stage(comm: &Comm) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || is_stage_program(name)
 }
 
+/// Whether this is a stage that never runs a container's program itself: runc's, which waits for
+/// `runc start` as long as that takes, and then executes (runc `libcontainer/standard_init_linux.go`).
+pub(super) fn always_executes(comm: &Comm) -> bool {
+    comm.bytes().starts_with(b"runc:[")
+}
+
 /// Whether this is the stage that becomes init, or that runs the program itself: WebAssembly in
 /// youki's library, as containerd's wasm shims do.
 pub(super) fn is_last_stage(comm: &Comm) -> bool {

@@ -121,7 +121,8 @@ impl Container {
         let removed = removed.map(|time| time.saturating_add(SETTLE_NS));
         let settles = death.into_iter().chain(removed);
         let question = self.question().map(|(due, _)| due);
-        settles.chain(self.ooms.deadline()).chain(question).chain(self.search_deadline()).min()
+        let asks = question.into_iter().chain(self.search_deadline());
+        settles.chain(self.ooms.deadline()).chain(asks).chain(self.held_deadline()).min()
     }
 
     fn search_deadline(&self) -> Option<u64> {
@@ -163,6 +164,9 @@ impl Container {
         {
             self.set_init(found, index, out);
         }
+        if self.held_deadline().is_some_and(due) {
+            self.tell_start(out);
+        }
         self.settle_ooms(now_boot_ns, out);
         if let Some(death) = self.death()
             && !self.terminated
@@ -186,6 +190,7 @@ impl Container {
 
     fn terminate(&mut self, death: Death, out: &mut Vec<Output>) {
         let Death { time_boot_ns, source, .. } = death;
+        self.tell_start(out);
         let Some(mut main) = self.init.take() else { return };
         // The longer-lived of two was the main one, unless the other lived too long for a command
         // that cleans up.

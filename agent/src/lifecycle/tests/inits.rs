@@ -108,20 +108,88 @@ fn exec_long_after_the_creation_is_looked_at_whoever_the_parent_is() {
     assert_eq!(node.starts(), [started(&restored())]);
 }
 
+/// A stage in a new container that has stayed there until now.
+fn stays(comm: &str, now_boot_ns: u64) -> (Node, Task) {
+    let stage = Task { comm: comm.into(), ..restored() };
+    let mut node = Node::new();
+    node.made(WEB, false);
+    node.runs(&[stage]);
+    node.run_to(now_boot_ns);
+    (node, stage)
+}
+
+/// Names of stages that run some programs themselves: those of wasm shims do.
+const STAGES: [&str; 4] = ["youki:[2:INIT]", "3", "memfd:crun_clone", "runc"];
+
 #[test]
 fn stages_are_not_init_until_they_have_stayed_too_long() {
-    for comm in ["runc:[2:INIT]", "youki:[2:INIT]", "3", "memfd:crun_clone", "runc"] {
-        let stage = Task { comm: comm.into(), ..restored() };
-        let mut node = Node::new();
-        node.made(WEB, false);
-        node.runs(&[stage]);
-        node.run_to(9 * SEC);
-        assert_eq!((node.starts(), node.looks), (vec![], 1), "{comm}");
-        // A wasm shim runs the program in its last stage.
-        node.run_to(60 * SEC);
-        assert_eq!((node.starts(), node.looks), (vec![started(&stage)], 2), "{comm}");
-        node.event(&exec(61 * SEC, stage, shim(), &["/late"]));
+    for comm in STAGES {
+        let (mut node, stage) = stays(comm, 9 * SEC);
+        assert_eq!((node.lifecycle.init_of(WEB), node.looks), (None, 1), "{comm}");
+        node.run_to(59 * SEC);
+        assert_eq!((node.lifecycle.init_of(WEB), node.looks), (Some(stage.key), 2), "{comm}");
+        assert_eq!(node.starts(), [], "{comm} may still execute");
+        node.run_to(62 * SEC);
+        assert_eq!(node.starts(), [started(&stage)], "{comm}");
+        node.event(&exec(63 * SEC, stage, shim(), &["/late"]));
         assert_eq!(node.starts().len(), 1);
+    }
+}
+
+#[test]
+fn stage_that_waits_long_for_its_start_runs_from_its_exec_on() {
+    for comm in STAGES.into_iter().chain(["runc:[2:INIT]"]) {
+        let (mut node, stage) = stays(comm, 30 * SEC);
+        let program = Task { comm: "web".into(), ..stage };
+        node.event(&exec(31 * SEC, stage, runc(), &["/usr/bin/crun", "init"]));
+        node.event(&exec(32 * SEC, program, shim(), &["/web"]));
+        node.run_to(100 * SEC);
+        assert_eq!(node.starts(), [started(&program)], "{comm}");
+        assert_eq!(node.facts()[0].time_boot_ns, 32 * SEC, "{comm}");
+        node.event(&exec(101 * SEC, program, shim(), &["/again"]));
+        assert_eq!(node.starts().len(), 1, "{comm}");
+    }
+}
+
+#[test]
+fn start_that_is_held_back_is_told_before_whatever_follows() {
+    let session = exec(21 * SEC, probe(200, 21 * SEC), runc(), &["probe"]);
+    let (mut node, stage) = stays("youki:[2:INIT]", 20 * SEC);
+    node.event(&session);
+    assert_eq!(node.starts(), [started(&stage)]);
+
+    let (mut node, stage) = stays("youki:[2:INIT]", 20 * SEC);
+    node.event(&signal(21 * SEC, plain(TERM, runc(), stage)));
+    node.event(&end(22 * SEC, stage, EXITED));
+    node.run_to(30 * SEC);
+    assert_eq!(node.starts(), [started(&stage)]);
+    assert!(matches!(node.kinds()[0], FactKind::Started(_)), "{:?}", node.kinds());
+    assert_eq!(node.death().1.shutdown_ns(), Some(SEC));
+
+    let (mut node, stage) = stays("youki:[2:INIT]", 20 * SEC);
+    node.event(&end(22 * SEC, stage, ExitStatus::Code(3)));
+    node.run_to(30 * SEC);
+    assert!(matches!(node.kinds()[..], [FactKind::Started(_), FactKind::Ended(_)]));
+}
+
+#[test]
+fn runcs_own_stage_is_never_init() {
+    for existing in [false, true] {
+        let mut node = Node::new();
+        node.made(WEB, existing);
+        let stage = Task { comm: "runc:[2:INIT]".into(), ..restored() };
+        node.runs(&[stage]);
+        if existing {
+            node.found(stage, HOST);
+            node.apply(Input::WalkDone { tasks_read: true });
+        }
+        node.run_to(3600 * SEC);
+        assert_eq!((node.lifecycle.init_of(WEB), node.starts()), (None, vec![]), "{existing}");
+        // A start that fails is none, however late.
+        node.event(&end(3600 * SEC, stage, ExitStatus::Signal { signal: 9, core: false }));
+        node.event(&removed(3601 * SEC, WEB));
+        node.run_to(3602 * SEC);
+        assert_eq!(node.kinds(), [FactKind::StartFailed], "{existing}");
     }
 }
 
@@ -198,7 +266,7 @@ fn stage_older_than_the_agent_is_init_if_it_stays() {
     node.found(wasm, HOST);
     node.apply(Input::WalkDone { tasks_read: true });
     node.runs(&[wasm]);
-    node.run_to(60 * SEC);
+    node.run_to(61 * SEC);
     assert_eq!(node.starts(), [Started { before_agent: true, ..started(&wasm) }]);
 }
 
