@@ -1,8 +1,10 @@
-//! Shutdowns as the node's kernel has traced them: a witness that a busy node does not delay.
+//! Starts and shutdowns as the node's kernel has traced them: a witness that a busy node does not
+//! delay.
 //!
-//! What a workload logs comes later than its signal and earlier than its end, by as long as the node
-//! lets it wait. The kernel's own tracing (`events/signal`, Linux 6.12) has both moments: the stop
-//! signal to the workload, and the SIGCHLD to the shim when it has ended.
+//! What a workload logs comes later than its signal and earlier than its end, and the runtime says
+//! that a container has started when it comes round to it: by as long as the node lets them wait.
+//! The kernel's own tracing (`events/sched`, `events/signal`, Linux 6.12) has the moments themselves:
+//! the exec of the workload, the stop signal to it, and the SIGCHLD to the shim when it has ended.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -16,6 +18,8 @@ const TRACE: &str = "/sys/kernel/tracing/instances/scenarios";
 /// What is traced: signals to workloads, and the ends of the shims' children.
 const FILTER: &str =
     r#"(comm == "workload" && sig != 17) || (comm == "containerd-shim" && sig == 17)"#;
+/// What is traced of the programs that are executed.
+const EXECS: &str = r#"filename ~ "*/workload""#;
 /// Signals that stop a container in these scenarios: SIGTERM and SIGQUIT.
 const STOPS: [&str; 2] = ["sig=15", "sig=3"];
 /// SIGCHLD.
@@ -47,7 +51,9 @@ pub(super) fn start(cluster: &Cluster) -> Result<()> {
         "mountpoint -q /sys/kernel/tracing || mount -t tracefs none /sys/kernel/tracing\n\
          mkdir -p {TRACE} && cd {TRACE} && echo boot >trace_clock && echo 1 >options/record-tgid &&\n\
          echo '{FILTER}' >events/signal/signal_generate/filter &&\n\
-         echo 1 >events/signal/signal_generate/enable"
+         echo 1 >events/signal/signal_generate/enable &&\n\
+         echo '{EXECS}' >events/sched/sched_process_exec/filter &&\n\
+         echo 1 >events/sched/sched_process_exec/enable"
     );
     let done = cluster.node_exec(&command)?;
     ensure!(done.status == 0, "tracing on the node: {}", done.text);
@@ -62,6 +68,21 @@ pub(super) fn shutdown(
     told_s: f64,
     at_least_s: f64,
 ) -> Result<Figure> {
+    let all = Trace::parse(&read(cluster)?)?.shutdowns;
+    let kernel = nearest(&all, end_unix_s, told_s).with_context(|| {
+        let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+        format!("none ended at {end_unix_s:.4} in the kernel's trace, only {}", all.join("; "))
+    })?;
+    ensure!(kernel.length_s >= at_least_s, "the trace has {kernel}, the workload {at_least_s}");
+    Figure::within("shutdown, s", told_s, kernel.length_s, ALLOWED_S)
+}
+
+/// When the workload was executed, in seconds of Unix time.
+pub(crate) fn execs(cluster: &Cluster) -> Result<Vec<f64>> {
+    Ok(Trace::parse(&read(cluster)?)?.execs_unix_s)
+}
+
+fn read(cluster: &Cluster) -> Result<String> {
     // Whatever the writer waits after it has read the clock makes the trace later, so the earliest is
     // the best.
     let command = format!(
@@ -69,13 +90,7 @@ pub(super) fn shutdown(
     );
     let trace = cluster.node_exec(&command)?;
     ensure!(trace.status == 0, "the node's trace: {}", trace.text);
-    let all = parse(&trace.text)?;
-    let kernel = nearest(&all, end_unix_s, told_s).with_context(|| {
-        let all: Vec<_> = all.iter().map(ToString::to_string).collect();
-        format!("none ended at {end_unix_s:.4} in the kernel's trace, only {}", all.join("; "))
-    })?;
-    ensure!(kernel.length_s >= at_least_s, "the trace has {kernel}, the workload {at_least_s}");
-    Figure::within("shutdown, s", told_s, kernel.length_s, ALLOWED_S)
+    Ok(trace.text)
 }
 
 /// Of those that ended then, the one that is most like it: others may have ended in the same moment.
@@ -87,30 +102,43 @@ fn nearest(all: &[Shutdown], end_unix_s: f64, length_s: f64) -> Option<Shutdown>
         .copied()
 }
 
-/// The shutdowns of a trace.
-fn parse(trace: &str) -> Result<Vec<Shutdown>> {
-    let mut stops = BTreeMap::new();
-    let mut ends = Vec::new();
-    let mut walls = Vec::new();
-    for line in trace.lines().filter(|line| !line.starts_with('#')) {
-        let Some(event) = Event::parse(line) else { continue };
-        if let Some(wall) = event.text.strip_prefix("tracing_mark_write: wall ") {
-            let wall: f64 = wall.trim().parse().with_context(|| format!("time in {line:?}"))?;
-            walls.push(wall - event.boot_s);
-        } else if event.has(END) {
-            ends.push((event.process.to_owned(), event.boot_s));
-        } else if STOPS.iter().any(|stop| event.has(stop))
-            && let Some(target) = event.field("pid=")
-        {
-            stops.entry(target.to_owned()).or_insert(event.boot_s);
+/// What a trace tells.
+struct Trace {
+    execs_unix_s: Vec<f64>,
+    shutdowns: Vec<Shutdown>,
+}
+
+impl Trace {
+    fn parse(trace: &str) -> Result<Self> {
+        let mut execs = Vec::new();
+        let mut stops = BTreeMap::new();
+        let mut ends = Vec::new();
+        let mut walls = Vec::new();
+        for line in trace.lines().filter(|line| !line.starts_with('#')) {
+            let Some(event) = Event::parse(line) else { continue };
+            if let Some(wall) = event.text.strip_prefix("tracing_mark_write: wall ") {
+                let wall: f64 = wall.trim().parse().with_context(|| format!("time in {line:?}"))?;
+                walls.push(wall - event.boot_s);
+            } else if event.text.starts_with("sched_process_exec: ") {
+                execs.push(event.boot_s);
+            } else if event.has(END) {
+                ends.push((event.process.to_owned(), event.boot_s));
+            } else if STOPS.iter().any(|stop| event.has(stop))
+                && let Some(target) = event.field("pid=")
+            {
+                stops.entry(target.to_owned()).or_insert(event.boot_s);
+            }
         }
+        let wall =
+            walls.into_iter().max_by(f64::total_cmp).context("no wall clock in the trace")?;
+        let shutdown = |(pid, end): (String, f64)| {
+            let length_s = end - stops.get(&pid)?;
+            Some(Shutdown { end_unix_s: wall + end, length_s })
+        };
+        let shutdowns = ends.into_iter().filter_map(shutdown).filter(|it| it.length_s >= 0.0);
+        let shutdowns = shutdowns.collect();
+        Ok(Self { execs_unix_s: execs.into_iter().map(|it| wall + it).collect(), shutdowns })
     }
-    let wall = walls.into_iter().max_by(f64::total_cmp).context("no wall clock in the trace")?;
-    let shutdown = |(pid, end): (String, f64)| {
-        let length_s = end - stops.get(&pid)?;
-        Some(Shutdown { end_unix_s: wall + end, length_s })
-    };
-    Ok(ends.into_iter().filter_map(shutdown).filter(|it| it.length_s >= 0.0).collect())
 }
 
 /// A line of a trace: `runc-72 ( 71) [000] d..2. 12.345678: signal_generate: sig=15 … comm=workload
@@ -149,6 +177,7 @@ mod tests {
     const TRACE: &str = "\
 # tracer: nop
 #           TASK-PID       TGID   CPU#  |||||  TIMESTAMP  FUNCTION
+        workload-70      (     70) [001] .....    90.500000: sched_process_exec: filename=/workload pid=70 old_pid=70
             runc-900     (    899) [000] d..2.   100.000000: signal_generate: sig=15 errno=0 code=0 comm=workload pid=70 grp=1 res=0
             runc-901     (    901) [001] d..2.   100.100000: signal_generate: sig=3 errno=0 code=0 comm=workload pid=71 grp=1 res=0
             runc-902     (    902) [001] d..2.   100.200000: signal_generate: sig=15 errno=0 code=0 comm=workload pid=70 grp=1 res=2
@@ -160,15 +189,16 @@ mod tests {
 ";
 
     #[test]
-    fn a_shutdown_is_from_the_first_stop_signal_to_the_shims_sigchld() {
-        let all = parse(TRACE).unwrap();
+    fn a_start_is_an_exec_and_a_shutdown_is_from_the_first_stop_signal_to_the_shims_sigchld() {
+        let Trace { execs_unix_s, shutdowns: all } = Trace::parse(TRACE).unwrap();
+        assert!((execs_unix_s[0] - 1_000_090.495).abs() < 1e-4 && execs_unix_s.len() == 1);
         let ends: Vec<_> =
             all.iter().map(|it| (it.end_unix_s * 1e4).round() / 1e4 - 1_000_100.0).collect();
         let lengths: Vec<_> = all.iter().map(|it| (it.length_s * 1e4).round() / 1e4).collect();
         let wanted = [0.3075, 0.645];
         assert!(ends.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-4), "{ends:?}");
         assert_eq!(lengths, [0.3125, 0.55]);
-        assert!(parse("").is_err(), "a trace without the wall clock says nothing");
+        assert!(Trace::parse("").is_err(), "a trace without the wall clock says nothing");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod context;
 mod disruptions;
 mod figure;
-mod kernel;
+pub(crate) mod kernel;
 mod kills;
 mod lives;
 mod oom;

@@ -20,7 +20,7 @@ use super::{
     known::Known,
     receiver::{Traces, exported},
 };
-use crate::{cluster::Cluster, steps::Steps};
+use crate::{cluster::Cluster, scenarios::kernel, steps::Steps};
 
 /// How long until all is sent: an end is explained 30 s after it at most, and sent within 5 s.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -83,7 +83,7 @@ impl Check<'_> {
     fn look(&self, known: &Known) -> Result<Found> {
         let scrape = Scrape::parse(&self.cluster.fetch(self.agent, "/metrics")?)?;
         let spans = self.traces.spans()?;
-        let trees = compare::all(known, &spans)?;
+        let trees = compare::all(known, &kernel::execs(self.cluster)?, &spans)?;
         let sent = known.earlier + exported(&scrape)?;
         ensure!(sent == spans.len(), "the agent has sent {sent} spans, {} came", spans.len());
         let dropped = scrape.sum("trace_spans_dropped_total", &[]);

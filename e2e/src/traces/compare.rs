@@ -18,16 +18,21 @@ use crate::{cluster::text, node};
 const SAME_S: f64 = 0.05;
 /// How far from each other the agent's two ways may tell a length of time.
 const LENGTH_S: f64 = 0.001;
+/// How far the agent may tell an exec from where the kernel's trace has it.
+const EXEC_S: f64 = 0.05;
+/// How much later than its exec the runtime may say that a container has started, on a busy node.
+const LATE_S: f64 = 60.0;
 /// How far the API's whole seconds, of this machine's clock and the kubelet's, may be from the kernel's.
 const API_S: f64 = 2.0;
 /// How far a span may be outside of the one above it.
 const OUTSIDE_NS: u64 = 0;
 
-/// All traces: they are sound, and all is among them that is known.
+/// All traces: they are sound, and all is among them that is known. `execs` are the workload's, by
+/// the kernel's trace, in seconds of Unix time.
 ///
 /// # Errors
 /// All that is not so.
-pub(super) fn all(known: &Known, spans: &[Span]) -> Result<Vec<Tree>> {
+pub(super) fn all(known: &Known, execs: &[f64], spans: &[Span]) -> Result<Vec<Tree>> {
     let trees = trees(spans, known.agents > 1)?;
     let mut problems = Vec::new();
     let mut note = |what: String, result: Result<()>| {
@@ -43,7 +48,7 @@ pub(super) fn all(known: &Known, spans: &[Span]) -> Result<Vec<Tree>> {
     for pod in &known.ran {
         let [name, uid] = ["/metadata/name", "/metadata/uid"].map(|at| text(pod, at));
         let of_pod = of(&trees, uid.context("a Pod without a UID")?, &["pod startup"]);
-        note(format!("startup of {}", name.unwrap_or_default()), startup(pod, &of_pod));
+        note(format!("startup of {}", name.unwrap_or_default()), startup(pod, &of_pod, execs));
     }
     for told in &known.told {
         note(format!("{told:?}"), end(told, &trees));
@@ -104,8 +109,8 @@ fn near(what: &str, told: f64, wanted: f64, allowed: f64) -> Result<()> {
     Ok(())
 }
 
-/// The one startup of a Pod, as the API has it.
-fn startup(pod: &Json, traces: &[&Tree]) -> Result<()> {
+/// The one startup of a Pod, as the API and the kernel's trace have it.
+fn startup(pod: &Json, traces: &[&Tree], execs: &[f64]) -> Result<()> {
     let &[tree] = traces else { anyhow::bail!("{} traces", traces.len()) };
     let root = &tree.root.span;
     resource(root, pod)?;
@@ -134,7 +139,13 @@ fn startup(pod: &Json, traces: &[&Tree]) -> Result<()> {
         let start = node.children.iter().find(|it| it.span.name == "runtime start");
         let start = start.with_context(|| format!("no runtime start in\n{}", tree.outline()))?;
         let exec = unix_s(start.span.end_unix_ns);
-        near("its exec", exec, time::unix_s(started)?, API_S)?;
+        let traced = execs.iter().min_by(|a, b| (*a - exec).abs().total_cmp(&(*b - exec).abs()));
+        near("its exec", exec, *traced.context("no exec in the kernel's trace")?, EXEC_S)?;
+        let started = time::unix_s(started)?;
+        ensure!(
+            (exec - API_S..=exec + LATE_S).contains(&started),
+            "its exec: {exec:.4}, and the runtime says {started:.4}"
+        );
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ fn known() -> Known {
 
 #[test]
 fn an_end_that_is_told_otherwise_is_found() {
-    all(&known(), &spans()).unwrap();
+    all(&known(), &[], &spans()).unwrap();
     let spoiled: [fn(&mut Told); 10] = [
         |told| told.uid.clear(),
         |told| told.pod.push('x'),
@@ -86,7 +86,7 @@ fn an_end_that_is_told_otherwise_is_found() {
     for (n, spoil) in spoiled.iter().enumerate() {
         let mut known = known();
         known.told.iter_mut().for_each(spoil);
-        assert!(all(&known, &spans()).is_err(), "{n}");
+        assert!(all(&known, &[], &spans()).is_err(), "{n}");
     }
 }
 
@@ -103,7 +103,7 @@ fn spans_that_are_not_as_they_should_be_are_found() {
     for (n, spoil) in spoiled.iter().enumerate() {
         let mut spans = spans();
         spoil(&mut spans);
-        assert!(all(&known(), &spans).is_err(), "{n}");
+        assert!(all(&known(), &[], &spans).is_err(), "{n}");
     }
 }
 
@@ -151,22 +151,31 @@ fn a_startup_that_the_api_has_otherwise_is_found() {
     }
     let text = |text: &str| Value::Text(text.to_owned());
     spans[1].attributes.insert("container.id".to_owned(), text("abc"));
-    let check = |pod: &Json, spans: &[Span]| {
-        let trees = otlp::trees(spans).unwrap();
-        startup(pod, &trees.iter().collect::<Vec<_>>())
+    let exec = unix_s(NOW + 2 * SECOND);
+    let check = |pod: &Json, execs: &[f64]| {
+        let trees = otlp::trees(&spans).unwrap();
+        startup(pod, &trees.iter().collect::<Vec<_>>(), execs)
     };
-    check(&pod, &spans).unwrap();
-    assert!(startup(&pod, &[]).is_err());
+    check(&pod, &[exec - 9.0, exec + 0.01, exec + 0.2]).unwrap();
+    for execs in [&[][..], &[exec - 0.1, exec + 0.1]] {
+        assert!(check(&pod, execs).is_err(), "{execs:?}");
+    }
+    assert!(startup(&pod, &[], &[exec]).is_err());
+    // A busy node's runtime says it late, never early.
+    let started = "/status/containerStatuses/0/state/running/startedAt";
+    let mut late = pod.clone();
+    *late.pointer_mut(started).unwrap() = json!("2023-11-14T22:13:34Z");
+    check(&late, &[exec]).unwrap();
     for (at, wrong) in [
         ("/metadata/uid", json!("other")),
         ("/status/conditions/0/lastTransitionTime", json!("2023-11-14T22:13:24Z")),
         ("/status/containerStatuses", json!([])),
         ("/status/containerStatuses/0/containerID", json!("containerd://abd")),
         ("/status/containerStatuses/0/name", json!("other")),
-        ("/status/containerStatuses/0/state/running/startedAt", json!("2023-11-14T22:13:25Z")),
+        (started, json!("2023-11-14T22:13:19Z")),
     ] {
         let mut pod = pod.clone();
         *pod.pointer_mut(at).unwrap() = wrong;
-        assert!(check(&pod, &spans).is_err(), "{at}");
+        assert!(check(&pod, &[exec]).is_err(), "{at}");
     }
 }
