@@ -109,10 +109,13 @@ pub struct EndRecord {
     pub wait_status: u32,
     /// CPU time of all threads of the process, without its children.
     pub cpu_runtime_ns: u64,
+    /// CPU time of the children that the process has waited for, and of theirs
+    /// (`signal_struct.cutime` and `cstime`).
+    pub children_cpu_ns: u64,
 }
 
 /// Bytes of `argv` that an [`ExecRecord`] carries.
-pub const ARGV_BYTES: usize = 64;
+pub const ARGV_BYTES: usize = 256;
 
 /// Record of `sched_process_exec` in a tracked cgroup, of a process whose parent is outside its
 /// cgroup.
@@ -148,11 +151,17 @@ pub struct ExitRecord {
     pub parent_cgroup_id: u64,
     /// CPU time of all threads of the process, without its children.
     pub cpu_runtime_ns: u64,
+    /// CPU time of the children that the process has waited for, and of theirs.
+    pub children_cpu_ns: u64,
     /// Exit status, as `wait(2)` will return it.
     pub wait_status: u32,
-    /// Padding, always 0.
-    pub padding: u32,
+    /// Number of the process's children, which it leaves behind: they run, or nobody has waited for
+    /// them. [`CHILDREN_MAX`] stands for that many or more.
+    pub children: u32,
 }
+
+/// Limit of children that an [`ExitRecord`] counts.
+pub const CHILDREN_MAX: u32 = 64;
 
 /// Levels of the memory hierarchy that an [`OomRecord`] carries: the victim's cgroup and its
 /// ancestors, which for a container are the Pod, the QoS class and the Pods' root.
@@ -262,9 +271,9 @@ const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Task>() == 40);
     assert!(size_of::<SignalRecord>() == 112);
-    assert!(size_of::<EndRecord>() == 80);
-    assert!(size_of::<ExecRecord>() == 168);
-    assert!(size_of::<ExitRecord>() == 80);
+    assert!(size_of::<EndRecord>() == 88);
+    assert!(size_of::<ExecRecord>() == 360);
+    assert!(size_of::<ExitRecord>() == 88);
     assert!(size_of::<OomRecord>() == 328);
     assert!(size_of::<CgroupMadeRecord>() == 296);
     assert!(size_of::<CgroupRecord>() == 24);

@@ -30,6 +30,8 @@ pub struct Layout {
     pub task_exit_code: u32,
     /// Offset of `task_struct.tasks`: the list of all processes.
     pub task_tasks: u32,
+    /// Offset of `task_struct.children`: the list of a thread's children.
+    pub task_children: u32,
     /// Offset of `task_struct.mm`.
     pub task_mm: u32,
     /// Offset of `task_struct.se.sum_exec_runtime`.
@@ -46,6 +48,10 @@ pub struct Layout {
     pub signal_group_exit_code: u32,
     /// Offset of `signal_struct.sum_sched_runtime`: CPU time of threads that have left.
     pub signal_sum_sched_runtime: u32,
+    /// Offset of `signal_struct.cutime`: CPU time in user mode of children that were waited for.
+    pub signal_cutime: u32,
+    /// Offset of `signal_struct.cstime`: the same in kernel mode.
+    pub signal_cstime: u32,
     /// Offset of `kernel_siginfo.si_code`.
     pub siginfo_code: u32,
     /// Offset of `css_set.dfl_cgrp`: the cgroup in the v2 hierarchy.
@@ -97,4 +103,4 @@ pub const HAS_RESIDENT: u32 = 1 << 1;
 /// (kernel/bpf/btf.c, `btf_struct_walk`).
 pub const RESIDENT_IS_TYPED: u32 = 1 << 2;
 
-const _: () = assert!(size_of::<Layout>() == 152);
+const _: () = assert!(size_of::<Layout>() == 164);

@@ -183,6 +183,41 @@ pub unsafe fn wait_status<const TYPED: bool>(leader: Ptr<TYPED>, signal: Ptr<TYP
     }
 }
 
+/// CPU time of the children that a process has waited for, and of theirs, in nanoseconds.
+///
+/// # Safety
+/// `signal` is the process's `signal_struct`.
+#[inline(always)]
+pub unsafe fn children_cpu<const TYPED: bool>(signal: Ptr<TYPED>) -> u64 {
+    // SAFETY: the caller's word.
+    unsafe {
+        let user: u64 = signal.load(offset!(signal_cutime));
+        user.wrapping_add(signal.load(offset!(signal_cstime)))
+    }
+}
+
+/// Number of a thread's children, up to `max`.
+///
+/// The list ends where it began. It may change under the walk, which then ends at its limit.
+///
+/// # Safety
+/// `task` is a `task_struct`.
+#[inline(always)]
+pub unsafe fn children<const TYPED: bool>(task: Ptr<TYPED>, max: u32) -> u32 {
+    // SAFETY: the caller's word. `next` is the first member of `struct list_head`.
+    let (head, mut entry) = unsafe {
+        let at = offset!(task_children);
+        (task.address().wrapping_add(at), task.follow(at))
+    };
+    let mut count = 0;
+    while count < max && entry.address() != head {
+        // SAFETY: as above.
+        entry = unsafe { entry.follow(0) };
+        count += 1;
+    }
+    count
+}
+
 /// CPU time of a process in nanoseconds: that of the threads that have exited, of the leader, and
 /// of the thread that is exiting now.
 ///

@@ -4,11 +4,14 @@
 //! A container's own children are not reported: their parent is in the same cgroup, or in another
 //! of the container's.
 
-use agent_common::event::{ARGV_BYTES, ExecRecord, ExitRecord, KIND_EXEC, KIND_EXIT};
+use agent_common::event::{ARGV_BYTES, CHILDREN_MAX, ExecRecord, ExitRecord, KIND_EXEC, KIND_EXIT};
 use agent_ebpf::{
     decided,
     globals::offset,
-    read::{argument_ptr, cgroup_id, cpu_runtime, describe, task_cgroup, wait_status},
+    read::{
+        argument_ptr, cgroup_id, children, children_cpu, cpu_runtime, describe, task_cgroup,
+        wait_status,
+    },
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -148,8 +151,10 @@ unsafe fn exiting(ctx: *const c_void) {
         describe(task, &raw mut (*record).task);
         (*record).parent_cgroup_id = parent_cgroup_id;
         (*record).cpu_runtime_ns = cpu_runtime(task, leader, signal, false);
+        (*record).children_cpu_ns = children_cpu(signal);
         (*record).wait_status = wait_status(leader, signal);
-        (*record).padding = 0;
+        // Threads that have left handed theirs on.
+        (*record).children = children(task, CHILDREN_MAX);
         // The agent may not have seen the init yet.
         let init_tgid = share::init_tgid(tracked);
         let urgent = init_tgid == 0 || init_tgid == (*record).task.tgid;

@@ -15,8 +15,8 @@ use agent_ebpf::{
     globals::offset,
     passed,
     read::{
-        Ptr, argument, argument_ptr, cgroup_id, cpu_runtime, current, describe, is_group_exit,
-        task_cgroup, wait_status,
+        Ptr, argument, argument_ptr, cgroup_id, children_cpu, cpu_runtime, current, describe,
+        is_group_exit, task_cgroup, wait_status,
     },
 };
 use aya_ebpf::{
@@ -288,6 +288,7 @@ unsafe fn child_ended<const TYPED: bool>(ctx: *const c_void) {
         (*record).parent_tgid = parent.load(offset!(task_tgid));
         (*record).wait_status = wait_status(leader, signal);
         (*record).cpu_runtime_ns = cpu_runtime(task, leader, signal, true);
+        (*record).children_cpu_ns = children_cpu(signal);
         // The agent may not have seen the init yet.
         let init_tgid = share::init_tgid(tracked);
         let urgent = init_tgid == 0 || init_tgid == (*record).task.tgid;

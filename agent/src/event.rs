@@ -223,6 +223,8 @@ pub struct End {
     pub parent_cgroup: CgroupId,
     /// CPU time of all threads of the process.
     pub cpu_runtime_ns: u64,
+    /// CPU time of the children that the process has waited for, and of theirs.
+    pub children_cpu_ns: u64,
 }
 
 /// The execution of a program by a process.
@@ -247,6 +249,11 @@ pub struct Exit {
     pub parent_cgroup: CgroupId,
     /// CPU time of all threads of the process.
     pub cpu_runtime_ns: u64,
+    /// CPU time of the children that the process has waited for, and of theirs.
+    pub children_cpu_ns: u64,
+    /// Number of its children, which run or for which it has not waited; at most
+    /// [`raw::CHILDREN_MAX`](agent_common::event::CHILDREN_MAX) are counted.
+    pub children: u32,
 }
 
 /// Local counters (`memory.events.local`) and memory of one cgroup at the moment of an OOM kill.

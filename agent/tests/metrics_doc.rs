@@ -50,7 +50,8 @@ Begun by the first event of their kind: `podvitals_fatal_signals_total`,
 `podvitals_termination_reason_mismatch_total`, `podvitals_shutdown_grace_used_ratio`,
 `podvitals_startup_duration_seconds`, `podvitals_prestop_duration_seconds` (with the first Pod that has a
 hook), `podvitals_probe_duration_seconds`, `podvitals_probe_timeout_used_ratio`,
-`podvitals_probe_exec_cpu_seconds_total` and `podvitals_probe_exec_overruns_total` (with the first Pod that has such a probe),
+`podvitals_probe_exec_cpu_seconds_total`, `podvitals_probe_exec_leaked_processes_total` and
+`podvitals_probe_exec_overruns_total` (with the first Pod that has such a probe),
 `podvitals_probe_phase_duration_seconds` (with the first attempt), and of other families the series with `scope=\"unknown\"` and those of stop signals that are
 ignored and are not a SIGTERM from the runtime. All other counters of ends, signals, OOMs, stops and
 starts are at 0 from the start of their container or node, or from the agent's, if that is later.
@@ -172,6 +173,7 @@ How they differ from the kubelet's own (Kubernetes 1.37, `pkg/kubelet/prober`):
 | repeats | an attempt whose handler returns an error is repeated at once, up to 3 times; all of it is one duration | each is an attempt |
 | errors | are counted nowhere | are results |
 | time | what the prober takes, its waiting for a CPU and for the runtime included | what the connection or the command took |
+| a command that leaves children | the runtime waits until nobody can write to the command's output, so children that keep it open make a timeout of an attempt (containerd, `drainExecSyncIO`) | the command's own end counts; its children are in `podvitals_probe_exec_leaked_processes_total` |
 | labels | Pod and container, no handler | handler; latency by workload, results by container |
 | fraction of the timeout | – | `podvitals_probe_timeout_used_ratio` |
 | hooks | – | HTTP hooks of the kubelet are no probes |
@@ -339,7 +341,7 @@ fn document() -> String {
         "\n## Collectors\n\nAll are on but `probe_phases`. `--no-collector.<name>` or \
          `PODVITALS_COLLECTOR_<NAME>=false` switches one off: it then\nhas no state, no series, and \
          reads no files. `--collector.probe_phases` switches that one on. What probes cost is \
-         9 series\na probe of a container and 23 a probe of a workload container at most; the table \
+         9 series\na probe of a container and 24 a probe of a workload container at most; the table \
          has what all\nprobes of one can have while a rollout changes their handlers.\n\n",
     );
     out.push_str("| collector | what it exports | series at most |\n|---|---|---|\n");

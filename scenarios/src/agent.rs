@@ -43,7 +43,7 @@ pub(crate) struct Watch<'a> {
     pub(crate) root: &'a Path,
     /// `--pods.log-dir`.
     pub(crate) log_dir: &'a Path,
-    /// `--kubelet.cgroup`; with it the log tells of each connection.
+    /// `--kubelet.cgroup`.
     pub(crate) kubelet: Option<&'a Path>,
 }
 
@@ -108,10 +108,11 @@ impl Plan {
             .arg(root)
             .args(["--pods.source", "none"])
             .arg("--pods.log-dir")
-            .arg(log_dir);
+            .arg(log_dir)
+            // Each connection of the kubelet, and each exec session.
+            .args(["--log.level", "info,agent::node::probes=debug"]);
         if let Some(kubelet) = kubelet {
             command.arg("--kubelet.cgroup").arg(kubelet);
-            command.args(["--log.level", "info,agent::node::probes=debug"]);
         }
         Ok(command)
     }

@@ -53,6 +53,16 @@ impl Context {
         self.eventually(|_| check(&scrape(address, self.timeout())?))
     }
 
+    /// The first line of the agent's log that is wanted, once it is there.
+    pub(crate) fn log_line(&self, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        let path = log_file(&self.plan.dir, self.address);
+        self.eventually(|_| {
+            let log = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            let log = String::from_utf8_lossy(&log).into_owned();
+            log.lines().find(|line| wanted(line)).map(str::to_owned).context("no such line")
+        })
+    }
+
     /// The line about the only OOM kill of a container, once the agent has logged it.
     pub(crate) fn oom_line(&self, key: &Key) -> Result<OomLine> {
         let path = log_file(&self.plan.dir, self.address);

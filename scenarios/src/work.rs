@@ -14,7 +14,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
-use nix::unistd::{alarm, pause, pipe2};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, alarm, pause, pipe2};
 
 use crate::process::SELF_EXE;
 
@@ -48,6 +49,12 @@ pub(crate) struct WorkArgs {
     /// CPU time to use before `ready`.
     #[arg(long, default_value_t = 0)]
     burn_ms: u64,
+    /// CPU time that a child uses before `ready`, which is waited for.
+    #[arg(long, default_value_t = 0)]
+    child_burn_ms: u64,
+    /// Children to leave behind: each sleeps for a second.
+    #[arg(long, default_value_t = 0)]
+    leave: u32,
     /// After `ready`, use CPU without end.
     #[arg(long)]
     spin: bool,
@@ -154,6 +161,7 @@ pub(crate) fn run(args: &WorkArgs) -> Result<()> {
         reload_on(&[Signal::SIGHUP, Signal::SIGUSR1])?;
     }
     let wait_term = prepare_term(args.on_term)?;
+    children(args)?;
 
     let mut memory = Vec::new();
     fill(&mut memory, args.touch_mib);
@@ -217,16 +225,40 @@ fn is_daemon() -> Result<bool> {
     Ok(is_child)
 }
 
+/// Starts the children that are asked for, and waits for the one that works.
+fn children(args: &WorkArgs) -> Result<()> {
+    for _ in 0..args.leave {
+        if fork(0)?.is_none() {
+            std::thread::sleep(Duration::from_secs(1));
+            std::process::exit(0);
+        }
+    }
+    if args.child_burn_ms == 0 {
+        return Ok(());
+    }
+    let Some(child) = fork(0)? else {
+        burn(Duration::from_millis(args.child_burn_ms));
+        std::process::exit(0);
+    };
+    waitpid(child, None).context("waiting for a child").map(drop)
+}
+
 /// Forks and says the new process's id. Returns whether this is the new process.
 fn clone(flags: libc::c_int) -> Result<bool> {
+    let child = fork(flags)?;
+    if child.is_none() {
+        say(&std::process::id().to_string())?;
+    }
+    Ok(child.is_none())
+}
+
+/// Forks. Returns the child's id, or `None` in the child.
+fn fork(flags: libc::c_int) -> Result<Option<Pid>> {
     // SAFETY: without CLONE_VM this is a fork, of a process that has one thread.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) };
     match pid {
-        0 => {
-            say(&std::process::id().to_string())?;
-            Ok(true)
-        }
-        pid if pid > 0 => Ok(false),
+        0 => Ok(None),
+        pid if pid > 0 => Ok(Some(Pid::from_raw(i32::try_from(pid).context("a process id")?))),
         _ => Err(Errno::last()).context("clone"),
     }
 }
@@ -248,7 +280,7 @@ fn live(args: &WorkArgs, wait_term: Option<i32>) -> Result<()> {
     ready(args)?;
     let code = i32::from(args.code);
     if let Some(pid) = args.term_pid {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM)
+        nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGTERM)
             .with_context(|| format!("kill({pid})"))?;
     }
     if args.hog {

@@ -97,6 +97,9 @@ pub(crate) struct Serve {
     /// Accept connections on this port and close them.
     #[arg(long, value_name = "PORT")]
     pub(crate) serve_tcp: Option<u16>,
+    /// Leave connections to this port waiting: its queue is full, so that the kernel drops each SYN.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) serve_full: Option<u16>,
     /// Delay of each answer.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
     pub(crate) delay: Duration,

@@ -7,12 +7,13 @@ mod tls;
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd as _,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustls::ServerConfig;
 use serde_json::json;
 
@@ -49,7 +50,28 @@ pub(crate) fn start(serve: &Serve, start: Instant, fails_at: Option<Instant>) ->
     if let Some(port) = serve.serve_tcp {
         when(listen_at, port, "tcp", move |listener| tcp(&listener, health))?;
     }
+    if let Some(port) = serve.serve_full {
+        when(listen_at, port, "full", |listener| full(&listener))?;
+    }
     Ok(())
+}
+
+/// Holds the one place that the port's queue has, and accepts nobody.
+fn full(listener: &TcpListener) {
+    let guest = || -> Result<TcpStream> {
+        let port = listener.local_addr().context("getsockname")?.port();
+        // SAFETY: the descriptor is open; listening again changes the length of its queue, which then
+        // has one place (net/ipv4/tcp_input.c, `tcp_conn_request`, `sk_acceptq_is_full`).
+        let result = unsafe { nix::libc::listen(listener.as_raw_fd(), 0) };
+        ensure!(result == 0, "listen(2): {}", std::io::Error::last_os_error());
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("take the only place")
+    };
+    match guest() {
+        Ok(_guest) => loop {
+            thread::park();
+        },
+        Err(error) => log("listen_failed", &json!({ "error": format!("{error:#}") })),
+    }
 }
 
 /// Listens at once if the time has come, so that an error ends the program, else later.

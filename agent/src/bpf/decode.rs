@@ -147,7 +147,8 @@ impl<'a> Fields<'a> {
         let parent_cgroup = self.cgroup()?;
         let _parent_tgid = self.u32()?;
         let status = ExitStatus::from_wait_status(self.u32()?);
-        Ok(End { task, status, parent_cgroup, cpu_runtime_ns: self.u64()? })
+        let [cpu_runtime_ns, children_cpu_ns] = [self.u64()?, self.u64()?];
+        Ok(End { task, status, parent_cgroup, cpu_runtime_ns, children_cpu_ns })
     }
 
     fn exec(&mut self) -> Result<Exec, DecodeError> {
@@ -162,10 +163,10 @@ impl<'a> Fields<'a> {
     fn exit(&mut self) -> Result<Exit, DecodeError> {
         let task = self.task()?;
         let parent_cgroup = self.cgroup()?;
-        let cpu_runtime_ns = self.u64()?;
+        let [cpu_runtime_ns, children_cpu_ns] = [self.u64()?, self.u64()?];
         let status = ExitStatus::from_wait_status(self.u32()?);
-        let _padding = self.u32()?;
-        Ok(Exit { task, status, parent_cgroup, cpu_runtime_ns })
+        let children = self.u32()?;
+        Ok(Exit { task, status, parent_cgroup, cpu_runtime_ns, children_cpu_ns, children })
     }
 
     /// Takes a number of pages, in bytes. The kernel too takes what is below 0 for 0

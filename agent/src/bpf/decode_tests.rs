@@ -101,23 +101,24 @@ fn names_and_arguments_have_their_length() {
     assert_eq!(event(&made).unwrap().kind, EventKind::CgroupMade(expected));
 
     let mut exec = Record::new(raw::KIND_EXEC);
-    exec.task(1, 2).task(3, 4).words(&[65, 0]);
+    exec.task(1, 2).task(3, 4).words(&[257, 0]);
     exec.0.extend([0; raw::ARGV_BYTES]);
     let error = event(&exec.bytes()).unwrap_err();
-    assert_eq!(error, DecodeError::Length { kind: raw::KIND_EXEC, length: 65 });
+    assert_eq!(error, DecodeError::Length { kind: raw::KIND_EXEC, length: 257 });
 }
 
 #[test]
 fn ends_and_exits_are_decoded() {
     let mut end = Record::new(raw::KIND_END);
-    end.task(1, 2).longs(&[3]).words(&[4, 0x0300]).longs(&[9]);
+    end.task(1, 2).longs(&[3]).words(&[4, 0x0300]).longs(&[9, 8]);
     let EventKind::End(end) = event(&end.bytes()).unwrap().kind else { panic!() };
     assert_eq!(end.status, ExitStatus::Code(3));
-    assert_eq!(end.cpu_runtime_ns, 9);
+    assert_eq!((end.cpu_runtime_ns, end.children_cpu_ns), (9, 8));
     let mut exit = Record::new(raw::KIND_EXIT);
-    exit.task(1, 2).longs(&[3, 8]).words(&[0x8b, 0]);
+    exit.task(1, 2).longs(&[3, 8, 7]).words(&[0x8b, 2]);
     let EventKind::Exit(exit) = event(&exit.bytes()).unwrap().kind else { panic!() };
     assert_eq!(exit.status, ExitStatus::Signal { signal: 11, core: true });
+    assert_eq!((exit.cpu_runtime_ns, exit.children_cpu_ns, exit.children), (8, 7, 2));
 }
 
 fn oom(flags: u32, pages: [i64; 3], level: [u64; 5]) -> Oom {

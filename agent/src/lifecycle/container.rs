@@ -387,8 +387,11 @@ impl Container {
         let Some(init) = &mut self.init else { return self.search.keep_early(event) };
         let Exit { status, cpu_runtime_ns, .. } = *exit;
         if init.key != exit.task.key {
-            let (key, cpu_ns) = (exit.task.key, cpu_runtime_ns);
-            let end = SessionEnd { key, time_boot_ns, status, cpu_ns, settled: false };
+            let key = exit.task.key;
+            let cpu_ns = cpu_runtime_ns.saturating_add(exit.children_cpu_ns);
+            // What ends with the container stays nowhere.
+            let left_behind = if init.left_boot_ns().is_none() { exit.children } else { 0 };
+            let end = SessionEnd { key, time_boot_ns, status, cpu_ns, left_behind, settled: false };
             return self.session_ended(end, out);
         }
         init.exited(Left { time_boot_ns, status, cpu_runtime_ns });
@@ -401,8 +404,11 @@ impl Container {
         let Some(init) = &mut self.init else { return self.search.keep_early(event) };
         let End { status, cpu_runtime_ns, .. } = *end;
         if init.key != end.task.key {
-            let (key, cpu_ns) = (end.task.key, cpu_runtime_ns);
-            let end = SessionEnd { key, time_boot_ns, status, cpu_ns, settled: true };
+            let key = end.task.key;
+            let cpu_ns = cpu_runtime_ns.saturating_add(end.children_cpu_ns);
+            // Its children have a new parent by now.
+            let left_behind = 0;
+            let end = SessionEnd { key, time_boot_ns, status, cpu_ns, left_behind, settled: true };
             return self.session_ended(end, out);
         }
         init.ended(Left { time_boot_ns, status, cpu_runtime_ns });

@@ -38,8 +38,10 @@ pub struct SessionEnd {
     pub time_boot_ns: u64,
     /// The exit status.
     pub status: ExitStatus,
-    /// CPU time of all threads of the process.
+    /// CPU time of all threads of the process, and of the children that it has waited for.
     pub cpu_ns: u64,
+    /// Number of children that it leaves to the container: they run, or nobody has waited for them.
+    pub left_behind: u32,
     /// Whether the process has ended for good.
     pub settled: bool,
 }

@@ -130,6 +130,7 @@ pub static WORKLOAD: &[&dyn Entry<Workload>] = &[
     &entry(&probe::workload::DURATION, |w: &mut Workload| w.probes.as_mut()),
     &entry(&probe::workload::TIMEOUT_USED, |w: &mut Workload| w.probes.as_mut()),
     &entry(&probe::workload::EXEC_CPU, |w: &mut Workload| w.probes.as_mut()),
+    &entry(&probe::workload::EXEC_LEAKED, |w: &mut Workload| w.probes.as_mut()),
     &entry(&probe::workload::EXEC_OVERRUNS, |w: &mut Workload| w.probes.as_mut()),
     &entry(&probe::phase::DURATION, |w: &mut Workload| w.probe_phases.as_mut()),
 ];

@@ -32,6 +32,8 @@ impl Node {
     }
 
     pub(super) fn session_ended(&mut self, end: SessionEnd) {
+        let SessionEnd { key, cpu_ns, left_behind, settled, .. } = end;
+        tracing::debug!(pid = key.tgid, cpu_ns, left_behind, settled, "an exec session has ended");
         self.probes.session_ended(end);
     }
 

@@ -101,6 +101,7 @@ impl Command {
             exec_boot_ns: Some(self.begin.exec_boot_ns),
             exit_code,
             cpu_ns: self.end.map(|end| end.cpu_ns),
+            left_behind: self.end.map_or(0, |end| end.left_behind),
             overran: end_boot_ns > timeout.saturating_add(KILL_LATE_NS)
                 || (status.is_none() && end_boot_ns >= timeout),
         };
@@ -131,7 +132,8 @@ impl Commands {
         if let Some(command) = self.running.get_mut(&end.key)
             && command.end.is_none_or(|known| known.time_boot_ns <= end.time_boot_ns)
         {
-            command.end = Some(end);
+            let left_behind = command.end.map_or(0, |known| known.left_behind);
+            command.end = Some(SessionEnd { left_behind: end.left_behind.max(left_behind), ..end });
         }
     }
 

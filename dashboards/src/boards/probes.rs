@@ -346,7 +346,7 @@ fn commands() -> Row {
                 "What the commands of exec probes took of the CPU in the time range, all containers of \
                  a workload together. Each attempt starts a process.",
             )
-            .size(16, 8)
+            .size(8, 8)
             .unit(Unit::Cores)
             .decimals(3)
             .thresholds(Thresholds { base: PLAIN, steps: vec![(0.1, NOTABLE), (1.0, BAD)] })
@@ -355,6 +355,12 @@ fn commands() -> Row {
                 top(6, &rates("namespace, workload, container, probe", &cpu, "probe", ALL_TIME)),
                 "{{namespace}}/{{workload}} {{container}}: {{probe}}",
             )),
+            cost(
+                "Processes left behind",
+                "Processes that commands of exec probes left in the container in the time range. They \
+                 stay until the container ends, and take its memory and its tasks. Empty is good.",
+                "podvitals_probe_exec_leaked_processes_total",
+            ),
             cost(
                 "Commands that went on after the timeout",
                 "Commands in the time range that still ran when the probe had timed out, so that the \

@@ -16,10 +16,16 @@ use crate::node;
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("probe-results", results),
     Scenario::together("probe-of-each-handler", each_handler),
+    Scenario::together("probe-of-each-kind", each_kind),
+    Scenario::together("probe-on-the-hosts-network", on_the_hosts_network),
     Scenario::together("probe-paths", paths),
     Scenario::alone("probe-after-a-kubelets-restart", after_a_kubelets_restart),
 ];
 
+/// A command that starts two children, and ends before them.
+const LEAVES: [&str; 3] = ["/workload", "--fork=2", "--exit-after=0.1"];
+/// Number of these.
+const LEFT: f64 = 2.0;
 /// Attempts of each probe that are waited for.
 const ATTEMPTS: f64 = 3.0;
 
@@ -105,6 +111,16 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
             "success",
             Some((0.1, 2.0)),
         ),
+        // Its queue is full, so that the kernel drops each SYN.
+        of(
+            "full",
+            &["--serve-full=8009"],
+            json!({ "tcpSocket": { "port": 8009 } }),
+            "tcp",
+            "timeout",
+            Some((1.9, 3.0)),
+        ),
+        of("leaves", &[], exec(&LEAVES), "exec", "success", Some((0.0, 2.0))),
         // The runtime ends it when the time is over.
         of(
             "takes-long",
@@ -123,7 +139,16 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
             Some((0.0, 2.0)),
         ),
     ];
-    judge(context, &probed)
+    let mut figures = judge(context, &probed)?;
+    let of_leaves = and(
+        &[("namespace", "default"), ("workload", context.name), ("container", "leaves")],
+        &[("probe", "readiness")],
+    );
+    let scrape = context.scrape()?;
+    let all: f64 = counts(&scrape, context.name, "leaves").values().sum();
+    let left = scrape.value("probe_exec_leaked_processes_total", &of_leaves)?;
+    figures.push(Figure::same("left behind", left, all * LEFT)?);
+    Ok(figures)
 }
 
 /// Handlers whose answers are encrypted, or framed.
@@ -191,9 +216,9 @@ fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<Vec<Figure>> {
         context.cluster.kubectl(&args)?;
     }
     // The kubelet counts a moment later: what the agent counts is between what it had and has.
-    let before = kubelet(context)?;
+    let before = kubelet(context, "Readiness")?;
     let scrape = context.scrape()?;
-    let after = kubelet(context)?;
+    let after = kubelet(context, "Readiness")?;
     context.delete(&[])?;
     let mut figures = Vec::new();
     for it in probed {
@@ -229,21 +254,86 @@ fn counts(scrape: &Scrape, pod: &str, container: &str) -> BTreeMap<String, f64> 
     samples.map(|it| (key(&|name| it.label(name).to_owned()), it.value)).collect()
 }
 
-/// Attempts of the Pod's readiness probes that the kubelet has counted (`prober_probe_total`), by
+/// Attempts of the Pod's probes of a kind that the kubelet has counted (`prober_probe_total`), by
 /// container.
-fn kubelet(context: &Context<'_>) -> Result<BTreeMap<String, f64>> {
+fn kubelet(context: &Context<'_>, kind: &str) -> Result<BTreeMap<String, f64>> {
     let path = format!("/api/v1/nodes/{}/proxy/metrics/probes", node::NAME);
     let text = context.cluster.kubectl(&["get", "--raw", &path])?;
-    let pod = format!("pod=\"{}\"", context.name);
+    let [pod, kind] = [("pod", context.name), ("probe_type", kind)]
+        .map(|(name, value)| format!("{name}=\"{value}\""));
     let mut counts = BTreeMap::new();
     let lines = text.lines().filter(|line| line.starts_with("prober_probe_total{"));
-    for line in lines.filter(|line| line.contains(&pod) && line.contains("\"Readiness\"")) {
+    for line in lines.filter(|line| line.contains(&pod) && line.contains(&kind)) {
         let container = line.split("container=\"").nth(1).and_then(|rest| rest.split('"').next());
         let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
         let (container, value) = container.zip(value).with_context(|| line.to_owned())?;
         *counts.entry(container.to_owned()).or_default() += value;
     }
     Ok(counts)
+}
+
+/// Startup and liveness probes of each handler. They are alike, and only the startup probe runs until
+/// it has succeeded, and never again.
+fn each_kind(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let probed = [
+        ("http", &["--serve-http=8001"][..], http(8001, "/"), "success"),
+        ("tcp", &["--serve-tcp=8002"], json!({ "tcpSocket": { "port": 8002 } }), "success"),
+        ("grpc", &["--serve-grpc=8003"], json!({ "grpc": { "port": 8003 } }), "success"),
+        ("exec", &[], exec(&["/workload", "sleep", "0.1"]), "success"),
+    ];
+    let containers: Vec<_> = probed
+        .iter()
+        .map(|(name, args, probe, _)| {
+            let args = [&["--on-signal", "TERM=exit:0"], *args].concat();
+            let times =
+                json!({ "periodSeconds": 4, "timeoutSeconds": 3, "initialDelaySeconds": 5 });
+            let probe = with(probe.clone(), &times);
+            let startup = with(probe.clone(), &json!({ "failureThreshold": 30 }));
+            let probes = json!({ "startupProbe": startup, "livenessProbe": probe });
+            with(container(name, &args), &probes)
+        })
+        .collect();
+    context.run_pod(&json!({ "containers": containers }))?;
+    context.eventually(|scrape| {
+        probed.iter().try_for_each(|(name, ..)| {
+            let counts = counts(scrape, context.name, name);
+            let all: f64 = counts.values().sum();
+            ensure!(all > ATTEMPTS, "{name}: {counts:?}");
+            Ok(())
+        })
+    })?;
+    let before = kubelet(context, "Liveness")?;
+    let scrape = context.scrape()?;
+    let after = kubelet(context, "Liveness")?;
+    let startups = kubelet(context, "Startup")?;
+    context.delete(&[])?;
+    let mut figures = Vec::new();
+    for (name, _, _, result) in probed {
+        let found = counts(&scrape, context.name, name);
+        let all: f64 = found.values().sum();
+        let wanted = BTreeMap::from([
+            (format!("startup/{name}/{result}"), 1.0),
+            (format!("liveness/{name}/{result}"), all - 1.0),
+        ]);
+        figures.push(Figure::same(name, format!("{found:?}"), format!("{wanted:?}"))?);
+        let started = startups.get(name).copied().unwrap_or_default();
+        figures.push(Figure::same(&format!("{name}, started by the kubelet"), 1.0, started)?);
+        let of = |counts: &BTreeMap<_, f64>| counts.get(name).copied().unwrap_or_default();
+        let (from, to) = (of(&before) - 1.0, of(&after) + 1.0);
+        figures.push(Figure::between(&format!("{name}, by the kubelet"), all - 1.0, from, to)?);
+    }
+    Ok(figures)
+}
+
+/// The Pod's address is the node's, which is that of other Pods as well.
+fn on_the_hosts_network(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let probe = with(http(18_001, "/ready"), &json!({ "periodSeconds": 3, "timeoutSeconds": 5 }));
+    let args = ["--serve-http=18001", "--on-signal", "TERM=exit:0"];
+    let main = with(container("main", &args), &json!({ "readinessProbe": probe }));
+    context.run_pod(&json!({ "hostNetwork": true, "containers": [main] }))?;
+    let figure = by_server(context, "main", 1.0)?;
+    context.delete(&[])?;
+    Ok(vec![figure])
 }
 
 /// Liveness and readiness on one port: told apart by their paths, or not at all. A preStop hook over

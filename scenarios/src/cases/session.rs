@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use testbed::cgroup::{self, Cgroup};
@@ -15,6 +15,7 @@ use crate::signal::RUNTIME;
 
 pub(super) const CASES: &[fn() -> Case] = &[
     || Case::new("exec-session-ends", ends),
+    || Case::new("exec-session-leaves-children", leaves_children),
     || Case::new("exec-session-kills-init", kills_init),
     || Case::new("start-failed", start_failed),
     || Case::new("runtime-stages", stages),
@@ -36,6 +37,52 @@ fn ends(context: &Context) -> Result<String> {
     context.fence("exec-session-ends")?;
     context.eventually(|s| lives(&s.of(&container.key)))?;
     Ok(String::new())
+}
+
+/// What a command leaves to its container is counted, whichever of its threads ends last, and the CPU
+/// time of those that it has waited for is its own.
+fn leaves_children(context: &Context) -> Result<String> {
+    const BURN_MS: u64 = 60;
+    /// Children that are counted at most.
+    const CHILDREN_MAX: u32 = 64;
+    let pod = context.node.pod("exec-session-leaves-children")?;
+    let mut container = pod.container("app")?;
+    container.start(&["--exit-after-ms", "900000"], context.timeout())?;
+    context.eventually(|s| born_at_zero(s, &container.key))?;
+    let burn = BURN_MS.to_string();
+    let plain: &[&str] = &["work", "--exit-after-ms", "20"];
+    let threads: &[&str] = &["--threads", "3", "--leader-leaves", "start", "--leave", "2"];
+    let mut told = Vec::new();
+    for (more, left_behind) in [
+        (&[][..], 0),
+        (&["--leave", "3"], 3),
+        (&["--leave", "1", "--child-burn-ms", &burn], 1),
+        (threads, 2),
+        (&["--leave", "70"], CHILDREN_MAX),
+    ] {
+        let mut session = container.exec(&[plain, more].concat())?;
+        session.end_ns(context.timeout())?;
+        let pid = session.pid();
+        session.reap()?;
+        let ended = format!("an exec session has ended pid={pid} ");
+        let line =
+            context.log_line(|line| line.contains(&ended) && line.contains("settled=true"))?;
+        let first =
+            context.log_line(|line| line.contains(&ended) && line.contains("settled=false"))?;
+        let number = |line: &str, name: &str| -> Result<u64> {
+            let value = line.split(' ').find_map(|field| field.strip_prefix(name));
+            value.with_context(|| format!("{name} in {line:?}"))?.parse().context(name.to_owned())
+        };
+        let counted = number(&first, "left_behind=")?;
+        ensure!(counted == u64::from(left_behind), "{counted} children, not {left_behind}");
+        let cpu_ms = number(&line, "cpu_ns=")? / 1_000_000;
+        let burned = more.contains(&"--child-burn-ms");
+        ensure!((cpu_ms >= BURN_MS) == burned, "{cpu_ms} ms of CPU in {line:?}");
+        told.push(counted.to_string());
+    }
+    // They are gone by then.
+    context.pause(Duration::from_millis(1500));
+    Ok(format!("children left behind: {}", told.join(", ")))
 }
 
 /// `kubectl exec … kill 1` is not the runtime's stop signal.

@@ -132,8 +132,11 @@ pub struct ExecRun {
     pub exec_boot_ns: Option<u64>,
     /// Exit code, or 128 + n for signal n; `None` if the command still runs or its end was not seen.
     pub exit_code: Option<u8>,
-    /// CPU time of the command's process, without that of its children; `None` if it was not seen.
+    /// CPU time of the command's process, and of its children that it has waited for; `None` if it
+    /// was not seen.
     pub cpu_ns: Option<u64>,
+    /// Children that the command left to the container: they run, or nobody has waited for them.
+    pub left_behind: u32,
     /// Whether the command went on after the probe's timeout.
     pub overran: bool,
 }

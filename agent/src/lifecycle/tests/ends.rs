@@ -173,7 +173,14 @@ fn init_that_moved_to_an_unknown_cgroup_is_still_known() {
 fn last_thread_seen_twice_gives_the_cpu_time_of_the_later_record() {
     let exit = |at, cpu_runtime_ns| {
         let status = ExitStatus::Code(0);
-        let exit = Exit { task: init(), status, parent_cgroup: HOST, cpu_runtime_ns };
+        let exit = Exit {
+            task: init(),
+            status,
+            parent_cgroup: HOST,
+            cpu_runtime_ns,
+            children_cpu_ns: 90,
+            children: 0,
+        };
         kernel_event(at, EventKind::Exit(exit))
     };
     let (first, second) = (exit(2 * SEC, 500), exit(2 * SEC + 10, 600));

@@ -113,12 +113,19 @@ fn deadly(at: u64, number: u32, sender: Task, target: Task) -> Event {
 }
 
 fn exit(at: u64, task: Task, status: ExitStatus) -> Event {
-    let exit = Exit { task, status, parent_cgroup: HOST, cpu_runtime_ns: 7 };
+    let exit = Exit {
+        task,
+        status,
+        parent_cgroup: HOST,
+        cpu_runtime_ns: 7,
+        children_cpu_ns: 3,
+        children: 2,
+    };
     kernel_event(at, EventKind::Exit(exit))
 }
 
 fn end(at: u64, task: Task, status: ExitStatus) -> Event {
-    let end = End { task, status, parent_cgroup: HOST, cpu_runtime_ns: 7 };
+    let end = End { task, status, parent_cgroup: HOST, cpu_runtime_ns: 7, children_cpu_ns: 3 };
     kernel_event(at, EventKind::End(end))
 }
 

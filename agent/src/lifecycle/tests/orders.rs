@@ -185,10 +185,10 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
         2 => (any_task(), any_task(), argv)
             .prop_map(|(task, parent, argv)| EventKind::Exec(Exec { task, parent, argv })),
         2 => left().prop_map(|(task, status, parent_cgroup, cpu_runtime_ns)| {
-            EventKind::Exit(Exit { task, status, parent_cgroup, cpu_runtime_ns })
+            EventKind::Exit(Exit { task, status, parent_cgroup, cpu_runtime_ns, children_cpu_ns: 0, children: 1 })
         }),
         2 => left().prop_map(|(task, status, parent_cgroup, cpu_runtime_ns)| {
-            EventKind::End(End { task, status, parent_cgroup, cpu_runtime_ns })
+            EventKind::End(End { task, status, parent_cgroup, cpu_runtime_ns, children_cpu_ns: 0 })
         }),
         2 => (any_task(), any_task(), levels)
             .prop_map(|(victim, current, levels)| oom_record(victim, current, levels)),

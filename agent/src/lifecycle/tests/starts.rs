@@ -142,6 +142,26 @@ fn reused_pid_is_another_process() {
 }
 
 #[test]
+fn session_has_its_childrens_time_and_leaves_them_to_a_container_that_lives() {
+    let session = task(201, WEB, "sh");
+    let ended = |events: &[Event]| {
+        let mut node = Node::running();
+        node.event(&exec(2 * SEC, session, runc(), &["sh"]));
+        node.events(events);
+        let ends = node.out.iter().filter_map(|output| match output {
+            Output::SessionEnded { end, .. } => Some((end.cpu_ns, end.left_behind)),
+            _ => None,
+        });
+        ends.collect::<Vec<_>>()
+    };
+    let code = ExitStatus::Code(0);
+    let [exits, ends] = [exit(3 * SEC, session, code), end(3 * SEC, session, code)];
+    assert_eq!(ended(&[exits.clone(), ends]), [(10, 2), (10, 0)], "they have a new parent by then");
+    // With init all of the container ends.
+    assert_eq!(ended(&[exit(3 * SEC, init(), KILLED), exits]), [(10, 0)]);
+}
+
+#[test]
 fn exec_session_makes_no_fact() {
     let mut node = Node::running();
     let (stage, probe) = (task(200, WEB, "6"), task(201, WEB, "cat"));

@@ -54,13 +54,30 @@ pub static EXEC_CPU: StateFamily<OfWorkload> = StateFamily {
     family: Family::counter(
         "probe_exec_cpu_seconds_total",
         Scope::Workload,
-        "CPU time of the commands of exec probes, as far as it was seen.",
+        "CPU time of the commands of exec probes, and of the children that they waited for, as far \
+         as it was seen.",
     )
     .of(Collector::Probes)
     .labels(&["probe"], EXEC_SETS_MAX)
     .needs(&[Need::Pods]),
     write: |block, state, to| {
         state.each_exec(|labels, exec| to.amount(block, &labels, Value::Nanos, &mut exec.cpu));
+    },
+};
+
+/// Processes that commands left behind.
+pub static EXEC_LEAKED: StateFamily<OfWorkload> = StateFamily {
+    family: Family::counter(
+        "probe_exec_leaked_processes_total",
+        Scope::Workload,
+        "Children that commands of exec probes left to the container when they ended: they run on, or \
+         nobody has waited for them.",
+    )
+    .of(Collector::Probes)
+    .labels(&["probe"], EXEC_SETS_MAX)
+    .needs(&[Need::Pods]),
+    write: |block, state, to| {
+        state.each_exec(|labels, exec| to.counter(block, &labels, &mut exec.leaked));
     },
 };
 
@@ -163,6 +180,7 @@ struct Probe {
 struct Exec {
     /// In nanoseconds.
     cpu: Counter,
+    leaked: Counter,
     overruns: Counter,
 }
 
@@ -192,6 +210,7 @@ impl Probe {
         }
         if let (Some(counted), Some(run)) = (&mut self.exec, &attempt.exec) {
             counted.cpu.add(run.cpu_ns.unwrap_or(0));
+            counted.leaked.add(run.left_behind.into());
             counted.overruns.add(run.overran.into());
         }
     }
@@ -254,18 +273,18 @@ pub(super) mod tests {
     #[test]
     fn commands_are_added_up() {
         let mut state = OfWorkload::default();
-        let run = ExecRun { cpu_ns: Some(7), overran: true, ..ExecRun::default() };
-        for run in [run, ExecRun { cpu_ns: None, overran: false, ..run }] {
+        let run = ExecRun { cpu_ns: Some(7), left_behind: 2, overran: true, ..ExecRun::default() };
+        for run in [run, ExecRun { cpu_ns: None, left_behind: 1, overran: false, ..run }] {
             let attempt = attempt(ProbeKind::Readiness, ProbeResult::Success);
             let exec = ProbeAttempt { handler: Handler::Exec, exec: Some(run), ..attempt };
             state.fact(&fact(exec));
         }
         let mut seen = Vec::new();
         state.each_exec(|labels, exec| {
-            let counts = [exec.cpu.count(), exec.overruns.count()];
+            let counts = [exec.cpu.count(), exec.leaked.count(), exec.overruns.count()];
             seen.push((labels[0].1.to_owned(), counts));
         });
-        assert_eq!(seen, [("readiness".to_owned(), [7, 1])]);
+        assert_eq!(seen, [("readiness".to_owned(), [7, 3, 1])]);
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn series_of_a_probe_are_within_the_budget() {
         (("container", liveness.clone()), 9),
         (("container", readiness.clone()), 7),
         (("workload", liveness), 21),
-        (("workload", readiness), 23),
+        (("workload", readiness), 24),
     ];
     assert_eq!(series, expected.into());
     let most = |scope| catalog::series_max(scope, Collectors::NONE.with(Collector::Probes));

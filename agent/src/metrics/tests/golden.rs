@@ -202,6 +202,7 @@ fn attempts() -> [ProbeAttempt; 5] {
             exec_boot_ns: Some(at(30)),
             exit_code: Some(0),
             cpu_ns: Some(62_500_000),
+            left_behind: 1,
             overran: false,
         }),
         ..http

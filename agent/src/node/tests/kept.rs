@@ -151,7 +151,13 @@ impl Churn {
                 self.event(EventKind::Signal(signal));
             }
             let status = ExitStatus::Code(u8::from(runs > 1));
-            let end = End { task: init, status, parent_cgroup: HOST, cpu_runtime_ns: 1 };
+            let end = End {
+                task: init,
+                status,
+                parent_cgroup: HOST,
+                cpu_runtime_ns: 1,
+                children_cpu_ns: 0,
+            };
             self.event(EventKind::End(end));
             self.event(EventKind::CgroupRemoved(init.cgroup));
             self.wait(150);

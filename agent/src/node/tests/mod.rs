@@ -260,7 +260,7 @@ impl World {
 
     fn end(&mut self, cgroup: u64, tgid: u32, status: ExitStatus, ms: i64) {
         let task = task(tgid, CgroupId(cgroup), "web");
-        let end = End { task, status, parent_cgroup: HOST, cpu_runtime_ns: 1 };
+        let end = End { task, status, parent_cgroup: HOST, cpu_runtime_ns: 1, children_cpu_ns: 0 };
         self.event(ms, EventKind::End(end));
     }
 

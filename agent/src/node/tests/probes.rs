@@ -81,7 +81,14 @@ fn connections_and_commands_become_attempts() {
     };
     let task = runc.task;
     world.event(-20_000, EventKind::Exec(runc.clone()));
-    let exit = Exit { task, status: ExitStatus::Code(1), parent_cgroup: HOST, cpu_runtime_ns: 5 };
+    let exit = Exit {
+        task,
+        status: ExitStatus::Code(1),
+        parent_cgroup: HOST,
+        cpu_runtime_ns: 5,
+        children_cpu_ns: 0,
+        children: 0,
+    };
     world.event(-19_900, EventKind::Exit(exit));
     world.end(1002, 300, ExitStatus::Code(1), -19_899);
     // Somebody else's command.

@@ -28,7 +28,10 @@ impl World {
         let start_boot_ns = START + ms * MS;
         let key = TaskKey { tgid, start_boot_ns };
         let time_boot_ns = start_boot_ns + after_ms * MS;
-        self.probes.session_ended(SessionEnd { key, time_boot_ns, status, cpu_ns: 7, settled });
+        // Only the first record of an end has the children.
+        let left_behind = if settled { 0 } else { 2 };
+        let end = SessionEnd { key, time_boot_ns, status, cpu_ns: 7, left_behind, settled };
+        self.probes.session_ended(end);
         self.now = self.now.max(time_boot_ns);
         self.settles(0);
     }
@@ -51,6 +54,7 @@ fn a_probes_command_is_an_attempt() {
         exec_boot_ns: Some(START + 5 * MS),
         exit_code: Some(0),
         cpu_ns: Some(7),
+        left_behind: 0,
         overran: false,
     };
     assert_eq!((ready.exec, ready.network), (Some(run), None));
