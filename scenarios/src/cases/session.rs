@@ -42,7 +42,7 @@ fn ends(context: &Context) -> Result<String> {
 /// What a command leaves to its container is counted, whichever of its threads ends last, and the CPU
 /// time of those that it has waited for is its own.
 fn leaves_children(context: &Context) -> Result<String> {
-    const BURN_MS: u64 = 60;
+    const BURN_MS: u64 = 500;
     /// Children that are counted at most.
     const CHILDREN_MAX: u32 = 64;
     let pod = context.node.pod("exec-session-leaves-children")?;
