@@ -156,7 +156,8 @@ pub struct ExitRecord {
     /// Exit status, as `wait(2)` will return it.
     pub wait_status: u32,
     /// Number of the process's children, which it leaves behind: they run, or nobody has waited for
-    /// them. [`CHILDREN_MAX`] stands for that many or more.
+    /// them. [`CHILDREN_MAX`] stands for that many or more, and of a process with several threads
+    /// some may be missing.
     pub children: u32,
 }
 

@@ -153,7 +153,8 @@ unsafe fn exiting(ctx: *const c_void) {
         (*record).cpu_runtime_ns = cpu_runtime(task, leader, signal, false);
         (*record).children_cpu_ns = children_cpu(signal);
         (*record).wait_status = wait_status(leader, signal);
-        // Threads that have left handed theirs on.
+        // Threads that have left handed theirs on, if not all were leaving (kernel/exit.c,
+        // `find_alive_thread`): of a process with several it is the least number.
         (*record).children = children(task, CHILDREN_MAX);
         // The agent may not have seen the init yet.
         let init_tgid = share::init_tgid(tracked);

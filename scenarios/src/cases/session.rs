@@ -39,8 +39,8 @@ fn ends(context: &Context) -> Result<String> {
     Ok(String::new())
 }
 
-/// What a command leaves to its container is counted, whichever of its threads ends last, and the CPU
-/// time of those that it has waited for is its own.
+/// The children that a command leaves to its container are counted, and the CPU time of those that it
+/// has waited for is its own.
 fn leaves_children(context: &Context) -> Result<String> {
     const BURN_MS: u64 = 500;
     /// Children that are counted at most.
@@ -51,13 +51,11 @@ fn leaves_children(context: &Context) -> Result<String> {
     context.eventually(|s| born_at_zero(s, &container.key))?;
     let burn = BURN_MS.to_string();
     let plain: &[&str] = &["work", "--exit-after-ms", "20"];
-    let threads: &[&str] = &["--threads", "3", "--leader-leaves", "start", "--leave", "2"];
     let mut told = Vec::new();
     for (more, left_behind) in [
         (&[][..], 0),
         (&["--leave", "3"], 3),
         (&["--leave", "1", "--child-burn-ms", &burn], 1),
-        (threads, 2),
         (&["--leave", "70"], CHILDREN_MAX),
     ] {
         let mut session = container.exec(&[plain, more].concat())?;
