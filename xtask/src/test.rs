@@ -191,5 +191,7 @@ fn scenarios(built: &Built) -> Result<Option<String>> {
     scenarios.current_dir(paths::root());
     scenarios.arg("run").arg("--agent").arg(agent.path());
     scenarios.arg("--cgroup-root").arg(subtree.dir());
+    // Most of the time they wait.
+    scenarios.args(["--jobs", "3"]);
     shell::run(&mut scenarios).map(|()| None)
 }

@@ -13,9 +13,11 @@ mod counts;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod first_bytes;
 mod frames;
+mod head;
 mod hooks;
 mod instance;
 mod open;
+mod redirect;
 mod request;
 mod schedule;
 mod targets;
@@ -247,7 +249,7 @@ impl Probes {
         let verdict =
             verdict::of(probe.handler, connection, answer, start_boot_ns, probe.timeout_s);
         let Some(verdict) = verdict else { return Some(Outcome::Abandoned) };
-        self.keep_or_tell(Attempt::new(cgroup, chosen, connection, verdict), out);
+        self.keep_or_tell(Attempt::new(cgroup, chosen, connection, &request, verdict), out);
         Some(Outcome::Probe)
     }
 
@@ -265,7 +267,7 @@ impl Probes {
         let verdict = verdict::of(handler, connection, answer, attempt.start_boot_ns, timeout_s);
         let outcome = match verdict {
             Some(verdict) => {
-                attempt.go_on(connection, verdict);
+                attempt.go_on(connection, request, verdict);
                 Outcome::Probe
             }
             None => Outcome::Abandoned,

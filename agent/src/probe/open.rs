@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::instance::Chosen;
+use super::redirect::{Place, Referer};
 use super::request::{Get, Request};
 use super::verdict::{Follow, Verdict};
 use crate::cgroup::CgroupId;
@@ -13,8 +14,8 @@ use crate::lifecycle::fact::{Network, ProbeResult};
 
 /// Limit of attempts that are open.
 const OPEN_MAX: usize = 1_024;
-/// Longest time between the answer that redirects and the next connection: the kubelet reads the rest
-/// of the answer, closes, and connects.
+/// Longest time between the answer that redirects and the next connection, where that does not say
+/// whence it comes: the kubelet reads the rest of the answer, closes, and connects.
 const FOLLOWS_NS: u64 = 50_000_000;
 /// Redirects that the kubelet follows in one attempt; the next one is an error
 /// (`pkg/probe/http/http.go`, `RedirectChecker`, Kubernetes 1.37).
@@ -31,6 +32,10 @@ pub(super) struct Attempt {
     pub(super) network: Network,
     pub(super) verdict: Verdict,
     remote: SocketAddr,
+    /// Target of the last request, if it was read as a whole.
+    target: Option<Vec<u8>>,
+    /// Where the last answer redirects to, if that was read.
+    place: Option<Place>,
     /// The last answer, or the last end without one.
     answered_boot_ns: u64,
 }
@@ -40,17 +45,22 @@ impl Attempt {
         cgroup: CgroupId,
         chosen: Chosen,
         connection: &Connection,
+        request: &Request,
         verdict: Verdict,
     ) -> Self {
-        Self {
+        let mut attempt = Self {
             cgroup,
             chosen,
             start_boot_ns: connection.start_boot_ns,
-            network: network(connection, 1),
+            network: Network::default(),
             verdict,
             remote: connection.remote,
-            answered_boot_ns: answered(connection),
-        }
+            target: None,
+            place: None,
+            answered_boot_ns: 0,
+        };
+        attempt.go_on(connection, request, verdict);
+        attempt
     }
 
     /// The time until when it may go on; `None` if it is over.
@@ -68,24 +78,43 @@ impl Attempt {
         match self.verdict.follow {
             Some(Follow::Retry) => in_time && connection.remote == self.remote,
             Some(Follow::Redirect) => {
-                // A probe of its own may begin at that moment.
-                let soon_ns = if is_known { FOLLOWS_NS / 10 } else { FOLLOWS_NS };
-                let end = self.verdict.end_boot_ns.max(self.answered_boot_ns);
-                let agent = |get: &Get| {
-                    get.user_agent.as_ref().is_none_or(|its| its.starts_with(b"kube-probe/"))
-                };
-                let is_request = match request {
-                    Request::Get(get) => agent(get),
-                    Request::Nothing | Request::Tls | Request::Http2 { .. } => true,
-                    Request::Other => false,
-                };
                 in_time
-                    && is_request
                     && connection.remote.ip() == self.remote.ip()
-                    && start_boot_ns <= end.saturating_add(soon_ns)
+                    && self.leads_to(connection, request, is_known)
             }
             None => false,
         }
+    }
+
+    /// Whether the redirect is followed by this connection to the same host. A probe of its own may
+    /// begin at that moment, to this or another container of the Pod.
+    fn leads_to(&self, connection: &Connection, request: &Request, is_known: bool) -> bool {
+        let soon_ns = if is_known { FOLLOWS_NS / 10 } else { FOLLOWS_NS };
+        let end = self.verdict.end_boot_ns.max(self.answered_boot_ns);
+        let is_soon = connection.start_boot_ns <= end.saturating_add(soon_ns);
+        let is_there = match (self.place, request) {
+            (Some(Place::Elsewhere), _) => false,
+            (Some(Place::Port { port, .. }), Request::Nothing) => connection.remote.port() == port,
+            (Some(Place::Port { port, is_tls }), _) => {
+                connection.remote.port() == port && matches!(request, Request::Tls) == is_tls
+            }
+            // It may be refused, or any that only connects.
+            (None, Request::Nothing) => connection.remote == self.remote,
+            (None, _) => true,
+        };
+        let agent =
+            |get: &Get| get.user_agent.as_ref().is_none_or(|its| its.starts_with(b"kube-probe/"));
+        is_there
+            && match request {
+                Request::Get(get) => match &get.referer {
+                    Referer::Absent => false,
+                    Referer::Target(from) => self.target.as_ref().is_none_or(|own| own == from),
+                    Referer::Unread => agent(get) && is_soon,
+                },
+                Request::Nothing | Request::Tls => is_soon,
+                // The kubelet speaks it to gRPC alone.
+                Request::Http2 { .. } | Request::Other => false,
+            }
     }
 
     /// The handler by which the next connection is judged: a redirect may lead to another scheme.
@@ -98,27 +127,32 @@ impl Attempt {
     }
 
     /// Goes on with a connection.
-    pub(super) fn go_on(&mut self, connection: &Connection, verdict: Verdict) {
-        self.network = network(connection, self.network.connections.saturating_add(1));
+    pub(super) fn go_on(&mut self, connection: &Connection, request: &Request, verdict: Verdict) {
+        self.network = Network {
+            connected_boot_ns: connection.connected_boot_ns,
+            first_byte_boot_ns: connection.first_byte_boot_ns,
+            connections: self.network.connections.saturating_add(1),
+        };
         self.verdict = verdict;
-        self.answered_boot_ns = answered(connection);
-        if verdict.follow == Some(Follow::Redirect) && self.network.connections > REDIRECTS_MAX {
+        self.remote = connection.remote;
+        self.answered_boot_ns = connection.first_byte_boot_ns.unwrap_or(connection.end_boot_ns);
+        if verdict.follow != Some(Follow::Redirect) {
+            return;
+        }
+        (self.target, self.place) = match request {
+            Request::Get(get) => (
+                get.complete.then(|| get.uri.clone()),
+                Place::read(&connection.received, connection.remote, get.host.as_deref()),
+            ),
+            _ => (None, None),
+        };
+        if self.place == Some(Place::Elsewhere) {
+            self.verdict.follow = None;
+        } else if self.network.connections > REDIRECTS_MAX {
             self.verdict.result = ProbeResult::Failure;
             self.verdict.follow = None;
         }
     }
-}
-
-const fn network(connection: &Connection, connections: u32) -> Network {
-    Network {
-        connected_boot_ns: connection.connected_boot_ns,
-        first_byte_boot_ns: connection.first_byte_boot_ns,
-        connections,
-    }
-}
-
-fn answered(connection: &Connection) -> u64 {
-    connection.first_byte_boot_ns.unwrap_or(connection.end_boot_ns)
 }
 
 /// All attempts that may go on.

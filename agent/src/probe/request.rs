@@ -1,6 +1,8 @@
 //! Requests: what the first bytes that the kubelet sends ask for. Pure.
 
 use super::frames::{self, PREFACE, frames};
+use super::head::{Lines, header};
+use super::redirect::Referer;
 use crate::kube::target;
 
 /// First byte of a TLS record that holds a handshake (RFC 8446, section 5.1).
@@ -31,6 +33,7 @@ pub(super) struct Get {
     pub(super) complete: bool,
     pub(super) host: Option<Vec<u8>>,
     pub(super) user_agent: Option<Vec<u8>>,
+    pub(super) referer: Referer,
 }
 
 impl Get {
@@ -52,40 +55,21 @@ impl Get {
         }
         let mut get = Self { uri: target::canonical(uri), complete, ..Self::default() };
         for line in lines {
-            let Some(colon) = line.iter().position(|&byte| byte == b':') else { break };
-            let (name, value) = line.split_at(colon);
-            let value = || Some(value.get(1..).unwrap_or_default().trim_ascii().to_vec());
-            if name.eq_ignore_ascii_case(b"host") {
-                get.host = value();
-            } else if name.eq_ignore_ascii_case(b"user-agent") {
-                get.user_agent = value();
+            if line.is_empty() && get.referer == Referer::Unread {
+                get.referer = Referer::Absent;
+            }
+            if !line.contains(&b':') {
+                break;
+            }
+            if let Some(value) = header(line, b"host") {
+                get.host = Some(value.to_vec());
+            } else if let Some(value) = header(line, b"user-agent") {
+                get.user_agent = Some(value.to_vec());
+            } else if let Some(value) = header(line, b"referer") {
+                get.referer = Referer::of(value);
             }
         }
         Some(get)
-    }
-}
-
-/// Lines that end in CR LF; what is behind the last of them is cut.
-struct Lines<'a>(&'a [u8]);
-
-impl<'a> Lines<'a> {
-    /// The first line, and whether it is complete.
-    fn first(&mut self) -> Option<(&'a [u8], bool)> {
-        if let Some(line) = self.next() {
-            return Some((line, true));
-        }
-        (!self.0.is_empty()).then(|| (std::mem::take(&mut self.0), false))
-    }
-}
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let end = self.0.windows(2).position(|pair| pair == b"\r\n")?;
-        let line = self.0.get(..end)?;
-        self.0 = self.0.get(end + 2..).unwrap_or_default();
-        Some(line)
     }
 }
 
@@ -131,9 +115,14 @@ mod tests {
         assert_eq!(get.host.as_deref(), Some(&b"10.244.0.5:8080"[..]));
         assert_eq!(get.user_agent.as_deref(), Some(&b"kube-probe/1.37"[..]));
         assert!(!get.is_hook());
+        assert_eq!(get.referer, Referer::Absent);
+        let followed = b"GET /b HTTP/1.1\r\nReferer: http://10.244.0.5/a\r\nA: b\r\n\r\n";
+        let Request::Get(get) = read(followed) else { panic!("a GET") };
+        assert_eq!(get.referer, Referer::Target(b"/a".to_vec()));
         // The user agent is cut.
         let Request::Get(get) = read(&PROBE[..70]) else { panic!("a GET") };
         assert!(get.host.is_some() && get.user_agent.is_none() && get.complete);
+        assert_eq!(get.referer, Referer::Unread);
         let Request::Get(get) = read(&PROBE[..10]) else { panic!("a GET") };
         assert_eq!((get.uri.as_slice(), get.complete), (&b"/healt"[..], false));
         for cut in 0..PROBE.len() {

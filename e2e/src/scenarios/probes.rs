@@ -139,12 +139,11 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
             Some((0.0, 2.0)),
         ),
     ];
-    let mut figures = judge(context, &probed)?;
+    let (mut figures, scrape) = judge(context, &probed)?;
     let of_leaves = and(
         &[("namespace", "default"), ("workload", context.name), ("container", "leaves")],
         &[("probe", "readiness")],
     );
-    let scrape = context.scrape()?;
     let all: f64 = counts(&scrape, context.name, "leaves").values().sum();
     let left = scrape.value("probe_exec_leaked_processes_total", &of_leaves)?;
     figures.push(Figure::same("left behind", left, all * LEFT)?);
@@ -181,11 +180,11 @@ fn each_handler(context: &Context<'_>) -> Result<Vec<Figure>> {
         ),
         of("plain", &["--serve-http=8004"], http(8004, "/"), "http", "success"),
     ];
-    judge(context, &probed)
+    judge(context, &probed).map(|(figures, _)| figures)
 }
 
-/// Runs them in one Pod, and compares what the agent has counted.
-fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<Vec<Figure>> {
+/// Runs them in one Pod, and compares what the agent has counted, which is given as well.
+fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<(Vec<Figure>, Scrape)> {
     let containers: Vec<_> = probed
         .iter()
         .map(|it| {
@@ -243,7 +242,7 @@ fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<Vec<Figure>> {
         let to = after.get(name).copied().unwrap_or_default() + 1.0;
         figures.push(Figure::between(&format!("{name}, by the kubelet"), all, from, to)?);
     }
-    Ok(figures)
+    Ok((figures, scrape))
 }
 
 /// Results of a container that are not 0, by `probe/handler/result`.
