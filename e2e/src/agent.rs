@@ -1,7 +1,9 @@
 //! The agent on the node, from what everybody applies.
 
 use std::{
+    fs,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -9,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
     cluster::{Cluster, text},
+    node::Options,
     steps::Steps,
     traces,
 };
@@ -16,6 +19,7 @@ use xtask::paths;
 
 /// deploy/daemonset.yaml, with traces on.
 const OVERLAY: &str = "deploy/overlays/otlp";
+const KUSTOMIZATION: &str = "kustomization.yaml";
 /// The Collector that it names.
 const ENDPOINT: &str = "http://otel-collector.observability:4317";
 /// Its Pods, as the manifest labels them, and the port that they serve.
@@ -24,13 +28,44 @@ pub(crate) const PORT: u16 = 9550;
 /// How long the agent may take to be Ready (15 s on an idle machine).
 const LIMIT: Duration = Duration::from_secs(180);
 
+/// What leaves CAP_NET_ADMIN out.
+const WITHOUT_NET_ADMIN: &str = "deploy/overlays/without-net-admin";
+
+/// The folder to apply.
+fn overlay(cluster: &Cluster, options: &Options) -> Result<PathBuf> {
+    let root = paths::root();
+    if !options.without_net_admin {
+        return Ok(root.join(OVERLAY));
+    }
+    // One overlay on the other, in a folder of its own: kustomize takes no absolute path.
+    let folder = cluster.dir().join("without-net-admin");
+    let below = folder.strip_prefix(&root).context("a working folder outside of the project")?;
+    let up = "../".repeat(below.components().count());
+    let base = "../../base";
+    let file = root.join(WITHOUT_NET_ADMIN).join(KUSTOMIZATION);
+    let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    ensure!(text.matches(base).count() == 1, "not once {base} in {}", file.display());
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    fs::write(folder.join(KUSTOMIZATION), text.replace(base, &format!("{up}{OVERLAY}")))
+        .with_context(|| format!("write to {}", folder.display()))?;
+    Ok(folder)
+}
+
 /// Applies the manifests, waits until the agent is Ready, and reads a scrape.
-pub(crate) fn deploy(cluster: &Cluster, steps: &mut Steps) -> Result<SocketAddr> {
+pub(crate) fn deploy(
+    cluster: &Cluster,
+    options: &Options,
+    steps: &mut Steps,
+) -> Result<SocketAddr> {
     steps.begin("the agent: Ready");
-    let folder = paths::root().join(OVERLAY);
+    let folder = overlay(cluster, options)?;
     let yaml =
         cluster.kubectl(&["kustomize", folder.to_str().context("a path that is no text")?])?;
     ensure!(yaml.matches(ENDPOINT).count() == 1, "not once {ENDPOINT} in {OVERLAY}: {yaml}");
+    ensure!(
+        yaml.contains("NET_ADMIN") != options.without_net_admin,
+        "CAP_NET_ADMIN is not as asked for: {yaml}"
+    );
     cluster.apply(&yaml.replace(ENDPOINT, &format!("http://{}", traces::GRPC)))?;
     let address = ready(cluster)?;
     // It sees at least itself, by the name that the API has.

@@ -161,7 +161,7 @@ fn checks(
     smoke::run(cluster, &args.options, steps)?;
     steps.begin("OpenTelemetry Collector: it takes traces");
     let traces = Traces::start(cluster)?;
-    let agent = agent::deploy(cluster, steps)?;
+    let agent = agent::deploy(cluster, &args.options, steps)?;
     steps.begin("deploy/, by dry run");
     manifests::check(cluster, binaries)?;
     steps.begin("Prometheus and Alertmanager: the agent is scraped");

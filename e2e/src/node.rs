@@ -48,6 +48,9 @@ pub(crate) struct Options {
     /// An OOM kills one process of a container, not all of them.
     #[arg(long)]
     pub(crate) single_process_oom_kill: bool,
+    /// The agent is deployed without CAP_NET_ADMIN.
+    #[arg(long)]
+    pub(crate) without_net_admin: bool,
     /// The node's CPUs; one thread emulates all of them.
     #[arg(long, value_name = "N", default_value_t = Self::default().cpus)]
     pub(crate) cpus: u32,
@@ -61,6 +64,7 @@ impl Default for Options {
         Self {
             cgroup_driver: "systemd".to_owned(),
             single_process_oom_kill: false,
+            without_net_admin: false,
             cpus: 2,
             memory: 3072,
         }

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Measure only these rows; a full run of all is written to docs/BENCHMARKS.md.
     #[arg(value_name = "ROW")]
     rows: Vec<String>,
-    /// Under a minute: an impression of the times, and all counts.
+    /// About three minutes: an impression of the times, and all counts.
     #[arg(long)]
     quick: bool,
 }

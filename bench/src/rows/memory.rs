@@ -60,8 +60,8 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
 
 fn scrapes(args: &Args, server: &Server) -> Result<Line> {
     // Each takes a second: scrapes within one share a look.
-    let count = args.pick(120, 30);
-    for _ in 0..args.pick(20, 10) {
+    let count = args.pick(120, 10);
+    for _ in 0..args.pick(20, 5) {
         server.scrape()?;
     }
     let before = server.rss_bytes()?;

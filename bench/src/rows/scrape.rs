@@ -43,7 +43,7 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     for server in &servers {
         measured.push((Series::default(), Series::default(), server.scrape()?));
     }
-    for _ in 0..args.pick(60, 10) {
+    for _ in 0..args.pick(60, 5) {
         for (server, (wall, cpu, _)) in servers.iter().zip(&mut measured) {
             rest();
             let before = server.cpu()?;

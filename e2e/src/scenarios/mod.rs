@@ -107,6 +107,7 @@ pub(crate) fn run(
             When::Oom { single_process } => options.single_process_oom_kill == single_process,
             // The extra runs are for what is different there.
             When::Alone => !options.single_process_oom_kill || !only.is_empty(),
+            When::WithoutNetAdmin => options.without_net_admin,
             When::Together => true,
         })
         .collect();

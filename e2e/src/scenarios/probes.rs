@@ -1,23 +1,28 @@
 //! Probes: the results of each handler, beside the servers' own logs and the kubelet's counts.
 
+mod judge;
+
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use testbed::scrape::Scrape;
 
+use self::judge::{ATTEMPTS, Probed, counts, judge, kubelet};
 use super::{
     context::{Context, and, container, with},
     figure::Figure,
-    scenario::Scenario,
+    scenario::{Scenario, When},
 };
-use crate::node;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("probe-results", results),
     Scenario::together("probe-of-each-handler", each_handler),
     Scenario::together("probe-of-each-kind", each_kind),
     Scenario::together("probe-on-the-hosts-network", on_the_hosts_network),
+    Scenario {
+        when: When::WithoutNetAdmin,
+        ..Scenario::together("probe-by-tracepoint", by_tracepoint)
+    },
     Scenario::together("probe-paths", paths),
     Scenario::alone("probe-after-a-kubelets-restart", after_a_kubelets_restart),
 ];
@@ -26,21 +31,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 const LEAVES: [&str; 3] = ["/workload", "--fork=2", "--exit-after=0.1"];
 /// Number of these.
 const LEFT: f64 = 2.0;
-/// Attempts of each probe that are waited for.
-const ATTEMPTS: f64 = 3.0;
-
-/// A container with one readiness probe, and what each attempt has to be.
-struct Probed {
-    name: &'static str,
-    args: &'static [&'static str],
-    probe: Value,
-    handler: &'static str,
-    result: &'static str,
-    /// Seconds that an attempt takes, at least and at most; `None` where it says nothing of the
-    /// container: a connection that is refused.
-    takes: Option<(f64, f64)>,
-}
-
 fn http(port: u16, path: &str) -> Value {
     json!({ "httpGet": { "port": port, "path": path } })
 }
@@ -183,92 +173,32 @@ fn each_handler(context: &Context<'_>) -> Result<Vec<Figure>> {
     judge(context, &probed).map(|(figures, _)| figures)
 }
 
-/// Runs them in one Pod, and compares what the agent has counted, which is given as well.
-fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<(Vec<Figure>, Scrape)> {
-    let containers: Vec<_> = probed
-        .iter()
-        .map(|it| {
-            let args = [&["--on-signal", "TERM=exit:0"], it.args].concat();
-            // The servers listen by then: an attempt before is refused.
-            let probe = with(
-                it.probe.clone(),
-                &json!({
-                    "initialDelaySeconds": 10, "periodSeconds": 4, "timeoutSeconds": 2,
-                }),
-            );
-            with(container(it.name, &args), &json!({ "readinessProbe": probe }))
-        })
-        .collect();
-    context.run_pod(&json!({ "containers": containers }))?;
-    context.eventually(|scrape| {
-        probed.iter().try_for_each(|it| {
-            let counts = counts(scrape, context.name, it.name);
-            let all: f64 = counts.values().sum();
-            ensure!(all >= ATTEMPTS, "{}: {counts:?}", it.name);
-            Ok(())
-        })
-    })?;
-    // A command by hand is no probe, whatever it runs.
-    for it in probed.iter().filter(|it| it.handler == "exec") {
-        let mut args = vec!["exec", context.name, "--container", it.name, "--"];
-        args.extend(["/workload", "sleep", "0.1"]);
-        context.cluster.kubectl(&args)?;
+/// What is left without CAP_NET_ADMIN: that a connection came about or not, and commands.
+fn by_tracepoint(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let of = |name, args, probe, handler, result, takes| Probed {
+        name,
+        args,
+        probe,
+        handler,
+        result,
+        takes,
+    };
+    let tcp = |port: u16| json!({ "tcpSocket": { "port": port } });
+    let soon = Some((0.0, 2.0));
+    let probed = [
+        // What is answered is not seen.
+        of("plain", &["--serve-http=8001"][..], http(8001, "/"), "http", "unknown", soon),
+        of("refuses", &[], http(8002, "/"), "http", "refused", None),
+        of("opens", &["--serve-tcp=8003"], tcp(8003), "tcp", "success", soon),
+        of("shut", &[], tcp(8004), "tcp", "refused", None),
+        of("runs", &[], exec(&["/workload", "sleep", "0.1"]), "exec", "success", soon),
+    ];
+    let (mut figures, scrape) = judge(context, &probed)?;
+    for (program, is_attached) in [("inet_sock_set_state", 1), ("kubelet_sock_ops", 0)] {
+        let told = scrape.sum("program_attached", &[("program", program)]).unwrap_or_default();
+        figures.push(Figure::same(&format!("{program}, attached"), told, is_attached)?);
     }
-    // The kubelet counts a moment later: what the agent counts is between what it had and has.
-    let before = kubelet(context, "Readiness")?;
-    let scrape = context.scrape()?;
-    let after = kubelet(context, "Readiness")?;
-    context.delete(&[])?;
-    let mut figures = Vec::new();
-    for it in probed {
-        let name = it.name;
-        let found = counts(&scrape, context.name, name);
-        let all: f64 = found.values().sum();
-        let wanted = BTreeMap::from([(format!("readiness/{}/{}", it.handler, it.result), all)]);
-        figures.push(Figure::same(name, format!("{found:?}"), format!("{wanted:?}"))?);
-        let labels = [("namespace", "default"), ("pod", context.name), ("container", name)];
-        let last = scrape.sum("probe_last_duration_seconds", &labels);
-        figures.push(match (it.takes, last) {
-            (Some((least, most)), Some(last)) => {
-                Figure::between(&format!("{name}, s"), last, least, most)?
-            }
-            (takes, last) => Figure::same(
-                &format!("{name}, s"),
-                format!("{last:?}"),
-                format!("{:?}", takes.map(|(least, _)| least)),
-            )?,
-        });
-        let from = before.get(name).copied().unwrap_or_default() - 1.0;
-        let to = after.get(name).copied().unwrap_or_default() + 1.0;
-        figures.push(Figure::between(&format!("{name}, by the kubelet"), all, from, to)?);
-    }
-    Ok((figures, scrape))
-}
-
-/// Results of a container that are not 0, by `probe/handler/result`.
-fn counts(scrape: &Scrape, pod: &str, container: &str) -> BTreeMap<String, f64> {
-    let labels = [("namespace", "default"), ("pod", pod), ("container", container)];
-    let samples = scrape.all("probe_results_total", &labels).filter(|it| it.value > 0.0);
-    let key = |label: &dyn Fn(&str) -> String| ["probe", "handler", "result"].map(label).join("/");
-    samples.map(|it| (key(&|name| it.label(name).to_owned()), it.value)).collect()
-}
-
-/// Attempts of the Pod's probes of a kind that the kubelet has counted (`prober_probe_total`), by
-/// container.
-fn kubelet(context: &Context<'_>, kind: &str) -> Result<BTreeMap<String, f64>> {
-    let path = format!("/api/v1/nodes/{}/proxy/metrics/probes", node::NAME);
-    let text = context.cluster.kubectl(&["get", "--raw", &path])?;
-    let [pod, kind] = [("pod", context.name), ("probe_type", kind)]
-        .map(|(name, value)| format!("{name}=\"{value}\""));
-    let mut counts = BTreeMap::new();
-    let lines = text.lines().filter(|line| line.starts_with("prober_probe_total{"));
-    for line in lines.filter(|line| line.contains(&pod) && line.contains(&kind)) {
-        let container = line.split("container=\"").nth(1).and_then(|rest| rest.split('"').next());
-        let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
-        let (container, value) = container.zip(value).with_context(|| line.to_owned())?;
-        *counts.entry(container.to_owned()).or_default() += value;
-    }
-    Ok(counts)
+    Ok(figures)
 }
 
 /// Startup and liveness probes of each handler. They are alike, and only the startup probe runs until

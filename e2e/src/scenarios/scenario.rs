@@ -24,6 +24,8 @@ pub(crate) enum When {
     Alone,
     /// As together, and only where an OOM kills one process, or all of a container.
     Oom { single_process: bool },
+    /// As together, and only where the agent has no CAP_NET_ADMIN.
+    WithoutNetAdmin,
 }
 
 impl Scenario {
