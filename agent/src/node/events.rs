@@ -212,7 +212,9 @@ impl Node {
             if let FactKind::Ended(end) = &fact.kind {
                 self.registry.ended(&who, end.end_boot_ns);
             }
-            self.probes.fact(&who, &fact);
+            if self.probes_are_known() {
+                self.probes.fact(&who, &fact);
+            }
             self.publish.fact(&Subject::Container(who), &fact);
         }
     }

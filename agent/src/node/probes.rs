@@ -53,8 +53,9 @@ impl Node {
         }
     }
 
-    /// Whether there is a source that knows which probes containers have.
-    fn probes_are_known(&self) -> bool {
+    /// Whether there is a source that knows which probes containers have. Without one nothing is kept
+    /// for them.
+    pub(super) const fn probes_are_known(&self) -> bool {
         self.options.pods.is_some()
     }
 }

@@ -183,7 +183,8 @@ fn either(candidates: &[Candidate<'_>]) -> Option<Chosen> {
 /// All instances, by their cgroup, and by their Pod.
 #[derive(Debug, Default)]
 pub(super) struct Instances {
-    by_cgroup: HashMap<CgroupId, Instance>,
+    /// Boxed, since a table has room for more than there are.
+    by_cgroup: HashMap<CgroupId, Box<Instance>>,
     /// By the UID in the name of the Pod's cgroup.
     by_pod: HashMap<String, Vec<CgroupId>>,
     /// Failures of containers that are not there, with the time since when, by the Pod's UID and the
@@ -212,7 +213,7 @@ impl Instances {
         if let Some(runs) = former.map(|it| it.runs).or(stored) {
             instance.runs = runs.map(Run::in_next_instance);
         }
-        self.by_cgroup.insert(who.cgroup, instance);
+        self.by_cgroup.insert(who.cgroup, Box::new(instance));
         self.by_pod.entry(pod.uid.clone()).or_default().push(who.cgroup);
     }
 
@@ -285,7 +286,7 @@ impl Instances {
 
     fn of_pod(&self, uid: &str, container: &str) -> impl Iterator<Item = &Instance> {
         let all = self.by_pod.get(uid).into_iter().flatten();
-        let all = all.filter_map(|cgroup| self.by_cgroup.get(cgroup));
+        let all = all.filter_map(|cgroup| self.by_cgroup.get(cgroup).map(|it| &**it));
         all.filter(move |it| it.who.identity.container == container)
     }
 
@@ -302,6 +303,6 @@ impl Instances {
     }
 
     pub(super) fn get_mut(&mut self, cgroup: CgroupId) -> Option<&mut Instance> {
-        self.by_cgroup.get_mut(&cgroup)
+        self.by_cgroup.get_mut(&cgroup).map(|it| &mut **it)
     }
 }
