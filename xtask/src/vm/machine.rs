@@ -16,6 +16,9 @@ use testbed::runner::SECOND_TRIES;
 use super::report::Report;
 use crate::{child::Child, qemu, shell, stop, table};
 
+/// Scenarios of a whole run that run at once: most of the time they wait. Those that are named, or
+/// tried once more, run one by one.
+const AT_ONCE: u32 = 2;
 /// How long a kernel may take to start init (2 to 4 s on an idle machine).
 const BOOT: Duration = Duration::from_secs(90);
 /// How long a VM may take in all.
@@ -164,7 +167,9 @@ impl Machine<'_> {
 
     fn command(&self, only: &[String]) -> Command {
         let mut append = "console=ttyS0 quiet panic=-1 rdinit=/init".to_owned();
-        if !only.is_empty() {
+        if only.is_empty() {
+            append.push_str(&format!(" scenarios.jobs={AT_ONCE}"));
+        } else {
             append.push_str(&format!(" scenarios.only={}", only.join(",")));
         }
         let mut command = Command::new(self.qemu);
