@@ -206,7 +206,7 @@ each of the two has its own threshold.
 | `source` | of the kubelet's connections: `sock_ops`, `tracepoint`, `none` |
 | `killed` | of a shutdown under way: `true` once SIGKILL was sent, `false` before |
 | `resource` | of pressure: `cpu`, `memory`, `io` |
-| `kind` | of pressure: `some` or all (`full`) tasks; of page faults: `minor`, `major`; of received events the kernel's name, `signal_generate`, `exit_notify`, `sched_process_exec`, `sched_process_exit`, `mark_victim`, `cgroup_mkdir`, `cgroup_rmdir`, `cgroup_notify_populated`; of dropped evidence `stop_signal`, `death`, `report`, `restart`, `start_failure`, `exec_session`, `oom_counter`, `probe_address`, `probe_container`; of unseen events `oom_kill` |
+| `kind` | of pressure: `some` or all (`full`) tasks; of page faults: `minor`, `major`; of received events the kernel's name, `signal_generate`, `exit_notify`, `sched_process_exec`, `sched_process_exit`, `mark_victim`, `cgroup_mkdir`, `cgroup_rmdir`, `cgroup_notify_populated`; of dropped evidence `stop_signal`, `death`, `report`, `restart`, `start_failure`, `exec_session`, `oom_counter`, `probe_address`, `probe_attempt`, `probe_container`; of unseen events `oom_kill` |
 | `event` | a line of `memory.events`: `high`, `max`, `oom`, `oom_kill` |
 | `program` | a BPF program: `cgroup_mkdir`, `cgroup_rmdir`, `cgroup_notify_populated`, `sched_process_exec`, `sched_process_exec_again`, `sched_process_exit`, `signal_generate`, `mark_victim`, `running_tasks`, `cgroup_iter`; on the kubelet's connections `kubelet_sock_ops`, `kubelet_ingress`, `kubelet_egress`, or `inet_sock_set_state` instead of them |
 | `role` | `app`, `init`, `sidecar`, `ephemeral`, `unknown` |

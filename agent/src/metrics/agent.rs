@@ -202,9 +202,10 @@ pub static EVIDENCE_DROPPED: StateFamily<Agent> = StateFamily {
          start_failure: one that is counted again if the kubelet reports it; exec_session: one of \
          more than 256 at once in a container; oom_counter: of one of more than 65536 cgroups, whose \
          next OOM may get a wrong scope; probe_address, probe_container: addresses of Pods and \
-         containers whose probes are not followed for want of room.",
+         containers whose probes are not followed for want of room; probe_attempt: a redirect or a \
+         try that is not followed further.",
     )
-    .labels(&["kind"], 9),
+    .labels(&["kind"], 10),
     write: |_, agent, to| counts("kind", &agent.stats.evidence_dropped, to),
 };
 

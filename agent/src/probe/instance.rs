@@ -147,6 +147,11 @@ impl Instance {
         placed.map(chosen).or_else(|| either(&left))
     }
 
+    /// Whether a probe is due at that time, by what is known of it.
+    pub(super) fn is_due(&self, kind: ProbeKind, time_boot_ns: u64) -> bool {
+        index(kind).is_some_and(|index| self.schedule.is_due(index, time_boot_ns))
+    }
+
     /// Takes in the result of an attempt; returns the failures that are left.
     pub(super) fn take(
         &mut self,
@@ -300,6 +305,10 @@ impl Instances {
         let all = self.of_pod(known.pod.lasting_uid(), container);
         let there = all.filter(|it| it.is_there(time_boot_ns));
         there.max_by_key(|it| it.started_boot_ns).map(|it| it.who.cgroup)
+    }
+
+    pub(super) fn get(&self, cgroup: CgroupId) -> Option<&Instance> {
+        self.by_cgroup.get(&cgroup).map(|it| &**it)
     }
 
     pub(super) fn get_mut(&mut self, cgroup: CgroupId) -> Option<&mut Instance> {

@@ -112,7 +112,7 @@ impl Probes {
 
     /// Takes in a connection of the kubelet that has ended; appends what follows to `out`.
     pub fn connection(&mut self, connection: Connection, pods: &Pods, out: &mut Vec<Probed>) {
-        if let Some(outcome) = self.try_connection(&connection, pods, out) {
+        if let Some(outcome) = self.try_connection(&connection, pods, false, out) {
             self.connections.add(outcome);
             return;
         }
@@ -148,8 +148,10 @@ impl Probes {
         while self.waiting.front().is_some_and(is_over)
             && let Some(over) = self.waiting.pop_front()
         {
-            let mut of_pods = self.targets.pods(over.remote.ip(), over.start_boot_ns, pods);
-            let outcome = of_pods.next().map_or(Outcome::NotAProbe, |_| Outcome::NoContainer);
+            let outcome = self.try_connection(&over, pods, true, out).unwrap_or_else(|| {
+                let mut of_pods = self.targets.pods(over.remote.ip(), over.start_boot_ns, pods);
+                of_pods.next().map_or(Outcome::NotAProbe, |_| Outcome::NoContainer)
+            });
             self.connections.add(outcome);
         }
         let instances = &mut self.instances;
@@ -194,15 +196,20 @@ impl Probes {
 
     /// Totals of what is not watched for want of room, by kind.
     #[must_use]
-    pub const fn dropped(&self) -> [(&'static str, u64); 2] {
-        [("probe_address", self.targets.dropped()), ("probe_container", self.instances.dropped())]
+    pub const fn dropped(&self) -> [(&'static str, u64); 3] {
+        [
+            ("probe_address", self.targets.dropped()),
+            ("probe_attempt", self.open.dropped()),
+            ("probe_container", self.instances.dropped()),
+        ]
     }
 
-    /// What a connection was; `None` if that is not known yet.
+    /// What a connection was; `None` if that is not known yet. `is_last`: it has waited long enough.
     fn try_connection(
         &mut self,
         connection: &Connection,
         pods: &Pods,
+        is_last: bool,
         out: &mut Vec<Probed>,
     ) -> Option<Outcome> {
         let request = request::read(&connection.sent);
@@ -213,10 +220,23 @@ impl Probes {
             hooks.in_clear(connection, get, &Known { targets, instances, pods });
             return Some(Outcome::Hook);
         }
-        let targets = &self.targets;
-        let is_known = || matches!(targets.find(connection, &request, pods), Match::Probes(_));
-        if let Some(attempt) = self.open.take(connection, &request, is_known) {
+        let (targets, instances) = (&self.targets, &self.instances);
+        let found = || targets.find(connection, &request, pods);
+        let is_known = || matches!(found(), Match::Probes(_));
+        let others_are_due = |attempt: &Attempt| {
+            let Match::Probes(found) = found() else { return false };
+            let Some(instance) = instances.get(attempt.cgroup) else { return false };
+            let mut probes = found.iter().flat_map(|found| &found.probes);
+            probes.any(|it| {
+                it.kind != attempt.chosen.kind && instance.is_due(it.kind, connection.start_boot_ns)
+            })
+        };
+        if let Some(attempt) = self.open.take(connection, &request, is_known, others_are_due) {
             return Some(self.go_on(attempt, connection, &request, out));
+        }
+        if !is_last && matches!(&request, Request::Get(get) if get.is_sent_on()) {
+            // What it follows on may be reported later: a server may close late.
+            return None;
         }
         let found = match self.targets.find(connection, &request, pods) {
             Match::Nobody => return None,
@@ -279,12 +299,14 @@ impl Probes {
     }
 
     fn keep_or_tell(&mut self, attempt: Attempt, out: &mut Vec<Probed>) {
-        let told = if attempt.open_until_boot_ns().is_some() {
+        let over = if attempt.open_until_boot_ns().is_some() {
+            // What it goes on with may be here already.
+            self.news |= !self.waiting.is_empty();
             self.open.keep(attempt)
         } else {
-            Some(attempt)
+            vec![attempt]
         };
-        if let Some(attempt) = told {
+        for attempt in over {
             self.attempt(&attempt, out);
         }
     }

@@ -22,6 +22,8 @@ const FOLLOWS_NS: u64 = 50_000_000;
 const REDIRECTS_MAX: u32 = 9;
 /// Time by which the record of a connection may be late.
 const LATE_NS: u64 = 1_000_000_000;
+/// Longest time for which an attempt is open, whatever its timeout is.
+const OPEN_NS: u64 = 60_000_000_000;
 
 /// An attempt, as far as it has come.
 #[derive(Clone, Debug)]
@@ -66,17 +68,38 @@ impl Attempt {
     /// The time until when it may go on; `None` if it is over.
     pub(super) fn open_until_boot_ns(&self) -> Option<u64> {
         self.verdict.follow?;
-        let timeout_ns = self.chosen.probe.timeout_s.saturating_mul(SECOND_NS);
+        let timeout_ns = self.chosen.probe.timeout_s.saturating_mul(SECOND_NS).min(OPEN_NS);
         Some(self.start_boot_ns.saturating_add(timeout_ns).saturating_add(LATE_NS))
     }
 
+    /// Whether both are of the same probe, which asks once at a time.
+    fn is_of_the_same(&self, other: &Self) -> bool {
+        (self.cgroup, self.chosen.kind) == (other.cgroup, other.chosen.kind)
+    }
+
     /// Whether a connection goes on with it. `is_known`: the request is that of a probe.
-    fn goes_on_with(&self, connection: &Connection, request: &Request, is_known: bool) -> bool {
+    fn goes_on_with(
+        &self,
+        connection: &Connection,
+        request: &Request,
+        is_known: bool,
+        others_are_due: impl Fn(&Self) -> bool,
+    ) -> bool {
         let start_boot_ns = connection.start_boot_ns;
-        let in_time = self.open_until_boot_ns().is_some_and(|until| start_boot_ns <= until)
+        let timeout_ns = self.chosen.probe.timeout_s.saturating_mul(SECOND_NS);
+        let in_time = start_boot_ns <= self.start_boot_ns.saturating_add(timeout_ns)
             && start_boot_ns >= self.answered_boot_ns;
         match self.verdict.follow {
-            Some(Follow::Retry) => in_time && connection.remote == self.remote,
+            // Without a request it may be that of another probe on the port.
+            Some(Follow::Retry) => {
+                in_time
+                    && connection.remote == self.remote
+                    && match request {
+                        Request::Http2 { .. } | Request::Tls => true,
+                        Request::Nothing => !others_are_due(self),
+                        Request::Get(_) | Request::Other => false,
+                    }
+            }
             Some(Follow::Redirect) => {
                 in_time
                     && connection.remote.ip() == self.remote.ip()
@@ -157,39 +180,57 @@ impl Attempt {
 
 /// All attempts that may go on.
 #[derive(Debug, Default)]
-pub(super) struct Open(Vec<Attempt>);
+pub(super) struct Open {
+    attempts: Vec<Attempt>,
+    dropped: u64,
+}
 
 impl Open {
-    /// Keeps an attempt; returns it if there is no room.
-    pub(super) fn keep(&mut self, attempt: Attempt) -> Option<Attempt> {
-        if self.0.len() >= OPEN_MAX {
-            return Some(attempt);
+    /// Keeps an attempt; returns those that are over by that: an earlier one of the same probe, and
+    /// the attempt itself if there is no room.
+    pub(super) fn keep(&mut self, attempt: Attempt) -> Vec<Attempt> {
+        let earlier = |it: &mut Attempt| {
+            it.is_of_the_same(&attempt) && it.start_boot_ns <= attempt.start_boot_ns
+        };
+        let mut over: Vec<Attempt> = self.attempts.extract_if(.., earlier).collect();
+        if self.attempts.len() >= OPEN_MAX {
+            self.dropped = self.dropped.saturating_add(1);
+            over.push(attempt);
+        } else {
+            self.attempts.push(attempt);
         }
-        self.0.push(attempt);
-        None
+        over
     }
 
-    /// Takes out the attempt that a connection goes on with.
+    /// Total of attempts that found no room: what they would have gone on with is not seen.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Takes out the attempt that a connection goes on with. `others_are_due`: another probe can be
+    /// what the connection is for, and is due.
     pub(super) fn take(
         &mut self,
         connection: &Connection,
         request: &Request,
         is_known: impl Fn() -> bool,
+        others_are_due: impl Fn(&Attempt) -> bool,
     ) -> Option<Attempt> {
-        if self.0.is_empty() {
+        if self.attempts.is_empty() {
             return None;
         }
         let is_known = is_known();
-        let goes_on = |it: &Attempt| it.goes_on_with(connection, request, is_known);
-        let at = self.0.iter().rposition(goes_on)?;
-        Some(self.0.remove(at))
+        let goes_on =
+            |it: &Attempt| it.goes_on_with(connection, request, is_known, &others_are_due);
+        let at = self.attempts.iter().rposition(goes_on)?;
+        Some(self.attempts.remove(at))
     }
 
     /// Takes out the attempts that go on no more, the oldest first.
     pub(super) fn over(&mut self, now_boot_ns: u64) -> Vec<Attempt> {
         let over =
             |it: &mut Attempt| it.open_until_boot_ns().is_none_or(|until| until <= now_boot_ns);
-        let mut all: Vec<Attempt> = self.0.extract_if(.., over).collect();
+        let mut all: Vec<Attempt> = self.attempts.extract_if(.., over).collect();
         // The kubelet has waited until the time was up for a connection that works.
         for attempt in all.iter_mut().filter(|it| it.verdict.follow == Some(Follow::Retry)) {
             let timeout_ns = attempt.chosen.probe.timeout_s.saturating_mul(SECOND_NS);
@@ -201,6 +242,6 @@ impl Open {
 
     /// The time at which the first goes on no more.
     pub(super) fn deadline(&self) -> Option<u64> {
-        self.0.iter().filter_map(Attempt::open_until_boot_ns).min()
+        self.attempts.iter().filter_map(Attempt::open_until_boot_ns).min()
     }
 }

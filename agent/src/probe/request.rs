@@ -43,6 +43,11 @@ impl Get {
         self.user_agent.as_ref().is_some_and(|agent| agent.starts_with(b"kube-lifecycle/"))
     }
 
+    /// Whether it says that an answer has sent the client here.
+    pub(super) const fn is_sent_on(&self) -> bool {
+        matches!(self.referer, Referer::Target(_))
+    }
+
     fn read(sent: &[u8]) -> Option<Self> {
         let mut lines = Lines(sent);
         let (line, complete) = lines.first()?;

@@ -71,6 +71,10 @@ impl Schedule {
     /// before it counts.
     pub(super) fn note(&mut self, Due { probe, period_s }: Due, start_boot_ns: u64) {
         let Some(phase) = self.phases.get_mut(probe) else { return };
+        if phase.is_some_and(|phase| phase.last_boot_ns > start_boot_ns) {
+            // It is told late.
+            return;
+        }
         let period_ns = period_s.saturating_mul(SECOND_NS);
         let met =
             phase.filter(|phase| phase.period_ns == period_ns && phase.has_tick(start_boot_ns));
@@ -82,6 +86,11 @@ impl Schedule {
     pub(super) fn is_new(&self, candidates: &[Due]) -> bool {
         candidates.iter().all(|it| self.phase(it.probe).is_none())
             && self.uncertain_boot_ns.iter().all(|at| *at == 0)
+    }
+
+    /// Whether a probe is due at that time, by what is known of it.
+    pub(super) fn is_due(&self, probe: usize, time_boot_ns: u64) -> bool {
+        self.phase(probe).is_some_and(|phase| phase.has_tick(time_boot_ns))
     }
 
     /// Whether an attempt comes too early to be the next one of a probe.

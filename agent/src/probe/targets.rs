@@ -228,17 +228,22 @@ pub(super) fn goes_to(target: &Target, known: &KnownPod, remote: SocketAddr) -> 
 /// this node. Those whose requests cannot be read are told by how long they last.
 fn can_ask(candidate: &Candidate<'_>, connection: &Connection, request: &Request) -> bool {
     let is_read = matches!(request, Request::Get(_) | Request::Http2 { .. });
-    let longest_ns = candidate.probe.timeout_s.saturating_mul(SECOND_NS).saturating_add(LATE_NS);
-    if !is_read && connection.end_boot_ns.saturating_sub(connection.start_boot_ns) > longest_ns {
+    let is_http = matches!(candidate.target, Target::Http(_));
+    let timeout_ns = candidate.probe.timeout_s.saturating_mul(SECOND_NS);
+    let took_ns = connection.end_boot_ns.saturating_sub(connection.start_boot_ns);
+    let may_stay = is_http && is_in_vain(connection, request);
+    if !is_read && !may_stay && took_ns > timeout_ns.saturating_add(LATE_NS) {
         return false;
     }
     if !connection.data_observed {
         return true;
     }
-    // Nothing is sent before there is a connection, nor on one that the server closes at once.
+    // Nothing is sent before there is a connection, nor on one that the server closes at once, nor
+    // when the time was up before.
     let nothing = matches!(request, Request::Nothing);
     let closed_at_once = matches!(connection.ending, Ending::ClosedByPeer | Ending::Reset);
-    if nothing && (connection.connected_boot_ns.is_none() || closed_at_once) {
+    let too_late = is_http && took_ns >= timeout_ns;
+    if nothing && (connection.connected_boot_ns.is_none() || closed_at_once || too_late) {
         return true;
     }
     match (candidate.target, request) {
@@ -255,6 +260,15 @@ fn can_ask(candidate: &Candidate<'_>, connection: &Connection, request: &Request
         (Target::Grpc(_), Request::Tls) => true,
         (Target::Http(_) | Target::Grpc(_) | Target::Exec(_), _) => false,
     }
+}
+
+/// Whether the connection never came to a request. Go's client goes on with it when the time for the
+/// request is up, until the kernel gives up or the handshake of TLS has lasted for 10 s
+/// (`net/http/transport.go`, `dialConnFor`, since Go 1.23).
+fn is_in_vain(connection: &Connection, request: &Request) -> bool {
+    let unanswered = connection.data_observed && connection.first_byte_boot_ns.is_none();
+    connection.connected_boot_ns.is_none()
+        || (unanswered && matches!(request, Request::Nothing | Request::Tls))
 }
 
 /// Whether a request is the one for this target, as far as it is known.

@@ -45,6 +45,10 @@ impl Run {
         probe: &Probe,
         restarts: bool,
     ) -> Option<u64> {
+        if self.last_boot_ns.is_some_and(|last| last > start_boot_ns) {
+            // It is told late: the kubelet has counted on since.
+            return None;
+        }
         let longest_ns = probe.period_s.max(probe.timeout_s).saturating_mul(SECOND_NS);
         let missed = self.last_boot_ns.is_some_and(|last| {
             let next = last.saturating_add(longest_ns).saturating_add(LATE_NS);
@@ -113,6 +117,13 @@ mod tests {
         assert_eq!(left(&mut Run::fresh(), false, &attempts), expected);
         let attempts = [(10, Failure), (20, Success), (30, Unknown), (40, Failure)];
         assert_eq!(left(&mut Run::default(), false, &attempts), [None, Some(3), None, None]);
+    }
+
+    #[test]
+    fn what_is_told_late_changes_no_count() {
+        let attempts = [(20, Failure), (10, Success), (15, Failure), (30, Failure)];
+        let expected = [Some(2), None, None, Some(1)];
+        assert_eq!(left(&mut Run::fresh(), false, &attempts), expected);
     }
 
     #[test]

@@ -20,6 +20,10 @@ use crate::lifecycle::fact::ProbeResult;
 /// before its call of `connect`.
 const TIMER_AHEAD_NS: u64 = 5_000_000;
 
+/// Time after the timeout from which on a connection is one that its attempt has left behind: Go's
+/// client goes on with a dial or a handshake for which nobody waits.
+const IN_VAIN_NS: u64 = 250_000_000;
+
 /// What may follow on a connection in the same attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Follow {
@@ -54,13 +58,21 @@ pub(super) fn of(
     let took_ns = end_boot_ns.saturating_sub(start_boot_ns);
     let timeout_ns = timeout_s.saturating_mul(SECOND_NS);
     let is_grpc = handler == Handler::Grpc;
-    let verdict = |result| Verdict { result, status: None, end_boot_ns, follow: None };
+    // The kubelet waits no more when its time is up, whatever becomes of the connection.
+    let given_up = start_boot_ns.saturating_add(timeout_ns);
+    let is_in_vain = !is_grpc && took_ns >= timeout_ns.saturating_add(IN_VAIN_NS);
+    let verdict = |result| {
+        let is_over = result == ProbeResult::Timeout && is_in_vain;
+        let end_boot_ns = if is_over { given_up } else { end_boot_ns };
+        Verdict { result, status: None, end_boot_ns, follow: None }
+    };
     let retry = |verdict: Verdict| {
         let follow = is_grpc.then_some(Follow::Retry);
         Verdict { follow: follow.filter(|_| took_ns < timeout_ns), ..verdict }
     };
     let Some(connected_boot_ns) = connected_boot_ns else {
         return Some(match ending {
+            _ if is_in_vain => verdict(ProbeResult::Timeout),
             Ending::TimedOut if out_of_time(took_ns, timeout_ns) => verdict(ProbeResult::Timeout),
             Ending::Refused | Ending::Reset => retry(verdict(ProbeResult::Refused)),
             // No way there, or nobody answers for the address.
@@ -89,6 +101,7 @@ pub(super) fn of(
         Answer::HandshakeRefused | Answer::Other => retry(verdict(ProbeResult::Failure)),
         Answer::Encrypted | Answer::Unread => verdict(ProbeResult::Unknown),
         Answer::Nothing if !connection.data_observed => verdict(ProbeResult::Unknown),
+        Answer::Nothing if is_in_vain => verdict(ProbeResult::Timeout),
         Answer::Nothing => match ending {
             Ending::Closed if out_of_time(took_ns, timeout_ns) => verdict(ProbeResult::Timeout),
             Ending::Closed => return None,

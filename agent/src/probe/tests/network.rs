@@ -285,6 +285,129 @@ fn grpc_tries_again_until_the_time_is_up() {
 }
 
 #[test]
+fn a_dial_or_a_handshake_in_vain_is_a_timeout() {
+    let https = json!({"livenessProbe": {"httpGet": {"port": 8080, "scheme": "HTTPS"}}});
+    let in_vain = |it: &mut Connection, ms: u64| {
+        (it.first_byte_boot_ns, it.end_boot_ns) = (None, it.start_boot_ns + ms * MS);
+    };
+    for container in [json!({"livenessProbe": {"httpGet": {"port": 8080}}}), https.clone()] {
+        let mut world = World::with(container);
+        // Go's client goes on until the kernel gives up; here the answer to a SYN comes too late.
+        world.connects(0, |it| {
+            in_vain(it, 127_000);
+            (it.connected_boot_ns, it.ending) = (None, Ending::TimedOut);
+        });
+        world.connects(200_000, |it| {
+            in_vain(it, 1_500);
+            (it.connected_boot_ns, it.ending) = (Some(it.end_boot_ns), Ending::Closed);
+        });
+        let [dropped, late] = *world.attempts() else { panic!("two") };
+        assert_eq!((dropped.result, late.result), (ProbeResult::Timeout, ProbeResult::Timeout));
+        assert_eq!((dropped.duration_ns(), late.duration_ns()), (SECOND, SECOND));
+        // A connection that is closed before its time had no attempt.
+        world.connects(300_000, |it| {
+            in_vain(it, 400);
+            it.ending = Ending::Closed;
+        });
+        assert_eq!((world.results().len(), world.count(Outcome::OtherRequest)), (0, 1));
+    }
+    // A handshake lasts for 10 s, or until the server has enough of it.
+    let mut world = World::with(https);
+    for (at, ms, ending) in [
+        (0, 10_000, Ending::Closed),
+        (20_000, 2_000, Ending::ClosedByPeer),
+        (40_000, 5, Ending::Reset),
+    ] {
+        world.connects(at, |it| {
+            in_vain(it, ms);
+            (it.sent, it.ending) = (vec![22, 3, 1], ending);
+        });
+    }
+    let results = [("liveness", "timeout"), ("liveness", "timeout"), ("liveness", "failure")];
+    assert_eq!(world.results(), results);
+    // The API server's clients are answered, and last.
+    world.connects(60_000, |it| {
+        (it.sent, it.received) = (vec![22, 3, 1], vec![22, 3, 3]);
+        it.end_boot_ns += 100 * SECOND;
+    });
+    assert_eq!((world.results().len(), world.count(Outcome::OtherRequest)), (0, 1));
+}
+
+#[test]
+fn a_grpc_retry_takes_no_other_probes_connection() {
+    let mut world = World::with(json!({
+        "livenessProbe": {"grpc": {"port": 8080}, "timeoutSeconds": 1, "periodSeconds": 10},
+        "readinessProbe": {"httpGet": {"port": 8080, "path": "/ready"}, "periodSeconds": 10},
+    }));
+    let refused = |it: &mut Connection| {
+        (it.connected_boot_ns, it.first_byte_boot_ns) = (None, None);
+        (it.ending, it.end_boot_ns) = (Ending::Refused, it.start_boot_ns + MS);
+    };
+    // The readiness probe shows its phase.
+    for n in 0..4 {
+        world.gets(500 + n * 10_000, "/ready", 200);
+    }
+    world.results();
+    for n in 4..6 {
+        world.connects(n * 10_000, refused);
+        // Its request tells it; without one, its phase does.
+        if n == 4 {
+            world.gets(500 + n * 10_000, "/ready", 200);
+        } else {
+            world.connects(500 + n * 10_000, refused);
+        }
+        // After the timeout nothing is tried again.
+        world.connects(1_200 + n * 10_000, |it| {
+            it.sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+            it.remote.set_port(9);
+        });
+        world.settles(3_000);
+        let ready = if n == 4 { "success" } else { "refused" };
+        let mut results = world.results();
+        results.sort_unstable();
+        assert_eq!(results, [("liveness", "refused"), ("readiness", ready)], "{n}");
+    }
+}
+
+#[test]
+fn open_attempts_are_few() {
+    let mut container = http("/live", "/ready");
+    container["livenessProbe"]["timeoutSeconds"] = (1_u64 << 31).into();
+    let mut world = World::with(container);
+    for n in 0..50 {
+        world.gets(n * 100, "/live", 302);
+    }
+    // A worker asks once at a time: all but the last are over.
+    assert_eq!(world.results().len(), 49);
+    world.settles(61_000);
+    assert_eq!(world.results(), [("liveness", "success")]);
+    assert_eq!(
+        world.probes.dropped(),
+        [("probe_address", 0), ("probe_attempt", 0), ("probe_container", 0)]
+    );
+}
+
+#[test]
+fn records_of_a_redirect_may_come_in_the_order_of_their_ends() {
+    let mut world = World::with(http("/healthz", "/ready"));
+    // Its first connection is closed late by the server.
+    world.connects(4, |it| {
+        it.sent = get_from("/ready", "/healthz", it.remote);
+        it.received = b"HTTP/1.1 503 Unavailable\r\n".to_vec();
+    });
+    assert_eq!(world.results(), []);
+    world.connects(0, |it| {
+        it.sent = get("/ready", it.remote, "kube-probe/1.37");
+        (it.received, it.end_boot_ns) = (found("Location: /healthz\r\n"), START + 9 * MS);
+    });
+    assert_eq!(world.results(), [("readiness", "failure")]);
+    // A probe that names a referer of its own comes to its right in the end.
+    world.connects(10_000, |it| it.sent = get_from("/else", "/healthz", it.remote));
+    world.settles(10_100);
+    assert_eq!(world.results(), [("liveness", "failure")]);
+}
+
+#[test]
 fn containers_and_pods_are_told_apart_by_port_or_not_at_all() {
     let mut world = World::new();
     let on = |port: u16| json!({"readinessProbe": {"tcpSocket": {"port": port}}});
