@@ -84,6 +84,10 @@ pub struct ConnectionRecord {
     pub sent_len_bytes: u32,
     /// Length of `received` in bytes.
     pub received_len_bytes: u32,
+    /// Bytes of data that were received in all, up to 2 GiB; 0 where data is not observed.
+    pub received_bytes: u32,
+    /// Padding, always 0.
+    pub padding: u32,
     /// First bytes that were sent.
     pub sent: [u8; HEAD_BYTES],
     /// First bytes that were received.
@@ -160,7 +164,7 @@ pub const HAS_SOCK: u32 = 1 << 1;
 
 const _: () = {
     assert!(size_of::<Kubelet>() == 24);
-    assert!(size_of::<ConnectionRecord>() == 96 + 2 * HEAD_BYTES);
+    assert!(size_of::<ConnectionRecord>() == 104 + 2 * HEAD_BYTES);
     assert!(size_of::<Socket>() == size_of::<ConnectionRecord>() + HEAD_BYTES + 16);
     assert!(size_of::<Attempt>() == 24);
     assert!(size_of::<ProbesLayout>() == 48);

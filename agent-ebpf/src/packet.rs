@@ -59,8 +59,17 @@ unsafe fn seen<const INGRESS: bool>(skb: *mut __sk_buff) {
         if segment.len == 0 || (*socket).record.connected_boot_ns == 0 {
             return;
         }
-        if INGRESS && (*socket).record.first_byte_boot_ns == 0 {
-            (*socket).record.first_byte_boot_ns = bpf_ktime_get_boot_ns();
+        if INGRESS {
+            if (*socket).record.first_byte_boot_ns == 0 {
+                (*socket).record.first_byte_boot_ns = bpf_ktime_get_boot_ns();
+            }
+            // Where its last byte is: a segment may come again, and ahead of its turn only if those
+            // before it come as well, or the answer breaks off.
+            let end = segment.sequence.wrapping_sub((*socket).received_from);
+            let end = end.wrapping_add(segment.len);
+            if end > (*socket).record.received_bytes && end <= i32::MAX as u32 {
+                (*socket).record.received_bytes = end;
+            }
         }
         keep::<INGRESS>(skb, socket, &segment);
     }

@@ -147,6 +147,8 @@ unsafe fn report(sk: Ptr, attempt: *mut Attempt, ending: u32) {
         (*record).data_observed = 0;
         (*record).sent_len_bytes = 0;
         (*record).received_len_bytes = 0;
+        (*record).received_bytes = 0;
+        (*record).padding = 0;
         (*record).sent = [0; HEAD_BYTES];
         (*record).received = [0; HEAD_BYTES];
         let flags = wakeup();

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
@@ -15,6 +15,7 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use nix::sys::wait::waitpid;
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, alarm, pause, pipe2};
 
 use crate::process::SELF_EXE;
@@ -366,10 +367,15 @@ fn fill(memory: &mut Vec<Vec<u8>>, mib: usize) {
     }
 }
 
+/// Uses that much CPU time.
 fn burn(time: Duration) {
-    let start = Instant::now();
+    let used = || {
+        let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+        now.map_or(Duration::MAX, Duration::from)
+    };
+    let until = used().saturating_add(time);
     let mut x = 1_u64;
-    while start.elapsed() < time {
+    while used() < until {
         for _ in 0..1000 {
             x = std::hint::black_box(x.wrapping_mul(3));
         }

@@ -257,6 +257,7 @@ impl Fields<'_> {
         let ending = self.ending()?;
         let data_observed = self.u32()? != 0;
         let (sent, received) = (self.u32()?, self.u32()?);
+        let (received_bytes, _padding) = (self.u32()?, self.u32()?);
         Ok(Connection {
             start_boot_ns,
             connected_boot_ns,
@@ -267,6 +268,7 @@ impl Fields<'_> {
             remote,
             sent: self.prefix::<{ probes::HEAD_BYTES }>(sent)?.to_vec(),
             received: self.prefix::<{ probes::HEAD_BYTES }>(received)?.to_vec(),
+            received_bytes: received_bytes.into(),
             data_observed,
         })
     }

@@ -157,7 +157,7 @@ fn an_oom_without_memory_has_none() {
     assert_eq!(found.levels[0].charged, Some(charged));
 }
 
-fn a_connection(words: [u32; 6]) -> Result<Connection, DecodeError> {
+fn a_connection(words: [u32; 8]) -> Result<Connection, DecodeError> {
     let mut record = Record::new(raw::KIND_CONNECTION);
     record.longs(&[70, 0, 72]);
     record.0.extend(std::net::Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped().octets());
@@ -174,19 +174,20 @@ fn a_connection(words: [u32; 6]) -> Result<Connection, DecodeError> {
 
 #[test]
 fn a_connection_is_decoded() {
-    let found = a_connection([4321, 8080, probes::ENDING_REFUSED, 1, 5, 0]).unwrap();
+    let found = a_connection([4321, 8080, probes::ENDING_REFUSED, 1, 5, 0, 9, 0]).unwrap();
     assert_eq!(found.local, "192.0.2.1:4321".parse().unwrap(), "mapped to IPv6 in the record");
     assert_eq!(found.remote, "[2001:db8::7]:8080".parse().unwrap());
     assert_eq!((found.start_boot_ns, found.end_boot_ns), (70, 77));
     assert_eq!((found.connected_boot_ns, found.first_byte_boot_ns), (None, Some(72)));
     assert_eq!((found.ending, found.data_observed), (Ending::Refused, true));
     assert_eq!((&found.sent[..], &found.received[..]), (&b"GET /"[..], &b""[..]));
+    assert_eq!(found.received_bytes, 9);
 }
 
 #[test]
 fn a_connection_with_an_impossible_value_is_an_error() {
     let kind = raw::KIND_CONNECTION;
-    let good = [4321, 8080, probes::ENDING_CLOSED, 0, 0, 0];
+    let good = [4321, 8080, probes::ENDING_CLOSED, 0, 0, 0, 0, 0];
     let with = |at: usize, value| {
         let mut words = good;
         words[at] = value;

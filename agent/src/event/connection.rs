@@ -25,6 +25,8 @@ pub struct Connection {
     pub sent: Vec<u8>,
     /// First bytes that were received; empty where data is not observed.
     pub received: Vec<u8>,
+    /// Bytes that were received in all; 0 where data is not observed.
+    pub received_bytes: u64,
     /// Whether data is observed: else only the times are known.
     pub data_observed: bool,
 }
@@ -64,6 +66,7 @@ impl fmt::Display for Connection {
         write!(
             f,
             "local={} remote={} ending={} start={} connected={} first_byte={} end={} data={} \
+             received_bytes={} \
              sent=\"{}\" received=\"{}\"",
             self.local,
             self.remote,
@@ -73,6 +76,7 @@ impl fmt::Display for Connection {
             self.first_byte_boot_ns.unwrap_or(0),
             self.end_boot_ns,
             self.data_observed,
+            self.received_bytes,
             self.sent.escape_ascii(),
             self.received.escape_ascii()
         )

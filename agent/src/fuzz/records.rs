@@ -123,7 +123,7 @@ fn connection() -> Vec<u8> {
     for last in [1, 2] {
         content.extend(Ipv4Addr::new(192, 0, 2, last).to_ipv6_mapped().octets());
     }
-    for word in [4321, 8080, probes::ENDING_CLOSED_BY_PEER, 1, 16, 15] {
+    for word in [4321, 8080, probes::ENDING_CLOSED_BY_PEER, 1, 16, 15, 15, 0] {
         content.extend(u32::to_ne_bytes(word));
     }
     let mut head = |text: &[u8]| {

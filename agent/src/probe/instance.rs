@@ -152,6 +152,12 @@ impl Instance {
         index(kind).is_some_and(|index| self.schedule.is_due(index, time_boot_ns))
     }
 
+    /// Takes in an attempt that ended in an error of the prober, which counts for nothing; returns the
+    /// failures that are left.
+    pub(super) fn error(&mut self, chosen: Chosen, start_boot_ns: u64) -> Option<u64> {
+        self.runs.get_mut(index(chosen.kind)?)?.error(start_boot_ns, &chosen.probe)
+    }
+
     /// Takes in the result of an attempt; returns the failures that are left.
     pub(super) fn take(
         &mut self,

@@ -8,6 +8,7 @@
 //! not certain is no attempt, and is counted.
 
 mod answer;
+mod body;
 mod command;
 mod counts;
 #[cfg(any(test, feature = "fuzz"))]
@@ -325,7 +326,7 @@ impl Probes {
             network: Some(network),
             exec: None,
         };
-        self.tell(cgroup, chosen, made, out);
+        self.tell(cgroup, chosen, made, verdict.is_error, out);
     }
 
     fn command(&mut self, over: &Over, out: &mut Vec<Probed>) {
@@ -342,7 +343,7 @@ impl Probes {
             exec: Some(over.run),
         };
         self.sessions.add(Outcome::Probe);
-        self.tell(over.cgroup, over.chosen, made, out);
+        self.tell(over.cgroup, over.chosen, made, false, out);
     }
 
     fn tell(
@@ -350,10 +351,15 @@ impl Probes {
         cgroup: CgroupId,
         chosen: Chosen,
         made: ProbeAttempt,
+        is_error: bool,
         out: &mut Vec<Probed>,
     ) {
         let Some(instance) = self.instances.get_mut(cgroup) else { return };
-        let failures_left = instance.take(chosen, made.result, made.start_boot_ns);
+        let failures_left = if is_error {
+            instance.error(chosen, made.start_boot_ns)
+        } else {
+            instance.take(chosen, made.result, made.start_boot_ns)
+        };
         let made = ProbeAttempt { failures_left, ..made };
         let fact = Fact { time_boot_ns: made.end_boot_ns, kind: FactKind::Probed(made) };
         out.push((Arc::clone(&instance.who), fact));

@@ -36,6 +36,12 @@ impl Run {
         self.failures = None;
     }
 
+    /// Takes in an attempt without a result; returns the failures that are left.
+    pub(super) fn error(&mut self, start_boot_ns: u64, probe: &Probe) -> Option<u64> {
+        self.last_boot_ns = self.last_boot_ns.max(Some(start_boot_ns));
+        Some(probe.failure_threshold.saturating_sub(self.failures?))
+    }
+
     /// Takes in an attempt; returns the failures that are left. `restarts`: reaching the threshold has
     /// the container restarted, and the count starts again.
     pub(super) fn take(
@@ -117,6 +123,15 @@ mod tests {
         assert_eq!(left(&mut Run::fresh(), false, &attempts), expected);
         let attempts = [(10, Failure), (20, Success), (30, Unknown), (40, Failure)];
         assert_eq!(left(&mut Run::default(), false, &attempts), [None, Some(3), None, None]);
+    }
+
+    #[test]
+    fn an_error_counts_for_nothing() {
+        let mut run = Run::fresh();
+        assert_eq!(left(&mut run, false, &[(10, Failure)]), [Some(2)]);
+        assert_eq!(run.error(20 * SECOND_NS, &PROBE), Some(2));
+        // It was no gap either.
+        assert_eq!(left(&mut run, false, &[(30, Failure)]), [Some(1)]);
     }
 
     #[test]

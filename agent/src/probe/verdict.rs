@@ -3,7 +3,8 @@
 //! The rules are the kubelet's (`pkg/probe` and `pkg/kubelet/prober`, Kubernetes 1.37), as far as the
 //! first bytes and the end of a connection show them:
 //!
-//! - HTTP: a status of 200 to 399 succeeds, any other fails. Of a redirect, see [`Follow::Redirect`].
+//! - HTTP: a status of 200 to 399 succeeds, any other fails, and so does an answer that breaks off. Of
+//!   a redirect, see [`Follow::Redirect`].
 //! - TCP: a connection succeeds.
 //! - gRPC: `SERVING` succeeds, anything else fails; a connection that breaks is tried again until the
 //!   time is up ([`Follow::Retry`]).
@@ -11,6 +12,7 @@
 //!   kubelet closes earlier was no attempt: it has ended itself.
 
 use super::answer::Answer;
+use super::body::{self, Extent};
 use crate::clock::SECOND_NS;
 use crate::event::{Connection, Ending};
 use crate::kube::pod::Handler;
@@ -43,6 +45,9 @@ pub(super) struct Verdict {
     /// The moment from which on the kubelet waited no more, `CLOCK_BOOTTIME`.
     pub(super) end_boot_ns: u64,
     pub(super) follow: Option<Follow>,
+    /// Whether the kubelet's prober has an error, which changes no count
+    /// (`pkg/kubelet/prober/worker.go`, `doProbe`).
+    pub(super) is_error: bool,
 }
 
 /// The verdict on a connection of an attempt that began at `start_boot_ns`; `None` if the kubelet
@@ -64,7 +69,7 @@ pub(super) fn of(
     let verdict = |result| {
         let is_over = result == ProbeResult::Timeout && is_in_vain;
         let end_boot_ns = if is_over { given_up } else { end_boot_ns };
-        Verdict { result, status: None, end_boot_ns, follow: None }
+        Verdict { result, status: None, end_boot_ns, follow: None, is_error: false }
     };
     let retry = |verdict: Verdict| {
         let follow = is_grpc.then_some(Follow::Retry);
@@ -92,9 +97,14 @@ pub(super) fn of(
         _ if is_late => verdict(ProbeResult::Timeout),
         Answer::Status(status) => {
             let follow = matches!(status, 301 | 302 | 303 | 307 | 308).then_some(Follow::Redirect);
-            let good = (200..400).contains(&status);
+            let ended_by_peer = matches!(ending, Ending::ClosedByPeer | Ending::Reset);
+            let extent = if ended_by_peer { body::extent(connection) } else { Extent::Whole };
+            // Of a redirect's body nothing is wanted.
+            let is_error = extent == Extent::BodyBroken && follow.is_none();
+            let good = (200..400).contains(&status) && extent != Extent::HeadBroken && !is_error;
             let result = if good { ProbeResult::Success } else { ProbeResult::Failure };
-            Verdict { status: Some(status), follow, ..verdict(result) }
+            let follow = follow.filter(|_| extent != Extent::HeadBroken);
+            Verdict { status: Some(status), follow, is_error, ..verdict(result) }
         }
         Answer::Health { serving: true } => verdict(ProbeResult::Success),
         Answer::Health { serving: false } => verdict(ProbeResult::Failure),
@@ -104,12 +114,21 @@ pub(super) fn of(
         Answer::Nothing if is_in_vain => verdict(ProbeResult::Timeout),
         Answer::Nothing => match ending {
             Ending::Closed if out_of_time(took_ns, timeout_ns) => verdict(ProbeResult::Timeout),
+            // A server that says good-bye, or speaks another protocol.
+            Ending::Closed if is_grpc && has_read_all(connection) => {
+                retry(verdict(ProbeResult::Failure))
+            }
             Ending::Closed => return None,
             Ending::ClosedByPeer | Ending::Reset | Ending::Refused | Ending::TimedOut => {
                 retry(verdict(ProbeResult::Failure))
             }
         },
     })
+}
+
+/// Whether something was received, and all of it is known.
+fn has_read_all(connection: &Connection) -> bool {
+    (1..=connection.received.len() as u64).contains(&connection.received_bytes)
 }
 
 /// Whether the time was up, where nothing but that and the kubelet's own end explains the end of a

@@ -16,6 +16,7 @@ fn connection(connected: bool, ms: u64, ending: Ending) -> Connection {
         remote: address,
         sent: Vec::new(),
         received: Vec::new(),
+        received_bytes: 10_000,
         data_observed: true,
     }
 }

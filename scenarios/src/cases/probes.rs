@@ -174,6 +174,7 @@ struct Logged {
     end_ns: u64,
     sent: String,
     received: String,
+    received_bytes: u64,
 }
 
 impl Logged {
@@ -200,6 +201,7 @@ impl Logged {
             end_ns: time("end")?,
             sent: sent.to_owned(),
             received: received.to_owned(),
+            received_bytes: time("received_bytes")?,
         })
     }
 }
@@ -361,6 +363,8 @@ fn check(
     };
     ensure!(logged.sent == sent.escape_default().to_string(), "sent {:?}", logged.sent);
     ensure!(logged.received == received.escape_default().to_string(), "got {:?}", logged.received);
+    let bytes = received.len() as u64;
+    ensure!(logged.received_bytes == bytes, "{} bytes, not {bytes}", logged.received_bytes);
     let first = data && server.answers();
     ensure!((logged.first_byte_ns != 0) == first, "first byte or not");
     if first {

@@ -35,6 +35,7 @@ impl World {
                     .to_vec()
             }),
             received: received.unwrap_or_default(),
+            received_bytes: 10_000,
             data_observed: true,
         };
         self.node.connection(connection);

@@ -4,6 +4,7 @@ mod alike;
 mod commands;
 mod network;
 mod recorded;
+mod redirects;
 
 use std::net::SocketAddr;
 
@@ -97,6 +98,8 @@ impl World {
             remote: "10.244.0.5:8080".parse().unwrap(),
             sent: Vec::new(),
             received: Vec::new(),
+            // More than is kept: nothing says that it broke off.
+            received_bytes: 10_000,
             data_observed: true,
         };
         edit(&mut connection);
