@@ -20,6 +20,11 @@ const RUNNING_MAX: usize = 2_048;
 /// Time by which a runtime may be late to kill a command whose time is up. One that lives longer goes
 /// on after its timeout.
 const KILL_LATE_NS: u64 = 1_000_000_000;
+/// Longest time by which a runtime may be early to kill a command whose time is up, and the least
+/// fraction of the timeout that it leaves for that: CRI-O's monitor has timers of whole seconds, which
+/// end up to a quarter of one too early (GLib, `g_timeout_add_seconds`).
+const KILL_EARLY_NS: u64 = 1_000_000_000;
+const KILL_EARLY_FRACTION: u64 = 4;
 
 /// What is known of an exec session's command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,16 +80,19 @@ impl Command {
     ///
     /// The runtime's timer begins before the process does, and at its end the runtime kills the process
     /// (CRI, `ExecSync`). So what has lived for the timeout was too late, and so was what was killed
-    /// shortly before.
-    fn over(&self, chosen: Chosen, now_boot_ns: u64) -> Over {
+    /// shortly before. What was killed earlier had an end of its own: it, or its container, was out of
+    /// memory or was stopped.
+    fn over(&self, chosen: Chosen) -> Over {
         let start_boot_ns = self.begin.key.start_boot_ns;
         let timeout_ns = chosen.probe.timeout_s.saturating_mul(SECOND_NS);
         let timeout = start_boot_ns.saturating_add(timeout_ns);
-        let end_boot_ns = self.end.map_or(now_boot_ns, |end| end.time_boot_ns);
+        // Nobody waits for a command that goes on.
+        let end_boot_ns = self.end.map_or(timeout, |end| end.time_boot_ns);
         let status = self.end.map(|end| end.status);
         let killed = matches!(status, Some(ExitStatus::Signal { signal: SIGKILL, .. }));
-        let is_late = end_boot_ns >= timeout
-            || (killed && end_boot_ns.saturating_add(KILL_LATE_NS) >= timeout);
+        let early_ns = KILL_EARLY_NS.min(timeout_ns / KILL_EARLY_FRACTION);
+        let is_late =
+            end_boot_ns >= timeout || (killed && end_boot_ns.saturating_add(early_ns) >= timeout);
         let result = match status {
             None => ProbeResult::Timeout,
             _ if is_late => ProbeResult::Timeout,
@@ -102,8 +110,7 @@ impl Command {
             exit_code,
             cpu_ns: self.end.map(|end| end.cpu_ns),
             left_behind: self.end.map_or(0, |end| end.left_behind),
-            overran: end_boot_ns > timeout.saturating_add(KILL_LATE_NS)
-                || (status.is_none() && end_boot_ns >= timeout),
+            overran: status.is_none() || end_boot_ns > timeout.saturating_add(KILL_LATE_NS),
         };
         Over { cgroup: self.cgroup, chosen, result, start_boot_ns, end_boot_ns, run }
     }
@@ -171,7 +178,7 @@ impl Commands {
             let is_due = command.deadline().is_some_and(|deadline| deadline <= now_boot_ns);
             if (is_settled || is_due) && !command.told {
                 command.told = true;
-                all.push(command.over(chosen, now_boot_ns));
+                all.push(command.over(chosen));
             }
             command.end.is_none() || !(is_settled || is_due)
         });

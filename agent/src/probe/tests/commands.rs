@@ -103,8 +103,32 @@ fn a_command_out_of_time_is_killed_or_goes_on() {
     let run = attempt.exec.unwrap();
     assert_eq!((attempt.result, run.exit_code, run.cpu_ns), (ProbeResult::Timeout, None, None));
     assert!(run.overran);
+    assert_eq!(attempt.duration_ns(), 2 * SECOND, "nobody waits longer");
     world.ends(4, 30_000, 60_000, ExitStatus::Code(0), true);
     assert_eq!((world.results(), world.probes.deadline()), (vec![], None));
+}
+
+#[test]
+fn only_what_is_killed_shortly_before_the_timeout_was_out_of_time() {
+    // The timeout, and the life of the command in ms.
+    for (timeout_s, lived_ms, expected) in [
+        (1, 50, ProbeResult::Failure),
+        (1, 300, ProbeResult::Failure),
+        (1, 700, ProbeResult::Failure),
+        (1, 760, ProbeResult::Timeout),
+        (1, 1050, ProbeResult::Timeout),
+        (2, 1400, ProbeResult::Failure),
+        (2, 1600, ProbeResult::Timeout),
+        (30, 28_900, ProbeResult::Failure),
+        (30, 29_100, ProbeResult::Timeout),
+    ] {
+        let probe = json!({"exec": {"command": ["check"]}, "timeoutSeconds": timeout_s});
+        let mut world = World::with(json!({"livenessProbe": probe}));
+        world.runs(1, 0, b"check\0", lived_ms, KILLED);
+        let [attempt] = *world.attempts() else { panic!("one") };
+        let told = (attempt.result, attempt.exec.unwrap().exit_code, attempt.duration_ns());
+        assert_eq!(told, (expected, Some(137), lived_ms * MS), "{lived_ms} ms of {timeout_s} s");
+    }
 }
 
 #[test]
