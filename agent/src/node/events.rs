@@ -45,7 +45,7 @@ impl Node {
 
     pub(super) fn event(&mut self, event: &Event) {
         if self.kubelet.is_concerned(&event.kind) {
-            self.look_for_kubelet();
+            self.look_for_kubelet(true);
         }
         match &event.kind {
             EventKind::CgroupMade(made) => {

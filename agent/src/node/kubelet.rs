@@ -64,13 +64,15 @@ impl State {
 pub(super) struct KubeletWatch {
     given: Option<PathBuf>,
     state: State,
+    /// The kubelet's cgroup when it was last found, whether it was observed or not.
+    last: Option<CgroupId>,
     /// Times that programs were attached to a cgroup.
     attached: u64,
 }
 
 impl KubeletWatch {
     pub(super) const fn new(given: Option<PathBuf>) -> Self {
-        Self { given, state: State::Off, attached: 0 }
+        Self { given, state: State::Off, last: None, attached: 0 }
     }
 
     pub(super) const fn state(&self) -> &State {
@@ -100,6 +102,12 @@ impl KubeletWatch {
             State::Watched(_, found, _) => Some(found.id),
             _ => None,
         }
+    }
+
+    /// Whether the kubelet was started again since it was last found: its cgroup is another one.
+    pub(super) fn was_restarted(&mut self, root: &Path) -> bool {
+        let Ok(found) = kubelet::find(root, self.given.as_deref()) else { return false };
+        self.last.replace(found.id).is_some_and(|last| last != found.id)
     }
 
     /// Looks for the kubelet's cgroup, and observes it if it is another than before.
@@ -155,5 +163,37 @@ impl KubeletWatch {
             // It may be gone again, and is looked for again.
             Err(error) => State::Refused(format!("{error:#}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_cgroup_is_a_restart() {
+        let root = tempfile::tempdir().unwrap();
+        let place = root.path().join("system.slice/kubelet.service");
+        let away = root.path().join("away");
+        let makes = |directory: &Path| {
+            std::fs::create_dir_all(directory).unwrap();
+            std::fs::write(directory.join("cgroup.events"), "populated 1\n").unwrap();
+        };
+        let mut watch = KubeletWatch::new(None);
+        assert!(!watch.was_restarted(root.path()), "there is none");
+        makes(&place);
+        assert!(!watch.was_restarted(root.path()), "it is the first");
+        assert!(!watch.was_restarted(root.path()));
+        // Lost from sight for a while.
+        std::fs::rename(&place, &away).unwrap();
+        assert!(!watch.was_restarted(root.path()));
+        std::fs::rename(&away, &place).unwrap();
+        assert!(!watch.was_restarted(root.path()), "it is the same");
+        // The old one is kept so that its inode's number is not given again.
+        std::fs::rename(&place, &away).unwrap();
+        assert!(!watch.was_restarted(root.path()), "it is not there yet");
+        makes(&place);
+        assert!(watch.was_restarted(root.path()));
+        assert!(!watch.was_restarted(root.path()));
     }
 }

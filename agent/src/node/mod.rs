@@ -134,7 +134,7 @@ impl Node {
             );
         }
         self.next_rescan_ns = now.boot_ns + RESCAN_NS;
-        self.look_for_kubelet();
+        self.look_for_kubelet(false);
         tracing::info!(
             mode = self.tracking.tree().mode().describe(),
             cgroups = self.tracking.tree().len(),
@@ -174,7 +174,7 @@ impl Node {
             self.next_rescan_ns = now_boot_ns + RESCAN_NS;
             self.rescan_if_needed();
             // Events tell of a restart at once, where there are any.
-            self.look_for_kubelet();
+            self.look_for_kubelet(false);
         }
         if now_boot_ns >= self.next_late_names_ns {
             self.next_late_names_ns = now_boot_ns + LATE_NAMES_NS;

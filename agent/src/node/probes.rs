@@ -1,17 +1,25 @@
 //! The way of a probe: the kubelet's connections, and commands in containers, to attempts.
 
 use super::Node;
+use super::kubelet::State;
 use crate::cgroup::CgroupId;
 use crate::event::Connection;
 use crate::lifecycle::session::{SessionBegin, SessionEnd};
 use crate::probe::Probed;
 
 impl Node {
-    /// Looks for the kubelet's cgroup, whose connections are observed.
-    pub(super) fn look_for_kubelet(&mut self) {
+    /// Looks for the kubelet's cgroup, whose connections are observed. `told`: an event tells that it
+    /// may be another one now.
+    pub(super) fn look_for_kubelet(&mut self, told: bool) {
         let off = !self.options.probes;
         let root = &self.options.cgroup_root;
+        let restarted = self.kubelet.was_restarted(root);
         self.kubelet.look(root, off, self.tracking.programs_mut());
+        if restarted {
+            // A kubelet needs longer to its first attempt than an event to come here.
+            let seen_from_start = told && !matches!(self.kubelet.state(), State::Refused(_));
+            self.probes.kubelet_restarted(self.now.boot_ns, seen_from_start);
+        }
     }
 
     /// Takes in a connection of the kubelet that has ended; those before it have come before it.

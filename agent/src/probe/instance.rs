@@ -284,6 +284,18 @@ impl Instances {
         }
     }
 
+    /// The kubelet was started again: its workers are new, each with a count and a phase of its own.
+    pub(super) fn kubelet_restarted(&mut self, since_boot_ns: u64, seen_from_start: bool) {
+        self.former.clear();
+        let run = Run::of_next_kubelet(since_boot_ns, seen_from_start);
+        for instance in self.by_cgroup.values_mut() {
+            instance.runs = [run; PROBES];
+            instance.schedule = Schedule::default();
+            // Nothing tells which of its probes is asked for first.
+            instance.seen_from_start = false;
+        }
+    }
+
     /// Total of instances that found no room.
     pub(super) const fn dropped(&self) -> u64 {
         self.dropped

@@ -105,6 +105,12 @@ impl Probes {
         self.commands.forget(cgroup);
     }
 
+    /// The kubelet was started again, at that time or before. `seen_from_start`: all its attempts are
+    /// seen.
+    pub fn kubelet_restarted(&mut self, now_boot_ns: u64, seen_from_start: bool) {
+        self.instances.kubelet_restarted(now_boot_ns, seen_from_start);
+    }
+
     /// Forgets what has been kept long enough. A call every few seconds suffices.
     pub fn expire(&mut self, pods: &Pods, now_boot_ns: u64) {
         self.targets.expire(pods);

@@ -18,12 +18,20 @@ pub(super) struct Run {
     failures: Option<u64>,
     /// Begin of the last attempt, `CLOCK_BOOTTIME`.
     last_boot_ns: Option<u64>,
+    /// Start of the worker, as far as it is known: attempts that began before were another's.
+    since_boot_ns: u64,
 }
 
 impl Run {
     /// The run of a probe of which nothing was missed: its container is new.
     pub(super) const fn fresh() -> Self {
-        Self { failures: Some(0), last_boot_ns: None }
+        Self { failures: Some(0), last_boot_ns: None, since_boot_ns: 0 }
+    }
+
+    /// The run of a worker of a kubelet that was started again. `seen_from_start`: it has made no
+    /// attempt before that time.
+    pub(super) fn of_next_kubelet(since_boot_ns: u64, seen_from_start: bool) -> Self {
+        Self { failures: seen_from_start.then_some(0), last_boot_ns: None, since_boot_ns }
     }
 
     /// The run in the next instance of the container, from this one's.
@@ -51,8 +59,8 @@ impl Run {
         probe: &Probe,
         restarts: bool,
     ) -> Option<u64> {
-        if self.last_boot_ns.is_some_and(|last| last > start_boot_ns) {
-            // It is told late: the kubelet has counted on since.
+        if self.last_boot_ns.unwrap_or(0).max(self.since_boot_ns) > start_boot_ns {
+            // It is told late: the kubelet has counted on since, or anew.
             return None;
         }
         let longest_ns = probe.period_s.max(probe.timeout_s).saturating_mul(SECOND_NS);
@@ -139,6 +147,21 @@ mod tests {
         let attempts = [(20, Failure), (10, Success), (15, Failure), (30, Failure)];
         let expected = [Some(2), None, None, Some(1)];
         assert_eq!(left(&mut Run::fresh(), false, &attempts), expected);
+    }
+
+    #[test]
+    fn a_kubelet_that_is_started_again_counts_anew() {
+        let attempts = [(90, Failure), (110, Failure), (120, Failure)];
+        for (seen_from_start, expected) in
+            [(true, [None, Some(2), Some(1)]), (false, [None, None, None])]
+        {
+            let mut run = Run::of_next_kubelet(100 * SECOND_NS, seen_from_start);
+            assert_eq!(left(&mut run, false, &attempts), expected);
+            assert_eq!(
+                left(&mut run, false, &[(130, Success), (140, Failure)]),
+                [Some(3), Some(2)]
+            );
+        }
     }
 
     #[test]

@@ -114,6 +114,51 @@ fn a_refused_connection_belongs_to_the_probe_that_is_due() {
 }
 
 #[test]
+fn a_kubelet_that_is_started_again_counts_anew_and_asks_at_other_times() {
+    for (seen_from_start, expected) in [(true, [Some(2), Some(1)]), (false, [None, None])] {
+        let mut world = World::with(http("/live", "/ready"));
+        world.gets(10_000, "/live", 500);
+        world.gets(20_000, "/live", 500);
+        // Another container is away when it happens.
+        world.pod("b", "10.244.0.6", &[("web", http("/live", "/ready"))]);
+        world.starts("b", "web", 2);
+        let asks_b = |world: &mut World, ms: u64| {
+            world.connects(ms, |it| {
+                it.remote = "10.244.0.6:8080".parse().unwrap();
+                it.sent = get("/live", it.remote, "kube-probe/1.37");
+                it.received = b"HTTP/1.1 500 Status\r\n".to_vec();
+            });
+        };
+        asks_b(&mut world, 21_000);
+        world.probes.gone(CgroupId(2), START + 22_000 * MS);
+        world.probes.expire(&world.pods, START + 60_000 * MS);
+        assert_eq!(world.attempts().map_left(), [Some(2), Some(1), Some(2)]);
+        world.now = START + 61 * SECOND;
+        world.probes.kubelet_restarted(world.now, seen_from_start);
+        world.starts("b", "web", 3);
+        world.gets(65_000, "/live", 500);
+        asks_b(&mut world, 66_000);
+        world.gets(75_000, "/live", 500);
+        let [first, other, second] = world.attempts().map_left()[..] else { panic!("three") };
+        assert_eq!([first, second], expected);
+        assert_eq!(other, Some(2), "nobody has asked it since");
+    }
+    // Ticks of the old workers tell nothing of the new ones'.
+    let mut world = World::with(http("/", "/"));
+    for n in 0..12 {
+        world.gets(n * 10_000 + 5, "/", 200);
+        world.gets(n * 10_000 + 4_000, "/", 200);
+    }
+    assert_eq!(world.results().last(), Some(&("liveness", "success")));
+    world.probes.kubelet_restarted(world.now, true);
+    for n in 12..24 {
+        world.gets(n * 10_000 + 5, "/", 200);
+        world.gets(n * 10_000 + 4_000, "/", 200);
+    }
+    assert!(world.results().iter().all(|(probe, _)| *probe == "liveness_or_readiness"));
+}
+
+#[test]
 fn failures_are_counted_on_over_a_restart() {
     for gone_s in [1, 300, 900] {
         let mut world =
