@@ -56,6 +56,7 @@ pub fn pod(from: &wire::Pod) -> Pod {
         times,
         traceparent: None,
         addresses: addresses(status),
+        host_network: spec.host_network == Some(true),
         containers: containers(spec, status),
     }
 }

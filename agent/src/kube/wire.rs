@@ -156,6 +156,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
 pub struct Spec {
     pub containers: Option<Array<Container>>,
     pub ephemeral_containers: Option<Array<Container>>,
+    pub host_network: Option<bool>,
     pub init_containers: Option<Array<Container>>,
     pub node_name: Option<String>,
     pub restart_policy: Option<String>,

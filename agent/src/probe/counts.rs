@@ -11,7 +11,8 @@ pub enum Outcome {
     NotAProbe,
     /// It went to a probe's address, and asked for something else.
     OtherRequest,
-    /// It can have been a probe of several containers.
+    /// It can have been a probe of several containers, or a connection of the kubelet's own to the same
+    /// place.
     Ambiguous,
     /// It was a probe's, of a container that is not known.
     NoContainer,

@@ -86,20 +86,21 @@ impl Instance {
     }
 
     /// The probe of an attempt that began at that time, if it is certain, or liveness and readiness
-    /// cannot be told apart.
+    /// cannot be told apart. `is_doubtful`: it may be of no probe, so that the time has to tell.
     pub(super) fn choose(
         &mut self,
         known: &KnownPod,
         container: &Container,
         candidates: &[Candidate<'_>],
         start_boot_ns: u64,
+        is_doubtful: bool,
     ) -> Option<Chosen> {
         let is_this = container.id.as_deref() == Some(&*self.who.identity.container_id);
         if container.startup.is_none() || (is_this && container.started == Some(true)) {
             self.startup_done = true;
         }
         if !candidates.iter().any(|it| it.kind == ProbeKind::Startup)
-            || self.schedule.is_between(0, start_boot_ns)
+            || (self.schedule.is_between(0, start_boot_ns) && !is_doubtful)
         {
             // The others begin when the startup probe has succeeded, be that in secret.
             self.startup_done = true;
@@ -125,6 +126,11 @@ impl Instance {
         let due =
             |it: &Candidate<'_>| Some(Due { probe: index(it.kind)?, period_s: it.probe.period_s });
         let chosen = |it: &Candidate<'_>| Chosen { kind: it.kind, probe: it.probe };
+        if is_doubtful {
+            let all: Vec<Due> = left.iter().filter_map(due).collect();
+            let placed = self.schedule.place_doubtful(&all, start_boot_ns)?;
+            return left.iter().find(|it| index(it.kind) == Some(placed)).map(chosen);
+        }
         if let [only] = *left {
             self.schedule.note(due(&only)?, start_boot_ns);
             return Some(chosen(&only));

@@ -268,7 +268,10 @@ impl Probes {
         let Found { known, container, probes } = found;
         let instance = self.instances.get_mut(cgroup)?;
         let start_boot_ns = connection.start_boot_ns;
-        let Some(chosen) = instance.choose(known, container, probes, start_boot_ns) else {
+        let doubtful = known.pod.host_network
+            && probes.iter().all(|it| targets::may_be_none(connection, &request, it));
+        let Some(chosen) = instance.choose(known, container, probes, start_boot_ns, doubtful)
+        else {
             return Some(Outcome::Ambiguous);
         };
         let Chosen { probe, .. } = chosen;
@@ -398,7 +401,7 @@ fn meaning(
         return Meaning::None(Outcome::NotAProbe);
     }
     let start_boot_ns = begin.key.start_boot_ns;
-    match instance.choose(known, container, &probes, start_boot_ns) {
+    match instance.choose(known, container, &probes, start_boot_ns, false) {
         Some(chosen) => Meaning::Probe(chosen),
         None => Meaning::None(Outcome::Ambiguous),
     }

@@ -49,6 +49,8 @@ pub(super) struct Schedule {
     phases: [Option<Phase>; PROBES],
     /// The last attempts that were not certain, the newest first.
     uncertain_boot_ns: [u64; UNCERTAIN_MAX],
+    /// The last connection that may have been of no probe, by the probe that it may have been of.
+    doubtful_boot_ns: [u64; PROBES],
 }
 
 /// A probe that an attempt may belong to.
@@ -135,14 +137,7 @@ impl Schedule {
             |it: &&Due| self.phase(it.probe).is_some_and(|phase| phase.has_tick(start_boot_ns));
         let mut due = candidates.iter().filter(is_due);
         match (due.next().copied(), due.next()) {
-            (Some(found), None) => {
-                let others_known = candidates
-                    .iter()
-                    .all(|it| it.probe == found.probe || self.phase(it.probe).is_some());
-                let is_sure = others_known || self.is_sure(found.probe);
-                self.note(found, start_boot_ns);
-                is_sure.then_some(found.probe)
-            }
+            (Some(found), None) => self.due_for(found, candidates, start_boot_ns),
             (None, None) => {
                 let found = self.remaining(candidates)?;
                 self.note(found, start_boot_ns);
@@ -150,6 +145,49 @@ impl Schedule {
             }
             _ => None,
         }
+    }
+
+    /// The candidate, for which alone an attempt is due, if those whose phase is not known cannot have
+    /// made it.
+    fn due_for(&mut self, found: Due, candidates: &[Due], start_boot_ns: u64) -> Option<usize> {
+        let others_known =
+            candidates.iter().all(|it| it.probe == found.probe || self.phase(it.probe).is_some());
+        let is_sure = others_known || self.is_sure(found.probe);
+        self.note(found, start_boot_ns);
+        is_sure.then_some(found.probe)
+    }
+
+    /// The candidate that a connection belongs to which may be of no probe: it is due for that alone.
+    /// Where no phase is known and only one can be, its attempts come with its period, and none come
+    /// in between.
+    pub(super) fn place_doubtful(
+        &mut self,
+        candidates: &[Due],
+        start_boot_ns: u64,
+    ) -> Option<usize> {
+        for phase in &mut self.phases {
+            *phase = phase.filter(|phase| !phase.is_lost(start_boot_ns));
+        }
+        let mut before_boot_ns = 0;
+        for candidate in candidates {
+            if let Some(last) = self.doubtful_boot_ns.get_mut(candidate.probe) {
+                before_boot_ns = std::mem::replace(last, start_boot_ns);
+            }
+        }
+        let is_due =
+            |it: &&Due| self.phase(it.probe).is_some_and(|phase| phase.has_tick(start_boot_ns));
+        let mut due = candidates.iter().filter(is_due);
+        if let (Some(found), None) = (due.next().copied(), due.next()) {
+            return self.due_for(found, candidates, start_boot_ns);
+        }
+        let [only] = *candidates else { return None };
+        let is_next = near(before_boot_ns.saturating_add(only.period_ns()), start_boot_ns);
+        if self.phase(only.probe).is_some() || !is_next {
+            return None;
+        }
+        self.note(only, before_boot_ns);
+        self.note(only, start_boot_ns);
+        Some(only.probe)
     }
 
     /// The one candidate whose phase is not known, if that of all others is, beyond doubt: what is due

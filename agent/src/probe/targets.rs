@@ -210,6 +210,18 @@ fn host(endpoint: &Endpoint) -> Host {
     }
 }
 
+/// Whether a connection to a node's address that may be this probe's may as well be of none: the
+/// kubelet is a client of the API server, which has its address and its port on the node's network.
+/// Without a request nothing tells them apart, but for a probe that sends none where it is connected.
+pub(super) fn may_be_none(
+    connection: &Connection,
+    request: &Request,
+    candidate: &Candidate<'_>,
+) -> bool {
+    let is_bare = connection.data_observed && candidate.probe.handler != Handler::Tcp;
+    *request == Request::Nothing && (connection.connected_boot_ns.is_none() || is_bare)
+}
+
 /// Whether a target is at this address.
 pub(super) fn goes_to(target: &Target, known: &KnownPod, remote: SocketAddr) -> bool {
     let Some(endpoint) = target.endpoint() else { return false };

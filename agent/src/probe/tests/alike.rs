@@ -113,6 +113,91 @@ fn a_refused_connection_belongs_to_the_probe_that_is_due() {
     assert_eq!(world.results(), expected);
 }
 
+/// A Pod of the host's network with one container, which has these probes.
+fn on_the_hosts_network(container: Value) -> World {
+    let mut world = World::new();
+    world.pod("a", "192.0.2.10", &[("web", container)]);
+    world.starts("a", "web", 1);
+    world
+}
+
+impl World {
+    /// Connections to the node's address and that port, which is shut, at these times in ms.
+    fn are_refused(&mut self, port: u16, times_ms: impl IntoIterator<Item = u64>) {
+        for ms in times_ms {
+            self.connects(ms, |it| {
+                it.remote = SocketAddr::new([192, 0, 2, 10].into(), port);
+                (it.connected_boot_ns, it.first_byte_boot_ns) = (None, None);
+                it.ending = Ending::Refused;
+            });
+        }
+    }
+}
+
+#[test]
+fn what_the_kubelet_asks_of_the_api_server_itself_is_no_probe() {
+    let https = |path, period: u64| {
+        json!({
+            "httpGet": {"port": 6443, "path": path, "scheme": "HTTPS", "host": "192.0.2.10"},
+            "periodSeconds": period, "failureThreshold": 8, "timeoutSeconds": 15
+        })
+    };
+    let mut world = on_the_hosts_network(
+        json!({"livenessProbe": https("/livez", 10), "readinessProbe": https("/readyz", 1)}),
+    );
+    let answered = |world: &mut World, ms: u64| {
+        world.connects(ms, |it| {
+            it.remote = "192.0.2.10:6443".parse().unwrap();
+            (it.sent, it.received) = (vec![22, 3, 1], vec![22, 3, 3]);
+        });
+    };
+    // Readiness at each second, liveness half a second later, as they are told apart here.
+    for ms in (0..30_000).step_by(1_000) {
+        answered(&mut world, ms);
+        if ms % 10_000 == 5_000 {
+            answered(&mut world, ms + 500);
+        }
+    }
+    world.results();
+    let ambiguous = world.count(Outcome::Ambiguous);
+    // Its client tries without end.
+    world.are_refused(6443, (30_000..40_000).step_by(250));
+    let mut results = world.results();
+    assert_eq!(results.len(), 11, "{results:?}");
+    results.retain(|it| *it == ("readiness", "refused"));
+    assert_eq!(results.len(), 10);
+    assert_eq!(world.count(Outcome::Ambiguous) - ambiguous, 40 - 11);
+    // A server that never was there, and one that nobody but the probe asks.
+    let etcd = json!({"livenessProbe": {"httpGet": {"port": 2379}, "periodSeconds": 1}});
+    for (every_ms, attempts) in [(250, 0), (1_000, 9), (1_500, 0)] {
+        let mut world = on_the_hosts_network(etcd.clone());
+        world.are_refused(2379, (0..10).map(|n| n * every_ms));
+        assert_eq!(world.results().len(), attempts, "{every_ms} ms");
+    }
+}
+
+#[test]
+fn on_the_hosts_network_a_request_tells_and_so_does_a_connection_that_needs_none() {
+    let mut world = on_the_hosts_network(http("/live", "/ready"));
+    for (ms, path) in [(0, "/live"), (300, "/ready"), (700, "/live")] {
+        world.connects(ms, |it| {
+            it.remote = "192.0.2.10:8080".parse().unwrap();
+            it.sent = get(path, it.remote, "kube-probe/1.37");
+            it.received = b"HTTP/1.1 200 OK\r\n".to_vec();
+        });
+    }
+    assert_eq!(world.results().len(), 3);
+    let bare = |it: &mut Connection| {
+        it.remote = "192.0.2.10:8080".parse().unwrap();
+        it.first_byte_boot_ns = None;
+    };
+    world.connects(3_000, bare);
+    assert_eq!((world.results().len(), world.count(Outcome::Ambiguous)), (0, 1), "closed at once");
+    let mut world = on_the_hosts_network(json!({"livenessProbe": {"tcpSocket": {"port": 8080}}}));
+    world.connects(3_000, bare);
+    assert_eq!(world.results(), [("liveness", "success")]);
+}
+
 #[test]
 fn a_kubelet_that_is_started_again_counts_anew_and_asks_at_other_times() {
     for (seen_from_start, expected) in [(true, [Some(2), Some(1)]), (false, [None, None])] {

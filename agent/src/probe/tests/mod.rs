@@ -68,7 +68,8 @@ impl World {
             .collect();
         let pod = json!({
             "metadata": metadata,
-            "spec": {"containers": spec},
+            // The node's address, where it is one.
+            "spec": {"containers": spec, "hostNetwork": address.starts_with("192.0.2.")},
             "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
         });
         let pod = convert::pod(&serde_json::from_value(pod).unwrap());
