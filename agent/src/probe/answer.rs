@@ -43,20 +43,59 @@ pub(super) fn read(request: &Request, is_grpc: bool, received: &[u8]) -> Answer 
     }
 }
 
+/// The final status: the client goes on to read where an answer has one of 100 to 199, but for 101
+/// (Go, `net/http/transport.go`, `readResponse`).
 fn http1(received: &[u8]) -> Answer {
-    const VERSIONS: [&[u8]; 2] = [b"HTTP/1.1 ", b"HTTP/1.0 "];
-    let status = VERSIONS.iter().find_map(|version| received.strip_prefix(*version));
-    match status {
-        Some(behind) => match behind.get(..3).and_then(frames::decimal) {
-            // Another one follows (RFC 9110, section 15.2).
-            Some(100..=199) | None if behind.len() < 3 || behind.starts_with(b"1") => {
-                Answer::Unread
+    let mut rest = received;
+    loop {
+        match status_line(rest) {
+            Answer::Status(100 | 102..=199) => {
+                let Some(behind) = behind_head(rest) else { return Answer::Unread };
+                rest = behind;
             }
-            Some(status) => Answer::Status(status),
-            None => Answer::Other,
-        },
-        None if VERSIONS.iter().any(|version| version.starts_with(received)) => Answer::Unread,
+            answer => return answer,
+        }
+    }
+}
+
+/// The status in the first line, which Go reads liberally in its spaces and its end, strictly in its
+/// version and the length of the code (`net/http/response.go`, `ReadResponse`).
+fn status_line(head: &[u8]) -> Answer {
+    let (line, is_cut) = match head.iter().position(|&byte| byte == b'\n') {
+        Some(end) => (head.get(..end).unwrap_or_default(), false),
+        None => (head, true),
+    };
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut words = line.splitn(2, |&byte| byte == b' ');
+    let version = words.next().unwrap_or_default();
+    let begins_well = version
+        .iter()
+        .zip(b"HTTP/1.1")
+        .all(|(its, own)| its == own || (its.is_ascii_digit() && own.is_ascii_digit()));
+    let is_version = begins_well && version.len() == b"HTTP/1.1".len();
+    let Some(status) = words.next().filter(|_| is_version) else {
+        let may_go_on = is_cut && begins_well && version.len() == line.len() && version.len() <= 8;
+        return if may_go_on { Answer::Unread } else { Answer::Other };
+    };
+    let spaces = status.iter().take_while(|&&byte| byte == b' ').count();
+    let status = status.get(spaces..).unwrap_or_default();
+    let code = status.split(|&byte| byte == b' ').next().unwrap_or_default();
+    match frames::decimal(code) {
+        Some(status) => Answer::Status(status),
+        None if is_cut && code.len() < 3 && code.len() == status.len() => Answer::Unread,
         None => Answer::Other,
+    }
+}
+
+/// What is behind the empty line that ends a head.
+fn behind_head(mut head: &[u8]) -> Option<&[u8]> {
+    loop {
+        let end = head.iter().position(|&byte| byte == b'\n')?;
+        let (line, rest) = (head.get(..end)?, head.get(end + 1..)?);
+        if matches!(line, [] | [b'\r']) {
+            return Some(rest);
+        }
+        head = rest;
     }
 }
 
@@ -64,9 +103,11 @@ fn http2(is_grpc: bool, received: &[u8]) -> Answer {
     let mut answer = Answer::Nothing;
     for frame in frames(received) {
         match frame.kind {
-            frames::HEADERS if !is_grpc => {
-                return frame.status().map_or(Answer::Unread, Answer::Status);
-            }
+            frames::HEADERS if !is_grpc => match frame.status() {
+                // Another one follows (RFC 9113, section 8.1).
+                Some(100..=199) | None => answer = Answer::Unread,
+                Some(status) => return Answer::Status(status),
+            },
             // Without a message the call has failed.
             frames::HEADERS if frame.ends_stream() => return Answer::Health { serving: false },
             frames::HEADERS => answer = Answer::Unread,
@@ -103,9 +144,34 @@ mod tests {
             (b"HTTP/1.0 404 Fil", Answer::Status(404)),
             (b"HTTP/1.1 503", Answer::Status(503)),
             (b"HTTP/1.1 50", Answer::Unread),
-            (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK", Answer::Unread),
             (b"HTT", Answer::Unread),
+            (b"HTTP/1.1", Answer::Unread),
+            (b"HTTP/1.1 ", Answer::Unread),
             (b"HTTP/1.1 abc", Answer::Other),
+            // As Go's client has it, so the kubelet.
+            (b"HTTP/2.0 200 OK\r\n", Answer::Status(200)),
+            (b"HTTP/1.2 200\r\n", Answer::Status(200)),
+            (b"HTTP/1.1   204\n", Answer::Status(204)),
+            (b"HTTP/1.1 2000 OK\r\n", Answer::Other),
+            (b"HTTP/1.1 20 OK\r\n", Answer::Other),
+            (b"HTTP/1.1 20\r\n", Answer::Other),
+            (b"HTTP/1.1 +20 OK\r\n", Answer::Other),
+            (b"HTTP/1.1\r\n", Answer::Other),
+            (b"HTTP/1.10 200 OK\r\n", Answer::Other),
+            (b"HTTP/11.1", Answer::Other),
+            (b"HTTP/2 200 OK\r\n", Answer::Other),
+            (b"http/1.1 200 OK\r\n", Answer::Other),
+            (b"HTTP/1.1\t200 OK\r\n", Answer::Other),
+            (b"ICY 200 OK\r\n", Answer::Other),
+            (b"\r\nHTTP/1.1 200 OK\r\n", Answer::Other),
+            // Answers on the way to the final one.
+            (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n", Answer::Status(200)),
+            (b"HTTP/1.1 103 Hints\r\nLink: a\r\n\r\nHTTP/1.1 500", Answer::Status(500)),
+            (b"HTTP/1.1 100 A\n\nHTTP/1.1 102 B\r\n\r\nHTTP/1.1 302 C", Answer::Status(302)),
+            (b"HTTP/1.1 100 Continue\r\n\r\nSSH-2.0", Answer::Other),
+            (b"HTTP/1.1 100 Continue\r\n\r\n", Answer::Unread),
+            (b"HTTP/1.1 103 Hints\r\nLink: HTTP/1.1 200 OK", Answer::Unread),
+            (b"HTTP/1.1 101 Switching\r\n\r\nHTTP/1.1 200", Answer::Status(101)),
             (b"SSH-2.0-OpenSSH", Answer::Other),
             (b"", Answer::Nothing),
         ] {
@@ -134,6 +200,10 @@ mod tests {
         let cut = of(&[8, 1]);
         assert_eq!(read(&call, true, &cut[..cut.len() - 1]), Answer::Unread);
         assert_eq!(read(&call, false, &of(&[8, 1])), Answer::Status(200), "h2c");
+        let hints = [0, 0, 5, 1, 4, 0, 0, 0, 1, 0x08, 3, b'1', b'0', b'3'];
+        let hinted = [&hints[..], &headers(0)].concat();
+        assert_eq!(read(&call, false, &hinted), Answer::Status(200), "after another");
+        assert_eq!(read(&call, false, &hints), Answer::Unread);
         assert_eq!(read(&call, true, b"HTTP/1.1 400 Bad Request"), Answer::Other);
         assert_eq!(read(&call, true, PREFACE), Answer::Nothing, "no frame of its stream");
     }
