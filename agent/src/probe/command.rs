@@ -17,6 +17,9 @@ use crate::signal::SIGKILL;
 pub(super) const WAIT_NS: u64 = 10_000_000_000;
 /// Limit of commands that run.
 const RUNNING_MAX: usize = 2_048;
+/// Limit of those in one container, whose processes may pretend to be commands. The kubelet runs a
+/// probe once at a time, unless the runtime leaves one behind that goes on after its timeout.
+const OF_CONTAINER_MAX: usize = 16;
 /// Time by which a runtime may be late to kill a command whose time is up. One that lives longer goes
 /// on after its timeout.
 const KILL_LATE_NS: u64 = 1_000_000_000;
@@ -125,6 +128,14 @@ pub(super) struct Commands {
 impl Commands {
     /// Takes in the begin of a command that may be a probe. Returns whether there was room.
     pub(super) fn begin(&mut self, cgroup: CgroupId, begin: SessionBegin) -> bool {
+        let of_container = || self.running.iter().filter(|(_, it)| it.cgroup == cgroup);
+        if of_container().count() >= OF_CONTAINER_MAX {
+            // Of what goes on after its timeout nothing more is told.
+            let told = of_container().filter(|(_, it)| it.told);
+            let oldest = told.min_by_key(|(key, _)| key.start_boot_ns).map(|(key, _)| *key);
+            let Some(oldest) = oldest else { return false };
+            self.running.remove(&oldest);
+        }
         let has_room = self.running.len() < RUNNING_MAX;
         if has_room {
             let command = Command { cgroup, begin, end: None, chosen: None, told: false };

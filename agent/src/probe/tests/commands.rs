@@ -148,6 +148,23 @@ fn the_last_record_of_an_end_counts_and_one_suffices() {
 }
 
 #[test]
+fn a_container_takes_no_others_room() {
+    let mut world = World::with(container());
+    let live = &b"cat\0/tmp/live\0"[..];
+    // They go on for ever: those after the limit are counted, and the room of the told is free again.
+    for n in 0..16 {
+        world.begins(100 + n, 0, live);
+    }
+    world.begins(200, 0, live);
+    assert_eq!(world.probes.sessions().of(Outcome::NoRoom), 1);
+    world.settles(5_000);
+    assert_eq!(world.results().len(), 16);
+    world.runs(300, 10_000, live, 30, ExitStatus::Code(0));
+    assert_eq!(world.results(), [("liveness", "success")]);
+    assert_eq!(world.probes.sessions().of(Outcome::NoRoom), 1);
+}
+
+#[test]
 fn a_command_waits_for_its_container_to_be_known() {
     let mut world = World::new();
     world.runs(1, 100, b"sh\0-c\0true\0", 40, ExitStatus::Code(0));
