@@ -160,6 +160,14 @@ connection. `unknown`: it cannot be told. An answer over TLS is encrypted, so th
 alone (`podvitals_probe_source_info{source=\"tracepoint\"}`, without CAP_NET_ADMIN) that of `http` and
 `grpc` is too.
 
+An answer over HTTP that breaks off is a `failure`. Where only its body does, the kubelet's prober has an
+error and throws the attempt away, so it changes no count of failures here either.
+
+An attempt is told when its connection has ended. Go's client goes on with a dial, or with a handshake of
+TLS, after the time of the request is up: a timeout at a server that answers no SYN is told when the kernel
+gives up (some two minutes, `net.ipv4.tcp_syn_retries`), and one in a handshake ten seconds after its start at
+most. Durations end at the timeout all the same. Probes of `tcpSocket` end their connections in time.
+
 Which probe. The kubelet's liveness and readiness probes of a container may be the same on the wire: same
 port, path and headers. They are told apart by their schedule where that is certain; else the attempt is of
 the probe `liveness_or_readiness`, and is counted nowhere else. A connection that may be of two containers
