@@ -17,6 +17,7 @@ mod frames;
 mod head;
 mod hooks;
 mod instance;
+mod localhost;
 mod open;
 mod redirect;
 mod request;
@@ -34,6 +35,7 @@ use self::command::{Commands, Meaning, Over, WAIT_NS};
 pub use self::counts::{Counts, Outcome};
 use self::hooks::{Hooks, Known};
 use self::instance::{Chosen, Instances};
+use self::localhost::{Halves, Part};
 use self::open::{Attempt, Open};
 use self::request::Request;
 use self::targets::{Candidate, Found, Match, Targets};
@@ -58,6 +60,7 @@ pub struct Probes {
     targets: Targets,
     instances: Instances,
     open: Open,
+    halves: Halves,
     commands: Commands,
     /// Connections whose Pod or container is not known yet, the oldest first.
     waiting: VecDeque<Connection>,
@@ -119,15 +122,40 @@ impl Probes {
 
     /// Takes in a connection of the kubelet that has ended; appends what follows to `out`.
     pub fn connection(&mut self, connection: Connection, pods: &Pods, out: &mut Vec<Probed>) {
+        let part = match self.targets.localhost_timeout_s(&connection, pods) {
+            Some(timeout_s) => self.halves.take(connection, timeout_s),
+            None => Part::Whole { connection, joined: false },
+        };
+        match part {
+            Part::Whole { connection, joined } => {
+                let outcome = self.decide(connection, pods, out);
+                if joined {
+                    self.connections.add(outcome.unwrap_or(Outcome::Probe));
+                }
+            }
+            Part::Waits { dropped: true } => self.connections.add(Outcome::NoRoom),
+            Part::Waits { dropped: false } => {}
+            Part::Late => self.connections.add(Outcome::Probe),
+        }
+    }
+
+    /// Decides what a connection was, or has it wait. Returns what it was.
+    fn decide(
+        &mut self,
+        connection: Connection,
+        pods: &Pods,
+        out: &mut Vec<Probed>,
+    ) -> Option<Outcome> {
         if let Some(outcome) = self.try_connection(&connection, pods, false, out) {
             self.connections.add(outcome);
-            return;
+            return Some(outcome);
         }
         if self.waiting.len() >= WAITING_MAX {
             self.waiting.pop_front();
             self.connections.add(Outcome::NoRoom);
         }
         self.waiting.push_back(connection);
+        None
     }
 
     /// Takes in the begin of an exec session.
@@ -148,7 +176,13 @@ impl Probes {
     pub fn settle(&mut self, pods: &Pods, now_boot_ns: u64, out: &mut Vec<Probed>) {
         if std::mem::take(&mut self.news) {
             for connection in std::mem::take(&mut self.waiting) {
-                self.connection(connection, pods, out);
+                self.decide(connection, pods, out);
+            }
+        }
+        for half in self.halves.over(now_boot_ns) {
+            match half {
+                Some(connection) => drop(self.decide(connection, pods, out)),
+                None => self.connections.add(Outcome::Abandoned),
             }
         }
         let is_over = |it: &Connection| it.end_boot_ns.saturating_add(WAIT_NS) <= now_boot_ns;
@@ -180,7 +214,8 @@ impl Probes {
     pub fn deadline(&self) -> Option<u64> {
         let waiting = self.waiting.front().map(|it| it.end_boot_ns.saturating_add(WAIT_NS));
         let news = self.news.then_some(0);
-        let all = [waiting, news, self.open.deadline(), self.commands.deadline()];
+        let (open, halves) = (self.open.deadline(), self.halves.deadline());
+        let all = [waiting, news, open, halves, self.commands.deadline()];
         all.into_iter().flatten().min()
     }
 

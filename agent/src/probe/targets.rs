@@ -132,6 +132,22 @@ impl Targets {
         })
     }
 
+    /// The longest timeout of the probes of `localhost` that a connection can belong to.
+    pub(super) fn localhost_timeout_s(&self, connection: &Connection, pods: &Pods) -> Option<u64> {
+        let remote = connection.remote;
+        if !LOOPBACK.contains(&remote.ip()) {
+            return None;
+        }
+        let by_name = |it: &Candidate<'_>| {
+            it.target.endpoint().is_some_and(|endpoint| matches!(host(endpoint), Host::Localhost))
+        };
+        let probes = self.pods(remote.ip(), connection.start_boot_ns, pods).flat_map(|known| {
+            let all = known.pod.containers.iter().flat_map(of_container);
+            all.filter(move |it| goes_to(it.target, known, remote) && by_name(it))
+        });
+        probes.map(|it| it.probe.timeout_s).max()
+    }
+
     /// The probes that a connection can belong to.
     pub(super) fn find<'a>(
         &'a self,

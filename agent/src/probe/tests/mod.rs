@@ -2,6 +2,7 @@
 
 mod alike;
 mod commands;
+mod localhost;
 mod network;
 mod recorded;
 mod redirects;
