@@ -34,6 +34,7 @@ impl Fact {
             | FactKind::KilledAfterStopSignal
             | FactKind::Ended(_)
             | FactKind::DeletionSeen(_)
+            | FactKind::ProbeOverdue(_)
             | FactKind::PodEmpty { .. } => false,
             FactKind::Progressed(start) => start.just_ready,
             FactKind::StopSignal(stop) => stop.ignored,
@@ -75,6 +76,9 @@ pub enum FactKind {
     StartFailed,
     /// One attempt of a probe, with its result. The fact's time is the end of the attempt.
     Probed(ProbeAttempt),
+    /// Absence of attempts of a probe: none was seen for more than two of its periods, so that it is not
+    /// known any more how many failures are left.
+    ProbeOverdue(ProbeKind),
     /// Difference between the runtime's reason for the end and the kernel's record. The fact's time
     /// is the end.
     Misreported(Misreport),

@@ -190,8 +190,10 @@ impl Node {
 
     /// Gives up what has been kept long enough, and shows what finds room instead.
     fn expire(&mut self) {
-        let Self { pods, publish, reasons, probes, now, .. } = self;
-        probes.expire(pods, now.boot_ns);
+        let mut overdue = Vec::new();
+        self.probes.expire(&self.pods, self.now.boot_ns, &mut overdue);
+        self.probed(overdue);
+        let Self { pods, publish, reasons, now, .. } = self;
         let shown = publish.expire(now.boot_ns, |pod, container| pods.waits(pod, container));
         reasons.expire(now.boot_ns, pods);
         publish.settle_traces(*now);

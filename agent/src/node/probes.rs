@@ -52,7 +52,7 @@ impl Node {
         self.probed(out);
     }
 
-    fn probed(&mut self, attempts: Vec<Probed>) {
+    pub(super) fn probed(&mut self, attempts: Vec<Probed>) {
         for (who, fact) in attempts {
             self.named(&who, fact);
         }

@@ -22,6 +22,10 @@ const KEEP_NS: u64 = 30_000_000_000;
 /// Time for which the failures of a container are kept that is not there: longer than the longest
 /// back-off, since the kubelet counts on over a restart.
 const RUNS_KEEP_NS: u64 = 600_000_000_000;
+/// Number of its periods after which the next attempt of a probe is overdue.
+const OVERDUE_PERIODS: u64 = 2;
+/// Time by which the record of an attempt may be late.
+const RECORD_LATE_NS: u64 = 2_000_000_000;
 /// Limit of instances that are kept.
 const INSTANCES_MAX: usize = 8_192;
 
@@ -38,6 +42,9 @@ pub(super) struct Instance {
     startup_done: bool,
     schedule: Schedule,
     runs: [Run; PROBES],
+    /// The time from which on the next attempt is overdue, of probes of which the failures that are left
+    /// were told.
+    overdue_boot_ns: [Option<u64>; PROBES],
 }
 
 /// A probe that an attempt is, of those that it can be.
@@ -68,6 +75,7 @@ impl Instance {
             startup_done: false,
             schedule: Schedule::default(),
             runs: [run; PROBES],
+            overdue_boot_ns: [None; PROBES],
         }
     }
 
@@ -161,7 +169,35 @@ impl Instance {
     /// Takes in an attempt that ended in an error of the prober, which counts for nothing; returns the
     /// failures that are left.
     pub(super) fn error(&mut self, chosen: Chosen, start_boot_ns: u64) -> Option<u64> {
-        self.runs.get_mut(index(chosen.kind)?)?.error(start_boot_ns, &chosen.probe)
+        let index = index(chosen.kind)?;
+        let left = self.runs.get_mut(index)?.error(start_boot_ns, &chosen.probe);
+        self.told(index, chosen.probe, left, start_boot_ns)
+    }
+
+    /// Notes the failures that are left after an attempt, and returns them.
+    fn told(
+        &mut self,
+        index: usize,
+        probe: Probe,
+        left: Option<u64>,
+        start_boot_ns: u64,
+    ) -> Option<u64> {
+        let longest_ns = probe.period_s.max(probe.timeout_s).saturating_mul(SECOND_NS);
+        let overdue_boot_ns = start_boot_ns
+            .saturating_add(longest_ns.saturating_mul(OVERDUE_PERIODS))
+            .saturating_add(RECORD_LATE_NS);
+        *self.overdue_boot_ns.get_mut(index)? = left.map(|_| overdue_boot_ns);
+        left
+    }
+
+    /// Takes the probes whose next attempt is overdue, once, with the time since when. The kubelet asks
+    /// nothing of a container that has ended.
+    fn take_overdue(&mut self, now_boot_ns: u64) -> impl Iterator<Item = (ProbeKind, u64)> {
+        let has_ended = self.ended_boot_ns.is_some();
+        let kinds = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness];
+        kinds.into_iter().zip(&mut self.overdue_boot_ns).filter_map(move |(kind, overdue)| {
+            Some((kind, overdue.take_if(|at| !has_ended && *at <= now_boot_ns)?))
+        })
     }
 
     /// Takes in the result of an attempt; returns the failures that are left.
@@ -180,7 +216,8 @@ impl Instance {
             }
             return None;
         };
-        self.runs.get_mut(index)?.take(result, start_boot_ns, &probe, restarts)
+        let left = self.runs.get_mut(index)?.take(result, start_boot_ns, &probe, restarts);
+        self.told(index, probe, left, start_boot_ns)
     }
 }
 
@@ -300,6 +337,16 @@ impl Instances {
             // Nothing tells which of its probes is asked for first.
             instance.seen_from_start = false;
         }
+    }
+
+    /// Takes the probes whose next attempt is overdue, each with its container and the time since when.
+    pub(super) fn take_overdue(&mut self, now_boot_ns: u64) -> Vec<(Arc<Who>, ProbeKind, u64)> {
+        let all = self.by_cgroup.values_mut().flat_map(|instance| {
+            let who = Arc::clone(&instance.who);
+            let overdue = instance.take_overdue(now_boot_ns);
+            overdue.map(move |(kind, since)| (Arc::clone(&who), kind, since))
+        });
+        all.collect()
     }
 
     /// Total of instances that found no room.

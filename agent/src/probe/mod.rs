@@ -114,10 +114,15 @@ impl Probes {
         self.instances.kubelet_restarted(now_boot_ns, seen_from_start);
     }
 
-    /// Forgets what has been kept long enough. A call every few seconds suffices.
-    pub fn expire(&mut self, pods: &Pods, now_boot_ns: u64) {
+    /// Forgets what has been kept long enough; appends what is overdue to `out`. A call every few seconds
+    /// suffices.
+    pub fn expire(&mut self, pods: &Pods, now_boot_ns: u64, out: &mut Vec<Probed>) {
         self.targets.expire(pods);
         self.instances.expire(pods, now_boot_ns);
+        for (who, kind, since_boot_ns) in self.instances.take_overdue(now_boot_ns) {
+            let kind = FactKind::ProbeOverdue(kind);
+            out.push((who, Fact { time_boot_ns: since_boot_ns, kind }));
+        }
     }
 
     /// Takes in a connection of the kubelet that has ended; appends what follows to `out`.

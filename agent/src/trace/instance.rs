@@ -98,7 +98,10 @@ impl Instance {
             FactKind::StartFailed => self.start_failed_boot_ns = Some(time_boot_ns),
             FactKind::Misreported(report) => self.reported = Some(report.reported.clone()),
             FactKind::Probed(attempt) => self.attempts.add(attempt),
-            FactKind::Started(_) | FactKind::DeletionSeen(_) | FactKind::PodEmpty { .. } => {}
+            FactKind::Started(_)
+            | FactKind::DeletionSeen(_)
+            | FactKind::ProbeOverdue(_)
+            | FactKind::PodEmpty { .. } => {}
         }
     }
 

@@ -96,7 +96,7 @@ pub static FAILURES_LEFT: StateFamily<OfContainer> = StateFamily {
         "probe_failures_left",
         Scope::Container,
         "Failures in a row that are left until the probe's failureThreshold is reached. Absent where \
-         they cannot be counted.",
+         they cannot be counted, and while no attempt was seen for more than two periods.",
     )
     .of(Collector::Probes)
     .labels(&["probe", "handler"], PROBES_MAX)
@@ -155,6 +155,12 @@ impl OfContainer {
                     probe.attempt(attempt);
                 }
                 gave_way
+            }
+            FactKind::ProbeOverdue(kind) => {
+                for probe in self.probes.iter_mut().filter(|probe| probe.kind == *kind) {
+                    probe.failures_left = None;
+                }
+                0
             }
             _ => 0,
         }
@@ -321,6 +327,20 @@ mod tests {
         }
         told(&mut state, ProbeKind::Liveness, &[(Unknown, None), (Failure, None)]);
         assert_eq!(thresholds(&state, ProbeKind::Liveness), 2, "what cannot be counted is not");
+    }
+
+    #[test]
+    fn what_is_left_is_not_known_while_attempts_are_overdue() {
+        let mut state = OfContainer::default();
+        for kind in [ProbeKind::Liveness, ProbeKind::Readiness] {
+            told(&mut state, kind, &[(Success, Some(3))]);
+        }
+        let overdue = FactKind::ProbeOverdue(ProbeKind::Liveness);
+        state.fact(&Fact { time_boot_ns: 1, kind: overdue });
+        let left: Vec<_> = state.probes.iter().map(|probe| probe.failures_left).collect();
+        assert_eq!(left, [None, Some(3)]);
+        told(&mut state, ProbeKind::Liveness, &[(Failure, Some(2))]);
+        assert_eq!(state.probes[0].failures_left, Some(2));
     }
 
     #[test]

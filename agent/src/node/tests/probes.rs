@@ -51,6 +51,12 @@ impl World {
             .collect()
     }
 
+    /// Number of facts that attempts are overdue.
+    fn overdue(&self) -> u64 {
+        let facts = self.facts().0.into_iter();
+        facts.map(|fact| u64::from(matches!(fact.kind, FactKind::ProbeOverdue(_)))).sum()
+    }
+
     /// Trigger and source of the death.
     fn why(&self) -> Option<(&'static str, &'static str)> {
         let facts = self.facts().0.into_iter();
@@ -108,6 +114,17 @@ fn connections_and_commands_become_attempts() {
     assert_eq!(told, expected);
     let run = world.attempts()[2].exec.unwrap();
     assert_eq!((run.exit_code, run.exec_boot_ns), (Some(1), Some(world.at(-20_000))));
+}
+
+#[test]
+fn attempts_that_are_overdue_are_told() {
+    let mut world = World::with_probes();
+    world.asks(-40_000, Some(200));
+    for ms in [-20_000, -18_500, -10_000] {
+        let before = world.overdue();
+        world.node.tick(world.now(ms));
+        assert_eq!((before, world.overdue()), (0, u64::from(ms == -10_000)), "{ms}");
+    }
 }
 
 #[test]

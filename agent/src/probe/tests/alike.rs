@@ -216,7 +216,7 @@ fn a_kubelet_that_is_started_again_counts_anew_and_asks_at_other_times() {
         };
         asks_b(&mut world, 21_000);
         world.probes.gone(CgroupId(2), START + 22_000 * MS);
-        world.probes.expire(&world.pods, START + 60_000 * MS);
+        world.probes.expire(&world.pods, START + 60_000 * MS, &mut Vec::new());
         assert_eq!(world.attempts().map_left(), [Some(2), Some(1), Some(2)]);
         world.now = START + 61 * SECOND;
         world.probes.kubelet_restarted(world.now, seen_from_start);
@@ -244,6 +244,38 @@ fn a_kubelet_that_is_started_again_counts_anew_and_asks_at_other_times() {
 }
 
 #[test]
+fn what_is_left_is_told_to_be_unknown_when_attempts_are_overdue() {
+    let mut world = World::with(http("/live", "/ready"));
+    let overdue = |world: &mut World, s: u64| {
+        world.out.clear();
+        let now = START + s * SECOND;
+        world.probes.expire(&world.pods, now, &mut world.out);
+        let told = std::mem::take(&mut world.out).into_iter();
+        let told = told.map(|(_, fact)| match fact.kind {
+            FactKind::ProbeOverdue(kind) => (kind.label(), (fact.time_boot_ns - START) / SECOND),
+            other => panic!("{other:?}"),
+        });
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(overdue(&mut world, 1_000), [], "nothing was told yet");
+    for s in [1_000, 1_010, 1_020] {
+        world.gets(s * 1_000, "/live", 500);
+        world.gets(s * 1_000 + 5_000, "/ready", 200);
+    }
+    assert_eq!(overdue(&mut world, 1_041), []);
+    assert_eq!(overdue(&mut world, 1_042), [("liveness", 1_042)]);
+    assert_eq!(overdue(&mut world, 1_060), [("readiness", 1_047)]);
+    assert_eq!(overdue(&mut world, 2_000), [], "once");
+    // The next one is told, and again overdue; what has ended is not.
+    world.gets(2_000_000, "/ready", 200);
+    assert_eq!(world.attempts().map_left(), [Some(3)]);
+    assert_eq!(overdue(&mut world, 2_030), [("readiness", 2_022)]);
+    world.gets(2_040_000, "/ready", 200);
+    world.probes.gone(CgroupId(1), START + 2_041 * SECOND);
+    assert_eq!(overdue(&mut world, 2_070), []);
+}
+
+#[test]
 fn failures_are_counted_on_over_a_restart() {
     for gone_s in [1, 300, 900] {
         let mut world =
@@ -259,7 +291,7 @@ fn failures_are_counted_on_over_a_restart() {
         assert_eq!(world.attempts().len(), 3);
         for _ in 0..gone_s {
             world.now += SECOND;
-            world.probes.expire(&world.pods, world.now);
+            world.probes.expire(&world.pods, world.now, &mut world.out);
         }
         world.starts("a", "web", 2);
         let at_ms = (world.now - START) / MS + 10;

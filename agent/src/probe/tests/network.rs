@@ -430,7 +430,7 @@ fn nothing_is_kept_of_a_container_that_has_no_probe_or_whose_pod_is_gone() {
         let keeps = |world: &mut World, seconds: u64| {
             for _ in 0..seconds {
                 world.now += SECOND;
-                world.probes.expire(&world.pods, world.now);
+                world.probes.expire(&world.pods, world.now, &mut world.out);
             }
             !world.probes.instances.is_empty()
         };
