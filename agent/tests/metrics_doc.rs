@@ -171,7 +171,26 @@ most. Durations end at the timeout all the same. Probes of `tcpSocket` end their
 Which probe. The kubelet's liveness and readiness probes of a container may be the same on the wire: same
 port, path and headers. They are told apart by their schedule where that is certain; else the attempt is of
 the probe `liveness_or_readiness`, and is counted nowhere else. A connection that may be of two containers
-counts for none, in `podvitals_probe_connections_total`.
+counts for none: it is `ambiguous` in `podvitals_probe_connections_total`. So is one to a Pod with
+`hostNetwork` that was refused, or has ended without a request, at a time at which no probe is due: the
+kubelet is a client of the API server too, which has the node's address. The first of such attempts is
+`ambiguous` where nothing was answered before. The two addresses of `localhost` are one attempt.
+
+What is `unknown` besides. The first 256 bytes of each direction are read: an answer is `unknown` if its
+status is behind them, after informational answers (1xx) or, of gRPC, after some 170 bytes of headers.
+So is a handshake of TLS that the server refuses in its encrypted part, as for want of a client's certificate.
+
+What is not seen. A `connect` that fails at once makes no connection: the node has no route to the Pod, or no
+port is free. A probe whose `host` is a name other than `localhost`, or whose port's name is none of the
+container's, is not recognised, and its series stay at 0. A connection waits for its Pod's address for 10 s,
+and is `not_a_probe` where the Pod source reports it later.
+
+What counts though it is no probe. A command that somebody runs by hand with a probe's arguments is an
+attempt; of longer ones the first 256 bytes are compared. A hook over https to the port of a container's https
+probe is one, since its request cannot be read.
+
+A command that gets a SIGKILL shortly before its timeout (the last quarter, a second at most) is a `timeout`:
+the runtime kills it then. Earlier it is a `failure`, as when it was out of memory.
 
 How they differ from the kubelet's own (Kubernetes 1.37, `pkg/kubelet/prober`):
 
@@ -184,7 +203,7 @@ How they differ from the kubelet's own (Kubernetes 1.37, `pkg/kubelet/prober`):
 | a command that leaves children | the runtime waits until nobody can write to the command's output, so children that keep it open make a timeout of an attempt (containerd, `drainExecSyncIO`) | the command's own end counts; its children are in `podvitals_probe_exec_leaked_processes_total` |
 | labels | Pod and container, no handler | handler; latency by workload, results by container |
 | fraction of the timeout | – | `podvitals_probe_timeout_used_ratio` |
-| hooks | – | HTTP hooks of the kubelet are no probes |
+| hooks | – | HTTP hooks of the kubelet are no probes; of https see above |
 
 So `podvitals_probe_results_total` is `prober_probe_total` where no handler returned an error, no answer was
 encrypted and no attempt may be of two probes. An exec probe's time begins when
@@ -193,7 +212,10 @@ its process is in the container, after the runtime's own work; the kubelet's tim
 Failures that are left are counted as the kubelet does, from `failureThreshold`. A failure before a
 container was ready for the first time changes nothing, and so is no
 `podvitals_probe_failure_threshold_reached_total` of readiness. Of `liveness_or_readiness` neither is known:
-each of the two has its own threshold.
+each of the two has its own threshold. `podvitals_probe_failures_left` is absent while no attempt was seen for
+more than two periods, as of a startup probe that is done. A kubelet that is started again counts anew, and so
+it is here: its cgroup is a new one then. Where other processes keep the cgroup, as the shims of k3s do, that is
+not noticed.
 
 ## Labels
 

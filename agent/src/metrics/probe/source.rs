@@ -43,7 +43,7 @@ pub static CONNECTIONS: StateFamily<ProbeStats> = StateFamily {
         Scope::Node,
         "Connections of the kubelet that were observed. probe: an attempt of a probe, or part of one; \
          hook: of a container's lifecycle; not_a_probe: nothing that a probe asks for; other_request: \
-         something else at a probe's address; ambiguous: it may be of several containers; \
+         something else at a probe's address; ambiguous: it may be of several containers, or of none; \
          no_container: of a container that is not known; abandoned: the kubelet gave it up before its \
          time; no_room: too many waited for their Pod.",
     )
