@@ -1,12 +1,16 @@
 //! Commands: exec sessions, some of which are probes. Pure.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::counts::Outcome;
-use super::instance::Chosen;
+use super::instance::{Chosen, Instances};
+use super::targets::{Candidate, of_container};
 use crate::cgroup::CgroupId;
 use crate::clock::SECOND_NS;
 use crate::event::{ExitStatus, TaskKey};
+use crate::kube::pods::Pods;
+use crate::kube::target::Target;
 use crate::lifecycle::SETTLE_NS;
 use crate::lifecycle::fact::{ExecRun, ProbeResult};
 use crate::lifecycle::session::{SessionBegin, SessionEnd};
@@ -38,6 +42,40 @@ pub(super) enum Meaning {
     None(Outcome),
     /// Its container or its Pod is not known yet.
     NotYet,
+}
+
+impl Meaning {
+    /// What a command is that came into a container.
+    pub(super) fn of(
+        instances: &mut Instances,
+        pods: &Pods,
+        cgroup: CgroupId,
+        begin: &SessionBegin,
+    ) -> Self {
+        let Some(instance) = instances.get_mut(cgroup) else { return Self::NotYet };
+        let who = Arc::clone(&instance.who);
+        let Some((pod, name)) = who.origin.pod() else { return Self::None(Outcome::NotAProbe) };
+        let Some(known) = pods.of_cgroup(pod) else { return Self::NotYet };
+        let container =
+            known.container(&name.id).or_else(|| known.pod.container(&who.identity.container));
+        let Some(container) = container else { return Self::NotYet };
+        let runs = |target: &Target| target.command().is_some_and(|it| it.is_run_by(&begin.argv));
+        let hook = container.targets.as_deref().and_then(|targets| targets.pre_stop.as_ref());
+        let is_hook = hook.is_some_and(runs);
+        let probes: Vec<Candidate<'_>> =
+            of_container(container).filter(|it| runs(it.target)).collect();
+        if is_hook && (probes.is_empty() || known.deletion_noticed().is_some()) {
+            return Self::None(Outcome::Hook);
+        }
+        if probes.is_empty() {
+            return Self::None(Outcome::NotAProbe);
+        }
+        let start_boot_ns = begin.key.start_boot_ns;
+        match instance.choose(known, container, &probes, start_boot_ns, false) {
+            Some(chosen) => Self::Probe(chosen),
+            None => Self::None(Outcome::Ambiguous),
+        }
+    }
 }
 
 /// A command that runs, or has just ended.

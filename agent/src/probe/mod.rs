@@ -38,12 +38,11 @@ use self::instance::{Chosen, Instances};
 use self::localhost::{Halves, Part};
 use self::open::{Attempt, Open};
 use self::request::Request;
-use self::targets::{Candidate, Found, Match, Targets};
+use self::targets::{Found, Match, Targets};
 use crate::cgroup::CgroupId;
 use crate::event::Connection;
 use crate::kube::pod::{Handler, Pod};
 use crate::kube::pods::Pods;
-use crate::kube::target::Target;
 use crate::lifecycle::fact::{Fact, FactKind, ProbeAttempt};
 use crate::lifecycle::session::{ExecSession, SessionBegin, SessionEnd};
 use crate::lifecycle::subject::Who;
@@ -202,7 +201,7 @@ impl Probes {
         }
         let instances = &mut self.instances;
         let meaning =
-            |cgroup: CgroupId, begin: &SessionBegin| meaning(instances, pods, cgroup, begin);
+            |cgroup: CgroupId, begin: &SessionBegin| Meaning::of(instances, pods, cgroup, begin);
         for outcome in self.commands.learn(now_boot_ns, meaning) {
             self.sessions.add(outcome);
         }
@@ -412,37 +411,5 @@ impl Probes {
         let made = ProbeAttempt { failures_left, ..made };
         let fact = Fact { time_boot_ns: made.end_boot_ns, kind: FactKind::Probed(made) };
         out.push((Arc::clone(&instance.who), fact));
-    }
-}
-
-/// What a command is that came into a container.
-fn meaning(
-    instances: &mut Instances,
-    pods: &Pods,
-    cgroup: CgroupId,
-    begin: &SessionBegin,
-) -> Meaning {
-    let Some(instance) = instances.get_mut(cgroup) else { return Meaning::NotYet };
-    let who = Arc::clone(&instance.who);
-    let Some((pod, name)) = who.origin.pod() else { return Meaning::None(Outcome::NotAProbe) };
-    let Some(known) = pods.of_cgroup(pod) else { return Meaning::NotYet };
-    let container =
-        known.container(&name.id).or_else(|| known.pod.container(&who.identity.container));
-    let Some(container) = container else { return Meaning::NotYet };
-    let runs = |target: &Target| target.command().is_some_and(|it| it.is_run_by(&begin.argv));
-    let hook = container.targets.as_deref().and_then(|targets| targets.pre_stop.as_ref());
-    let is_hook = hook.is_some_and(runs);
-    let probes: Vec<Candidate<'_>> =
-        targets::of_container(container).filter(|it| runs(it.target)).collect();
-    if is_hook && (probes.is_empty() || known.deletion_noticed().is_some()) {
-        return Meaning::None(Outcome::Hook);
-    }
-    if probes.is_empty() {
-        return Meaning::None(Outcome::NotAProbe);
-    }
-    let start_boot_ns = begin.key.start_boot_ns;
-    match instance.choose(known, container, &probes, start_boot_ns, false) {
-        Some(chosen) => Meaning::Probe(chosen),
-        None => Meaning::None(Outcome::Ambiguous),
     }
 }
