@@ -60,14 +60,19 @@ impl Ending {
     }
 }
 
-/// The connection in one line, for the log: its bytes are those of Pods, and are escaped.
+/// The first line of these bytes: what follows in a request may be a password.
+fn first_line(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| b"\r\n".contains(byte)).next().unwrap_or_default()
+}
+
+/// The connection in one line, for the log: its bytes are those of Pods, and are escaped. Of what was sent
+/// and received there is the first line, without headers, and how many bytes are known.
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "local={} remote={} ending={} start={} connected={} first_byte={} end={} data={} \
-             received_bytes={} \
-             sent=\"{}\" received=\"{}\"",
+             sent_bytes={} received_bytes={} sent=\"{}\" received=\"{}\"",
             self.local,
             self.remote,
             self.ending.word(),
@@ -76,9 +81,42 @@ impl fmt::Display for Connection {
             self.first_byte_boot_ns.unwrap_or(0),
             self.end_boot_ns,
             self.data_observed,
+            self.sent.len(),
             self.received_bytes,
-            self.sent.escape_ascii(),
-            self.received.escape_ascii()
+            first_line(&self.sent).escape_ascii(),
+            first_line(&self.received).escape_ascii()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_has_no_headers() {
+        let sent =
+            b"GET /healthz HTTP/1.1\r\nAuthorization: Bearer s3cret\r\nCookie: s3cret\r\n\r\n";
+        let connection = Connection {
+            start_boot_ns: 1,
+            connected_boot_ns: Some(2),
+            first_byte_boot_ns: Some(3),
+            end_boot_ns: 4,
+            ending: Ending::ClosedByPeer,
+            local: "10.244.0.1:40000".parse().unwrap(),
+            remote: "10.244.0.5:8080".parse().unwrap(),
+            sent: sent.to_vec(),
+            received: b"HTTP/1.1 200 \"OK\nSet-Cookie: s3cret\r\n".to_vec(),
+            data_observed: true,
+        };
+        let line = connection.to_string();
+        let (_, bytes) = line.split_once(" data=").unwrap();
+        assert_eq!(
+            bytes,
+            format!(
+                r#"true sent_bytes={} received_bytes=37 sent="GET /healthz HTTP/1.1" received="HTTP/1.1 200 \"OK""#,
+                sent.len()
+            )
+        );
     }
 }
