@@ -9,7 +9,7 @@ use super::pod::{
     RestartPolicy, Restarting, Role, State, Terminated, Times, Workload,
 };
 use super::target::Targets;
-use super::{quantity, wire, workload};
+use super::{known_pod, quantity, wire, workload};
 use crate::cgroup::path::Qos;
 use crate::escape;
 
@@ -37,7 +37,7 @@ pub fn pod(from: &wire::Pod) -> Pod {
         message: text(condition.message.as_deref(), MESSAGE_MAX),
     });
     let times = times(metadata, conditions);
-    Pod {
+    let mut pod = Pod {
         uid: text(metadata.uid.as_deref(), NAME_MAX),
         namespace: text(metadata.namespace.as_deref(), NAME_MAX),
         name: text(metadata.name.as_deref(), NAME_MAX),
@@ -58,7 +58,12 @@ pub fn pod(from: &wire::Pod) -> Pod {
         addresses: addresses(status),
         host_network: spec.host_network == Some(true),
         containers: containers(spec, status),
+    };
+    if known_pod::lingers(&pod) {
+        // The kubelet asks nothing of them any more, and the API keeps thousands of such Pods.
+        pod.containers.iter_mut().for_each(|container| container.targets = None);
     }
+    pod
 }
 
 /// The beginning of a text, cut at a character boundary. The API takes any characters in some, such

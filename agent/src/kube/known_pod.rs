@@ -40,6 +40,8 @@ pub struct KnownPod {
     pub made_boot_ns: Option<u64>,
     /// Time since which the Pod only lingers, as the table of Pods has noted it.
     pub(super) lingers_since_boot_ns: Option<u64>,
+    /// Memory that it takes since then, as the table of Pods has noted it, in bytes.
+    pub(super) lingers_bytes: usize,
     /// Container ids with the containers' names, the newest last.
     ids: VecDeque<(String, String)>,
     /// Names of containers that the kubelet restarts because their spec was changed, with the last
@@ -59,6 +61,7 @@ impl KnownPod {
             gone: None,
             made_boot_ns: None,
             lingers_since_boot_ns: None,
+            lingers_bytes: 0,
             ids: VecDeque::new(),
             redefined: Vec::new(),
         };
@@ -107,6 +110,13 @@ impl KnownPod {
             .map(|last| Deletion { deadline_unix_s: last.request_unix_s(), grace_s: None });
         self.update(Pod { deletion: before.or(asked), ..pod }, now);
         self.gone = Some(now);
+    }
+
+    /// Memory that the Pod takes, about, in bytes.
+    pub(super) fn size_bytes(&self) -> usize {
+        let ids =
+            self.ids.iter().map(|(id, name)| size_of::<(String, String)>() + id.len() + name.len());
+        size_of::<Self>() + self.pod.size_bytes() + ids.sum::<usize>()
     }
 
     /// Whether no container of the Pod runs, nor will: it is gone, or has succeeded or failed.

@@ -42,7 +42,7 @@ pub struct Pod {
     /// Addresses of the Pod (`status.podIPs`), the kubelet's own choice first; those of the node if
     /// it uses the node's network. An IPv4 address that is mapped to IPv6 is IPv4 here.
     pub addresses: Vec<IpAddr>,
-    /// Field `spec.hostNetwork`.
+    /// Field `spec.hostNetwork`: the Pod uses the node's network.
     pub host_network: bool,
     /// Containers of the Pod: init (sidecars among them), then app, then ephemeral, each in the
     /// order of the spec, in which they start.

@@ -16,6 +16,8 @@ const LIVE_MAX: usize = 2_000;
 /// Limit of Pods that only linger: they are gone, or have succeeded or failed. The API keeps
 /// thousands of evicted Pods (`--terminated-pod-gc-threshold`).
 const LINGERING_MAX: usize = 1_000;
+/// Limit of the memory that they take, in bytes: 8 KiB for each.
+const LINGERING_BYTES_MAX: usize = 8 << 20;
 /// Limit of Pods that are remembered as refused, so that each is counted once.
 const REFUSED_MAX: usize = 20_000;
 /// Interval between looks for Pods that have been gone long enough.
@@ -36,6 +38,8 @@ pub struct Pods {
     by_hash: HashMap<String, String>,
     /// Pods that only linger, by the time since which they do.
     lingering: BTreeSet<(u64, String)>,
+    /// Memory that they take, in bytes.
+    lingering_bytes: usize,
     next_forget_boot_ns: u64,
     /// Pods in the API for which there was no room.
     refused: HashSet<String>,
@@ -211,7 +215,7 @@ impl Pods {
     /// Whether a Pod that is new finds room. One that only lingers takes none from another.
     fn has_room(&self, pod: &Pod) -> bool {
         let room = if known_pod::lingers(pod) {
-            self.lingering.len() < LINGERING_MAX
+            self.lingering.len() < LINGERING_MAX && self.lingering_bytes < LINGERING_BYTES_MAX
         } else {
             self.by_uid.len() - self.lingering.len() < LIVE_MAX
         };
@@ -238,6 +242,9 @@ impl Pods {
     /// Notes whether a Pod only lingers, and forgets the oldest of those if they are too many.
     fn note_lingering(&mut self, uid: &str, now_boot_ns: u64) {
         let Some(known) = self.by_uid.get_mut(uid) else { return };
+        let bytes = if known.lingers() { known.size_bytes() } else { 0 };
+        let before = std::mem::replace(&mut known.lingers_bytes, bytes);
+        self.lingering_bytes = self.lingering_bytes.saturating_sub(before).saturating_add(bytes);
         match (known.lingers(), known.lingers_since_boot_ns) {
             (true, None) => {
                 known.lingers_since_boot_ns = Some(now_boot_ns);
@@ -249,7 +256,7 @@ impl Pods {
             }
             (true, Some(_)) | (false, None) => {}
         }
-        if self.lingering.len() > LINGERING_MAX
+        while (self.lingering.len() > LINGERING_MAX || self.lingering_bytes > LINGERING_BYTES_MAX)
             && let Some((_, oldest)) = self.lingering.first().cloned()
         {
             self.dropped = self.dropped.saturating_add(1);
@@ -303,6 +310,7 @@ impl Pods {
 
     fn forget(&mut self, uid: &str) {
         let Some(known) = self.by_uid.remove(uid) else { return };
+        self.lingering_bytes = self.lingering_bytes.saturating_sub(known.lingers_bytes);
         if let Some(since) = known.lingers_since_boot_ns {
             self.lingering.remove(&(since, uid.to_owned()));
         }

@@ -257,6 +257,34 @@ fn pods_that_only_linger_take_no_room_from_those_that_live() {
 }
 
 #[test]
+fn pods_that_only_linger_take_little_memory() {
+    let mut pods = Pods::new();
+    let heavy = |number: usize| {
+        let images = (0..40).map(|_| Container { image: "i".repeat(1000), ..Container::default() });
+        Pod { containers: images.collect(), ..evicted(number) }
+    };
+    for number in 0..500 {
+        pods.apply(event(1 + number as u64, PodEventKind::Applied(Box::new(heavy(number)))));
+    }
+    let kept: usize = pods.by_uid.values().map(|known| known.size_bytes()).sum();
+    assert_eq!(kept, pods.lingering_bytes);
+    assert!(kept <= LINGERING_BYTES_MAX && kept > LINGERING_BYTES_MAX * 9 / 10, "{kept}");
+    assert_eq!(pods.dropped() as usize, 500 - pods.len());
+    assert!(pods.get("evicted00499").is_some() && pods.get("evicted00000").is_none());
+    // One of another size, one that runs again, and none at all.
+    let lighter = Pod { phase: Phase::Succeeded, ..evicted(499) };
+    pods.apply(event(1000, PodEventKind::Applied(Box::new(lighter))));
+    let again = Pod { phase: Phase::Running, ..heavy(498) };
+    pods.apply(event(1001, PodEventKind::Applied(Box::new(again))));
+    let kept: usize =
+        pods.by_uid.values().filter(|it| it.lingers()).map(|known| known.size_bytes()).sum();
+    assert_eq!(kept, pods.lingering_bytes);
+    pods.apply(event(1002, PodEventKind::Listed(Vec::new())));
+    pods.apply(event(1003 + 2 * KEEP_NS, PodEventKind::Listed(Vec::new())));
+    assert_eq!((pods.by_uid.len(), pods.lingering_bytes), (0, 0));
+}
+
+#[test]
 fn a_pod_that_found_no_room_is_taken_when_there_is_some() {
     let mut pods = Pods::new();
     let from = |first: usize| (first..=LIVE_MAX).map(live).collect::<Vec<_>>();
