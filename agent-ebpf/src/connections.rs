@@ -71,6 +71,8 @@ pub(crate) const TCP_FIN_WAIT1: u32 = 4;
 pub(crate) const TCP_CLOSE: u32 = 7;
 /// State: the other side has closed.
 pub(crate) const TCP_CLOSE_WAIT: u32 = 8;
+/// State: both sides have closed, the other one first.
+pub(crate) const TCP_LAST_ACK: u32 = 9;
 
 /// The word of ::ffff:0:0/96 that is not zero, in network byte order.
 pub(crate) const MAPPED: u32 = 0xffff_u32.to_be();

@@ -1,20 +1,24 @@
 //! Programs of `cgroup_skb` on the kubelet's cgroup: the first bytes of each direction.
 //!
-//! Both let every packet pass, and return at once for sockets that are not observed.
+//! Both let every packet pass, and return at once for sockets that are not observed. They also tell the
+//! end of a connection where `sock_ops` was not called for it, since another program took its flag.
 
-use agent_common::probes::{HEAD_BYTES, Socket};
+use agent_common::probes::{
+    ENDING_CLOSED, ENDING_CLOSED_BY_PEER, ENDING_RESET, HEAD_BYTES, Socket,
+};
 use aya_ebpf::{
     bindings::__sk_buff,
     helpers::{
         bpf_ktime_get_boot_ns,
-        generated::{bpf_sk_fullsock, bpf_skb_load_bytes},
+        generated::{bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock},
     },
     macros::cgroup_skb,
     programs::SkBuffContext,
 };
 use core::{ffi::c_void, hint::black_box};
 
-use crate::sock_ops::socket;
+use crate::connections::{TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_LAST_ACK};
+use crate::sock_ops::{end, socket};
 
 /// Verdict: the packet passes.
 const PASS: i32 = 1;
@@ -51,12 +55,27 @@ unsafe fn seen<const INGRESS: bool>(skb: *mut __sk_buff) {
         if sk.is_null() {
             return;
         }
+        // Before its state here: `sock_ops` is called, and that is gone, before the kernel takes a step.
+        let step = (&raw const (*sk).state).read_volatile();
         let Some(socket) = socket(sk) else { return };
+        let is_connected = (*socket).record.connected_boot_ns != 0;
+        if !INGRESS && is_connected && step != TCP_ESTABLISHED {
+            let by_peer = step == TCP_CLOSE_WAIT || step == TCP_LAST_ACK;
+            return end(sk, socket, if by_peer { ENDING_CLOSED_BY_PEER } else { ENDING_CLOSED });
+        }
         let Some(segment) = segment(skb) else { return };
         if INGRESS && segment.is_reset {
             (*socket).reset = 1;
+            // No packet follows one. The kernel takes it at exactly this number (RFC 5961, 3.2).
+            let tcp = bpf_tcp_sock(sk);
+            if is_connected && !tcp.is_null() {
+                let awaited = (&raw const (*tcp).rcv_nxt).read_volatile();
+                if step == TCP_ESTABLISHED && awaited == segment.sequence {
+                    return end(sk, socket, ENDING_RESET);
+                }
+            }
         }
-        if segment.len == 0 || (*socket).record.connected_boot_ns == 0 {
+        if segment.len == 0 || !is_connected {
             return;
         }
         if INGRESS {

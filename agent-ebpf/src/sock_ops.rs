@@ -2,6 +2,11 @@
 //!
 //! The context is part of the kernel's stable interface. Every socket of the cgroup comes by at
 //! `connect`; only those that are taken in there have a state, and ask for the steps that follow.
+//!
+//! The flags that ask are one word of the socket, which `bpf_sock_ops_cb_flags_set` writes as a whole,
+//! and it is shared by the programs of all who attached any. So what others ask for is kept, at the end
+//! too; and where another program leaves ours out, it is set again at the next call. Where no call
+//! follows, [`packet`](crate::packet) tells the end.
 
 use agent_common::{
     event::COMM_BYTES,
@@ -97,7 +102,7 @@ unsafe fn called<const UNTYPED: bool>(ctx: *mut bpf_sock_ops) {
             BPF_SOCK_OPS_TCP_CONNECT_CB => asked::<UNTYPED>(ctx),
             BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(ctx),
             BPF_SOCK_OPS_STATE_CB => changed::<UNTYPED>(ctx),
-            _ => {}
+            _ => asked_before(ctx),
         }
     }
 }
@@ -136,7 +141,44 @@ unsafe fn asked<const UNTYPED: bool>(ctx: *mut bpf_sock_ops) {
         }
         (*socket).record.start_boot_ns = bpf_ktime_get_boot_ns();
         (*socket).record.data_observed = 1;
-        bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG.cast_signed());
+        // Both sides have theirs by now: the port was chosen before.
+        addresses(ctx, socket);
+        ask(ctx);
+    }
+}
+
+/// Asks for the steps of a socket, if nobody does, and leaves what others ask for.
+///
+/// # Safety
+/// As [`called`].
+#[inline(always)]
+unsafe fn ask(ctx: *mut bpf_sock_ops) {
+    // SAFETY: the caller's word.
+    unsafe {
+        let flags = field!(ctx.bpf_sock_ops_cb_flags);
+        if flags & BPF_SOCK_OPS_STATE_CB_FLAG == 0 {
+            bpf_sock_ops_cb_flags_set(ctx, (flags | BPF_SOCK_OPS_STATE_CB_FLAG).cast_signed());
+        }
+    }
+}
+
+/// A call for something else. After that at `connect` the kernel always makes some more, for the first
+/// timeout and the window, before the first packet leaves.
+///
+/// # Safety
+/// As [`called`].
+#[inline(always)]
+unsafe fn asked_before(ctx: *mut bpf_sock_ops) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if field!(ctx.bpf_sock_ops_cb_flags) & BPF_SOCK_OPS_STATE_CB_FLAG != 0 {
+            return;
+        }
+        let sk = field!(ctx.__bindgen_anon_2.sk);
+        if sk.is_null() || socket(sk).is_none() {
+            return;
+        }
+        ask(ctx);
     }
 }
 
@@ -156,6 +198,7 @@ unsafe fn connected(ctx: *mut bpf_sock_ops) {
         (*socket).sent_from = field!(ctx.snd_nxt);
         (*socket).received_from = field!(ctx.rcv_nxt);
         (*socket).record.connected_boot_ns = bpf_ktime_get_boot_ns();
+        ask(ctx);
     }
 }
 
@@ -196,12 +239,26 @@ unsafe fn changed<const UNTYPED: bool>(ctx: *mut bpf_sock_ops) {
             // This side closed it while data was unread, and sends a reset.
             ENDING_CLOSED
         };
-        (*socket).record.ending = ending;
-        addresses(ctx, socket);
+        end(sk, socket, ending);
+    }
+}
+
+/// Submits the record of a connection that has ended, and forgets its socket.
+///
+/// # Safety
+/// `sk` is a socket that the kernel gave, `socket` its state.
+#[inline(always)]
+pub(crate) unsafe fn end(sk: *mut bpf_sock, socket: *mut Socket, ending: u32) {
+    // SAFETY: the caller's word.
+    unsafe {
+        // A packet that arrives on another CPU meanwhile may have told it already.
+        if (&raw const (*socket).record.ending).read_volatile() != 0 {
+            return;
+        }
+        (&raw mut (*socket).record.ending).write_volatile(ending);
         (*socket).record.header = header();
         submit(&raw mut (*socket).record);
         bpf_sk_storage_delete(map(), sk.cast::<c_void>());
-        bpf_sock_ops_cb_flags_set(ctx, 0);
     }
 }
 
