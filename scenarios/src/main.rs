@@ -15,6 +15,7 @@ mod host;
 mod init;
 mod launch;
 mod oom_line;
+mod others;
 mod process;
 mod rehearse;
 mod run;

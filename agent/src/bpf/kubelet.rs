@@ -18,9 +18,15 @@ use aya::{
     },
 };
 
+use super::beside;
 use super::plain::Plain;
 use super::ring_memory::RingMemory;
 use crate::cgroup::CgroupId;
+
+/// Reason: the kernel refuses the programs.
+pub(super) const REFUSED: &str = "refused_by_kernel";
+/// Reason: ours cannot run beside a program of another.
+pub(super) const EXCLUSIVE: &str = "exclusive_program";
 
 /// The way in which the kubelet's connections are observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +70,26 @@ pub struct Whose<'a> {
     pub comm: [u8; COMM_BYTES],
 }
 
+/// What comes of the wish to observe them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// The way.
+    pub by: By,
+    /// Why not by the kubelet's cgroup, in one word; empty if it is.
+    pub reason: &'static str,
+    /// The reason in words; empty where the start of the agent has told it.
+    pub why: String,
+}
+
+/// Refusal of all ways to observe them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, in words.
+    pub why: String,
+}
+
 /// Links of the programs that are attached now.
 #[derive(Default)]
 struct Links {
@@ -105,45 +131,112 @@ impl Probes {
         }
     }
 
-    /// Attaches the programs of these names, and detaches those that were attached before.
-    ///
-    /// # Errors
-    /// If the kernel refuses; then none is attached.
-    pub(super) fn attach(&mut self, names: Names, whose: &Whose<'_>) -> anyhow::Result<()> {
-        self.detach();
-        let attached = self.attach_all(names, whose);
-        if attached.is_err() {
-            self.detach();
-        }
-        attached
+    /// Whether a program is attached now.
+    pub(super) fn is_attached(&self, program: &str) -> bool {
+        let Links { packets, sock_ops, tracepoint } = &self.links;
+        packets.iter().any(|(name, _)| *name == program)
+            || sock_ops.as_ref().is_some_and(|(name, _)| *name == program)
+            || tracepoint.as_ref().is_some_and(|(name, _)| *name == program)
     }
 
-    fn attach_all(&mut self, names: Names, whose: &Whose<'_>) -> anyhow::Result<()> {
-        let kubelet = Kubelet { cgroup_id: whose.cgroup.0, comm: whose.comm };
-        self.kubelet
-            .set(0, Plain(kubelet), 0)
-            .context("telling the programs whose cgroup it is")?;
-        match names {
-            Names::Tracepoint(name) => {
-                let program: &mut BtfTracePoint = self.program(name)?.try_into()?;
-                self.links.tracepoint = Some((name, program.attach()?));
-            }
-            Names::OnCgroup { sock_ops, ingress, egress } => {
-                let directory =
-                    File::open(whose.directory).context("opening the kubelet's cgroup")?;
-                // Before the other: a socket is observed as a whole, or not at all.
-                for (name, direction) in
-                    [(ingress, CgroupSkbAttachType::Ingress), (egress, CgroupSkbAttachType::Egress)]
-                {
-                    let program: &mut CgroupSkb = self.program(name)?.try_into()?;
-                    let link = program.attach(&directory, direction, CgroupAttachMode::Single)?;
-                    self.links.packets.push((name, link));
-                }
-                let program: &mut SockOps = self.program(sock_ops)?.try_into()?;
-                let link = program.attach(&directory, CgroupAttachMode::Single)?;
-                self.links.sock_ops = Some((sock_ops, link));
+    /// Observes the connections of the kubelet in this cgroup, by the better way that it allows. `now`:
+    /// how those of this cgroup are observed already.
+    ///
+    /// # Errors
+    /// If none does; then no program is attached.
+    pub(super) fn watch(
+        &mut self,
+        ways: Ways,
+        whose: &Whose<'_>,
+        now: Option<&Watching>,
+    ) -> Result<Watching, Refusal> {
+        let now = now.map(|now| now.by);
+        let tried = match ways.on_cgroup {
+            Ok(names) => self.watch_on_cgroup(names, whose, now),
+            Err(reason) => Err(Refusal { reason, why: String::new() }),
+        };
+        let Err(Refusal { reason, why }) = tried else {
+            return Ok(Watching { by: By::SockOps, reason: "", why: String::new() });
+        };
+        if now == Some(By::Tracepoint) {
+            return Ok(Watching { by: By::Tracepoint, reason, why });
+        }
+        // First: not every kernel lets a program be on a tracepoint twice.
+        self.detach();
+        match ways.tracepoint.and_then(|name| {
+            self.attach_to_tracepoint(name, whose).map_err(|error| format!("{error:#}"))
+        }) {
+            Ok(()) => Ok(Watching { by: By::Tracepoint, reason, why }),
+            Err(not) => {
+                self.detach();
+                Err(Refusal { reason, why: format!("{why}; and by the tracepoint: {not}") })
             }
         }
+    }
+
+    /// Attaches the programs on a cgroup, if those of others allow it, and then detaches what was
+    /// attached before; if they are attached, they stay as long as that is so.
+    ///
+    /// # Errors
+    /// Why not; then what was attached before still is.
+    fn watch_on_cgroup(
+        &mut self,
+        names: OnCgroup,
+        whose: &Whose<'_>,
+        now: Option<By>,
+    ) -> Result<(), Refusal> {
+        let refused = |error: anyhow::Error| Refusal { reason: REFUSED, why: format!("{error:#}") };
+        if let Some(why) = beside::exclusive(whose.directory).map_err(refused)? {
+            return Err(Refusal { reason: EXCLUSIVE, why });
+        }
+        if now == Some(By::SockOps) {
+            return Ok(());
+        }
+        let before = std::mem::take(&mut self.links);
+        match self.tell(whose).and_then(|()| self.attach_to_cgroup(names, whose)) {
+            Ok(()) => {
+                self.release_all(before);
+                Ok(())
+            }
+            Err(error) => {
+                self.detach();
+                self.links = before;
+                Err(refused(error))
+            }
+        }
+    }
+
+    fn attach_to_tracepoint(
+        &mut self,
+        name: &'static str,
+        whose: &Whose<'_>,
+    ) -> anyhow::Result<()> {
+        self.tell(whose)?;
+        let program: &mut BtfTracePoint = self.program(name)?.try_into()?;
+        self.links.tracepoint = Some((name, program.attach()?));
+        Ok(())
+    }
+
+    /// Tells the programs whose connections are observed.
+    fn tell(&mut self, whose: &Whose<'_>) -> anyhow::Result<()> {
+        let kubelet = Kubelet { cgroup_id: whose.cgroup.0, comm: whose.comm };
+        self.kubelet.set(0, Plain(kubelet), 0).context("telling the programs whose cgroup it is")
+    }
+
+    fn attach_to_cgroup(&mut self, names: OnCgroup, whose: &Whose<'_>) -> anyhow::Result<()> {
+        let OnCgroup { sock_ops, ingress, egress } = names;
+        let directory = File::open(whose.directory).context("opening the kubelet's cgroup")?;
+        // Before the other: a socket is observed as a whole, or not at all.
+        for (name, direction) in
+            [(ingress, CgroupSkbAttachType::Ingress), (egress, CgroupSkbAttachType::Egress)]
+        {
+            let program: &mut CgroupSkb = self.program(name)?.try_into()?;
+            let link = program.attach(&directory, direction, CgroupAttachMode::Single)?;
+            self.links.packets.push((name, link));
+        }
+        let program: &mut SockOps = self.program(sock_ops)?.try_into()?;
+        let link = program.attach(&directory, CgroupAttachMode::Single)?;
+        self.links.sock_ops = Some((sock_ops, link));
         Ok(())
     }
 
@@ -153,7 +246,12 @@ impl Probes {
 
     /// Detaches what is attached. A cgroup that is removed has lost its programs already.
     pub(super) fn detach(&mut self) {
-        let Links { packets, sock_ops, tracepoint } = std::mem::take(&mut self.links);
+        let links = std::mem::take(&mut self.links);
+        self.release_all(links);
+    }
+
+    fn release_all(&mut self, links: Links) {
+        let Links { packets, sock_ops, tracepoint } = links;
         if let Some((name, link)) = sock_ops {
             self.release(name, |program: &mut SockOps| program.detach(link));
         }
@@ -181,28 +279,21 @@ impl Probes {
     }
 }
 
-/// Names of the programs to attach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Names {
-    /// Programs on a cgroup.
-    OnCgroup {
-        /// Program of its sockets.
-        sock_ops: &'static str,
-        /// Program of what they receive.
-        ingress: &'static str,
-        /// Program of what they send.
-        egress: &'static str,
-    },
-    /// Program of the tracepoint.
-    Tracepoint(&'static str),
+/// Programs of both ways, as far as they are loaded.
+pub(super) struct Ways {
+    /// Programs on a cgroup; or why they are not loaded, in one word.
+    pub(super) on_cgroup: Result<OnCgroup, &'static str>,
+    /// Program of the tracepoint; or why it is not loaded, in words.
+    pub(super) tracepoint: Result<&'static str, String>,
 }
 
-impl Names {
-    /// The way in which these programs observe.
-    pub(super) const fn by(self) -> By {
-        match self {
-            Self::OnCgroup { .. } => By::SockOps,
-            Self::Tracepoint(_) => By::Tracepoint,
-        }
-    }
+/// Names of the programs on a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OnCgroup {
+    /// Program of its sockets.
+    pub(super) sock_ops: &'static str,
+    /// Program of what they receive.
+    pub(super) ingress: &'static str,
+    /// Program of what they send.
+    pub(super) egress: &'static str,
 }

@@ -198,12 +198,15 @@ fn carry_out(
     for (subject, parameter) in SUBJECTS.iter().zip(parameters) {
         let not = |why: String, lost| Attached { subject, outcome: Err(why), lost };
         attached.push(match of(subject.object) {
-            Some(Ok(()))
-                if subject.id == SubjectId::InetSockSetState && all_on_cgroup(&attached) =>
-            {
-                not("not needed: there are programs on the kubelet's cgroup".to_owned(), "")
+            Some(Ok(())) => {
+                let mut tried = attach(facts, subject, parameter.as_ref(), kernel);
+                // It is for where the kubelet's cgroup does not take those before it: nothing is lost
+                // yet.
+                if subject.id == SubjectId::InetSockSetState && all_on_cgroup(&attached) {
+                    tried.lost = "";
+                }
+                tried
             }
-            Some(Ok(())) => attach(facts, subject, parameter.as_ref(), kernel),
             Some(Err(Skip::Unfit(why))) => not(why.clone(), subject.lost),
             Some(Err(Skip::Off)) | None => not("turned off".to_owned(), ""),
         });

@@ -13,7 +13,9 @@ use aya::{
 
 use super::decode::IteratedTask;
 use super::kernel_log::KernelLog;
-use super::kubelet::{By, ConnectionCounts, Names, Probes, Whose};
+use super::kubelet::{
+    By, ConnectionCounts, OnCgroup, Probes, REFUSED, Refusal, Watching, Ways, Whose,
+};
 use super::object::ObjectId;
 use super::plan::NO_NET_ADMIN;
 use super::ring_memory::RingMemory;
@@ -235,53 +237,89 @@ impl Programs {
     /// # Errors
     /// There are none: why, in one word and in words.
     pub fn kubelet_programs(&self) -> Result<(), (&'static str, String)> {
-        if self.kubelet_names().is_some() {
-            return Ok(());
+        match self.kubelet_by() {
+            Some(_) => Ok(()),
+            None => Err(("no_programs", self.no_tracepoint())),
         }
-        let why = self.of(SubjectId::InetSockSetState).map(|it| it.outcome.clone());
-        let why = why.and_then(Result::err).unwrap_or_default();
-        Err(("no_programs", why))
     }
 
-    /// The way in which the kubelet's connections can be observed; `None` where they cannot.
+    /// The way in which the kubelet's connections are meant to be observed; `None` where there are no
+    /// programs that could.
     #[must_use]
     pub fn kubelet_by(&self) -> Option<By> {
-        self.kubelet_names().map(Names::by)
+        match self.on_cgroup() {
+            Some(_) => Some(By::SockOps),
+            None => self.by_tracepoint().map(|_| By::Tracepoint),
+        }
     }
 
-    fn kubelet_names(&self) -> Option<Names> {
+    /// Names of the programs on the kubelet's cgroup, if all are loaded.
+    fn on_cgroup(&self) -> Option<OnCgroup> {
         let name = |id| self.of(id).and_then(Attached::program);
-        let on_cgroup = name(SubjectId::KubeletSockOps)
-            .zip(name(SubjectId::KubeletIngress))
-            .zip(name(SubjectId::KubeletEgress));
-        match on_cgroup {
-            Some(((sock_ops, ingress), egress)) => {
-                Some(Names::OnCgroup { sock_ops, ingress, egress })
-            }
-            None => name(SubjectId::InetSockSetState).map(Names::Tracepoint),
+        Some(OnCgroup {
+            sock_ops: name(SubjectId::KubeletSockOps)?,
+            ingress: name(SubjectId::KubeletIngress)?,
+            egress: name(SubjectId::KubeletEgress)?,
+        })
+    }
+
+    /// Name of the tracepoint's program, if it is loaded.
+    fn by_tracepoint(&self) -> Option<&'static str> {
+        self.of(SubjectId::InetSockSetState).and_then(Attached::program)
+    }
+
+    /// Why the tracepoint's program is not loaded, in words.
+    fn no_tracepoint(&self) -> String {
+        let why = self.of(SubjectId::InetSockSetState).map(|it| it.outcome.clone());
+        why.and_then(Result::err).unwrap_or_default()
+    }
+
+    /// Why the programs on the kubelet's cgroup are not loaded, in one word.
+    fn not_on_cgroup(&self) -> &'static str {
+        match self.of(SubjectId::KubeletSockOps).map(|it| &it.outcome) {
+            Some(Err(why)) if why == NO_NET_ADMIN => "no_cap_net_admin",
+            _ => REFUSED,
         }
     }
 
-    /// Why the kubelet is not observed by its cgroup, in one word; empty if it is.
-    #[must_use]
-    pub fn not_on_cgroup(&self) -> &'static str {
-        let outcome = self.of(SubjectId::KubeletSockOps).map(|it| &it.outcome);
-        match (self.kubelet_by(), outcome) {
-            (Some(By::SockOps), _) => "",
-            (_, Some(Err(why))) if why == NO_NET_ADMIN => "no_cap_net_admin",
-            _ => "refused_by_kernel",
-        }
-    }
-
-    /// Observes the connections of the kubelet in this cgroup, and of no other any more.
+    /// Observes the connections of the kubelet in this cgroup, and of no other any more. `now`: how
+    /// those of this cgroup are observed already. Programs of others, which come and go, decide
+    /// whether ours can be on it, so it is to be called now and then.
     ///
     /// # Errors
-    /// If there is no program that can, or the kernel refuses to attach it.
-    pub fn watch_kubelet(&mut self, whose: &Whose<'_>) -> anyhow::Result<By> {
-        let names = self.kubelet_names().context("no program for the kubelet is loaded")?;
-        let probes = self.objects.probes.as_mut().context("the probes object is not loaded")?;
-        raised(|| probes.attach(names, whose))?;
-        Ok(names.by())
+    /// Why they are not observed.
+    pub fn watch_kubelet(
+        &mut self,
+        whose: &Whose<'_>,
+        now: Option<&Watching>,
+    ) -> Result<Watching, Refusal> {
+        let ways = Ways {
+            on_cgroup: self.on_cgroup().ok_or_else(|| self.not_on_cgroup()),
+            tracepoint: self.by_tracepoint().ok_or_else(|| self.no_tracepoint()),
+        };
+        let probes = self.objects.probes.as_mut();
+        let none = || Refusal { reason: REFUSED, why: "the object is not loaded".to_owned() };
+        probes.ok_or_else(none).and_then(|probes| raised(|| probes.watch(ways, whose, now)))
+    }
+
+    /// Whether a program runs now: it is loaded, and if it is one for the kubelet's connections, it is
+    /// attached, for which the kubelet has to be there.
+    #[must_use]
+    pub fn runs(&self, attached: &Attached) -> bool {
+        let Some(program) = attached.program() else { return false };
+        let probes = self.objects.probes.as_ref();
+        attached.subject.object != ObjectId::Probes
+            || probes.is_some_and(|probes| probes.is_attached(program))
+    }
+
+    /// Whether a program that is not attached should be. Where the kubelet is not found there is
+    /// nothing to attach those for it to; and that of the tracepoint is for where others are not loaded.
+    #[must_use]
+    pub fn is_missed(&self, attached: &Attached, kubelet_found: bool) -> bool {
+        let waits = attached.subject.object == ObjectId::Probes && attached.outcome.is_ok();
+        let is_spare =
+            attached.subject.id == SubjectId::InetSockSetState && self.on_cgroup().is_some();
+        attached.is_wanted() && (!waits || (kubelet_found && !is_spare))
     }
 
     /// Observes no connections any more.

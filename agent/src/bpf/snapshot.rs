@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use agent_common::snapshot::CgroupStats;
@@ -12,13 +12,12 @@ use aya::maps::MapData;
 use nix::libc;
 use nix::sys::mman::ProtFlags;
 
+use super::call::{Attributes, Creates, create};
 use super::mapping::Mapping;
 use crate::cgroup::CgroupId;
 use crate::kernel::capabilities::raised;
 
-/// Commands of bpf(2), and constants of their attributes (include/uapi/linux/bpf.h).
-const BPF_LINK_CREATE: libc::c_long = 28;
-const BPF_ITER_CREATE: libc::c_long = 33;
+/// Constants of the attributes (include/uapi/linux/bpf.h).
 const BPF_TRACE_ITER: u32 = 28;
 const BPF_CGROUP_ITER_DESCENDANTS_PRE: u32 = 2;
 
@@ -34,6 +33,13 @@ struct LinkCreate {
     padding: u32,
 }
 
+// SAFETY: as in include/uapi/linux/bpf.h; the kernel writes nothing back, and returns a descriptor.
+unsafe impl Attributes for LinkCreate {
+    const COMMAND: libc::c_long = 28;
+}
+// SAFETY: as above.
+unsafe impl Creates for LinkCreate {}
+
 /// Link parameters (`bpf_iter_link_info`) of a cgroup iterator.
 #[repr(C)]
 struct CgroupInfo {
@@ -48,6 +54,13 @@ struct IterCreate {
     link_fd: u32,
     flags: u32,
 }
+
+// SAFETY: as that of `LinkCreate`.
+unsafe impl Attributes for IterCreate {
+    const COMMAND: libc::c_long = 33;
+}
+// SAFETY: as above.
+unsafe impl Creates for IterCreate {}
 
 /// First elements of the array, mapped.
 struct Array {
@@ -111,7 +124,7 @@ impl Snapshot {
             iter_info_len: size_of::<CgroupInfo>() as u32,
             padding: 0,
         };
-        let link = bpf(BPF_LINK_CREATE, &attr).context("linking the cgroup iterator")?;
+        let link = create(attr).context("linking the cgroup iterator")?;
         Ok(Self { map, map_elements, head, link, walk: 0 })
     }
 
@@ -123,7 +136,7 @@ impl Snapshot {
         self.walk += 1;
         self.head.write_head(CgroupStats { walk: self.walk, ..CgroupStats::default() });
         let attr = IterCreate { link_fd: self.link.as_raw_fd().cast_unsigned(), flags: 0 };
-        let mut pass = File::from(raised(|| bpf(BPF_ITER_CREATE, &attr))?);
+        let mut pass = File::from(raised(|| create(attr))?);
         // The program writes into the array and has no output to read, so the first read makes the
         // whole run.
         let mut nothing = [0; 64];
@@ -172,18 +185,5 @@ impl Stats<'_> {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.by_id.is_empty()
-    }
-}
-
-/// System call bpf(2) for a command that returns a descriptor.
-fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<OwnedFd> {
-    // SAFETY: `attr` is the part of `bpf_attr` that the command reads, and its size is passed.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>() as u32)
-    };
-    match i32::try_from(fd) {
-        // SAFETY: the kernel has just created the descriptor for this call.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
     }
 }

@@ -299,7 +299,8 @@ pub static SUBJECTS: [Subject; 14] = [
         lost: "which of two network probes on one port was made",
         lost_typed: "",
     },
-    // The last: it is needed only where one of the three before is not there.
+    // The last: it is needed only where one of the three before is not there, or where the kubelet's
+    // cgroup does not take them.
     Subject {
         id: SubjectId::InetSockSetState,
         object: ObjectId::Probes,

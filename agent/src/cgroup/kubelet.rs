@@ -72,7 +72,7 @@ pub struct KubeletCgroup {
 /// from the root of the file system.
 ///
 /// # Errors
-/// No such cgroup; the message names the path or the remedy.
+/// No such cgroup; the message, a sentence, names the path or the remedy.
 pub fn find(root: &Path, given: Option<&Path>) -> Result<KubeletCgroup, String> {
     if let Some(given) = given {
         let candidates = [root.join(given.strip_prefix("/").unwrap_or(given)), given.to_owned()];
@@ -82,10 +82,13 @@ pub fn find(root: &Path, given: Option<&Path>) -> Result<KubeletCgroup, String> 
             format!("{given} is no cgroup below {}", crate::escape::path(root))
         });
     }
-    PLACES
-        .iter()
-        .find_map(|place| at(root.join(place.path), place.comm).ok())
-        .ok_or_else(|| "in none of its usual places: name it with --kubelet.cgroup".to_owned())
+    PLACES.iter().find_map(|place| at(root.join(place.path), place.comm).ok()).ok_or_else(|| {
+        let root = crate::escape::path(root);
+        format!(
+            "the kubelet's cgroup is in none of its usual places below {root}: name it with \
+                 --kubelet.cgroup"
+        )
+    })
 }
 
 /// Whether a cgroup with this directory name may be the kubelet's.

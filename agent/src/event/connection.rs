@@ -107,6 +107,7 @@ mod tests {
             remote: "10.244.0.5:8080".parse().unwrap(),
             sent: sent.to_vec(),
             received: b"HTTP/1.1 200 \"OK\nSet-Cookie: s3cret\r\n".to_vec(),
+            received_bytes: 37,
             data_observed: true,
         };
         let line = connection.to_string();

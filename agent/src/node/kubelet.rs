@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bpf::kubelet::{By, Whose};
+use crate::bpf::kubelet::{By, Refusal, Watching, Whose};
 use crate::bpf::programs::Programs;
 use crate::cgroup::CgroupId;
 use crate::cgroup::kubelet::{self, KubeletCgroup};
 use crate::escape;
 use crate::event::{CgroupMade, EventKind};
+
+/// Time that a restart of the kubelet may take. In between it has no cgroup.
+const RESTART_NS: u64 = 60_000_000_000;
 
 /// State of the observation: how, or why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,17 +21,19 @@ pub(super) enum State {
     NoProgram(&'static str, String),
     /// The kubelet's cgroup was not found: why, in words.
     NotFound(String),
-    /// The kernel refused to attach the programs.
-    Refused(String),
-    /// The connections of this cgroup are observed; and why not by the better way, in one word.
-    Watched(By, KubeletCgroup, &'static str),
+    /// The kubelet's cgroup was removed at this time since boot, as in a restart.
+    Gone(u64),
+    /// The kernel refused all ways.
+    Refused(Refusal),
+    /// The connections of this cgroup are observed.
+    Watched(Watching, KubeletCgroup),
 }
 
 impl State {
     /// Value of the label `source`.
     pub(super) const fn source(&self) -> &'static str {
         match self {
-            Self::Watched(by, ..) => by.name(),
+            Self::Watched(watching, _) => watching.by.name(),
             _ => "none",
         }
     }
@@ -38,25 +43,76 @@ impl State {
         match self {
             Self::Off => "turned_off",
             Self::NoProgram(reason, _) => reason,
-            Self::NotFound(_) => "kubelet_not_found",
-            Self::Refused(_) => "refused_by_kernel",
-            Self::Watched(_, _, why) => why,
+            Self::NotFound(_) | Self::Gone(_) => "kubelet_not_found",
+            Self::Refused(Refusal { reason, .. }) => reason,
+            Self::Watched(watching, _) => watching.reason,
         }
+    }
+
+    /// Whether there is a cgroup to attach programs to.
+    pub(super) const fn is_found(&self) -> bool {
+        matches!(self, Self::Watched(..) | Self::Refused(_))
     }
 
     /// The state in words, for the landing page.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Off => "not observed: turned off".to_owned(),
-            Self::NoProgram(_, why) | Self::NotFound(why) | Self::Refused(why) => {
+            Self::NoProgram(_, why) | Self::NotFound(why) | Self::Refused(Refusal { why, .. }) => {
                 format!("not observed: {why}")
             }
-            Self::Watched(By::SockOps, found, _) => escape::path(&found.directory),
-            Self::Watched(By::Tracepoint, found, _) => {
-                format!("{}, times alone", escape::path(&found.directory))
+            Self::Gone(_) => "not observed: the kubelet's cgroup is gone".to_owned(),
+            Self::Watched(Watching { by: By::SockOps, .. }, found) => {
+                escape::path(&found.directory)
+            }
+            Self::Watched(Watching { by: By::Tracepoint, why, .. }, found) => {
+                let directory = escape::path(&found.directory);
+                let colon = if why.is_empty() { "" } else { ": " };
+                format!("{directory}, times alone{colon}{why}")
             }
         }
     }
+
+    /// Tells the log. `expected`: there are Pods whose probes somebody wants to know.
+    fn log(&self, expected: bool) {
+        match self {
+            Self::Off => {}
+            Self::Gone(_) => tracing::info!("the kubelet's cgroup is gone: it is awaited"),
+            Self::NoProgram(_, why) | Self::NotFound(why) | Self::Refused(Refusal { why, .. }) => {
+                if expected {
+                    tracing::warn!(why, "network probes are not observed");
+                } else {
+                    tracing::info!(why, "network probes are not observed");
+                }
+            }
+            Self::Watched(Watching { by, why, .. }, found) => {
+                let (by, cgroup) = (by.name(), escape::path(&found.directory));
+                if why.is_empty() {
+                    tracing::info!(by, cgroup, "the kubelet's connections are observed");
+                } else {
+                    tracing::warn!(
+                        by,
+                        cgroup,
+                        why,
+                        "of the kubelet's connections only the times are observed"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Look for the kubelet's cgroup: where, and at what time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look<'a> {
+    /// Root of the hierarchy.
+    pub(super) root: &'a Path,
+    /// Flag: the collector is switched off.
+    pub(super) off: bool,
+    /// Flag: there is a source of Pods, which tells of probes.
+    pub(super) expected: bool,
+    /// Time since boot.
+    pub(super) now_boot_ns: u64,
 }
 
 /// Watch over the kubelet's cgroup: it is removed and made again when the kubelet is restarted, and
@@ -99,7 +155,7 @@ impl KubeletWatch {
 
     fn cgroup(&self) -> Option<CgroupId> {
         match &self.state {
-            State::Watched(_, found, _) => Some(found.id),
+            State::Watched(_, found) => Some(found.id),
             _ => None,
         }
     }
@@ -110,28 +166,19 @@ impl KubeletWatch {
         self.last.replace(found.id).is_some_and(|last| last != found.id)
     }
 
-    /// Looks for the kubelet's cgroup, and observes it if it is another than before.
-    pub(super) fn look(&mut self, root: &Path, off: bool, programs: Option<&mut Programs>) {
-        let state = self.next(root, off, programs);
+    /// Looks for the kubelet's cgroup, and observes it as well as it allows now.
+    pub(super) fn look(&mut self, look: Look<'_>, programs: Option<&mut Programs>) {
+        let state = self.next(look, programs);
         if state == self.state {
             return;
         }
-        match &state {
-            State::Watched(by, found, _) => tracing::info!(
-                by = by.name(),
-                cgroup = escape::path(&found.directory),
-                "the kubelet's connections are observed"
-            ),
-            State::Off => {}
-            State::NoProgram(_, why) | State::NotFound(why) | State::Refused(why) => {
-                tracing::info!(why, "network probes are not observed");
-            }
-        }
+        state.log(look.expected);
+        self.attached += u64::from(matches!(state, State::Watched(..)));
         self.state = state;
     }
 
-    fn next(&mut self, root: &Path, off: bool, programs: Option<&mut Programs>) -> State {
-        if off {
+    fn next(&self, look: Look<'_>, programs: Option<&mut Programs>) -> State {
+        if look.off {
             return State::Off;
         }
         let Some(programs) = programs else {
@@ -140,28 +187,36 @@ impl KubeletWatch {
         if let Err((reason, why)) = programs.kubelet_programs() {
             return State::NoProgram(reason, why);
         }
-        let found = match kubelet::find(root, self.given.as_deref()) {
+        let found = match kubelet::find(look.root, self.given.as_deref()) {
             Ok(found) => found,
             Err(why) => {
                 if self.cgroup().is_some() {
                     programs.unwatch_kubelet();
                 }
-                return State::NotFound(format!("the kubelet's cgroup is {why}"));
+                return self.missing(why, look.now_boot_ns);
             }
         };
-        if let State::Watched(_, now, _) = &self.state
-            && *now == found
-        {
-            return self.state.clone();
-        }
+        let now = match &self.state {
+            State::Watched(watching, now) if *now == found => Some(watching),
+            _ => None,
+        };
         let KubeletCgroup { directory, id, comm } = &found;
-        match programs.watch_kubelet(&Whose { directory, cgroup: *id, comm: *comm }) {
-            Ok(by) => {
-                self.attached += 1;
-                State::Watched(by, found, programs.not_on_cgroup())
-            }
+        match programs.watch_kubelet(&Whose { directory, cgroup: *id, comm: *comm }, now) {
+            Ok(watching) => State::Watched(watching, found),
             // It may be gone again, and is looked for again.
-            Err(error) => State::Refused(format!("{error:#}")),
+            Err(refusal) => State::Refused(refusal),
+        }
+    }
+
+    /// State without a cgroup: a restart takes a while, and has nothing to do with where it was
+    /// looked for.
+    fn missing(&self, why: String, now_boot_ns: u64) -> State {
+        match self.state {
+            State::Watched(..) => State::Gone(now_boot_ns),
+            State::Gone(since) if now_boot_ns.saturating_sub(since) < RESTART_NS => {
+                State::Gone(since)
+            }
+            _ => State::NotFound(why),
         }
     }
 }
@@ -169,6 +224,49 @@ impl KubeletWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn watch(state: State) -> KubeletWatch {
+        KubeletWatch { state, ..KubeletWatch::new(None) }
+    }
+
+    fn watched(by: By, reason: &'static str, why: &str) -> State {
+        let found = KubeletCgroup { directory: "/kubelet".into(), id: CgroupId(7), comm: [0; 16] };
+        State::Watched(Watching { by, reason, why: why.to_owned() }, found)
+    }
+
+    #[test]
+    fn a_restart_is_no_wrong_place() {
+        let why = || "not here".to_owned();
+        let gone = watch(watched(By::SockOps, "", "")).missing(why(), 100);
+        assert_eq!(gone, State::Gone(100));
+        let gone = watch(gone);
+        assert_eq!(gone.missing(why(), 99 + RESTART_NS), State::Gone(100));
+        assert_eq!(gone.missing(why(), 100 + RESTART_NS), State::NotFound(why()));
+        let never = State::NotFound(why());
+        assert_eq!(watch(State::Off).missing(why(), 100), never, "at the start");
+        assert_eq!(watch(never.clone()).missing(why(), 200), never);
+    }
+
+    #[test]
+    fn what_is_not_observed_says_why() {
+        let whole = watched(By::SockOps, "", "");
+        assert_eq!((whole.source(), whole.reason()), ("sock_ops", ""));
+        assert_eq!(whole.describe(), "/kubelet");
+        let partly = watched(By::Tracepoint, "exclusive_program", "another program");
+        assert_eq!((partly.source(), partly.reason()), ("tracepoint", "exclusive_program"));
+        assert_eq!(partly.describe(), "/kubelet, times alone: another program");
+        let left_out = watched(By::Tracepoint, "no_cap_net_admin", "");
+        assert_eq!(left_out.describe(), "/kubelet, times alone");
+        let refused = State::Refused(Refusal { reason: "refused_by_kernel", why: "no".to_owned() });
+        for (state, reason) in [
+            (refused, "refused_by_kernel"),
+            (State::NotFound(String::new()), "kubelet_not_found"),
+            (State::Gone(1), "kubelet_not_found"),
+        ] {
+            assert_eq!((state.source(), state.reason()), ("none", reason));
+            assert!(state.describe().starts_with("not observed: "), "{state:?}");
+        }
+    }
 
     #[test]
     fn only_another_cgroup_is_a_restart() {

@@ -1,7 +1,7 @@
 //! The way of a probe: the kubelet's connections, and commands in containers, to attempts.
 
 use super::Node;
-use super::kubelet::State;
+use super::kubelet::{Look, State};
 use crate::cgroup::CgroupId;
 use crate::event::Connection;
 use crate::lifecycle::session::{SessionBegin, SessionEnd};
@@ -11,10 +11,14 @@ impl Node {
     /// Looks for the kubelet's cgroup, whose connections are observed. `told`: an event tells that it
     /// may be another one now.
     pub(super) fn look_for_kubelet(&mut self, told: bool) {
-        let off = !self.options.probes;
-        let root = &self.options.cgroup_root;
-        let restarted = self.kubelet.was_restarted(root);
-        self.kubelet.look(root, off, self.tracking.programs_mut());
+        let look = Look {
+            root: &self.options.cgroup_root,
+            off: !self.options.probes,
+            expected: self.probes_are_known(),
+            now_boot_ns: self.now.boot_ns,
+        };
+        let restarted = self.kubelet.was_restarted(look.root);
+        self.kubelet.look(look, self.tracking.programs_mut());
         if restarted {
             // A kubelet needs longer to its first attempt than an event to come here.
             let seen_from_start = told && !matches!(self.kubelet.state(), State::Refused(_));

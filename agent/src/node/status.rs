@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Node;
+use crate::bpf::programs::Attached;
 use crate::bpf::subjects::{SUBJECTS, SubjectId};
 use crate::cgroup::snapshot;
 use crate::clock::Now;
@@ -59,6 +60,9 @@ impl Node {
             Some(kernel) => {
                 for attached in &kernel.programs.attached {
                     let state = match &attached.outcome {
+                        Ok(_) if !kernel.programs.runs(attached) => {
+                            "loaded, and not attached now".to_owned()
+                        }
                         Ok(_) if attached.lost.is_empty() => "attached".to_owned(),
                         Ok(_) => format!("attached; lost: {}", attached.lost),
                         Err(why) if attached.lost.is_empty() => format!("not attached: {why}"),
@@ -151,8 +155,12 @@ impl Node {
         }
         if let Some(kernel) = kernel {
             let attached = &kernel.programs.attached;
-            let wanted = attached.iter().filter(|attached| attached.is_wanted());
-            stats.programs = wanted.map(|a| (a.name(), a.outcome.is_ok())).collect();
+            let kubelet = self.kubelet.state().is_found();
+            let told = |it: &Attached| {
+                let runs = kernel.programs.runs(it);
+                (runs || kernel.programs.is_missed(it, kubelet)).then(|| (it.name(), runs))
+            };
+            stats.programs = attached.iter().filter_map(told).collect();
             for (count, (_, received)) in
                 stats.events_received.iter_mut().zip(kernel.rings.received())
             {

@@ -6,9 +6,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use agent::bpf::{kubelet::Whose, load, survey::Survey};
+use agent::bpf::{
+    kubelet::{By, Whose},
+    load,
+    survey::Survey,
+};
 use agent::cgroup::CgroupId;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use testbed::cgroup::{self, Cgroup};
 
 use crate::connect::{ANSWER, Round};
@@ -35,7 +39,11 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
         survey.facts.capabilities.net_admin &= net_admin;
         let (mut programs, _rings) = load::load(&survey, 0)?;
         let id = CgroupId(cgroup::id(kubelet.dir())?);
-        programs.watch_kubelet(&Whose { directory: kubelet.dir(), cgroup: id, comm: [0; 16] })?;
+        let whose = Whose { directory: kubelet.dir(), cgroup: id, comm: [0; 16] };
+        let watching =
+            programs.watch_kubelet(&whose, None).map_err(|refusal| anyhow!(refusal.why))?;
+        let wanted = if net_admin { By::SockOps } else { By::Tracepoint };
+        ensure!(watching.by == wanted, "observed by the other way: {}", watching.why);
         lines.extend(costs(args, by, server, [&kubelet, &other])?);
     }
     Ok(lines)

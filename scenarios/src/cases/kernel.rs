@@ -1,11 +1,14 @@
 //! What this kernel's release promises, and what it gives.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 use testbed::agent::scrape;
+use testbed::cgroup::Cgroup;
 use testbed::child;
 
 use super::common::Case;
-use crate::agent::Plan;
+use crate::agent::{Plan, Watch};
 use crate::context::Context;
 use crate::host::PROGRAMS;
 use crate::process::SELF_EXE;
@@ -35,7 +38,14 @@ fn attaches_all(context: &Context) -> Result<String> {
         .output()
         .context("running podvitals check")?;
     let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
-    let scrape = context.scrape()?;
+    // Those for the kubelet's connections are attached to its cgroup.
+    let name = "kubelet-of-all";
+    let _kubelet = Cgroup::make(context.node.root().join(name))?;
+    let watch = Watch { kubelet: Some(Path::new(name)), ..Watch::from(&context.node) };
+    let mut agent = context.plan.start(watch, context.timeout() * 2)?;
+    let scrape = scrape(agent.address(), context.timeout())?;
+    let status = agent.stop(context.timeout())?;
+    ensure!(status.success(), "SIGTERM ended the agent with {status}");
     for sample in scrape.all("program_attached", &[]) {
         let name = sample.labels.get("program").context("no label program")?;
         let known = PROGRAMS.iter().any(|(program, _)| program == name);
@@ -71,9 +81,12 @@ fn attaches_all(context: &Context) -> Result<String> {
 /// little of it they are smaller, with too little there are none, and the log says so.
 fn little_locked_memory(context: &Context) -> Result<String> {
     let charged = !context.host.is_since((5, 11));
+    let name = "kubelet-of-little";
+    let _kubelet = Cgroup::make(context.node.root().join(name))?;
     for (kib, enough) in [(8192, true), (512, true), (64, !charged)] {
         let plan = Plan { user: SOMEBODY, memlock_kib: Some(kib), ..context.plan.clone() };
-        let mut agent = plan.start(&context.node, context.timeout() * 2)?;
+        let watch = Watch { kubelet: Some(Path::new(name)), ..Watch::from(&context.node) };
+        let mut agent = plan.start(watch, context.timeout() * 2)?;
         let scrape = scrape(agent.address(), context.timeout())?;
         let attached = scrape.sum("program_attached", &[]).context("no program_attached")?;
         let promised = PROGRAMS.iter().filter(|(_, since)| context.host.is_since(*since));

@@ -1,5 +1,6 @@
 //! The scenarios. Each makes a Pod of its own name, so that its series are its own.
 
+mod beside;
 mod common;
 mod figures;
 mod host;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Case> {
         host::CASES,
         privileges::CASES,
         probes::CASES,
+        beside::CASES,
         snapshot::CASES,
         kernel::CASES,
         share::CASES,

@@ -254,13 +254,13 @@ fn ask(context: &Context, kubelet: &Path, to: SocketAddr, rounds: u32) -> Result
 }
 
 /// The kubelet's cgroup, and an agent that observes it.
-struct Kubelet {
-    agent: Agent,
+pub(super) struct Kubelet {
+    pub(super) agent: Agent,
     cgroup: Cgroup,
 }
 
 impl Kubelet {
-    fn start(context: &Context, name: &str, net_admin: bool) -> Result<Self> {
+    pub(super) fn start(context: &Context, name: &str, net_admin: bool) -> Result<Self> {
         let cgroup = Cgroup::make(context.node.root().join(name))?;
         let plan = Plan { net_admin, ..context.plan.clone() };
         // Root has the capability, whatever is left out.
@@ -270,18 +270,27 @@ impl Kubelet {
         Ok(Self { agent, cgroup })
     }
 
-    fn stop(mut self, context: &Context) -> Result<()> {
+    pub(super) fn stop(mut self, context: &Context) -> Result<()> {
         let status = self.agent.stop(context.timeout())?;
         ensure!(status.success(), "SIGTERM ended the agent with {status}");
         Ok(())
     }
 }
 
-/// Every kind of server, over IPv4 and IPv6: each connection is told once, with its ending, its bytes
-/// and its times.
+/// All connections are told, by either way.
 fn observed(context: &Context, data: bool) -> Result<String> {
     let name = if data { "kubelet-by-cgroup" } else { "kubelet-by-tracepoint" };
     let kubelet = Kubelet::start(context, name, data)?;
+    let told = all_are_told(context, &kubelet, data)?;
+    kubelet.stop(context)?;
+    let way = if data { "`sock_ops`, `cgroup_skb`" } else { "tracepoint" };
+    tabulate(&format!("the kubelet's connections by {way}"), "yes");
+    Ok(told)
+}
+
+/// Every kind of server, over IPv4 and IPv6: each connection is told once, with its ending, its bytes
+/// and its times.
+pub(super) fn all_are_told(context: &Context, kubelet: &Kubelet, data: bool) -> Result<String> {
     let ips = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let mut wanted = Vec::new();
     for ip in ips {
@@ -311,9 +320,6 @@ fn observed(context: &Context, data: bool) -> Result<String> {
     let lost = testbed::agent::scrape(kubelet.agent.address(), context.timeout())?;
     let lost = lost.sum("events_lost_total", &[]).context("no events_lost_total")?;
     ensure!(lost == 0.0, "{lost} events lost");
-    kubelet.stop(context)?;
-    let way = if data { "`sock_ops`, `cgroup_skb`" } else { "tracepoint" };
-    tabulate(&format!("the kubelet's connections by {way}"), "yes");
     Ok(format!("{} connections; {}", wanted.len(), apart.describe()))
 }
 
