@@ -175,6 +175,8 @@ counts for none: it is `ambiguous` in `podvitals_probe_connections_total`. So is
 `hostNetwork` that was refused, or has ended without a request, at a time at which no probe is due: the
 kubelet is a client of the API server too, which has the node's address. The first of such attempts is
 `ambiguous` where nothing was answered before. The two addresses of `localhost` are one attempt.
+One to a Pod's own address that a probe of another Pod can have made by its `host` is the Pod's where its own
+probe is due, and else `ambiguous`.
 
 What is `unknown` besides. The first 256 bytes of each direction are read: an answer is `unknown` if its
 status is behind them, after informational answers (1xx) or, of gRPC, after some 170 bytes of headers.

@@ -154,6 +154,8 @@ pub struct HttpTarget {
     pub host: Option<Box<str>>,
     /// The header `User-Agent` of the spec; `None` for the kubelet's.
     pub user_agent: Option<Box<str>>,
+    /// Whether the spec has other headers than these; `None` if it has some that Go changes.
+    pub has_more: Option<bool>,
     /// Whether it is HTTP/2 in clear text (`protocol: HTTP2`, alpha in Kubernetes 1.37).
     pub is_h2c: bool,
 }
@@ -178,8 +180,33 @@ impl HttpTarget {
         uri.truncate(URI_MAX);
         let (host, user_agent) = (header("Host"), header("User-Agent"));
         let is_h2c = get.protocol.as_deref() == Some("HTTP2");
-        Some(Self { endpoint, uri: uri.into(), host, user_agent, is_h2c })
+        let has_more = has_more(get.http_headers.iter().flatten());
+        Some(Self { endpoint, uri: uri.into(), host, user_agent, has_more, is_h2c })
     }
+}
+
+/// Headers that Go writes as it likes, whatever the spec has (`net/http/request.go`, `write`).
+const CHANGED: [&str; 7] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "referer",
+    "trailer",
+    "transfer-encoding",
+];
+
+/// Whether there are headers that a probe has from its spec alone; `None` if Go may have changed them.
+fn has_more<'a>(headers: impl Iterator<Item = &'a wire::HttpHeader>) -> Option<bool> {
+    let mut is_changed = false;
+    for name in headers.filter_map(|header| header.name.as_deref()) {
+        if CHANGED.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+            is_changed = true;
+        } else if !name.eq_ignore_ascii_case("host") && !name.eq_ignore_ascii_case("user-agent") {
+            return Some(true);
+        }
+    }
+    (!is_changed).then_some(false)
 }
 
 /// Target of a call of the gRPC health service, at the Pod's own address.

@@ -29,7 +29,14 @@ fn a_get_has_an_endpoint_a_request_target_and_headers() {
     let target = http(&json!({"port": "web", "path": "/healthz"}));
     let endpoint = Endpoint { host: None, port: 8080 };
     let uri = b"/healthz"[..].into();
-    let expected = HttpTarget { endpoint, uri, host: None, user_agent: None, is_h2c: false };
+    let expected = HttpTarget {
+        endpoint,
+        uri,
+        host: None,
+        user_agent: None,
+        has_more: Some(false),
+        is_h2c: false,
+    };
     assert_eq!(target, expected);
     let target = http(&json!({
         "port": 81, "host": "127.0.0.1", "protocol": "HTTP2",
@@ -42,6 +49,41 @@ fn a_get_has_an_endpoint_a_request_target_and_headers() {
     assert_eq!(target.endpoint, Endpoint { host: Some("127.0.0.1".into()), port: 81 });
     assert_eq!((&*target.uri, target.host.as_deref()), (&b"/"[..], Some("shop.example")));
     assert_eq!((target.user_agent.as_deref(), target.is_h2c), (Some("own/1"), true));
+}
+
+#[test]
+fn nothing_is_asked_of_a_pod_that_has_ended() {
+    for (phase, state, expected) in [
+        ("Running", json!({"running": {}}), true),
+        ("Succeeded", json!({"running": {}}), true),
+        ("Succeeded", json!({"terminated": {}}), false),
+        ("Failed", json!({}), false),
+    ] {
+        let pod = json!({
+            "spec": {"containers": [
+                {"name": "web", "livenessProbe": {"tcpSocket": {"port": 1}}}
+            ]},
+            "status": {"phase": phase, "containerStatuses": [{"name": "web", "state": state}]}
+        });
+        let pod = convert::pod(&serde_json::from_value(pod).unwrap());
+        let [container] = &pod.containers[..] else { panic!("one") };
+        assert_eq!((container.targets.is_some(), container.liveness.is_some()), (expected, true));
+    }
+}
+
+#[test]
+fn headers_beyond_the_usual_are_noted() {
+    for (names, expected) in [
+        (&[][..], Some(false)),
+        (&["Host", "user-agent"], Some(false)),
+        (&["X-A"], Some(true)),
+        (&["Accept"], None),
+        (&["Accept", "Expect"], Some(true)),
+    ] {
+        let headers: Vec<_> =
+            names.iter().map(|name| json!({"name": name, "value": "a"})).collect();
+        assert_eq!(http(&json!({"port": 81, "httpHeaders": headers})).has_more, expected);
+    }
 }
 
 #[test]

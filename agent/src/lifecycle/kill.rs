@@ -40,9 +40,18 @@ impl Kill {
         })
     }
 
-    /// The run of the hook over HTTP, if it came before the signal.
+    /// The run of the hook over HTTP, if it came while the stop was under way: after the kubelet's first
+    /// act where that is known, and else so that the signal follows it.
     fn request_before_signal(&self) -> Option<(u64, u64)> {
-        let run = self.request.filter(|run| run.begin_boot_ns <= self.signal_boot_ns)?;
+        let run = self.request.filter(|run| {
+            let near = |end: u64| end.saturating_add(PRE_STOP_NEAR_NS) >= self.signal_boot_ns;
+            let latest = run.begin_boot_ns.saturating_add(KUBELET_AHEAD_NS);
+            let is_under_way = match self.begin_boot_ns {
+                Some(begin) => latest >= begin,
+                None => run.end_boot_ns.is_none_or(near),
+            };
+            run.begin_boot_ns <= self.signal_boot_ns && is_under_way
+        })?;
         let end = run.end_boot_ns.unwrap_or(self.signal_boot_ns).min(self.signal_boot_ns);
         Some((run.begin_boot_ns, end))
     }

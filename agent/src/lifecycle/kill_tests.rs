@@ -94,6 +94,14 @@ fn other_pre_stop_hooks_are_inferred() {
         Some(9 * SECOND),
         "a request after the signal is none of the stop"
     );
+    // Nor is one from before the stop.
+    let asked = |begin, (from, until)| {
+        let run = ExecSession { begin_boot_ns: from * SECOND, end_boot_ns: Some(until * SECOND) };
+        took(http, &Kill { request: Some(run), ..kill(begin, None) })
+    };
+    assert_eq!(asked(Some(18 * SECOND), (5, 6)), Some(2 * SECOND));
+    assert_eq!(asked(Some(18 * SECOND), (17, 19)), Some(2 * SECOND), "the kubelet knew before");
+    assert_eq!((asked(None, (5, 6)), asked(None, (5, 19))), (None, Some(14 * SECOND)));
     assert_eq!(took(http, &kill(Some(18 * SECOND), None)), Some(2 * SECOND));
     assert_eq!(took(http, &kill(None, None)), None);
     let sidecar = Spec { role: Role::Sidecar, ..http };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::counts::Outcome;
-use super::instance::{Chosen, Instances};
+use super::instance::{Chosen, Doubt, Instances};
 use super::targets::{Candidate, of_container};
 use crate::cgroup::CgroupId;
 use crate::clock::SECOND_NS;
@@ -71,7 +71,7 @@ impl Meaning {
             return Self::None(Outcome::NotAProbe);
         }
         let start_boot_ns = begin.key.start_boot_ns;
-        match instance.choose(known, container, &probes, start_boot_ns, false) {
+        match instance.choose(known, container, &probes, start_boot_ns, Doubt::default()) {
             Some(chosen) => Self::Probe(chosen),
             None => Self::None(Outcome::Ambiguous),
         }

@@ -1,5 +1,6 @@
 //! Lifecycle hooks over HTTP, which are no probes. Pure.
 
+use super::addresses::{self, Place};
 use super::instance::Instances;
 use super::request::{Get, Request};
 use super::targets::{self, Targets};
@@ -25,7 +26,7 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// The container whose preStop hook goes to a connection's address, if it is one alone.
+    /// The container whose preStop hook goes to a connection's address, if it is one alone, and its own.
     fn hook_of(
         &self,
         connection: &Connection,
@@ -33,19 +34,22 @@ impl Known<'_> {
     ) -> Option<CgroupId> {
         let (remote, at) = (connection.remote, connection.start_boot_ns);
         let mut hooked = Vec::new();
-        for known in self.targets.pods(remote.ip(), at, self.pods) {
+        for known in self.targets.all_pods(remote, at, self.pods) {
             for container in &known.pod.containers {
                 let targets = container.targets.as_deref();
                 if let Some(hook @ Target::Http(http)) = targets.and_then(|it| it.pre_stop.as_ref())
                     && container.pre_stop == Some(PreStop::Http)
-                    && targets::goes_to(hook, known, remote)
+                    && let Some(place) = addresses::place(hook, &known.pod, remote)
                     && is(known, http)
+                    && let Some(cgroup) = self.instances.at(known, &container.name, at)
+                    && !hooked.contains(&(cgroup, place))
                 {
-                    hooked.extend(self.instances.at(known, &container.name, at));
+                    hooked.push((cgroup, place));
                 }
             }
         }
-        let [cgroup] = *hooked else { return None };
+        // Whoever names a host may name another Pod's.
+        let [(cgroup, Place::Own | Place::Foreign)] = *hooked else { return None };
         Some(cgroup)
     }
 }
@@ -58,7 +62,10 @@ impl Hooks {
     /// Notes the run of a lifecycle hook, if it is the preStop hook of one container. The kubelet keeps
     /// the connection, so it has ended with the answer.
     pub(super) fn in_clear(&mut self, connection: &Connection, get: &Get, known: &Known<'_>) {
-        let cgroup = known.hook_of(connection, |_, hook| hook.uri.starts_with(&get.uri));
+        let remote = connection.remote;
+        let cgroup = known.hook_of(connection, |_, hook| {
+            targets::goes_to_path(hook, get) && targets::goes_to_host(hook, get, remote)
+        });
         let end = connection.first_byte_boot_ns.unwrap_or(connection.end_boot_ns);
         self.note(cgroup, connection.start_boot_ns, end);
     }
@@ -71,7 +78,8 @@ impl Hooks {
         request: &Request,
         known: &Known<'_>,
     ) -> bool {
-        if *request != Request::Tls && connection.data_observed {
+        let can_be = *request == Request::Tls || !connection.data_observed;
+        if !can_be || known.targets.may_ask(connection, request, known.pods) {
             return false;
         }
         let latest = connection.start_boot_ns.saturating_add(KUBELET_AHEAD_NS);

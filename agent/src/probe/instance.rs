@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::rhythm::Rhythm;
 use super::schedule::{Due, PROBES, Schedule};
 use super::targets::{Candidate, of_container};
 use super::thresholds::Run;
@@ -41,10 +42,20 @@ pub(super) struct Instance {
     /// Whether its startup probe has succeeded.
     startup_done: bool,
     schedule: Schedule,
+    rhythm: Rhythm,
     runs: [Run; PROBES],
     /// The time from which on the next attempt is overdue, of probes of which the failures that are left
     /// were told.
     overdue_boot_ns: [Option<u64>; PROBES],
+}
+
+/// What an attempt may be instead, so that the time has to tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Doubt {
+    /// It may be of no probe.
+    pub(super) may_be_none: bool,
+    /// It can be that of another Pod that asks here, too.
+    pub(super) has_rival: bool,
 }
 
 /// A probe that an attempt is, of those that it can be.
@@ -74,6 +85,7 @@ impl Instance {
             gone_boot_ns: None,
             startup_done: false,
             schedule: Schedule::default(),
+            rhythm: Rhythm::default(),
             runs: [run; PROBES],
             overdue_boot_ns: [None; PROBES],
         }
@@ -94,22 +106,22 @@ impl Instance {
     }
 
     /// The probe of an attempt that began at that time, if it is certain, or liveness and readiness
-    /// cannot be told apart. `is_doubtful`: it may be of no probe, so that the time has to tell.
+    /// cannot be told apart.
     pub(super) fn choose(
         &mut self,
         known: &KnownPod,
         container: &Container,
         candidates: &[Candidate<'_>],
         start_boot_ns: u64,
-        is_doubtful: bool,
+        doubt: Doubt,
     ) -> Option<Chosen> {
         let is_this = container.id.as_deref() == Some(&*self.who.identity.container_id);
         if container.startup.is_none() || (is_this && container.started == Some(true)) {
             self.startup_done = true;
         }
-        if !candidates.iter().any(|it| it.kind == ProbeKind::Startup)
-            || (self.schedule.is_between(0, start_boot_ns) && !is_doubtful)
-        {
+        let is_later = !candidates.iter().any(|it| it.kind == ProbeKind::Startup)
+            || (self.schedule.is_between(0, start_boot_ns) && !doubt.may_be_none);
+        if is_later && !doubt.has_rival {
             // The others begin when the startup probe has succeeded, be that in secret.
             self.startup_done = true;
         }
@@ -127,14 +139,19 @@ impl Instance {
         };
         let mut left: Vec<Candidate<'_>> =
             candidates.iter().filter(|it| can_be(it) && is_due(it)).copied().collect();
-        if left.is_empty() {
+        if left.is_empty() && !doubt.has_rival {
             // What was learned is late or wrong; the attempt is there.
             left = candidates.to_vec();
+        }
+        let periods_s: Vec<u64> = left.iter().map(|it| it.probe.period_s).collect();
+        let is_known = doubt.has_rival || !doubt.may_be_none;
+        if is_known && !self.rhythm.take(&periods_s, start_boot_ns, doubt.has_rival) {
+            return None;
         }
         let due =
             |it: &Candidate<'_>| Some(Due { probe: index(it.kind)?, period_s: it.probe.period_s });
         let chosen = |it: &Candidate<'_>| Chosen { kind: it.kind, probe: it.probe };
-        if is_doubtful {
+        if doubt.may_be_none {
             let all: Vec<Due> = left.iter().filter_map(due).collect();
             let placed = self.schedule.place_doubtful(&all, start_boot_ns)?;
             return left.iter().find(|it| index(it.kind) == Some(placed)).map(chosen);
@@ -262,6 +279,10 @@ impl Instances {
         let mut instance = Instance::new(who, time_boot_ns, !before_agent);
         let former =
             self.of_pod(&pod.uid, &who.identity.container).max_by_key(|it| it.started_boot_ns);
+        // The kubelet's workers go on over a restart.
+        if let Some(former) = former {
+            instance.rhythm = former.rhythm.clone();
+        }
         let key = (pod.uid.clone(), who.identity.container.clone());
         let stored = self.former.get(&key).map(|(_, runs)| *runs);
         if let Some(runs) = former.map(|it| it.runs).or(stored) {
@@ -334,6 +355,7 @@ impl Instances {
         for instance in self.by_cgroup.values_mut() {
             instance.runs = [run; PROBES];
             instance.schedule = Schedule::default();
+            instance.rhythm = Rhythm::default();
             // Nothing tells which of its probes is asked for first.
             instance.seen_from_start = false;
         }

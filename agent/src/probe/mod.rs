@@ -7,6 +7,7 @@
 //! are alike, their state and their schedule tell ([`instance`], [`schedule`]), or nothing does. What is
 //! not certain is no attempt, and is counted.
 
+mod addresses;
 mod answer;
 mod body;
 mod command;
@@ -21,6 +22,7 @@ mod localhost;
 mod open;
 mod redirect;
 mod request;
+mod rhythm;
 mod schedule;
 mod targets;
 #[cfg(test)]
@@ -34,7 +36,7 @@ use std::sync::Arc;
 use self::command::{Commands, Meaning, Over, WAIT_NS};
 pub use self::counts::{Counts, Outcome};
 use self::hooks::{Hooks, Known};
-use self::instance::{Chosen, Instances};
+use self::instance::{Chosen, Doubt, Instances};
 use self::localhost::{Halves, Part};
 use self::open::{Attempt, Open};
 use self::request::Request;
@@ -261,6 +263,7 @@ impl Probes {
         let request = request::read(&connection.sent);
         if let Request::Get(get) = &request
             && get.is_hook()
+            && !self.targets.may_ask(connection, &request, pods)
         {
             let Self { hooks, targets, instances, .. } = self;
             hooks.in_clear(connection, get, &Known { targets, instances, pods });
@@ -268,9 +271,9 @@ impl Probes {
         }
         let (targets, instances) = (&self.targets, &self.instances);
         let found = || targets.find(connection, &request, pods);
-        let is_known = || matches!(found(), Match::Probes(_));
+        let is_known = || matches!(found(), Match::Probes { .. });
         let others_are_due = |attempt: &Attempt| {
-            let Match::Probes(found) = found() else { return false };
+            let Match::Probes { found, .. } = found() else { return false };
             let Some(instance) = instances.get(attempt.cgroup) else { return false };
             let mut probes = found.iter().flat_map(|found| &found.probes);
             probes.any(|it| {
@@ -284,7 +287,7 @@ impl Probes {
             // What it follows on may be reported later: a server may close late.
             return None;
         }
-        let found = match self.targets.find(connection, &request, pods) {
+        let (found, has_rival) = match self.targets.find(connection, &request, pods) {
             Match::Nobody => return None,
             Match::NoProbe => {
                 let Self { hooks, targets, instances, .. } = self;
@@ -293,7 +296,7 @@ impl Probes {
                 return Some(if is_hook { Outcome::Hook } else { Outcome::NotAProbe });
             }
             Match::OtherRequest => return Some(Outcome::OtherRequest),
-            Match::Probes(found) => found,
+            Match::Probes { found, has_rival } => (found, has_rival),
         };
         let instances = &self.instances;
         let there = found.iter().filter_map(|found| {
@@ -307,10 +310,12 @@ impl Probes {
         let Found { known, container, probes } = found;
         let instance = self.instances.get_mut(cgroup)?;
         let start_boot_ns = connection.start_boot_ns;
-        let doubtful = known.pod.host_network
-            && probes.iter().all(|it| targets::may_be_none(connection, &request, it));
-        let Some(chosen) = instance.choose(known, container, probes, start_boot_ns, doubtful)
-        else {
+        let doubt = Doubt {
+            may_be_none: known.pod.host_network
+                && probes.iter().all(|it| targets::may_be_none(connection, &request, it)),
+            has_rival,
+        };
+        let Some(chosen) = instance.choose(known, container, probes, start_boot_ns, doubt) else {
             return Some(Outcome::Ambiguous);
         };
         let Chosen { probe, .. } = chosen;

@@ -34,6 +34,8 @@ pub(super) struct Get {
     pub(super) host: Option<Vec<u8>>,
     pub(super) user_agent: Option<Vec<u8>>,
     pub(super) referer: Referer,
+    /// Whether it has other headers than the kubelet's own and these; `None` if that is cut.
+    pub(super) has_more: Option<bool>,
 }
 
 impl Get {
@@ -59,12 +61,15 @@ impl Get {
             return None;
         }
         let mut get = Self { uri: target::canonical(uri), complete, ..Self::default() };
-        for line in lines {
-            if line.is_empty() && get.referer == Referer::Unread {
-                get.referer = Referer::Absent;
+        for line in &mut lines {
+            if line.is_empty() {
+                get.has_more.get_or_insert(false);
+                if get.referer == Referer::Unread {
+                    get.referer = Referer::Absent;
+                }
             }
             if !line.contains(&b':') {
-                break;
+                return Some(get);
             }
             if let Some(value) = header(line, b"host") {
                 get.host = Some(value.to_vec());
@@ -72,10 +77,26 @@ impl Get {
                 get.user_agent = Some(value.to_vec());
             } else if let Some(value) = header(line, b"referer") {
                 get.referer = Referer::of(value);
+            } else if !is_usual(line) {
+                get.has_more = Some(true);
             }
+        }
+        // Of the last one there may be the name.
+        let usual = |name: &&[u8]| header(lines.0, name).is_some();
+        let names =
+            [&b"host"[..], b"user-agent", b"referer", b"accept", b"connection", b"accept-encoding"];
+        if lines.0.contains(&b':') && !names.iter().any(usual) {
+            get.has_more = Some(true);
         }
         Some(get)
     }
+}
+
+/// Whether a header is one that the kubelet's client writes by itself.
+fn is_usual(line: &[u8]) -> bool {
+    header(line, b"accept") == Some(b"*/*")
+        || header(line, b"accept-encoding") == Some(b"gzip")
+        || header(line, b"connection") == Some(b"close")
 }
 
 /// The request that these first bytes begin.
@@ -120,7 +141,7 @@ mod tests {
         assert_eq!(get.host.as_deref(), Some(&b"10.244.0.5:8080"[..]));
         assert_eq!(get.user_agent.as_deref(), Some(&b"kube-probe/1.37"[..]));
         assert!(!get.is_hook());
-        assert_eq!(get.referer, Referer::Absent);
+        assert_eq!((get.referer, get.has_more), (Referer::Absent, Some(false)));
         let followed = b"GET /b HTTP/1.1\r\nReferer: http://10.244.0.5/a\r\nA: b\r\n\r\n";
         let Request::Get(get) = read(followed) else { panic!("a GET") };
         assert_eq!(get.referer, Referer::Target(b"/a".to_vec()));
@@ -143,6 +164,24 @@ mod tests {
         assert_eq!(read(b"GET\r\n"), Request::Other);
         assert_eq!(read(b"GET /x\r\n"), Request::Other, "HTTP/0.9");
         assert_eq!(read(b"POST / HTTP/1.1\r\n"), Request::Other);
+    }
+
+    #[test]
+    fn headers_that_the_kubelet_does_not_write_are_seen() {
+        let with = |more: &str| {
+            let probe = String::from_utf8(PROBE.to_vec()).unwrap();
+            let Request::Get(get) = read(probe.replace("\r\n\r\n", more).as_bytes()) else {
+                panic!("a GET")
+            };
+            get.has_more
+        };
+        assert_eq!(with("\r\n\r\n"), Some(false));
+        assert_eq!(with("\r\nReferer: http://a/b\r\n\r\n"), Some(false));
+        assert_eq!(with("\r\nExpect: nonsense\r\n\r\n"), Some(true));
+        assert_eq!(with("\r\nX-A: aaaa"), Some(true), "cut within");
+        assert_eq!(with("\r\nExpe"), None);
+        assert_eq!(with("\r\nAccept: text/pl"), None);
+        assert_eq!(with("\r\nAccept: text/plain\r\n"), Some(true));
     }
 
     #[test]

@@ -9,10 +9,10 @@ use crate::clock::SECOND_NS;
 /// Number of probes of a container: startup, liveness, readiness.
 pub(super) const PROBES: usize = 3;
 /// Longest time by which an attempt may miss its tick on a busy node.
-const OFF_NS: u64 = 100_000_000;
+pub(super) const OFF_NS: u64 = 100_000_000;
 /// Number of ticks after which a phase without attempts is given up: the kubelet may have been
 /// started again, which chooses another.
-const TICKS_MAX: u64 = 4;
+pub(super) const TICKS_MAX: u64 = 4;
 /// Number of uncertain attempts that are remembered.
 const UNCERTAIN_MAX: usize = 4;
 /// Number of attempts that must have come at their ticks, one at a time, before a phase decides.

@@ -1,23 +1,19 @@
 //! Targets: which probes a connection can belong to, by its address and its request. Pure.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
+use super::addresses::{self, Addresses, Place};
 use super::request::{Get, Request};
 use crate::clock::SECOND_NS;
 use crate::event::{Connection, Ending};
 use crate::kube::known_pod::KnownPod;
 use crate::kube::pod::{Container, Handler, Pod, Probe};
 use crate::kube::pods::Pods;
-use crate::kube::target::{Endpoint, HttpTarget, Target};
+use crate::kube::target::{HttpTarget, Target};
 use crate::lifecycle::fact::ProbeKind;
 
-/// Limit of addresses that are kept: whoever may create Pods may name any host in their probes.
-const ADDRESSES_MAX: usize = 8_192;
 /// Longest time by which the kubelet may be late to give up a probe.
 const LATE_NS: u64 = 2_000_000_000;
-/// Limit of Pods that are kept under one address.
-const PODS_MAX: usize = 512;
 
 /// A probe of a container.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +21,12 @@ pub(super) struct Candidate<'a> {
     pub(super) kind: ProbeKind,
     pub(super) probe: Probe,
     pub(super) target: &'a Target,
+}
+
+impl Candidate<'_> {
+    fn is_at(&self, place: Place, known: &KnownPod, remote: SocketAddr) -> bool {
+        addresses::place(self.target, &known.pod, remote) == Some(place)
+    }
 }
 
 /// Probes of one container.
@@ -57,173 +59,158 @@ pub(super) enum Match<'a> {
     NoProbe,
     /// A probe's, but the request is another one.
     OtherRequest,
-    /// These probes', container by container.
-    Probes(Vec<Found<'a>>),
+    /// These probes'. `has_rival`: it can be that of another Pod that asks here, too.
+    Probes {
+        /// The probes, container by container.
+        found: Vec<Found<'a>>,
+        has_rival: bool,
+    },
 }
 
 /// Pods by the addresses that their probes go to.
 #[derive(Debug, Default)]
-pub(super) struct Targets {
-    by_address: HashMap<IpAddr, Vec<String>>,
-    addresses: HashMap<String, Vec<IpAddr>>,
-    dropped: u64,
-}
+pub(super) struct Targets(Addresses);
 
 impl Targets {
     /// Takes in a Pod, as it is now.
     pub(super) fn insert(&mut self, pod: &Pod) {
-        let all = addresses(pod);
-        if self.addresses.get(&pod.uid).map_or(&[][..], Vec::as_slice) == all {
-            return;
-        }
-        self.remove(&pod.uid);
-        let mut kept = Vec::new();
-        for address in all {
-            let is_full = self.by_address.len() >= ADDRESSES_MAX;
-            let pods = self.by_address.get(&address).map_or(0, Vec::len);
-            if pods >= PODS_MAX || (pods == 0 && is_full) {
-                self.dropped = self.dropped.saturating_add(1);
-                continue;
-            }
-            self.by_address.entry(address).or_default().push(pod.uid.clone());
-            kept.push(address);
-        }
-        if !kept.is_empty() {
-            self.addresses.insert(pod.uid.clone(), kept);
-        }
-    }
-
-    fn remove(&mut self, uid: &str) {
-        for address in self.addresses.remove(uid).unwrap_or_default() {
-            if let Some(pods) = self.by_address.get_mut(&address) {
-                pods.retain(|other| other != uid);
-                if pods.is_empty() {
-                    self.by_address.remove(&address);
-                }
-            }
-        }
+        self.0.insert(pod);
     }
 
     /// Forgets the Pods that nobody knows any more.
     pub(super) fn expire(&mut self, pods: &Pods) {
-        let forgotten = |uid: &&String| pods.get(uid).is_none();
-        let forgotten: Vec<String> = self.addresses.keys().filter(forgotten).cloned().collect();
-        for uid in forgotten {
-            self.remove(&uid);
-        }
+        self.0.expire(pods);
     }
 
-    /// Total of addresses of Pods that found no room.
+    /// Total of hosts of Pods that found no room.
     pub(super) const fn dropped(&self) -> u64 {
-        self.dropped
+        self.0.dropped()
     }
 
-    /// The Pods that may have been probed at an address at that time.
+    /// Whether no Pod is kept.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The Pods whose own an address was at that time, and those that name it.
     pub(super) fn pods<'a>(
         &'a self,
         address: IpAddr,
         time_boot_ns: u64,
         pods: &'a Pods,
     ) -> impl Iterator<Item = &'a KnownPod> {
-        let uids = self.by_address.get(&address).map_or(&[][..], Vec::as_slice);
-        uids.iter().filter_map(|uid| pods.get(uid)).filter(move |known| {
-            known.gone.is_none_or(|gone| gone.time_boot_ns >= time_boot_ns)
-                && !known.pod.is_terminal()
-        })
+        let all = self.0.own(address).iter().chain(self.0.foreign(address));
+        there(all, time_boot_ns, pods)
     }
 
     /// The longest timeout of the probes of `localhost` that a connection can belong to.
     pub(super) fn localhost_timeout_s(&self, connection: &Connection, pods: &Pods) -> Option<u64> {
         let remote = connection.remote;
-        if !LOOPBACK.contains(&remote.ip()) {
+        if !remote.ip().is_loopback() {
             return None;
         }
-        let by_name = |it: &Candidate<'_>| {
-            it.target.endpoint().is_some_and(|endpoint| matches!(host(endpoint), Host::Localhost))
-        };
         let probes = self.pods(remote.ip(), connection.start_boot_ns, pods).flat_map(|known| {
             let all = known.pod.containers.iter().flat_map(of_container);
-            all.filter(move |it| goes_to(it.target, known, remote) && by_name(it))
+            all.filter(move |it| addresses::is_at_localhost(it.target, remote))
         });
         probes.map(|it| it.probe.timeout_s).max()
     }
 
-    /// The probes that a connection can belong to.
+    /// The Pods that may have asked at an address at that time, be it by a name.
+    pub(super) fn all_pods<'a>(
+        &'a self,
+        remote: SocketAddr,
+        time_boot_ns: u64,
+        pods: &'a Pods,
+    ) -> impl Iterator<Item = &'a KnownPod> {
+        let all = self.0.own(remote.ip()).iter().chain(self.0.foreign(remote.ip()));
+        there(all.chain(self.0.anywhere(remote)), time_boot_ns, pods)
+    }
+
+    /// The probes that a connection can belong to. Those of the Pods whose own the address is come before
+    /// those that name it.
     pub(super) fn find<'a>(
         &'a self,
         connection: &Connection,
         request: &Request,
         pods: &'a Pods,
     ) -> Match<'a> {
-        let (remote, mut any, mut asked) = (connection.remote, false, false);
-        let mut found = Vec::new();
-        for known in self.pods(remote.ip(), connection.start_boot_ns, pods) {
-            any = true;
-            for container in &known.pod.containers {
-                let there = of_container(container).filter(|it| goes_to(it.target, known, remote));
-                let mut probes = Vec::new();
-                for candidate in there {
-                    asked = true;
-                    if can_ask(&candidate, connection, request) {
-                        probes.push(candidate);
+        let (remote, at) = (connection.remote, connection.start_boot_ns);
+        let mut asked = false;
+        let tables =
+            [(Place::Own, self.0.own(remote.ip())), (Place::Foreign, self.0.foreign(remote.ip()))];
+        for (place, uids) in tables {
+            let mut found = Vec::new();
+            for known in there(uids, at, pods) {
+                for container in &known.pod.containers {
+                    let is_there = |it: &Candidate<'_>| it.is_at(place, known, remote);
+                    let mut probes = Vec::new();
+                    for candidate in of_container(container).filter(is_there) {
+                        asked = true;
+                        if can_ask(&candidate, connection, request) {
+                            probes.push(candidate);
+                        }
+                    }
+                    if !probes.is_empty() {
+                        found.push(Found { known, container, probes });
                     }
                 }
-                if !probes.is_empty() {
-                    found.push(Found { known, container, probes });
-                }
+            }
+            if !found.is_empty() {
+                let has_rival = self.has_rival(place, connection, request, pods);
+                return Match::Probes { found, has_rival };
             }
         }
-        match (found.is_empty(), asked, any) {
-            (false, _, _) => Match::Probes(found),
-            (true, true, _) => Match::OtherRequest,
-            (true, false, true) => Match::NoProbe,
-            (true, false, false) => Match::Nobody,
+        let any = asked || self.pods(remote.ip(), at, pods).next().is_some();
+        match (asked, any) {
+            (true, _) => Match::OtherRequest,
+            (false, true) => Match::NoProbe,
+            (false, false) => Match::Nobody,
         }
+    }
+
+    /// Whether a probe can have made this connection, whosever it is.
+    pub(super) fn may_ask(&self, connection: &Connection, request: &Request, pods: &Pods) -> bool {
+        matches!(self.find(connection, request, pods), Match::Probes { .. })
+            || self.has_rival(Place::Own, connection, request, pods)
+    }
+
+    /// Whether a probe that is found in another place than these can have made the connection too.
+    fn has_rival(
+        &self,
+        place: Place,
+        connection: &Connection,
+        request: &Request,
+        pods: &Pods,
+    ) -> bool {
+        let remote = connection.remote;
+        let foreign = self.0.foreign(remote.ip());
+        let foreign = foreign.iter().filter(|_| place == Place::Own);
+        let all = foreign.chain(self.0.anywhere(remote));
+        there(all, connection.start_boot_ns, pods).any(|known| {
+            known.pod.containers.iter().flat_map(of_container).any(|it| {
+                let at = addresses::place(it.target, &known.pod, remote);
+                let is_other = match at {
+                    Some(Place::Anywhere) => true,
+                    Some(Place::Foreign) => place == Place::Own,
+                    Some(Place::Own) | None => false,
+                };
+                is_other && can_ask(&it, connection, request)
+            })
+        })
     }
 }
 
-/// The addresses that the probes of a Pod go to, in order.
-fn addresses(pod: &Pod) -> Vec<IpAddr> {
-    let mut all = Vec::new();
-    for container in &pod.containers {
-        for candidate in of_container(container) {
-            match candidate.target.endpoint().map(host) {
-                Some(Host::Pods) => all.extend_from_slice(&pod.addresses),
-                Some(Host::Address(address)) => all.push(address),
-                Some(Host::Localhost) => all.extend(LOOPBACK),
-                Some(Host::Name) | None => {}
-            }
-        }
-        let hook = container.targets.as_deref().and_then(|targets| targets.pre_stop.as_ref());
-        if hook.is_some_and(|hook| hook.endpoint().is_some()) {
-            all.extend_from_slice(&pod.addresses);
-        }
-    }
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
-const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-
-/// The host of an endpoint.
-enum Host {
-    Pods,
-    Address(IpAddr),
-    Localhost,
-    /// A name, whose addresses only a resolver knows.
-    Name,
-}
-
-fn host(endpoint: &Endpoint) -> Host {
-    let Some(host) = endpoint.host.as_deref() else { return Host::Pods };
-    if host == "localhost" {
-        return Host::Localhost;
-    }
-    match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok(address) => Host::Address(address.to_canonical()),
-        Err(_) => Host::Name,
-    }
+/// The Pods with these UIDs that the kubelet may have probed at that time.
+fn there<'a>(
+    uids: impl IntoIterator<Item = &'a String>,
+    time_boot_ns: u64,
+    pods: &'a Pods,
+) -> impl Iterator<Item = &'a KnownPod> {
+    uids.into_iter().filter_map(|uid| pods.get(uid)).filter(move |known| {
+        known.gone.is_none_or(|gone| gone.time_boot_ns >= time_boot_ns) && !known.pod.is_terminal()
+    })
 }
 
 /// Whether a connection to a node's address that may be this probe's may as well be of none: the
@@ -236,18 +223,6 @@ pub(super) fn may_be_none(
 ) -> bool {
     let is_bare = connection.data_observed && candidate.probe.handler != Handler::Tcp;
     *request == Request::Nothing && (connection.connected_boot_ns.is_none() || is_bare)
-}
-
-/// Whether a target is at this address.
-pub(super) fn goes_to(target: &Target, known: &KnownPod, remote: SocketAddr) -> bool {
-    let Some(endpoint) = target.endpoint() else { return false };
-    endpoint.port == remote.port()
-        && match host(endpoint) {
-            Host::Pods => known.pod.addresses.contains(&remote.ip()),
-            Host::Address(address) => address == remote.ip(),
-            Host::Localhost => LOOPBACK.contains(&remote.ip()),
-            Host::Name => false,
-        }
 }
 
 /// Whether the probe can have sent this request.
@@ -301,21 +276,44 @@ fn is_in_vain(connection: &Connection, request: &Request) -> bool {
 
 /// Whether a request is the one for this target, as far as it is known.
 pub(super) fn asks_for(target: &HttpTarget, get: &Get, remote: SocketAddr) -> bool {
-    let known = get.uri.len().min(target.uri.len());
-    let alike = target.uri.get(..known) == get.uri.get(..known);
-    // One of them may be cut.
-    let uri = alike && (get.uri.len() == target.uri.len() || !get.complete || target.is_cut());
     let agent = match (&target.user_agent, &get.user_agent) {
         (Some(own), Some(its)) => own.as_bytes() == its.as_slice(),
         (None, Some(its)) => its.starts_with(b"kube-probe/"),
         (_, None) => true,
     };
-    let host = match (&target.host, &get.host) {
-        (Some(own), Some(its)) => own.as_bytes() == its.as_slice(),
-        (None, Some(its)) => {
-            target.endpoint.host.is_some() || *its == remote.to_string().into_bytes()
-        }
-        (_, None) => true,
+    // Another client's request has other headers, and may be answered otherwise.
+    let headers = !matches!((target.has_more, get.has_more), (Some(own), Some(its)) if own != its);
+    goes_to_path(target, get) && goes_to_host(target, get, remote) && agent && headers
+}
+
+/// Whether a request has the path of this target. Either may be cut.
+pub(super) fn goes_to_path(target: &HttpTarget, get: &Get) -> bool {
+    let (own, its) = (&*target.uri, &*get.uri);
+    let starts = own.get(..its.len()) == Some(its);
+    let goes_on = its.get(..own.len()) == Some(own);
+    own == its || (starts && !get.complete) || (goes_on && target.is_cut())
+}
+
+/// Whether a request has the header `Host` of this target.
+pub(super) fn goes_to_host(target: &HttpTarget, get: &Get, remote: SocketAddr) -> bool {
+    let Some(its) = &get.host else { return true };
+    if let Some(own) = &target.host {
+        return own.as_bytes() == its.as_slice();
+    }
+    let is_address = *its == remote.to_string().into_bytes();
+    is_address || target.endpoint.host.as_deref().is_some_and(|host| is_named(host, its, remote))
+}
+
+/// Whether Go writes a host as this header `Host`: without a zone, and in ASCII.
+fn is_named(host: &str, header: &[u8], remote: SocketAddr) -> bool {
+    if !host.is_ascii() {
+        return true;
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let named = match host.split_once('%') {
+        Some((address, _)) if address.contains(':') => format!("[{address}]:{}", remote.port()),
+        _ if host.contains(':') => format!("[{host}]:{}", remote.port()),
+        _ => format!("{host}:{}", remote.port()),
     };
-    uri && agent && host
+    header.eq_ignore_ascii_case(named.as_bytes())
 }

@@ -4,6 +4,7 @@ mod alike;
 mod commands;
 mod localhost;
 mod network;
+mod others;
 mod recorded;
 mod redirects;
 
