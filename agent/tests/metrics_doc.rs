@@ -157,8 +157,8 @@ Results. `success`, `failure`: the answer's status, gRPC health or exit code say
 reset or closed without an answer is a `failure`. `timeout`: no whole answer in time. `refused`: no
 connection. `unknown`: it cannot be told. An answer over TLS is encrypted, so the result of `https` is
 `unknown` unless the connection or the handshake itself failed; and where connections are observed by times
-alone (`podvitals_probe_source_info{source=\"tracepoint\"}`, without CAP_NET_ADMIN) that of `http` and
-`grpc` is too.
+alone (`podvitals_probe_source_info{source=\"tracepoint\"}`: without CAP_NET_ADMIN, or where another
+program is in the way) that of `http` and `grpc` is too.
 
 An answer over HTTP that breaks off is a `failure`. Where only its body does, the kubelet's prober has an
 error and throws the attempt away, so it changes no count of failures here either.

@@ -121,7 +121,8 @@ pub static PROGRAM_ATTACHED: StateFamily<Agent> = StateFamily {
         "program_attached",
         Scope::Node,
         "Whether the BPF program is attached (1) or not (0): refused by this kernel, switched off, \
-         or for want of capabilities.",
+         in the way of another program, or for want of capabilities. Those on the kubelet's \
+         connections are absent while the kubelet's cgroup is not found.",
     )
     .labels(&["program"], 16),
     write: |_, agent, to| {
