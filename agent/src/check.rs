@@ -17,7 +17,7 @@ use crate::bpf::{
     survey::Survey,
     tasks::self_check,
 };
-use crate::cgroup::snapshot;
+use crate::cgroup::{kubelet, path, snapshot};
 use crate::cli::CheckArgs;
 use crate::escape;
 use crate::kernel::{
@@ -33,7 +33,7 @@ use finding::{Finding, Verdict};
 /// # Errors
 /// Never; the type is that of the other commands.
 pub fn main(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let mut findings = check_host(args.cgroup_root.as_deref());
+    let mut findings = check_host(args.cgroup_root.as_deref(), args.kubelet_cgroup.as_deref());
     // Where there are no programs, nothing has dropped them yet. What follows tries the files that
     // the agent reads while it serves.
     if let Err(error) = capabilities::drop_unneeded(capabilities::Kubelet::Unwatched) {
@@ -70,13 +70,13 @@ fn render(findings: &[Finding]) -> String {
 }
 
 /// Examines everything that needs no observation over time.
-fn check_host(root: Option<&Path>) -> Vec<Finding> {
+fn check_host(root: Option<&Path>, kubelet: Option<&Path>) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.push(match host::release() {
         Ok(release) => Finding::ok("kernel", release),
         Err(error) => Finding::bad("kernel", Verdict::Degraded, error.to_string(), ""),
     });
-    check_cgroups(root, &mut findings);
+    check_cgroups(root, kubelet, &mut findings);
     check_programs(&mut findings);
     findings
 }
@@ -89,7 +89,7 @@ const CONTROLLERS: [(&str, &str); 4] = [
     ("pids", "the number of tasks and its limit"),
 ];
 
-fn check_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
+fn check_cgroups(root: Option<&Path>, kubelet: Option<&Path>, findings: &mut Vec<Finding>) {
     let mounts = match cgroup_mount::find() {
         Ok(mounts) => mounts,
         Err(error) => {
@@ -114,6 +114,7 @@ fn check_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
         }
     };
     findings.push(Finding::ok("cgroup v2", escape::path(&directory)));
+    findings.push(check_kubelet(&directory, kubelet));
     for (name, lost) in CONTROLLERS {
         let what = format!("controller {name}");
         if offered.iter().any(|c| c == name) {
@@ -130,6 +131,23 @@ fn check_cgroups(root: Option<&Path>, findings: &mut Vec<Finding>) {
         } else {
             Finding::bad(&what, Verdict::Degraded, found, lost)
         });
+    }
+}
+
+/// The kubelet's cgroup. Where none is named and no Pods run, there is no kubelet to miss.
+fn check_kubelet(root: &Path, given: Option<&Path>) -> Finding {
+    const WHAT: &str = "kubelet";
+    const LOST: &str = "network probes: the kubelet's connections are not observed";
+    let has_pods = || {
+        let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+        entries.into_iter().any(|it| path::is_kubepods(it.file_name().as_encoded_bytes()))
+    };
+    match kubelet::find(root, given) {
+        Ok(found) => Finding::ok(WHAT, escape::path(&found.directory)),
+        Err(why) if given.is_some() || has_pods() => {
+            Finding::bad(WHAT, Verdict::Degraded, why, LOST)
+        }
+        Err(_) => Finding::ok(WHAT, "none here, and no Pods"),
     }
 }
 
@@ -317,9 +335,25 @@ mod tests {
     }
 
     #[test]
+    fn a_kubelet_is_missed_where_pods_run_or_it_was_named() {
+        let root = tempfile::tempdir().unwrap();
+        let verdict =
+            |given: Option<&str>| check_kubelet(root.path(), given.map(Path::new)).verdict;
+        assert_eq!(verdict(None), Verdict::Ok);
+        assert_eq!(verdict(Some("no/such")), Verdict::Degraded);
+        std::fs::create_dir(root.path().join("kubepods.slice")).unwrap();
+        assert_eq!(verdict(None), Verdict::Degraded);
+        let own = root.path().join("system.slice/kubelet.service");
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::write(own.join("cgroup.events"), "").unwrap();
+        let found = check_kubelet(root.path(), None);
+        assert_eq!((found.verdict, found.found), (Verdict::Ok, escape::path(&own)));
+    }
+
+    #[test]
     fn the_check_always_returns_findings() {
         // In a thread of its own, which drops capabilities for good.
-        let check = || check_host(Some(Path::new("/no/such/directory")));
+        let check = || check_host(Some(Path::new("/no/such/directory")), None);
         let findings = std::thread::spawn(check).join().unwrap();
         assert!(findings.iter().any(|f| f.what == "cgroup v2" && f.verdict == Verdict::Fatal));
     }

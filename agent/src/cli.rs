@@ -66,6 +66,9 @@ pub struct CheckArgs {
     /// cgroup v2 directory to watch [default: the mount point of cgroup2].
     #[arg(long = "cgroup.root", env = "PODVITALS_CGROUP_ROOT", value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
+    /// cgroup of the kubelet, as for the agent [default: looked for in the usual places].
+    #[arg(long = "kubelet.cgroup", env = "PODVITALS_KUBELET_CGROUP", value_name = "DIR")]
+    pub kubelet_cgroup: Option<PathBuf>,
     /// The Pod source.
     #[command(flatten)]
     pub pods: PodsArgs,
