@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::targets::of_container;
+use super::candidate::of_container;
 use crate::kube::pod::Pod;
 use crate::kube::pods::Pods;
 use crate::kube::target::{Endpoint, Target};

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::candidate::{Candidate, of_container};
 use super::counts::Outcome;
 use super::instance::{Chosen, Doubt, Instances};
-use super::targets::{Candidate, of_container};
 use crate::cgroup::CgroupId;
 use crate::clock::SECOND_NS;
 use crate::event::{ExitStatus, TaskKey};

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::candidate::{Candidate, of_container};
 use super::rhythm::Rhythm;
 use super::schedule::{Due, PROBES, Schedule};
-use super::targets::{Candidate, of_container};
 use super::thresholds::Run;
 use crate::cgroup::CgroupId;
 use crate::clock::SECOND_NS;

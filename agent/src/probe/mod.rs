@@ -10,6 +10,7 @@
 mod addresses;
 mod answer;
 mod body;
+mod candidate;
 mod command;
 mod counts;
 #[cfg(any(test, feature = "fuzz"))]

@@ -3,31 +3,17 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::addresses::{self, Addresses, Place};
+use super::candidate::{Candidate, of_container};
 use super::request::{Get, Request};
 use crate::clock::SECOND_NS;
 use crate::event::{Connection, Ending};
 use crate::kube::known_pod::KnownPod;
-use crate::kube::pod::{Container, Handler, Pod, Probe};
+use crate::kube::pod::{Container, Handler, Pod};
 use crate::kube::pods::Pods;
 use crate::kube::target::{HttpTarget, Target};
-use crate::lifecycle::fact::ProbeKind;
 
 /// Longest time by which the kubelet may be late to give up a probe.
 const LATE_NS: u64 = 2_000_000_000;
-
-/// A probe of a container.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate<'a> {
-    pub(super) kind: ProbeKind,
-    pub(super) probe: Probe,
-    pub(super) target: &'a Target,
-}
-
-impl Candidate<'_> {
-    fn is_at(&self, place: Place, known: &KnownPod, remote: SocketAddr) -> bool {
-        addresses::place(self.target, &known.pod, remote) == Some(place)
-    }
-}
 
 /// Probes of one container.
 #[derive(Debug)]
@@ -35,19 +21,6 @@ pub(super) struct Found<'a> {
     pub(super) known: &'a KnownPod,
     pub(super) container: &'a Container,
     pub(super) probes: Vec<Candidate<'a>>,
-}
-
-/// The probes of a container that have a target.
-pub(super) fn of_container(container: &Container) -> impl Iterator<Item = Candidate<'_>> {
-    let targets = container.targets.as_deref();
-    let all = [
-        (ProbeKind::Startup, &container.startup, targets.and_then(|it| it.startup.as_ref())),
-        (ProbeKind::Liveness, &container.liveness, targets.and_then(|it| it.liveness.as_ref())),
-        (ProbeKind::Readiness, &container.readiness, targets.and_then(|it| it.readiness.as_ref())),
-    ];
-    all.into_iter().filter_map(|(kind, probe, target)| {
-        Some(Candidate { kind, probe: **probe.as_ref()?, target: target? })
-    })
 }
 
 /// What an address is to the probes of this node's Pods.
@@ -144,7 +117,9 @@ impl Targets {
             let mut found = Vec::new();
             for known in there(uids, at, pods) {
                 for container in &known.pod.containers {
-                    let is_there = |it: &Candidate<'_>| it.is_at(place, known, remote);
+                    let is_there = |it: &Candidate<'_>| {
+                        addresses::place(it.target, &known.pod, remote) == Some(place)
+                    };
                     let mut probes = Vec::new();
                     for candidate in of_container(container).filter(is_there) {
                         asked = true;
