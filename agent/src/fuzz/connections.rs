@@ -40,6 +40,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     vec![
         both(get, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
         both(get, b"HTTP/1.0 404 File not found\r\n"),
+        both(get, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n"),
         both(&call, &health),
         both(&call, &status),
     ]
