@@ -10,8 +10,11 @@ use crate::cgroup::CgroupId;
 use crate::clock::SECOND_NS;
 use crate::event::Connection;
 use crate::kube::pod::Handler;
-use crate::lifecycle::fact::{Network, ProbeResult};
+use crate::lifecycle::fact::{Network, ProbeKind, ProbeResult};
 
+/// Least time that gRPC lets pass after a connection that did not come about: a second, less a fifth
+/// of it by chance (grpc-go `backoff/backoff.go`, `DefaultConfig`), and what a clock may be off.
+const BACKOFF_NS: u64 = 700_000_000;
 /// Limit of attempts that are open.
 const OPEN_MAX: usize = 1_024;
 /// Longest time between the answer that redirects and the next connection, where that does not say
@@ -72,7 +75,7 @@ impl Attempt {
         Some(self.start_boot_ns.saturating_add(timeout_ns).saturating_add(LATE_NS))
     }
 
-    /// Whether both are of the same probe, which asks once at a time.
+    /// Whether both are of the same probe, or of the same two.
     fn is_of_the_same(&self, other: &Self) -> bool {
         (self.cgroup, self.chosen.kind) == (other.cgroup, other.chosen.kind)
     }
@@ -93,6 +96,7 @@ impl Attempt {
             // Without a request it may be that of another probe on the port.
             Some(Follow::Retry) => {
                 in_time
+                    && start_boot_ns >= self.answered_boot_ns.saturating_add(self.backs_off_ns())
                     && connection.remote == self.remote
                     && match request {
                         Request::Http2 { .. } | Request::Tls => true,
@@ -107,6 +111,11 @@ impl Attempt {
             }
             None => false,
         }
+    }
+
+    /// Time that gRPC lets pass before it tries again.
+    const fn backs_off_ns(&self) -> u64 {
+        if self.network.connected_boot_ns.is_none() { BACKOFF_NS } else { 0 }
     }
 
     /// Whether the redirect is followed by this connection to the same host. A probe of its own may
@@ -186,12 +195,17 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Keeps an attempt; returns those that are over by that: an earlier one of the same probe, and
-    /// the attempt itself if there is no room.
+    /// Keeps an attempt; returns those that are over by that: an earlier one of the same probe, which
+    /// asks once at a time, and the attempt itself if there is no room.
     pub(super) fn keep(&mut self, attempt: Attempt) -> Vec<Attempt> {
-        let earlier = |it: &mut Attempt| {
-            it.is_of_the_same(&attempt) && it.start_boot_ns <= attempt.start_boot_ns
-        };
+        let probes = if attempt.chosen.kind == ProbeKind::LivenessOrReadiness { 2 } else { 1 };
+        let same = self.attempts.iter().filter(|it| it.is_of_the_same(&attempt));
+        let mut begins: Vec<u64> = same.map(|it| it.start_boot_ns).collect();
+        begins.push(attempt.start_boot_ns);
+        begins.sort_unstable_by(|a, b| b.cmp(a));
+        let since_boot_ns = begins.get(probes - 1).copied().unwrap_or(0);
+        let earlier =
+            |it: &mut Attempt| it.is_of_the_same(&attempt) && it.start_boot_ns < since_boot_ns;
         let mut over: Vec<Attempt> = self.attempts.extract_if(.., earlier).collect();
         if self.attempts.len() >= OPEN_MAX {
             self.dropped = self.dropped.saturating_add(1);

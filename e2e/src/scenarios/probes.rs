@@ -99,7 +99,7 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
             exec(&["/workload", "check", "/healthy", "--delay", "0.1"]),
             "exec",
             "success",
-            Some((0.1, 2.0)),
+            Some((0.1, 5.0)),
         ),
         // Its queue is full, so that the kernel drops each SYN.
         of(
@@ -110,7 +110,7 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
             "timeout",
             Some((1.9, 3.0)),
         ),
-        of("leaves", &[], exec(&LEAVES), "exec", "success", Some((0.0, 2.0))),
+        of("leaves", &[], exec(&LEAVES), "exec", "success", Some((0.0, 5.0))),
         // The runtime ends it when the time is over.
         of(
             "takes-long",
@@ -126,7 +126,7 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
             exec(&["/workload", "check", "/nothing"]),
             "exec",
             "failure",
-            Some((0.0, 2.0)),
+            Some((0.0, 5.0)),
         ),
     ];
     let (mut figures, scrape) = judge(context, &probed)?;
@@ -149,7 +149,7 @@ fn each_handler(context: &Context<'_>) -> Result<Vec<Figure>> {
         probe,
         handler,
         result,
-        takes: Some((0.0, 2.0)),
+        takes: Some((0.0, 5.0)),
     };
     let probed = [
         // What is said in it is encrypted.
@@ -184,7 +184,7 @@ fn by_tracepoint(context: &Context<'_>) -> Result<Vec<Figure>> {
         takes,
     };
     let tcp = |port: u16| json!({ "tcpSocket": { "port": port } });
-    let soon = Some((0.0, 2.0));
+    let soon = Some((0.0, 5.0));
     let probed = [
         // What is answered is not seen.
         of("plain", &["--serve-http=8001"][..], http(8001, "/"), "http", "unknown", soon),
@@ -215,7 +215,7 @@ fn each_kind(context: &Context<'_>) -> Result<Vec<Figure>> {
         .map(|(name, args, probe, _)| {
             let args = [&["--on-signal", "TERM=exit:0"], *args].concat();
             let times =
-                json!({ "periodSeconds": 4, "timeoutSeconds": 3, "initialDelaySeconds": 5 });
+                json!({ "periodSeconds": 4, "timeoutSeconds": 10, "initialDelaySeconds": 5 });
             let probe = with(probe.clone(), &times);
             let startup = with(probe.clone(), &json!({ "failureThreshold": 30 }));
             let probes = json!({ "startupProbe": startup, "livenessProbe": probe });

@@ -257,6 +257,25 @@ fn an_answer_that_breaks_off_is_no_success_and_in_its_body_counts_for_nothing() 
 }
 
 #[test]
+fn grpc_probes_of_one_moment_are_attempts_of_their_own() {
+    let grpc = json!({"grpc": {"port": 8080}, "timeoutSeconds": 3, "periodSeconds": 10});
+    let mut world = World::with(json!({"livenessProbe": grpc.clone(), "readinessProbe": grpc}));
+    for n in 0..3 {
+        // Each tries again after a second.
+        for ms in [0, 1, 950, 1_100] {
+            world.connects(n * 10_000 + ms, |it| {
+                (it.connected_boot_ns, it.first_byte_boot_ns) = (None, None);
+                (it.ending, it.end_boot_ns) = (Ending::Refused, it.start_boot_ns + MS / 2);
+            });
+        }
+        world.settles(4_000);
+        let connections =
+            world.attempts().iter().map(|it| it.network.unwrap().connections).collect::<Vec<_>>();
+        assert_eq!(connections, [2, 2], "{n}");
+    }
+}
+
+#[test]
 fn a_grpc_retry_takes_no_other_probes_connection() {
     let mut world = World::with(json!({
         "livenessProbe": {"grpc": {"port": 8080}, "timeoutSeconds": 1, "periodSeconds": 10},
