@@ -14,9 +14,6 @@ use super::who::{self, CgroupIndex};
 use crate::cgroup::CgroupId;
 use crate::event::{End, Event, EventKind, Exec, Exit, Oom, RunningTask, Signal, TaskKey};
 
-/// Longest time for which the start of a process with a stage's name is held back.
-const HELD_NS: u64 = 60_000_000_000;
-
 /// State machine of one container instance, or in host mode of a unit.
 #[derive(Debug)]
 pub(super) struct Container {
@@ -27,7 +24,7 @@ pub(super) struct Container {
     is_unit: bool,
     search: Search,
     init: Option<Init>,
-    /// Init's start, not told yet: see [`Found::may_execute`].
+    /// Init's start, not told yet: see [`Found::may_execute_until`].
     held: Option<Found>,
     /// The longest-lived of the unit's former main processes that failed or were stopped.
     before: Option<Box<Init>>,
@@ -258,7 +255,7 @@ impl Container {
         self.init = Some(Init::new(found.key, found.since_boot_ns, found.before_agent));
         self.announce_init(out);
         self.held = Some(found);
-        if !found.may_execute {
+        if found.may_execute_until.is_none() {
             self.tell_start(out);
         }
         self.replay_early(index, out);
@@ -274,7 +271,7 @@ impl Container {
         self.fact(since_boot_ns, FactKind::Started(started), out);
     }
 
-    /// Init was a stage: the container's program runs from this exec on.
+    /// Init was a stage, or about to execute: the container's program runs from this exec on.
     fn init_executed(&mut self, event: &Event, exec: &Exec, out: &mut Vec<Output>) {
         let Some(held) = self.held.as_mut().filter(|_| !who::is_stage(exec)) else { return };
         held.comm = exec.task.comm;
@@ -286,7 +283,7 @@ impl Container {
 
     /// Time at which a start that is held back is told.
     fn held_deadline(&self) -> Option<u64> {
-        self.held.map(|held| held.since_boot_ns.saturating_add(HELD_NS))
+        self.held.and_then(|held| held.may_execute_until)
     }
 
     fn replay_early(&mut self, index: &CgroupIndex, out: &mut Vec<Output>) {

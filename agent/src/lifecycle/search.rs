@@ -19,6 +19,11 @@ const EARLY_MAX: usize = 32;
 /// runtime has executed the program in all but extreme cases; what still has a stage's name at the
 /// second most likely runs the program itself, unless that is no stage's way.
 const LOOKS_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
+/// Time after a look in which an exec may come that was under way: the kernel gives the process its
+/// new name first (fs/exec.c, `begin_new_exec`), and its record may be unread.
+const EXECUTES_NS: u64 = 1_000_000_000;
+/// Longest time for which a stage is waited for.
+const STAGE_NS: u64 = 60_000_000_000;
 /// Looks fall on multiples of this time, so that one walk over the processes serves many.
 const LOOK_STEP_NS: u64 = 250_000_000;
 
@@ -42,9 +47,10 @@ pub(super) struct Found {
     /// Time since which it is init.
     pub(super) since_boot_ns: u64,
     pub(super) before_agent: bool,
-    /// Whether it has the name of a stage that runs some programs itself and executes others: which
-    /// of them this one does shows later.
-    pub(super) may_execute: bool,
+    /// Time until which it may show that it was about to execute: it was found without an exec, in the
+    /// midst of one perhaps, or with the name of a stage that runs some programs itself and executes
+    /// others. `None` if it has executed, or is older than the agent.
+    pub(super) may_execute_until: Option<u64>,
 }
 
 /// The meaning of an exec while init is not known.
@@ -180,7 +186,7 @@ impl Search {
         let (key, comm) = self.candidate.take()?;
         let before_agent = !self.birth.is_seen();
         let since_boot_ns = key.start_boot_ns;
-        Some(Found { key, comm, since_boot_ns, before_agent, may_execute: false })
+        Some(Found { key, comm, since_boot_ns, before_agent, may_execute_until: None })
     }
 
     /// Judges an exec of a process whose parent is outside the container.
@@ -246,8 +252,14 @@ impl Search {
         let (start, since) = (task.key.start_boot_ns, self.birth.since_boot_ns());
         let before_agent = !self.birth.is_seen() && start < since;
         let since_boot_ns = if before_agent { start } else { start.max(since) };
-        let may_execute = who::may_be_stage(&task.comm);
-        Found { key: task.key, comm: task.comm, since_boot_ns, before_agent, may_execute }
+        let wait_ns = if who::may_be_stage(&task.comm) {
+            STAGE_NS
+        } else {
+            let looked = self.looks.checked_sub(1).and_then(|looks| LOOKS_NS.get(looks));
+            looked.copied().unwrap_or(0).saturating_add(LOOK_STEP_NS).saturating_add(EXECUTES_NS)
+        };
+        let may_execute_until = Some(since.saturating_add(wait_ns)).filter(|_| !before_agent);
+        Found { key: task.key, comm: task.comm, since_boot_ns, before_agent, may_execute_until }
     }
 
     /// Init of a container that is gone before it was found: a process that was running at the last
@@ -306,5 +318,5 @@ pub(super) const fn age(key: &TaskKey) -> (u64, u32) {
 fn executed(event: &Event, exec: &Exec) -> Found {
     let Task { key, comm, .. } = exec.task;
     let since_boot_ns = event.time_boot_ns;
-    Found { key, comm, since_boot_ns, before_agent: false, may_execute: false }
+    Found { key, comm, since_boot_ns, before_agent: false, may_execute_until: None }
 }

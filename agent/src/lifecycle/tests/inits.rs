@@ -152,6 +152,28 @@ fn stage_that_waits_long_for_its_start_runs_from_its_exec_on() {
 }
 
 #[test]
+fn look_in_the_midst_of_an_exec_waits_for_its_record() {
+    let mut node = Node::new();
+    node.made(WEB, false);
+    // It has its new name already.
+    node.runs(&[init()]);
+    node.run_to(SEC + 750 * MS);
+    assert_eq!(
+        (node.lifecycle.init_of(WEB), node.looks, node.starts()),
+        (Some(init().key), 1, vec![])
+    );
+    node.event(&exec(SEC + 760 * MS, init(), shim(), &["/web"]));
+    assert_eq!(node.starts(), [started(&init())]);
+    assert_eq!(node.facts()[0].time_boot_ns, SEC + 760 * MS);
+    // Restored, it has none.
+    let mut node = Node::new();
+    node.made(WEB, false);
+    node.runs(&[restored()]);
+    node.run_to(3 * SEC);
+    assert_eq!(node.facts()[0].time_boot_ns, restored().key.start_boot_ns);
+}
+
+#[test]
 fn start_that_is_held_back_is_told_before_whatever_follows() {
     let session = exec(21 * SEC, probe(200, 21 * SEC), runc(), &["probe"]);
     let (mut node, stage) = stays("youki:[2:INIT]", 20 * SEC);
