@@ -17,7 +17,7 @@ impl Node {
             expected: self.probes_are_known(),
             now_boot_ns: self.now.boot_ns,
         };
-        let restarted = self.kubelet.was_restarted(look.root);
+        let restarted = !look.off && self.kubelet.was_restarted(look.root);
         self.kubelet.look(look, self.tracking.programs_mut());
         if restarted {
             // A kubelet needs longer to its first attempt than an event to come here.

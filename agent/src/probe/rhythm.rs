@@ -4,7 +4,7 @@
 //! own is its own. Ticks are learned while nobody else can ask; else from connections that repeat after a
 //! period, if there are no more of them than the container's own probes make. The rest may be anybody's.
 
-use super::schedule::{OFF_NS, TICKS_MAX};
+use super::schedule::{OFF_NS, TICKS_MAX, near};
 use crate::clock::SECOND_NS;
 
 /// Number of ticks that are known at a time.
@@ -76,10 +76,6 @@ impl Rhythm {
         let came = self.recent_boot_ns.iter().filter(|at| is_since(at)).count();
         repeats && !forgot && u64::try_from(came).is_ok_and(|came| came < own)
     }
-}
-
-const fn near(one_boot_ns: u64, other_boot_ns: u64) -> bool {
-    one_boot_ns.abs_diff(other_boot_ns) <= OFF_NS
 }
 
 #[cfg(test)]

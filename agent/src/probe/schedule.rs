@@ -227,7 +227,7 @@ impl Schedule {
 }
 
 /// Whether two attempts may have come at one tick.
-const fn near(one_boot_ns: u64, other_boot_ns: u64) -> bool {
+pub(super) const fn near(one_boot_ns: u64, other_boot_ns: u64) -> bool {
     one_boot_ns.abs_diff(other_boot_ns) <= OFF_NS
 }
 

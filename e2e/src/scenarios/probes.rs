@@ -41,14 +41,7 @@ fn exec(command: &[&str]) -> Value {
 
 /// Each kind of result, by handlers that anybody can read.
 fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
-    let of = |name, args, probe, handler, result, takes| Probed {
-        name,
-        args,
-        probe,
-        handler,
-        result,
-        takes,
-    };
+    let of = Probed::new;
     let probed = [
         of(
             "late",
@@ -143,13 +136,8 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
 /// Handlers whose answers are encrypted, or framed.
 fn each_handler(context: &Context<'_>) -> Result<Vec<Figure>> {
     let https = json!({ "httpGet": { "port": 8001, "path": "/", "scheme": "HTTPS" } });
-    let of = |name, args, probe, handler, result| Probed {
-        name,
-        args,
-        probe,
-        handler,
-        result,
-        takes: Some((0.0, 5.0)),
+    let of = |name, args, probe, handler, result| {
+        Probed::new(name, args, probe, handler, result, Some((0.0, 5.0)))
     };
     let probed = [
         // What is said in it is encrypted.
@@ -175,14 +163,7 @@ fn each_handler(context: &Context<'_>) -> Result<Vec<Figure>> {
 
 /// What is left without CAP_NET_ADMIN: that a connection came about or not, and commands.
 fn by_tracepoint(context: &Context<'_>) -> Result<Vec<Figure>> {
-    let of = |name, args, probe, handler, result, takes| Probed {
-        name,
-        args,
-        probe,
-        handler,
-        result,
-        takes,
-    };
+    let of = Probed::new;
     let tcp = |port: u16| json!({ "tcpSocket": { "port": port } });
     let soon = Some((0.0, 5.0));
     let probed = [

@@ -27,6 +27,19 @@ pub(super) struct Probed {
     pub(super) takes: Option<(f64, f64)>,
 }
 
+impl Probed {
+    pub(super) const fn new(
+        name: &'static str,
+        args: &'static [&'static str],
+        probe: Value,
+        handler: &'static str,
+        result: &'static str,
+        takes: Option<(f64, f64)>,
+    ) -> Self {
+        Self { name, args, probe, handler, result, takes }
+    }
+}
+
 /// Runs them in one Pod, and compares what the agent has counted, which is given as well.
 pub(super) fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<(Vec<Figure>, Scrape)> {
     let containers: Vec<_> = probed
