@@ -102,13 +102,14 @@ impl State {
     }
 }
 
-/// Look for the kubelet's cgroup: where, and at what time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look<'a> {
-    /// Root of the hierarchy.
-    pub(super) root: &'a Path,
-    /// Flag: the collector is switched off.
-    pub(super) off: bool,
+/// The kubelet's cgroup, or why it is not found.
+pub(super) type Found = Result<KubeletCgroup, String>;
+
+/// Look for the kubelet's cgroup: what was found, and at what time.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// The kubelet's cgroup as it is now; `None` if the collector is switched off.
+    pub(super) found: Option<Found>,
     /// Flag: there is a source of Pods, which tells of probes.
     pub(super) expected: bool,
     /// Time since boot.
@@ -160,34 +161,38 @@ impl KubeletWatch {
         }
     }
 
+    /// The kubelet's cgroup as it is now, or why it is not found.
+    pub(super) fn find(&self, root: &Path) -> Found {
+        kubelet::find(root, self.given.as_deref())
+    }
+
     /// Whether the kubelet was started again since it was last found: its cgroup is another one.
-    pub(super) fn was_restarted(&mut self, root: &Path) -> bool {
-        let Ok(found) = kubelet::find(root, self.given.as_deref()) else { return false };
+    pub(super) fn was_restarted(&mut self, found: &Found) -> bool {
+        let Ok(found) = found else { return false };
         self.last.replace(found.id).is_some_and(|last| last != found.id)
     }
 
     /// Looks for the kubelet's cgroup, and observes it as well as it allows now.
-    pub(super) fn look(&mut self, look: Look<'_>, programs: Option<&mut Programs>) {
+    pub(super) fn look(&mut self, look: Look, programs: Option<&mut Programs>) {
+        let expected = look.expected;
         let state = self.next(look, programs);
         if state == self.state {
             return;
         }
-        state.log(look.expected);
+        state.log(expected);
         self.attached += u64::from(matches!(state, State::Watched(..)));
         self.state = state;
     }
 
-    fn next(&self, look: Look<'_>, programs: Option<&mut Programs>) -> State {
-        if look.off {
-            return State::Off;
-        }
+    fn next(&self, look: Look, programs: Option<&mut Programs>) -> State {
+        let Some(found) = look.found else { return State::Off };
         let Some(programs) = programs else {
             return State::NoProgram("no_programs", "no programs are loaded".to_owned());
         };
         if let Err((reason, why)) = programs.kubelet_programs() {
             return State::NoProgram(reason, why);
         }
-        let found = match kubelet::find(look.root, self.given.as_deref()) {
+        let found = match found {
             Ok(found) => found,
             Err(why) => {
                 if self.cgroup().is_some() {
@@ -278,20 +283,24 @@ mod tests {
             std::fs::write(directory.join("cgroup.events"), "populated 1\n").unwrap();
         };
         let mut watch = KubeletWatch::new(None);
-        assert!(!watch.was_restarted(root.path()), "there is none");
+        let was_restarted = |watch: &mut KubeletWatch| {
+            let found = watch.find(root.path());
+            watch.was_restarted(&found)
+        };
+        assert!(!was_restarted(&mut watch), "there is none");
         makes(&place);
-        assert!(!watch.was_restarted(root.path()), "it is the first");
-        assert!(!watch.was_restarted(root.path()));
+        assert!(!was_restarted(&mut watch), "it is the first");
+        assert!(!was_restarted(&mut watch));
         // Lost from sight for a while.
         std::fs::rename(&place, &away).unwrap();
-        assert!(!watch.was_restarted(root.path()));
+        assert!(!was_restarted(&mut watch));
         std::fs::rename(&away, &place).unwrap();
-        assert!(!watch.was_restarted(root.path()), "it is the same");
+        assert!(!was_restarted(&mut watch), "it is the same");
         // The old one is kept so that its inode's number is not given again.
         std::fs::rename(&place, &away).unwrap();
-        assert!(!watch.was_restarted(root.path()), "it is not there yet");
+        assert!(!was_restarted(&mut watch), "it is not there yet");
         makes(&place);
-        assert!(watch.was_restarted(root.path()));
-        assert!(!watch.was_restarted(root.path()));
+        assert!(was_restarted(&mut watch));
+        assert!(!was_restarted(&mut watch));
     }
 }

@@ -11,13 +11,10 @@ impl Node {
     /// Looks for the kubelet's cgroup, whose connections are observed. `told`: an event tells that it
     /// may be another one now.
     pub(super) fn look_for_kubelet(&mut self, told: bool) {
-        let look = Look {
-            root: &self.options.cgroup_root,
-            off: !self.options.probes,
-            expected: self.probes_are_known(),
-            now_boot_ns: self.now.boot_ns,
-        };
-        let restarted = !look.off && self.kubelet.was_restarted(look.root);
+        let found = self.options.probes.then(|| self.kubelet.find(&self.options.cgroup_root));
+        let restarted = found.as_ref().is_some_and(|found| self.kubelet.was_restarted(found));
+        let (expected, now_boot_ns) = (self.probes_are_known(), self.now.boot_ns);
+        let look = Look { found, expected, now_boot_ns };
         self.kubelet.look(look, self.tracking.programs_mut());
         if restarted {
             // A kubelet needs longer to its first attempt than an event to come here.
