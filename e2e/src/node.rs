@@ -30,14 +30,15 @@ pub(crate) const EXEC: SocketAddr = SocketAddr::new(IpAddr::V4(ADDRESS), 514);
 const CONNECT: Duration = Duration::from_secs(5);
 const KUBELET: Client =
     Client { file: "kubelet", name: "system:node:node-1", group: Some("system:nodes") };
-/// The units of `e2e/node`, and what wants them.
-const UNITS: [(&str, &str); 5] = [
+/// The units of `e2e/node` but the kubelet's, and what wants them.
+const UNITS: [(&str, &str); 4] = [
     ("containerd.service", "multi-user.target"),
     ("exec.socket", "sockets.target"),
     ("images.service", "multi-user.target"),
-    ("kubelet.service", "multi-user.target"),
     ("network.service", "multi-user.target"),
 ];
+/// The kubelet's unit, whatever its name.
+const KUBELET_UNIT: &str = include_str!("../node/etc/systemd/system/kubelet.service");
 
 /// What a node may differ in.
 #[derive(Clone, Debug, clap::Args)]
@@ -51,6 +52,9 @@ pub(crate) struct Options {
     /// The agent is deployed without CAP_NET_ADMIN.
     #[arg(long)]
     pub(crate) without_net_admin: bool,
+    /// The kubelet's unit. RKE2's has other processes in it, which share its cgroup.
+    #[arg(long, value_name = "UNIT", default_value_t = Self::default().kubelet_unit, value_parser = ["kubelet", "rke2-agent"])]
+    pub(crate) kubelet_unit: String,
     /// The node's CPUs; one thread emulates all of them.
     #[arg(long, value_name = "N", default_value_t = Self::default().cpus)]
     pub(crate) cpus: u32,
@@ -65,6 +69,7 @@ impl Default for Options {
             cgroup_driver: "systemd".to_owned(),
             single_process_oom_kill: false,
             without_net_admin: false,
+            kubelet_unit: "kubelet".to_owned(),
             cpus: 2,
             memory: 3072,
         }
@@ -127,7 +132,10 @@ pub(crate) fn disk(
         let path = format!("usr/local/share/images/{}.tar", image.name);
         files.push(File::new(&path, image.bytes.clone()));
     }
-    rootfs::disk(&debian, &files, &UNITS)
+    let kubelet = format!("{}.service", options.kubelet_unit);
+    files.push(File::new(&format!("etc/systemd/system/{kubelet}"), KUBELET_UNIT));
+    let units = [&UNITS[..], &[(&kubelet, "multi-user.target")]].concat();
+    rootfs::disk(&debian, &files, &units)
 }
 
 /// What this run wants otherwise than `e2e/node` has it.

@@ -25,11 +25,13 @@ const NODE: Duration = Duration::from_secs(120 * 60);
 
 /// What may differ on a node whose kubelet makes the cgroups itself and lets an OOM kill one
 /// process, and where the agent has no CAP_NET_ADMIN.
-const UNUSUAL_NODE: [&str; 6] = [
+const UNUSUAL_NODE: [&str; 8] = [
     "--cgroup-driver",
     "cgroupfs",
     "--single-process-oom-kill",
     "--without-net-admin",
+    "--kubelet-unit",
+    "rke2-agent",
     "--only",
     "oom-of-,stop-clean,life-with-init,life-of-a-static-pod,probe-by-tracepoint",
 ];

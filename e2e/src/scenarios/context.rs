@@ -17,7 +17,7 @@ use super::{figure::Figure, kernel, runtime::Runtime};
 use crate::{
     agent,
     cluster::{Cluster, text},
-    node,
+    node::{self, Options},
     traces::{End, Traces},
 };
 
@@ -35,7 +35,7 @@ pub(crate) struct Context<'a> {
     /// The scenario's, and its Pod's.
     pub(super) name: &'a str,
     runtime: Runtime,
-    cgroup_driver: &'a str,
+    pub(super) options: &'a Options,
 }
 
 /// An act that a workload logged.
@@ -115,9 +115,9 @@ impl<'a> Context<'a> {
         agent: &'a Mutex<SocketAddr>,
         name: &'a str,
         runtime: Runtime,
-        cgroup_driver: &'a str,
+        options: &'a Options,
     ) -> Self {
-        Self { cluster, traces, agent, name, runtime, cgroup_driver }
+        Self { cluster, traces, agent, name, runtime, options }
     }
 
     /// A Pod's template, labelled with the scenario's name.
@@ -176,7 +176,7 @@ impl<'a> Context<'a> {
 
     /// Cgroup below the container's own where the runtime should put the processes; else empty.
     pub(super) fn below(&self) -> &'static str {
-        self.runtime.below(self.cgroup_driver)
+        self.runtime.below(&self.options.cgroup_driver)
     }
 
     /// Path of the processes' cgroup below that of the Pod's first container, as the node has it.
@@ -267,9 +267,15 @@ impl<'a> Context<'a> {
         Ok(Acts::parse(&text))
     }
 
-    /// What a container that has ended, and is still known, had logged.
+    /// What a container that is still known has logged.
     pub(super) fn acts(&self, pod: &str, container: &str) -> Result<Acts> {
         Ok(Acts::parse(&self.cluster.kubectl(&["logs", pod, "--container", container])?))
+    }
+
+    /// What the container before the one that runs now had logged.
+    pub(super) fn acts_before(&self, pod: &str, container: &str) -> Result<Acts> {
+        let args = ["logs", pod, "--container", container, "--previous"];
+        Ok(Acts::parse(&self.cluster.kubectl(&args)?))
     }
 
     /// Where the agent serves.

@@ -129,8 +129,7 @@ pub(crate) fn run(
             }
         };
         stop::check()?;
-        let driver = &options.cgroup_driver;
-        let context = Context::new(cluster, traces, &agent, name, *runtime, driver);
+        let context = Context::new(cluster, traces, &agent, name, *runtime, options);
         (scenario.run)(&context).map(Figures)
     };
     let cases: Vec<_> = chosen

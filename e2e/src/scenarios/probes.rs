@@ -1,6 +1,7 @@
 //! Probes: the results of each handler, beside the servers' own logs and the kubelet's counts.
 
 mod judge;
+mod servers;
 
 use std::collections::BTreeMap;
 
@@ -18,19 +19,21 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("probe-results", results),
     Scenario::together("probe-of-each-handler", each_handler),
     Scenario::together("probe-of-each-kind", each_kind),
-    Scenario::together("probe-on-the-hosts-network", on_the_hosts_network),
+    Scenario::together("probe-on-the-hosts-network", servers::on_the_hosts_network),
     Scenario {
         when: When::WithoutNetAdmin,
         ..Scenario::together("probe-by-tracepoint", by_tracepoint)
     },
-    Scenario::together("probe-paths", paths),
-    Scenario::alone("probe-after-a-kubelets-restart", after_a_kubelets_restart),
+    Scenario::together("probe-paths", servers::paths),
+    Scenario::together("probe-after-a-servers-restart", servers::after_a_servers_restart),
+    Scenario::alone("probe-after-a-kubelets-restart", servers::after_a_kubelets_restart),
 ];
 
 /// A command that starts two children, and ends before them.
 const LEAVES: [&str; 3] = ["/workload", "--fork=2", "--exit-after=0.1"];
 /// Number of these.
 const LEFT: f64 = 2.0;
+
 fn http(port: u16, path: &str) -> Value {
     json!({ "httpGet": { "port": port, "path": path } })
 }
@@ -135,13 +138,23 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
 
 /// Handlers whose answers are encrypted, or framed.
 fn each_handler(context: &Context<'_>) -> Result<Vec<Figure>> {
-    let https = json!({ "httpGet": { "port": 8001, "path": "/", "scheme": "HTTPS" } });
+    let https = |port: u16| json!({ "httpGet": { "port": port, "path": "/", "scheme": "HTTPS" } });
     let of = |name, args, probe, handler, result| {
         Probed::new(name, args, probe, handler, result, Some((0.0, 5.0)))
     };
     let probed = [
         // What is said in it is encrypted.
-        of("secret", &["--serve-https=8001"][..], https, "https", "unknown"),
+        of("secret", &["--serve-https=8001"][..], https(8001), "https", "unknown"),
+        // It waits for the end of a request in clear text.
+        of("hangs", &["--serve-http=8005"], https(8005), "https", "timeout"),
+        of("closes", &["--serve-tcp=8006"], https(8006), "https", "failure"),
+        of(
+            "closes-grpc",
+            &["--serve-tcp=8007"],
+            json!({ "grpc": { "port": 8007 } }),
+            "grpc",
+            "failure",
+        ),
         of(
             "serving",
             &["--serve-grpc=8002"],
@@ -233,76 +246,4 @@ fn each_kind(context: &Context<'_>) -> Result<Vec<Figure>> {
         figures.push(Figure::between(&format!("{name}, by the kubelet"), all - 1.0, from, to)?);
     }
     Ok(figures)
-}
-
-/// The Pod's address is the node's, which is that of other Pods as well.
-fn on_the_hosts_network(context: &Context<'_>) -> Result<Vec<Figure>> {
-    let probe = with(http(18_001, "/ready"), &json!({ "periodSeconds": 3, "timeoutSeconds": 5 }));
-    let args = ["--serve-http=18001", "--on-signal", "TERM=exit:0"];
-    let main = with(container("main", &args), &json!({ "readinessProbe": probe }));
-    context.run_pod(&json!({ "hostNetwork": true, "containers": [main] }))?;
-    let figure = by_server(context, "main", 1.0)?;
-    context.delete(&[])?;
-    Ok(vec![figure])
-}
-
-/// Liveness and readiness on one port: told apart by their paths, or not at all. A preStop hook over
-/// HTTP is none of them.
-fn paths(context: &Context<'_>) -> Result<Vec<Figure>> {
-    let probes = |port, liveness: &str, readiness: &str| {
-        let times = json!({ "initialDelaySeconds": 10, "periodSeconds": 3, "timeoutSeconds": 5 });
-        json!({
-            "livenessProbe": with(http(port, liveness), &times),
-            "readinessProbe": with(http(port, readiness), &times),
-        })
-    };
-    let args = |port: &'static str| [port, "--on-signal", "TERM=exit:0"];
-    let apart =
-        with(container("apart", &args("--serve-http=8001")), &probes(8001, "/live", "/ready"));
-    let apart = with(apart, &json!({ "lifecycle": { "preStop": http(8001, "/bye") } }));
-    let alike = with(container("alike", &args("--serve-http=8002")), &probes(8002, "/", "/"));
-    context.run_pod(&json!({ "containers": [apart, alike] }))?;
-    let mut figures = vec![by_server(context, "apart", 2.0)?, by_server(context, "alike", 2.0)?];
-    context.delete(&[])?;
-    let of_apart = [("namespace", "default"), ("workload", context.name), ("container", "apart")];
-    let hook = and(&of_apart, &[("handler", "http")]);
-    figures.push(context.eventually(|scrape| {
-        Figure::same("preStops", scrape.value("prestop_duration_seconds_count", &hook)?, 1)
-    })?);
-    Ok(figures)
-}
-
-/// The kubelet's cgroup goes with its unit, and comes again.
-fn after_a_kubelets_restart(context: &Context<'_>) -> Result<Vec<Figure>> {
-    let probe = with(http(8001, "/ready"), &json!({ "periodSeconds": 3, "timeoutSeconds": 5 }));
-    let args = ["--serve-http=8001", "--on-signal", "TERM=exit:0"];
-    let main = with(container("main", &args), &json!({ "readinessProbe": probe }));
-    context.run_pod(&json!({ "containers": [main] }))?;
-    let before = by_server(context, "main", 1.0)?;
-    let done = context.cluster.node_exec("systemctl restart kubelet")?;
-    ensure!(done.status == 0, "systemctl restart kubelet: {}", done.text);
-    context.cluster.wait_ready()?;
-    let after = by_server(context, "main", 2.0)?;
-    context.delete(&[])?;
-    Ok(vec![before, after])
-}
-
-/// What the agent counts of a container's probes over HTTP, beside the requests that its server has
-/// logged, once there are this many times [`ATTEMPTS`].
-fn by_server(context: &Context<'_>, name: &str, times: f64) -> Result<Figure> {
-    // An attempt may be under way between the two.
-    context.eventually(|_| {
-        let mut served = BTreeMap::<_, f64>::new();
-        for path in context.acts(context.name, name)?.texts("request", "path") {
-            let probe = match &*path {
-                "/live" => "liveness",
-                "/ready" => "readiness",
-                _ => "liveness_or_readiness",
-            };
-            *served.entry(format!("{probe}/http/success")).or_default() += 1.0;
-        }
-        ensure!(served.values().sum::<f64>() >= times * ATTEMPTS, "{served:?}");
-        let told = counts(&context.scrape()?, context.name, name);
-        Figure::same(name, format!("{told:?}"), format!("{served:?}"))
-    })
 }

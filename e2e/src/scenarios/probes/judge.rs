@@ -10,7 +10,7 @@ use super::super::{
     context::{Context, container, with},
     figure::Figure,
 };
-use crate::node;
+use crate::{cluster::text, node};
 
 /// Attempts of each probe that are waited for.
 pub(super) const ATTEMPTS: f64 = 3.0;
@@ -58,7 +58,7 @@ pub(super) fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<(Vec<Fig
             with(container(it.name, &args), &json!({ "readinessProbe": probe }))
         })
         .collect();
-    context.run_pod(&json!({ "containers": containers }))?;
+    let pod = context.run_pod(&json!({ "containers": containers }))?;
     context.eventually(|scrape| {
         probed.iter().try_for_each(|it| {
             let counts = counts(scrape, context.name, it.name);
@@ -72,6 +72,9 @@ pub(super) fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<(Vec<Fig
         let mut args = vec!["exec", context.name, "--container", it.name, "--"];
         args.extend(["/workload", "sleep", "0.1"]);
         context.cluster.kubectl(&args)?;
+    }
+    for it in probed.iter().filter(|it| matches!(it.result, "success" | "unknown")) {
+        ask(context, &pod, &it.probe)?;
     }
     // The kubelet counts a moment later: what the agent counts is between what it had and has.
     let before = kubelet(context, "Readiness")?;
@@ -102,6 +105,29 @@ pub(super) fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<(Vec<Fig
         figures.push(Figure::between(&format!("{name}, by the kubelet"), all, from, to)?);
     }
     Ok((figures, scrape))
+}
+
+/// Has another process of the node connect to a probe's server a few times, and ask what the kubelet
+/// would: it is no probe. Where the kubelet shares its cgroup, the process is in that.
+fn ask(context: &Context<'_>, pod: &Value, probe: &Value) -> Result<()> {
+    let handlers = ["/httpGet/port", "/tcpSocket/port", "/grpc/port"];
+    let Some(port) = handlers.iter().find_map(|port| probe.pointer(port)) else { return Ok(()) };
+    let path = text(probe, "/httpGet/path").unwrap_or("/");
+    let ip = text(pod, "/status/podIP").context("no podIP")?;
+    let unit = &context.options.kubelet_unit;
+    let enter = if unit == "kubelet" {
+        String::new()
+    } else {
+        format!("echo $$ >/sys/fs/cgroup/system.slice/{unit}.service/cgroup.procs || exit; ")
+    };
+    let command = format!(
+        "bash -c '{enter}for i in 1 2 3 4 5; do exec 3<>/dev/tcp/{ip}/{port} || exit; \
+         printf \"GET {path} HTTP/1.1\\r\\nHost: {ip}:{port}\\r\\nUser-Agent: kube-probe/1.37\\r\\n\\r\\n\" \
+         >&3 2>/dev/null; timeout 2 cat <&3 >/dev/null; exec 3>&-; done'"
+    );
+    let done = context.cluster.node_exec(&command)?;
+    ensure!(done.status == 0, "{command}: {}", done.text);
+    Ok(())
 }
 
 /// Results of a container that are not 0, by `probe/handler/result`.
