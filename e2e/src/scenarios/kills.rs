@@ -1,17 +1,19 @@
 //! Containers that the kubelet ends and starts again: their probes failed.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    context::{Context, main_container, want, with},
+    context::{Context, and, main_container, want, with},
     figure::Figure,
     scenario::Scenario,
 };
+use crate::cluster::text;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("kill-by-liveness", by_liveness),
     Scenario::together("kill-by-startup", by_startup),
+    Scenario::together("kill-of-a-healthy-container", of_a_healthy_container),
 ];
 
 fn by_liveness(context: &Context<'_>) -> Result<Vec<Figure>> {
@@ -31,6 +33,35 @@ fn by_startup(context: &Context<'_>) -> Result<Vec<Figure>> {
     });
     let args = ["--on-signal", "TERM=sleep:0.2,exit:7"];
     killed(context, &args, &json!({ "startupProbe": probe }), "startup")
+}
+
+/// The runtime stops it, as it does for the kubelet, and its liveness probe had succeeded each time.
+fn of_a_healthy_container(context: &Context<'_>) -> Result<Vec<Figure>> {
+    let probe = json!({
+        "httpGet": { "port": 8001, "path": "/" },
+        "initialDelaySeconds": 2, "periodSeconds": 2, "timeoutSeconds": 30,
+    });
+    let args = ["--serve-http=8001", "--on-signal", "TERM=sleep:0.2,exit:7"];
+    let main = with(main_container(&args), &json!({ "livenessProbe": probe }));
+    let pod = context.run_pod(&json!({ "containers": [main] }))?;
+    let succeeded = and(&context.labels(), &[("probe", "liveness"), ("result", "success")]);
+    context.eventually(|scrape| {
+        let attempts = scrape.value("probe_results_total", &succeeded)?;
+        ensure!(attempts >= 2.0, "{attempts} attempts");
+        Ok(())
+    })?;
+    let id = text(&pod, "/status/containerStatuses/0/containerID").context("no containerID")?;
+    let id = id.rsplit('/').next().unwrap_or(id);
+    let stop = format!("ctr --namespace k8s.io task kill --signal SIGTERM {id}");
+    let done = context.cluster.node_exec(&stop)?;
+    ensure!(done.status == 0, "{stop}: {}", done.text);
+    let end = context.ended()?;
+    context.delete(&[])?;
+    Ok(vec![
+        Figure::same("why", end.why(), "error, restart_other")?,
+        Figure::same("exit code", &end.exit_code, 7)?,
+        context.shutdown(&end, 0.2)?,
+    ])
 }
 
 fn killed(

@@ -195,6 +195,9 @@ fn termination(end: &End, node: &Node) -> Result<()> {
     };
     same("cause", attribute("podvitals.cause"), &end.cause)?;
     same("trigger", attribute("podvitals.trigger"), &end.trigger)?;
+    if is_by_probe(end) {
+        same("trigger's source", attribute("podvitals.trigger.source"), "probe")?;
+    }
     same("exit code", attribute("process.exit.code"), &end.exit_code)?;
     same("signal", attribute("podvitals.signal"), &end.signal)?;
     let event = span.event("end").context("no event of the end")?;
@@ -217,9 +220,14 @@ fn termination(end: &End, node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// Whether a probe that failed led to the end. Its attempts were seen, and nothing was inferred.
+fn is_by_probe(end: &End) -> bool {
+    matches!(&*end.trigger, "liveness" | "startup")
+}
+
 /// Whether the end is a fault, as docs/TRACES.md has it.
 fn is_fault(end: &End) -> bool {
-    if matches!(&*end.trigger, "liveness" | "startup" | "node_pressure" | "deadline") {
+    if is_by_probe(end) || matches!(&*end.trigger, "node_pressure" | "deadline") {
         return true;
     }
     match &*end.cause {

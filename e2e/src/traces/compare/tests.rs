@@ -108,6 +108,27 @@ fn spans_that_are_not_as_they_should_be_are_found() {
 }
 
 #[test]
+fn a_probe_that_led_to_an_end_was_seen() {
+    let mut known = known();
+    known.told.iter_mut().for_each(|told| told.end.trigger = "liveness".to_owned());
+    let with_source = |source: &str| {
+        let mut spans = spans();
+        for (key, value) in
+            [("podvitals.trigger", "liveness"), ("podvitals.trigger.source", source)]
+        {
+            spans[1].attributes.insert(key.to_owned(), Value::Text(value.to_owned()));
+        }
+        for span in &mut spans[..2] {
+            span.status = Status::Error("liveness probe failed".to_owned());
+        }
+        all(&known, &[], &spans)
+    };
+    with_source("probe").unwrap();
+    let error = format!("{:#}", with_source("inferred").unwrap_err());
+    assert!(error.contains("trigger's source"), "{error}");
+}
+
+#[test]
 fn a_shutdown_without_its_root_waits_for_another_agent() {
     let mut parts = spans();
     parts.remove(0);
