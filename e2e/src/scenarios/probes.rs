@@ -38,6 +38,10 @@ fn http(port: u16, path: &str) -> Value {
     json!({ "httpGet": { "port": port, "path": path } })
 }
 
+fn https(port: u16) -> Value {
+    json!({ "httpGet": { "port": port, "path": "/", "scheme": "HTTPS" } })
+}
+
 fn exec(command: &[&str]) -> Value {
     json!({ "exec": { "command": command } })
 }
@@ -106,6 +110,15 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
             "timeout",
             Some((1.9, 3.0)),
         ),
+        // The kubelet's client goes on to connect when the time is over.
+        of(
+            "full-http",
+            &["--serve-full=8010"],
+            http(8010, "/"),
+            "http",
+            "timeout",
+            Some((1.9, 3.0)),
+        ),
         of("leaves", &[], exec(&LEAVES), "exec", "success", Some((0.0, 5.0))),
         // The runtime ends it when the time is over.
         of(
@@ -138,7 +151,6 @@ fn results(context: &Context<'_>) -> Result<Vec<Figure>> {
 
 /// Handlers whose answers are encrypted, or framed.
 fn each_handler(context: &Context<'_>) -> Result<Vec<Figure>> {
-    let https = |port: u16| json!({ "httpGet": { "port": port, "path": "/", "scheme": "HTTPS" } });
     let of = |name, args, probe, handler, result| {
         Probed::new(name, args, probe, handler, result, Some((0.0, 5.0)))
     };
@@ -202,6 +214,7 @@ fn each_kind(context: &Context<'_>) -> Result<Vec<Figure>> {
         ("http", &["--serve-http=8001"][..], http(8001, "/"), "success"),
         ("tcp", &["--serve-tcp=8002"], json!({ "tcpSocket": { "port": 8002 } }), "success"),
         ("grpc", &["--serve-grpc=8003"], json!({ "grpc": { "port": 8003 } }), "success"),
+        ("https", &["--serve-https=8004"], https(8004), "unknown"),
         ("exec", &[], exec(&["/workload", "sleep", "0.1"]), "success"),
     ];
     let containers: Vec<_> = probed
