@@ -3,11 +3,13 @@
 mod collectors;
 mod url;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use collectors::CollectorArgs;
 
 use crate::demo::{DemoArgs, DemoWorkArgs};
@@ -259,6 +261,12 @@ pub struct AgentArgs {
     pub trace: TraceArgs,
 }
 
+/// The command line of this process. A wrong one is told on standard error, and ends the process.
+#[must_use]
+pub fn parse() -> Cli {
+    parsed(std::env::args_os())
+}
+
 /// Settings from defaults and the environment alone.
 #[must_use]
 pub fn default_agent_args() -> AgentArgs {
@@ -268,7 +276,25 @@ pub fn default_agent_args() -> AgentArgs {
         #[command(flatten)]
         args: AgentArgs,
     }
-    Alone::parse_from(["podvitals"]).args
+    parsed::<Alone>(["podvitals".into()]).args
+}
+
+fn parsed<T: CommandFactory + FromArgMatches>(arguments: impl IntoIterator<Item = OsString>) -> T {
+    let mut command = without_empty(T::command());
+    let matches = command.try_get_matches_from_mut(arguments);
+    let parsed = matches.and_then(|matches| T::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// A variable that is empty is not set: templates leave those without a value empty.
+fn without_empty(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let value = arg.get_env().and_then(std::env::var_os);
+            let is_empty = value.is_some_and(|value| value.is_empty());
+            if is_empty { arg.env(Resettable::Reset) } else { arg }
+        })
+        .mut_subcommands(without_empty)
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {
@@ -284,7 +310,6 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_sound() {

@@ -2,15 +2,14 @@
 
 use std::process::ExitCode;
 
-use agent::cli::{Cli, Command, default_agent_args};
-use clap::Parser as _;
+use agent::cli::{self, Command, default_agent_args};
 
 fn main() -> ExitCode {
     // Before anything else is read, and before there is another thread.
     if let Err(error) = agent::kernel::capabilities::forbid_new_privileges() {
         eprintln!("podvitals: privileges could be gained: {error}");
     }
-    let command = Cli::parse().command.unwrap_or_else(|| Command::Agent(default_agent_args()));
+    let command = cli::parse().command.unwrap_or_else(|| Command::Agent(default_agent_args()));
     let result = match command {
         Command::Agent(args) => agent::run::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => agent::check::main(&args),

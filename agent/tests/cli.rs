@@ -69,6 +69,29 @@ fn unusable_settings_are_refused_by_name() {
 }
 
 #[test]
+fn a_variable_that_is_empty_is_not_set() {
+    let help = podvitals(&["agent", "--help"]).stdout;
+    let help = String::from_utf8(help).unwrap();
+    let variables: Vec<_> = help
+        .split("[env: ")
+        .skip(1)
+        .filter_map(|rest| rest.split(['=', ']', ',']).next())
+        .filter(|name| name.starts_with("PODVITALS_") || *name == "NODE_NAME")
+        .collect();
+    assert!(variables.len() > 30, "{variables:?}");
+    let mut agent = testbed::child::command(env!("CARGO_BIN_EXE_podvitals"));
+    agent.args(["agent", "--cgroup.root", "/no/such/directory"]);
+    for variable in &variables {
+        agent.env(variable, "");
+    }
+    let said = String::from_utf8(agent.output().unwrap().stderr).unwrap();
+    assert!(said.contains("/no/such/directory"), "what is wrong is something else: {said}");
+    let wrong = agent.env("PODVITALS_MODE", "cloud").output().unwrap();
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert!(said.contains("--mode"), "{said}");
+}
+
+#[test]
 fn help_tells_every_setting_and_its_variable() {
     let output = podvitals(&["agent", "--help"]);
     assert!(output.status.success());
