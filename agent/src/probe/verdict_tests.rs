@@ -40,7 +40,9 @@ fn the_end_of_a_connection_without_an_answer_tells() {
         let is_tcp = handler == Handler::Tcp;
         let or_connected = |result| if is_tcp { Some(Success) } else { result };
         assert_eq!(of(true, 1000, Closed), or_connected(Some(Timeout)));
-        assert_eq!(of(true, 300, Closed), or_connected(None), "the kubelet has ended");
+        assert_eq!(of(true, 500, Closed), or_connected(Some(Timeout)), "late to connect");
+        assert_eq!(of(true, 499, Closed), or_connected(None), "the kubelet has ended");
+        assert_eq!(of(false, 899, TimedOut), Some(Failure), "no route");
         assert_eq!(of(true, 300, ClosedByPeer), or_connected(Some(Failure)));
         assert_eq!(of(true, 300, Reset), or_connected(Some(Failure)));
     }
