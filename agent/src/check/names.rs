@@ -8,6 +8,7 @@ use crate::cgroup::{role::Mode, tree::Tree, walk};
 use crate::cli::PodsArgs;
 use crate::kernel::cgroup_mount;
 use crate::kube::client::{Endpoint, Trust};
+use crate::kube::contact;
 use crate::kube::credentials::check_authority;
 use crate::kube::source::{self, Chosen};
 
@@ -15,7 +16,7 @@ const NAMES: &str = "names";
 const LOST: &str = "owners, images, requests, grace periods and triggers";
 
 /// Examines the source of names, and the files it needs, with the capabilities that this thread
-/// has. The source is not contacted.
+/// has. The source is asked once.
 pub(super) fn check(args: &PodsArgs, root: Option<&Path>) -> Vec<Finding> {
     let unified = || cgroup_mount::find().ok()?.unified;
     let root = root.map(Path::to_owned).or_else(unified);
@@ -30,9 +31,13 @@ pub(super) fn check(args: &PodsArgs, root: Option<&Path>) -> Vec<Finding> {
             let found = chosen.describe();
             findings.push(Finding::bad(NAMES, Verdict::Degraded, found, &lost));
         }
-        Ok((endpoint, chosen)) => {
-            findings.push(Finding::ok(NAMES, chosen.describe()));
-            findings.extend(endpoint.iter().flat_map(check_endpoint));
+        Ok((None, chosen)) => findings.push(Finding::ok(NAMES, chosen.describe())),
+        Ok((Some(endpoint), chosen)) => {
+            let files = check_endpoint(&endpoint);
+            if files.iter().all(|finding| finding.verdict != Verdict::Fatal) {
+                findings.push(check_answer(&endpoint, &chosen));
+            }
+            findings.extend(files);
         }
         Err(error) => {
             findings.push(Finding::bad(NAMES, Verdict::Fatal, error.to_string(), LOST));
@@ -47,6 +52,14 @@ fn has_pods(root: &Path) -> bool {
     let mut tree = Tree::new(Mode::Auto);
     tree.insert_all(root, &walk::walk(root).0);
     tree.has_kubepods()
+}
+
+fn check_answer(endpoint: &Endpoint, chosen: &Chosen) -> Finding {
+    let source = chosen.describe();
+    match contact::ask(chosen, endpoint) {
+        Ok(()) => Finding::ok(NAMES, format!("{source}: it answers")),
+        Err(why) => Finding::bad(NAMES, Verdict::Degraded, format!("{source}: {why}"), LOST),
+    }
 }
 
 fn check_endpoint(endpoint: &Endpoint) -> Vec<Finding> {
@@ -113,9 +126,10 @@ mod tests {
             found.into_iter().map(|(_, verdict)| verdict).collect::<Vec<_>>()
         };
         use Verdict::{Degraded, Fatal, Ok};
-        assert_eq!(api("https://192.0.2.1", file, CA, dir), [Ok, Ok, Ok, Ok]);
-        assert_eq!(api("https://192.0.2.1", missing, file, dir), [Ok, Degraded, Fatal, Ok]);
-        assert_eq!(api("http://127.0.0.1", file, missing, file), [Ok, Ok, Degraded]);
+        // Nobody listens there.
+        assert_eq!(api("https://127.0.0.1:1", file, CA, dir), [Degraded, Ok, Ok, Ok]);
+        assert_eq!(api("https://127.0.0.1:1", missing, file, dir), [Degraded, Fatal, Ok]);
+        assert_eq!(api("http://127.0.0.1:1", file, missing, file), [Degraded, Ok, Degraded]);
         assert_eq!(api("http://192.0.2.1", file, CA, missing), [Fatal, Ok]);
     }
 

@@ -47,6 +47,11 @@ pub async fn run(mut client: Client, wanted: Wanted<'_>, events: mpsc::Sender<Po
     }
 }
 
+/// Asks for the Pods, and reads none.
+pub(super) async fn ask(client: &mut Client) -> Result<(), String> {
+    client.get("/pods").await.map(drop).map_err(|failure| explain(&failure))
+}
+
 /// The failure with its remedy, where there is one.
 fn explain(failure: &Failure) -> String {
     let why = &failure.why;

@@ -1,6 +1,7 @@
 //! Kubernetes: Pods of this node, from the API server or the kubelet, and names of containers.
 
 pub mod client;
+pub mod contact;
 pub mod convert;
 pub mod credentials;
 pub mod event;

@@ -55,7 +55,7 @@ pub(super) async fn watch_at_once(
     let mut reflector = Reflector {
         client,
         wanted: Wanted { node: Some(node), link_annotation },
-        selector: format!("fieldSelector=spec.nodeName%3D{}", encode(node)),
+        selector: selector(node),
         events,
         next: Next::List(ANY_VERSION.to_owned()),
     };
@@ -63,6 +63,16 @@ pub(super) async fn watch_at_once(
     while let Ok(round) = reflector.round(pace.is_slow()).await {
         tokio::time::sleep(pace.rest(round, random())).await;
     }
+}
+
+/// Asks for one of the node's Pods.
+pub(super) async fn ask(client: &mut Client, node: &str) -> Result<(), String> {
+    let path = format!("/api/v1/pods?{}&limit=1", selector(node));
+    client.get(&path).await.map(drop).map_err(|failure| failure.why)
+}
+
+fn selector(node: &str) -> String {
+    format!("fieldSelector=spec.nodeName%3D{}", encode(node))
 }
 
 /// A random number from 0 up to, not including, 1.

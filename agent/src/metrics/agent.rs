@@ -323,7 +323,7 @@ pub static POD_METADATA_AGE: StateFamily<Agent> = StateFamily {
         Scope::Node,
         "Time since the last contact with the Pod source: any answer of the API \
          server's watch (while healthy a bookmark a minute at least), or the kubelet's \
-         list.",
+         list. Before the first, time since the agent's start.",
     )
     .needs(&[Need::Pods]),
     write: |_, agent, to| {

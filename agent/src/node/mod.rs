@@ -73,6 +73,8 @@ pub struct Node {
     publish: Publish,
     kubelet: KubeletWatch,
     shown_wall: ShownOffset,
+    /// The start of the agent.
+    began_boot_ns: u64,
     next_rescan_ns: u64,
     next_names_ns: u64,
     next_late_names_ns: u64,
@@ -105,6 +107,7 @@ impl Node {
             publish: Publish::new(options.store, options.traces.take()),
             kubelet: KubeletWatch::new(options.kubelet_cgroup.take()),
             shown_wall: ShownOffset::default(),
+            began_boot_ns: 0,
             next_rescan_ns: 0,
             next_names_ns: 0,
             next_late_names_ns: 0,
@@ -125,6 +128,7 @@ impl Node {
     /// containers that are older than the agent.
     pub fn start(&mut self, now: Now) {
         self.now = now;
+        self.began_boot_ns = now.boot_ns;
         self.begin_tracking();
         let tree = self.tracking.tree();
         if tree.mode() == Mode::Kubernetes && !tree.has_kubepods() {

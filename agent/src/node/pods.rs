@@ -77,10 +77,11 @@ impl Node {
         self.apply(kill.unwrap_or(Input::NoKill { container: id }));
     }
 
-    /// Time since the last contact with the Pod source.
+    /// Time since the last contact with the Pod source; since the start, if there was none.
     pub(super) fn pod_metadata_age_ns(&self) -> Option<u64> {
         let (_, last_contact) = self.options.pods.as_ref()?;
-        Some(self.now.boot_ns.saturating_sub(last_contact.last_boot_ns()?))
+        let since_boot_ns = last_contact.last_boot_ns().unwrap_or(self.began_boot_ns);
+        Some(self.now.boot_ns.saturating_sub(since_boot_ns))
     }
 
     /// The source of names, for people.

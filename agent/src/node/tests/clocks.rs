@@ -80,3 +80,14 @@ fn a_clock_that_is_set_moves_what_was_shown() {
     // Slewing is no step: what is shown stays the same.
     assert_eq!(times(&mut world, 1_790_000_000_100_000_000), of(1.79e9));
 }
+
+#[test]
+fn a_source_of_pods_that_was_never_heard_is_as_old_as_the_agent() {
+    let age_ns = |with_source| {
+        let mut world = World::new(with_source);
+        let now = world.now(420_000);
+        world.node.collect(now).stats.pod_metadata_age_ns
+    };
+    assert_eq!(age_ns(true), Some(420_000_000_000));
+    assert_eq!(age_ns(false), None, "there is no source");
+}
