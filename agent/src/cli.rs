@@ -2,15 +2,16 @@
 
 mod collectors;
 mod url;
+mod variables;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use collectors::CollectorArgs;
+use variables::without_empty;
 
 use crate::demo::{DemoArgs, DemoWorkArgs};
 use crate::http::ListenAddress;
@@ -267,6 +268,12 @@ pub fn parse() -> Cli {
     parsed(std::env::args_os())
 }
 
+/// Environment variables of this process that look like settings and are none.
+#[must_use]
+pub fn unknown_variables() -> Vec<String> {
+    variables::unknown(&Cli::command(), std::env::vars_os().map(|(name, _)| name))
+}
+
 /// Settings from defaults and the environment alone.
 #[must_use]
 pub fn default_agent_args() -> AgentArgs {
@@ -284,17 +291,6 @@ fn parsed<T: CommandFactory + FromArgMatches>(arguments: impl IntoIterator<Item 
     let matches = command.try_get_matches_from_mut(arguments);
     let parsed = matches.and_then(|matches| T::from_arg_matches(&matches));
     parsed.unwrap_or_else(|error| error.format(&mut command).exit())
-}
-
-/// A variable that is empty is not set: templates leave those without a value empty.
-fn without_empty(command: clap::Command) -> clap::Command {
-    command
-        .mut_args(|arg| {
-            let value = arg.get_env().and_then(std::env::var_os);
-            let is_empty = value.is_some_and(|value| value.is_empty());
-            if is_empty { arg.env(Resettable::Reset) } else { arg }
-        })
-        .mut_subcommands(without_empty)
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {

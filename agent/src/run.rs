@@ -13,7 +13,7 @@ use crate::bpf::{
     start::{self, Kernel},
     subjects::SUBJECTS,
 };
-use crate::cli::{AgentArgs, PodsArgs};
+use crate::cli::{self, AgentArgs, PodsArgs};
 use crate::clock::Now;
 use crate::escape;
 use crate::http::{self, Listeners};
@@ -105,6 +105,10 @@ pub async fn agent(
         addresses = ?listeners.addresses(),
         "starting podvitals"
     );
+    for name in cli::unknown_variables() {
+        tracing::warn!(name = %escape::line(&name), "this variable is no setting: is it misspelt?");
+    }
+    settings::check_log_dir(&args.pods.log_dir);
     let source =
         (!matches!(pods, Chosen::None(_))).then(|| (pods.describe(), last_contact.clone()));
     let exporter = match trace_settings {

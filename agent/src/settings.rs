@@ -1,5 +1,6 @@
 //! Settings: what the flags and the host make of the owner's options.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use opentelemetry::KeyValue;
 use crate::bpf::object::ObjectId;
 use crate::cgroup::{files::Parts, tree};
 use crate::cli::{AgentArgs, Mode};
+use crate::escape;
 use crate::kernel::cgroup_mount;
-use crate::kube::event::LastContact;
+use crate::kube::{event::LastContact, log_names};
 use crate::metrics::collector::Collector;
 use crate::metrics::store::StoreOptions;
 use crate::node::{Options, Source};
@@ -44,6 +46,16 @@ pub(crate) fn options(
         probes: args.collectors.0.has(Collector::Probes),
         kubelet_cgroup: args.kubelet_cgroup.clone(),
         max_fds: raise_file_limit(),
+    }
+}
+
+/// Tells the log if the directory of the containers' logs cannot be read. That there is none is usual
+/// where there is no kubelet, unless it is named.
+pub(crate) fn check_log_dir(dir: &Path) {
+    let Err(error) = std::fs::read_dir(dir) else { return };
+    if error.kind() != ErrorKind::NotFound || dir != Path::new(log_names::DEFAULT_DIR) {
+        let dir = escape::path(dir);
+        tracing::warn!(dir, %error, "no names come from the logs of containers (--pods.log-dir)");
     }
 }
 
@@ -93,7 +105,7 @@ pub(crate) fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
         if !offered.iter().any(|offered| offered == controller) {
             tracing::warn!(
                 controller,
-                root = crate::escape::path(&root),
+                root = escape::path(&root),
                 "the cgroup v2 hierarchy lacks a controller: its metrics are missing; it may be \
                  bound to a cgroup v1 hierarchy"
             );
@@ -107,14 +119,11 @@ pub(crate) fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 fn no_root(root: &Path) -> String {
     let mounted = cgroup_mount::find().ok().and_then(|mounts| mounts.unified);
     let remedy = match mounted {
-        Some(at) => format!("cgroup v2 is mounted at {}", crate::escape::path(&at)),
+        Some(at) => format!("cgroup v2 is mounted at {}", escape::path(&at)),
         None => "no cgroup v2 hierarchy is mounted here".to_owned(),
     };
     let why = if root.is_dir() { "has no file cgroup.controllers" } else { "cannot be read" };
-    format!(
-        "{} is no cgroup v2 directory (--cgroup.root): it {why}; {remedy}",
-        crate::escape::path(root)
-    )
+    format!("{} is no cgroup v2 directory (--cgroup.root): it {why}; {remedy}", escape::path(root))
 }
 
 /// The kind of node.

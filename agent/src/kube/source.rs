@@ -32,6 +32,8 @@ pub struct Surroundings {
     pub node: Option<String>,
     /// URL of the API server: from the flag, else from the environment of a Pod.
     pub api_url: Option<Uri>,
+    /// Flag: the URL is from the flag, so the API server is wanted.
+    pub is_url_named: bool,
 }
 
 impl Surroundings {
@@ -46,6 +48,7 @@ impl Surroundings {
         Self {
             node: node.filter(|node| !node.is_empty()).map(str::to_owned),
             api_url: api_url.cloned().or_else(from_environment),
+            is_url_named: api_url.is_some(),
         }
     }
 }
@@ -89,7 +92,8 @@ impl Chosen {
 pub enum CannotUse {
     /// The node's name is missing: a watch covers one node.
     #[error(
-        "--pods.source=api needs the node's name: --node.name, or NODE_NAME from spec.nodeName"
+        "the API server is asked for the Pods of one node: name it with --node.name, or by NODE_NAME \
+         from spec.nodeName"
     )]
     NoNode,
     /// The API server's address is missing.
@@ -111,6 +115,7 @@ pub enum CannotUse {
 /// # Errors
 /// A source that is requested by name lacks something.
 pub fn choose(wanted: PodsSource, there: Surroundings) -> Result<Chosen, CannotUse> {
+    let is_url_named = there.is_url_named;
     match (wanted, there.api_url, there.node) {
         (PodsSource::Kubelet, ..) => Ok(Chosen::Kubelet),
         (PodsSource::None, ..) => Ok(Chosen::None("--pods.source=none")),
@@ -122,6 +127,7 @@ pub fn choose(wanted: PodsSource, there: Surroundings) -> Result<Chosen, CannotU
         (PodsSource::Auto, None, _) => {
             Ok(Chosen::None("no API server (no service account is mounted, and no --api.url)"))
         }
+        (PodsSource::Auto, _, None) if is_url_named => Err(CannotUse::NoNode),
         (PodsSource::Auto, _, None) => {
             Ok(Chosen::None("no node name (--node.name, or NODE_NAME from spec.nodeName)"))
         }
@@ -206,6 +212,7 @@ mod tests {
         Surroundings {
             node: node.then(|| "n1".to_owned()),
             api_url: api.then(|| URL.parse().unwrap()),
+            is_url_named: false,
         }
     }
 
@@ -224,6 +231,8 @@ mod tests {
         assert!(matches!(ask(there(true, true)), Ok(Chosen::Api { .. })));
         assert_eq!(ask(there(false, true)), Err(CannotUse::NoNode));
         assert_eq!(ask(there(true, false)), Err(CannotUse::NoAddress));
+        let named = Surroundings { is_url_named: true, ..there(false, true) };
+        assert_eq!(choose(PodsSource::Auto, named), Err(CannotUse::NoNode));
         assert_eq!(choose(PodsSource::Kubelet, there(false, false)), Ok(Chosen::Kubelet));
         assert!(matches!(choose(PodsSource::None, there(true, true)), Ok(Chosen::None(_))));
     }

@@ -6,9 +6,9 @@ mod servers;
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use self::judge::{ATTEMPTS, Probed, counts, judge, kubelet};
+use self::judge::{ATTEMPTS, Probed, counts, exec, http, https, judge, kubelet};
 use super::{
     context::{Context, and, container, with},
     figure::Figure,
@@ -33,18 +33,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 const LEAVES: [&str; 3] = ["/workload", "--fork=2", "--exit-after=0.1"];
 /// Number of these.
 const LEFT: f64 = 2.0;
-
-fn http(port: u16, path: &str) -> Value {
-    json!({ "httpGet": { "port": port, "path": path } })
-}
-
-fn https(port: u16) -> Value {
-    json!({ "httpGet": { "port": port, "path": "/", "scheme": "HTTPS" } })
-}
-
-fn exec(command: &[&str]) -> Value {
-    json!({ "exec": { "command": command } })
-}
 
 /// Each kind of result, by handlers that anybody can read.
 fn results(context: &Context<'_>) -> Result<Vec<Figure>> {

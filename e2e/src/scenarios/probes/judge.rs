@@ -40,6 +40,21 @@ impl Probed {
     }
 }
 
+/// A handler over HTTP.
+pub(super) fn http(port: u16, path: &str) -> Value {
+    json!({ "httpGet": { "port": port, "path": path } })
+}
+
+/// The same over TLS.
+pub(super) fn https(port: u16) -> Value {
+    json!({ "httpGet": { "port": port, "path": "/", "scheme": "HTTPS" } })
+}
+
+/// A handler that runs a command.
+pub(super) fn exec(command: &[&str]) -> Value {
+    json!({ "exec": { "command": command } })
+}
+
 /// Runs them in one Pod, and compares what the agent has counted, which is given as well.
 pub(super) fn judge(context: &Context<'_>, probed: &[Probed]) -> Result<(Vec<Figure>, Scrape)> {
     let containers: Vec<_> = probed

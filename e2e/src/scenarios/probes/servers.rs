@@ -9,10 +9,7 @@ use super::super::{
     context::{Context, and, container, with},
     figure::Figure,
 };
-use super::{
-    http,
-    judge::{ATTEMPTS, counts},
-};
+use super::judge::{ATTEMPTS, counts, http};
 use crate::cluster::text;
 
 /// The Pod's address is the node's, which is that of other Pods as well.
