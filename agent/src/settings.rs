@@ -101,15 +101,15 @@ pub(crate) fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
         },
     };
     let offered = cgroup_mount::controllers(&root).with_context(|| no_root(&root))?;
-    for controller in ["cpu", "memory", "pids"] {
-        if !offered.iter().any(|offered| offered == controller) {
-            tracing::warn!(
-                controller,
-                root = escape::path(&root),
-                "the cgroup v2 hierarchy lacks a controller: its metrics are missing; it may be \
-                 bound to a cgroup v1 hierarchy"
-            );
-        }
+    let is_missing = |wanted: &&str| !offered.iter().any(|offered| offered == wanted);
+    let missing: Vec<_> = ["cpu", "memory", "pids"].into_iter().filter(is_missing).collect();
+    if !missing.is_empty() {
+        tracing::warn!(
+            controllers = missing.join(", "),
+            root = escape::path(&root),
+            "the cgroup v2 hierarchy lacks controllers, and their metrics are missing; cgroup v1 may have \
+             them: boot with systemd.unified_cgroup_hierarchy=1"
+        );
     }
     // In a Pod and with symbolic links the tree is still built on this path.
     Ok(root)
@@ -122,8 +122,12 @@ fn no_root(root: &Path) -> String {
         Some(at) => format!("cgroup v2 is mounted at {}", escape::path(&at)),
         None => "no cgroup v2 hierarchy is mounted here".to_owned(),
     };
-    let why = if root.is_dir() { "has no file cgroup.controllers" } else { "cannot be read" };
-    format!("{} is no cgroup v2 directory (--cgroup.root): it {why}; {remedy}", escape::path(root))
+    let why = if root.is_dir() {
+        "is no cgroup v2 directory: it has no file cgroup.controllers"
+    } else {
+        "cannot be read as a directory"
+    };
+    format!("{remedy}; {} (--cgroup.root) {why}", escape::path(root))
 }
 
 /// The kind of node.

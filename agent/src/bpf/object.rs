@@ -69,7 +69,7 @@ pub fn check() -> anyhow::Result<()> {
     if ObjectId::ALL.iter().any(|object| object.bytes().is_empty()) {
         bail!(
             "this binary was built without its kernel side: build it with `cargo xtask build`, or \
-             set AGENT_EBPF_OBJECT to a folder of ready objects"
+             with AGENT_EBPF_OBJECT set to a folder of ready objects"
         );
     }
     Ok(())
