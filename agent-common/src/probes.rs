@@ -45,6 +45,9 @@ pub struct Kubelet {
 /// Bytes of each direction that a record has.
 pub const HEAD_BYTES: usize = 256;
 
+/// Ending: none yet. The connection is told since its first request had no answer in time, or since one
+/// that was told so has an answer after all.
+pub const ENDING_OPEN: u32 = 0;
 /// Ending: this side closed the connection first.
 pub const ENDING_CLOSED: u32 = 1;
 /// Ending: the other side closed the connection first.
@@ -56,7 +59,8 @@ pub const ENDING_REFUSED: u32 = 4;
 /// Ending: given up before it was established, without any answer.
 pub const ENDING_TIMED_OUT: u32 = 5;
 
-/// Record of a connection that has ended: the time of the header is that of its end.
+/// Record of a connection that has ended: the time of the header is that of its end. Of one that is open
+/// it is the time at which that is told.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionRecord {
@@ -109,8 +113,8 @@ pub struct Socket {
     pub received_from: u32,
     /// Whether the other side has sent a reset: 1, else 0.
     pub reset: u32,
-    /// Padding, always 0.
-    pub padding: u32,
+    /// Whether it was told that no answer has come: 1, else 0.
+    pub unanswered: u32,
 }
 
 /// Attempt to connect that the tracepoint follows.

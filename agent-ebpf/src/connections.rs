@@ -1,5 +1,5 @@
 //! Maps of connections: whose are observed, what is known of each, and the ring buffer of those that
-//! have ended.
+//! have ended, or have no answer.
 
 use agent_common::{
     event::{COMM_BYTES, Header, KIND_CONNECTION},
@@ -136,19 +136,19 @@ pub(crate) fn wakeup() -> u64 {
     u64::from(if unread > CONNECTIONS_WAKE_BYTES { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
 }
 
-/// Submits a record from a map's value.
+/// Submits a record from a map's value, with flags as of [`wakeup`].
 ///
 /// # Safety
 /// `record` points to a whole record.
 #[inline(always)]
-pub(crate) unsafe fn submit(record: *mut ConnectionRecord) {
+pub(crate) unsafe fn submit(record: *mut ConnectionRecord, flags: u64) {
     // SAFETY: the caller's word; the helper copies the record.
     let refused = unsafe {
         bpf_ringbuf_output(
             (&raw const CONNECTIONS).cast_mut().cast::<c_void>(),
             record.cast::<c_void>(),
             size_of::<ConnectionRecord>() as u64,
-            wakeup(),
+            flags,
         )
     };
     count(if refused == 0 { PROBES_SUBMITTED } else { PROBES_LOST_RING_FULL });

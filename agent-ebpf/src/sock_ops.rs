@@ -5,8 +5,12 @@
 //!
 //! The flags that ask are one word of the socket, which `bpf_sock_ops_cb_flags_set` writes as a whole,
 //! and it is shared by the programs of all who attached any. So what others ask for is kept, at the end
-//! too; and where another program leaves ours out, it is set again at the next call. Where no call
+//! too; and where another program leaves ours out, they are set again at the next call. Where no call
 //! follows, [`packet`](crate::packet) tells the end.
+//!
+//! A dial without an answer may go on for minutes after who asked has given it up. So it is told when the
+//! kernel's first timeout for it is over, in which the kernel asks again, and told again if an answer
+//! comes after all.
 
 use agent_common::{
     event::COMM_BYTES,
@@ -18,7 +22,8 @@ use agent_common::{
 use agent_ebpf::{globals::offset, read::current};
 use aya_ebpf::{
     bindings::{
-        BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
+        BPF_RB_FORCE_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB,
+        BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_STATE_CB,
         BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock, bpf_sock_ops,
     },
     btf_maps::SkStorage,
@@ -33,7 +38,7 @@ use core::{ffi::c_void, ptr};
 
 use crate::connections::{
     MAPPED, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_SYN_SENT, count, header,
-    is_shared, is_wanted, kubelet, place, submit,
+    is_shared, is_wanted, kubelet, place, submit, wakeup,
 };
 
 /// State of the sockets that are observed, in the sockets themselves: it goes with them, and costs
@@ -43,6 +48,10 @@ static SOCKETS: SkStorage<Socket> = SkStorage::new();
 
 /// Address family of IPv6 (include/linux/socket.h).
 const AF_INET6: u32 = 10;
+
+/// Flags of what is asked for: the steps of a socket, and its timeouts, of which only those of a dial
+/// count. They stay when it is connected: a call less for each connection.
+const ASKED: u32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
 
 /// What a program returns for the kernel to go on as it would without it.
 const PASS: u32 = 1;
@@ -102,6 +111,7 @@ unsafe fn called<const UNTYPED: bool>(ctx: *mut bpf_sock_ops) {
             BPF_SOCK_OPS_TCP_CONNECT_CB => asked::<UNTYPED>(ctx),
             BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(ctx),
             BPF_SOCK_OPS_STATE_CB => changed::<UNTYPED>(ctx),
+            BPF_SOCK_OPS_RTO_CB => unanswered(ctx),
             _ => asked_before(ctx),
         }
     }
@@ -156,8 +166,8 @@ unsafe fn ask(ctx: *mut bpf_sock_ops) {
     // SAFETY: the caller's word.
     unsafe {
         let flags = field!(ctx.bpf_sock_ops_cb_flags);
-        if flags & BPF_SOCK_OPS_STATE_CB_FLAG == 0 {
-            bpf_sock_ops_cb_flags_set(ctx, (flags | BPF_SOCK_OPS_STATE_CB_FLAG).cast_signed());
+        if flags & ASKED != ASKED {
+            bpf_sock_ops_cb_flags_set(ctx, (flags | ASKED).cast_signed());
         }
     }
 }
@@ -171,7 +181,7 @@ unsafe fn ask(ctx: *mut bpf_sock_ops) {
 unsafe fn asked_before(ctx: *mut bpf_sock_ops) {
     // SAFETY: the caller's word.
     unsafe {
-        if field!(ctx.bpf_sock_ops_cb_flags) & BPF_SOCK_OPS_STATE_CB_FLAG != 0 {
+        if field!(ctx.bpf_sock_ops_cb_flags) & ASKED == ASKED {
             return;
         }
         let sk = field!(ctx.__bindgen_anon_2.sk);
@@ -198,7 +208,35 @@ unsafe fn connected(ctx: *mut bpf_sock_ops) {
         (*socket).sent_from = field!(ctx.snd_nxt);
         (*socket).received_from = field!(ctx.rcv_nxt);
         (*socket).record.connected_boot_ns = bpf_ktime_get_boot_ns();
+        if (*socket).unanswered != 0 {
+            (*socket).record.header = header();
+            submit(&raw mut (*socket).record, wakeup());
+        }
         ask(ctx);
+    }
+}
+
+/// A timeout of the kernel is over: of a dial, the first one is told.
+///
+/// # Safety
+/// As [`called`].
+#[inline(always)]
+unsafe fn unanswered(ctx: *mut bpf_sock_ops) {
+    // SAFETY: the caller's word.
+    unsafe {
+        let sk = field!(ctx.__bindgen_anon_2.sk);
+        if sk.is_null() {
+            return;
+        }
+        let Some(socket) = socket(sk) else { return };
+        ask(ctx);
+        if (*socket).record.connected_boot_ns != 0 || (*socket).unanswered != 0 {
+            return;
+        }
+        (*socket).unanswered = 1;
+        (*socket).record.header = header();
+        // Who asked gives up in a moment: what follows from that is not to come before.
+        submit(&raw mut (*socket).record, u64::from(BPF_RB_FORCE_WAKEUP));
     }
 }
 
@@ -257,7 +295,7 @@ pub(crate) unsafe fn end(sk: *mut bpf_sock, socket: *mut Socket, ending: u32) {
         }
         (&raw mut (*socket).record.ending).write_volatile(ending);
         (*socket).record.header = header();
-        submit(&raw mut (*socket).record);
+        submit(&raw mut (*socket).record, wakeup());
         bpf_sk_storage_delete(map(), sk.cast::<c_void>());
     }
 }

@@ -237,6 +237,7 @@ impl Fields<'_> {
 
     fn ending(&mut self) -> Result<Ending, DecodeError> {
         Ok(match self.u32()? {
+            probes::ENDING_OPEN => Ending::Open,
             probes::ENDING_CLOSED => Ending::Closed,
             probes::ENDING_CLOSED_BY_PEER => Ending::ClosedByPeer,
             probes::ENDING_RESET => Ending::Reset,

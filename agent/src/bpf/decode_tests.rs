@@ -182,6 +182,8 @@ fn a_connection_is_decoded() {
     assert_eq!((found.ending, found.data_observed), (Ending::Refused, true));
     assert_eq!((&found.sent[..], &found.received[..]), (&b"GET /"[..], &b""[..]));
     assert_eq!(found.received_bytes, 9);
+    let open = a_connection([4321, 8080, probes::ENDING_OPEN, 1, 0, 0, 0, 0]).unwrap();
+    assert_eq!((open.ending, open.end_boot_ns), (Ending::Open, 77));
 }
 
 #[test]
@@ -196,7 +198,7 @@ fn a_connection_with_an_impossible_value_is_an_error() {
     assert!(a_connection(good).is_ok());
     assert_eq!(with(0, 65_536), DecodeError::Value { kind, value: 65_536 });
     assert_eq!(with(1, 65_536), DecodeError::Value { kind, value: 65_536 });
-    assert_eq!(with(2, 0), DecodeError::Value { kind, value: 0 });
+    assert_eq!(with(2, 6), DecodeError::Value { kind, value: 6 });
     assert_eq!(with(4, 257), DecodeError::Length { kind, length: 257 });
     assert_eq!(with(5, 257), DecodeError::Length { kind, length: 257 });
     assert_eq!(connection(&Record::new(raw::KIND_END).bytes()), Err(DecodeError::Kind(2)));

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-/// A TCP connection that the kubelet asked for, from its start to its end. Times are
-/// `CLOCK_BOOTTIME`.
+/// A TCP connection that the kubelet asked for, from its start to its end; or as it is when no answer has
+/// come for a while ([`Ending::Open`]). Times are `CLOCK_BOOTTIME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// The `connect` call.
@@ -13,7 +13,8 @@ pub struct Connection {
     pub connected_boot_ns: Option<u64>,
     /// First byte of data from the other side; `None` without one, or where data is not observed.
     pub first_byte_boot_ns: Option<u64>,
-    /// First step out of the state ESTABLISHED, or the end of an attempt to connect.
+    /// First step out of the state ESTABLISHED, or the end of an attempt to connect; of one that is open,
+    /// the time at which that was told.
     pub end_boot_ns: u64,
     /// The way it ended.
     pub ending: Ending,
@@ -34,6 +35,8 @@ pub struct Connection {
 /// The way a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
+    /// None so far: no answer came within the kernel's first timeout, or one came after that was told.
+    Open,
     /// This side closed it first.
     Closed,
     /// The other side closed it first.
@@ -51,6 +54,7 @@ impl Ending {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Open => "open",
             Self::Closed => "closed",
             Self::ClosedByPeer => "closed_by_peer",
             Self::Reset => "reset",

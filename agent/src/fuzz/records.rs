@@ -108,12 +108,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     // Small numbers everywhere: lengths that fit, known results and flags.
     let small: Vec<u8> = (0..64_u32).flat_map(|n| (n % 5).to_ne_bytes()).collect();
     let with = |content: &[u8]| KINDS.map(|(kind, size)| record(kind, size, content));
-    // Of a connection that has no ending there is no record.
-    let is_whole = |record: &Vec<u8>| {
-        !record.starts_with(&raw::KIND_CONNECTION.to_ne_bytes())
-            || decode::connection(record).is_ok()
-    };
-    with(&[]).into_iter().chain(with(&small)).filter(is_whole).chain([connection()]).collect()
+    with(&[]).into_iter().chain(with(&small)).chain([connection()]).collect()
 }
 
 /// The record of a connection with IPv4 addresses.

@@ -9,10 +9,11 @@ use super::instance::{Chosen, Doubt, Instances};
 use crate::cgroup::CgroupId;
 use crate::clock::SECOND_NS;
 use crate::event::{ExitStatus, TaskKey};
+use crate::kube::pod::Handler;
 use crate::kube::pods::Pods;
 use crate::kube::target::Target;
 use crate::lifecycle::SETTLE_NS;
-use crate::lifecycle::fact::{ExecRun, ProbeResult};
+use crate::lifecycle::fact::{ExecRun, ProbeAttempt, ProbeResult};
 use crate::lifecycle::session::{SessionBegin, SessionEnd};
 use crate::signal::SIGKILL;
 
@@ -99,6 +100,24 @@ pub(super) struct Over {
     pub(super) start_boot_ns: u64,
     pub(super) end_boot_ns: u64,
     pub(super) run: ExecRun,
+}
+
+impl Over {
+    /// The attempt as it is told, but for the failures that are left.
+    pub(super) const fn made(&self) -> ProbeAttempt {
+        ProbeAttempt {
+            probe: self.chosen.kind,
+            handler: Handler::Exec,
+            result: self.result,
+            start_boot_ns: self.start_boot_ns,
+            end_boot_ns: self.end_boot_ns,
+            timeout_s: self.chosen.probe.timeout_s,
+            failures_left: None,
+            status: None,
+            network: None,
+            exec: Some(self.run),
+        }
+    }
 }
 
 impl Command {

@@ -31,7 +31,7 @@ const RECORD_LATE_NS: u64 = 2_000_000_000;
 const INSTANCES_MAX: usize = 8_192;
 
 /// An instance of a container.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Instance {
     pub(super) who: Arc<Who>,
     started_boot_ns: u64,

@@ -21,6 +21,7 @@ mod hooks;
 mod instance;
 mod localhost;
 mod open;
+mod owner;
 mod redirect;
 mod request;
 mod rhythm;
@@ -29,6 +30,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod thresholds;
+mod unanswered;
 mod verdict;
 
 use std::collections::VecDeque;
@@ -37,13 +39,14 @@ use std::sync::Arc;
 use self::command::{Commands, Meaning, Over, WAIT_NS};
 pub use self::counts::{Counts, Outcome};
 use self::hooks::{Hooks, Known};
-use self::instance::{Chosen, Doubt, Instances};
+use self::instance::{Chosen, Instances};
 use self::localhost::{Halves, Part};
 use self::open::{Attempt, Open};
 use self::request::Request;
 use self::targets::{Found, Match, Targets};
+use self::unanswered::{Next, Unanswered};
 use crate::cgroup::CgroupId;
-use crate::event::Connection;
+use crate::event::{Connection, Ending};
 use crate::kube::pod::{Handler, Pod};
 use crate::kube::pods::Pods;
 use crate::lifecycle::fact::{Fact, FactKind, ProbeAttempt};
@@ -63,6 +66,7 @@ pub struct Probes {
     instances: Instances,
     open: Open,
     halves: Halves,
+    unanswered: Unanswered,
     commands: Commands,
     /// Connections whose Pod or container is not known yet, the oldest first.
     waiting: VecDeque<Connection>,
@@ -127,8 +131,44 @@ impl Probes {
         }
     }
 
-    /// Takes in a connection of the kubelet that has ended; appends what follows to `out`.
+    /// Takes in a connection of the kubelet that has ended, or has no answer; appends what follows to
+    /// `out`.
     pub fn connection(&mut self, connection: Connection, pods: &Pods, out: &mut Vec<Probed>) {
+        if connection.ending == Ending::Open {
+            if connection.connected_boot_ns.is_some() {
+                self.unanswered.answered(&connection);
+            } else {
+                let now_boot_ns = connection.end_boot_ns;
+                self.unanswered.keep(connection, now_boot_ns);
+            }
+            return;
+        }
+        // A probe asks once at a time: what it asked before is over.
+        self.tell_unanswered(pods, connection.start_boot_ns, out);
+        let was_told = self.unanswered.ended(&connection);
+        let is_hook =
+            || matches!(request::read(&connection.sent), Request::Get(get) if get.is_hook());
+        if !was_told || is_hook() {
+            self.ended(connection, pods, out);
+        }
+    }
+
+    /// Tells of the connections without an answer whose probe's time is up.
+    fn tell_unanswered(&mut self, pods: &Pods, now_boot_ns: u64, out: &mut Vec<Probed>) {
+        for connection in self.unanswered.due(now_boot_ns) {
+            let known = Known { targets: &self.targets, instances: &self.instances, pods };
+            match Next::of(&connection, known, now_boot_ns) {
+                Next::Tell { timeout_s } => {
+                    self.unanswered.told(&connection);
+                    self.ended(unanswered::given_up(connection, timeout_s), pods, out);
+                }
+                Next::Look(at) => self.unanswered.keep(connection, at),
+                Next::Leave => {}
+            }
+        }
+    }
+
+    fn ended(&mut self, connection: Connection, pods: &Pods, out: &mut Vec<Probed>) {
         let part = match self.targets.localhost_timeout_s(&connection, pods) {
             Some(timeout_s) => self.halves.take(connection, timeout_s),
             None => Part::Whole { connection, joined: false },
@@ -181,6 +221,7 @@ impl Probes {
 
     /// Decides what has waited for Pods, containers or time; appends what follows to `out`.
     pub fn settle(&mut self, pods: &Pods, now_boot_ns: u64, out: &mut Vec<Probed>) {
+        self.tell_unanswered(pods, now_boot_ns, out);
         if std::mem::take(&mut self.news) {
             for connection in std::mem::take(&mut self.waiting) {
                 self.decide(connection, pods, out);
@@ -222,7 +263,8 @@ impl Probes {
         let waiting = self.waiting.front().map(|it| it.end_boot_ns.saturating_add(WAIT_NS));
         let news = self.news.then_some(0);
         let (open, halves) = (self.open.deadline(), self.halves.deadline());
-        let all = [waiting, news, open, halves, self.commands.deadline()];
+        let (unanswered, commands) = (self.unanswered.deadline(), self.commands.deadline());
+        let all = [waiting, news, open, halves, unanswered, commands];
         all.into_iter().flatten().min()
     }
 
@@ -248,7 +290,7 @@ impl Probes {
     pub const fn dropped(&self) -> [(&'static str, u64); 3] {
         [
             ("probe_address", self.targets.dropped()),
-            ("probe_attempt", self.open.dropped()),
+            ("probe_attempt", self.open.dropped().saturating_add(self.unanswered.dropped())),
             ("probe_container", self.instances.dropped()),
         ]
     }
@@ -299,23 +341,15 @@ impl Probes {
             Match::OtherRequest => return Some(Outcome::OtherRequest),
             Match::Probes { found, has_rival } => (found, has_rival),
         };
-        let instances = &self.instances;
-        let there = found.iter().filter_map(|found| {
-            let at = connection.start_boot_ns;
-            Some((instances.at(found.known, &found.container.name, at)?, found))
-        });
-        let there: Vec<(CgroupId, &Found<'_>)> = there.collect();
+        let known = Known { targets: &self.targets, instances: &self.instances, pods };
+        let there = known.there(connection, &found);
         let [(cgroup, found)] = *there else {
             return (!there.is_empty()).then_some(Outcome::Ambiguous);
         };
         let Found { known, container, probes } = found;
         let instance = self.instances.get_mut(cgroup)?;
         let start_boot_ns = connection.start_boot_ns;
-        let doubt = Doubt {
-            may_be_none: known.pod.host_network
-                && probes.iter().all(|it| targets::may_be_none(connection, &request, it)),
-            has_rival,
-        };
+        let doubt = owner::doubt(connection, &request, found, has_rival);
         let Some(chosen) = instance.choose(known, container, probes, start_boot_ns, doubt) else {
             return Some(Outcome::Ambiguous);
         };
@@ -367,37 +401,13 @@ impl Probes {
     }
 
     fn attempt(&mut self, attempt: &Attempt, out: &mut Vec<Probed>) {
-        let Attempt { cgroup, chosen, start_boot_ns, network, verdict, .. } = *attempt;
-        let made = ProbeAttempt {
-            probe: chosen.kind,
-            handler: chosen.probe.handler,
-            result: verdict.result,
-            start_boot_ns,
-            end_boot_ns: verdict.end_boot_ns,
-            timeout_s: chosen.probe.timeout_s,
-            failures_left: None,
-            status: verdict.status,
-            network: Some(network),
-            exec: None,
-        };
-        self.tell(cgroup, chosen, made, verdict.is_error, out);
+        let is_error = attempt.verdict.is_error;
+        self.tell(attempt.cgroup, attempt.chosen, attempt.made(), is_error, out);
     }
 
     fn command(&mut self, over: &Over, out: &mut Vec<Probed>) {
-        let made = ProbeAttempt {
-            probe: over.chosen.kind,
-            handler: Handler::Exec,
-            result: over.result,
-            start_boot_ns: over.start_boot_ns,
-            end_boot_ns: over.end_boot_ns,
-            timeout_s: over.chosen.probe.timeout_s,
-            failures_left: None,
-            status: None,
-            network: None,
-            exec: Some(over.run),
-        };
         self.sessions.add(Outcome::Probe);
-        self.tell(over.cgroup, over.chosen, made, false, out);
+        self.tell(over.cgroup, over.chosen, over.made(), false, out);
     }
 
     fn tell(

@@ -10,7 +10,7 @@ use crate::cgroup::CgroupId;
 use crate::clock::SECOND_NS;
 use crate::event::Connection;
 use crate::kube::pod::Handler;
-use crate::lifecycle::fact::{Network, ProbeKind, ProbeResult};
+use crate::lifecycle::fact::{Network, ProbeAttempt, ProbeKind, ProbeResult};
 
 /// Least time that gRPC lets pass after a connection that did not come about: a second, less a fifth
 /// of it by chance (grpc-go `backoff/backoff.go`, `DefaultConfig`), and what a clock may be off.
@@ -66,6 +66,23 @@ impl Attempt {
         };
         attempt.go_on(connection, request, verdict);
         attempt
+    }
+
+    /// The attempt as it is told, but for the failures that are left.
+    pub(super) const fn made(&self) -> ProbeAttempt {
+        let Self { chosen, verdict, .. } = self;
+        ProbeAttempt {
+            probe: chosen.kind,
+            handler: chosen.probe.handler,
+            result: verdict.result,
+            start_boot_ns: self.start_boot_ns,
+            end_boot_ns: verdict.end_boot_ns,
+            timeout_s: chosen.probe.timeout_s,
+            failures_left: None,
+            status: verdict.status,
+            network: Some(self.network),
+            exec: None,
+        }
     }
 
     /// The time until when it may go on; `None` if it is over.

@@ -81,7 +81,7 @@ pub(super) fn of(
             Ending::TimedOut if out_of_time(took_ns, timeout_ns) => verdict(ProbeResult::Timeout),
             Ending::Refused | Ending::Reset => retry(verdict(ProbeResult::Refused)),
             // No way there, or nobody answers for the address.
-            Ending::TimedOut | Ending::Closed | Ending::ClosedByPeer => {
+            Ending::Open | Ending::TimedOut | Ending::Closed | Ending::ClosedByPeer => {
                 retry(verdict(ProbeResult::Failure))
             }
         });
@@ -121,9 +121,11 @@ pub(super) fn of(
                 retry(verdict(ProbeResult::Failure))
             }
             Ending::Closed => return None,
-            Ending::ClosedByPeer | Ending::Reset | Ending::Refused | Ending::TimedOut => {
-                retry(verdict(ProbeResult::Failure))
-            }
+            Ending::Open
+            | Ending::ClosedByPeer
+            | Ending::Reset
+            | Ending::Refused
+            | Ending::TimedOut => retry(verdict(ProbeResult::Failure)),
         },
     })
 }

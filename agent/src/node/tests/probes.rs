@@ -41,6 +41,25 @@ impl World {
         self.node.connection(connection);
     }
 
+    /// The kubelet asks at that time, and nobody answers its SYN, which the kernel sends again.
+    fn asks_in_vain(&mut self, ms: i64) {
+        let start_boot_ns = self.at(ms);
+        self.node.connection(Connection {
+            start_boot_ns,
+            connected_boot_ns: None,
+            first_byte_boot_ns: None,
+            end_boot_ns: start_boot_ns + 1_030 * MS,
+            ending: Ending::Open,
+            local: "10.244.0.1:40000".parse().unwrap(),
+            remote: "10.244.0.5:8080".parse().unwrap(),
+            sent: Vec::new(),
+            received: Vec::new(),
+            received_bytes: 0,
+            data_observed: true,
+        });
+        self.node.tick(self.now(ms + 1_031));
+    }
+
     fn attempts(&self) -> Vec<ProbeAttempt> {
         let facts = self.facts().0.into_iter();
         facts
@@ -135,6 +154,25 @@ fn a_liveness_probe_that_was_seen_to_fail_is_the_trigger() {
     world.asks(-20_000, Some(500));
     world.restarts(-19_000);
     assert_eq!(world.why(), Some(("liveness", "probe")));
+}
+
+#[test]
+fn probes_whose_syns_nobody_answers_are_the_trigger() {
+    for (field, trigger) in [("livenessProbe", "liveness"), ("startupProbe", "startup")] {
+        let mut world = World::with_probes();
+        let container = &mut world.pod["spec"]["containers"][0];
+        let probe = container.as_object_mut().unwrap().remove("livenessProbe").unwrap();
+        container[field] = probe;
+        world.pod["status"]["containerStatuses"][0]["started"] = (field != "startupProbe").into();
+        world.reported(-50_000);
+        world.asks_in_vain(-30_000);
+        world.asks_in_vain(-20_000);
+        let told: Vec<_> =
+            world.attempts().iter().map(|it| (it.probe.label(), it.failures_left)).collect();
+        assert_eq!(told, [(trigger, Some(1)), (trigger, Some(0))]);
+        world.restarts(-18_960);
+        assert_eq!(world.why(), Some((trigger, "probe")));
+    }
 }
 
 #[test]
