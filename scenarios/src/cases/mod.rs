@@ -14,9 +14,11 @@ mod probes;
 mod restart;
 mod session;
 mod share;
+mod shared;
 mod shutdown;
 mod signal;
 mod snapshot;
+mod unanswered;
 
 pub(crate) use self::common::{Case, loses_nothing};
 pub(crate) use self::shutdown::SHAPES;
@@ -36,6 +38,8 @@ pub(crate) fn all() -> Vec<Case> {
         host::CASES,
         privileges::CASES,
         probes::CASES,
+        unanswered::CASES,
+        shared::CASES,
         beside::CASES,
         snapshot::CASES,
         kernel::CASES,

@@ -32,12 +32,14 @@ const REQUEST: &str = "GET /healthz HTTP/1.1\r\nHost: probe\r\n\r\n";
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// How long a slow server takes.
 const SLOW: Duration = Duration::from_millis(200);
+/// Longest time between the agent's clock and the nearer one of who asks and who answers, at p99.
+const P99_NS: u64 = 1_000_000;
 /// How long who asks waits.
 const TIMEOUT_MS: u64 = 400;
 
 /// What a server does with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Server {
+pub(super) enum Server {
     /// Answers at once; who asks closes first.
     Answers,
     /// Answers late; who asks closes first.
@@ -95,14 +97,14 @@ impl Server {
 }
 
 /// A server that listens, as long as this lives.
-struct Listening {
-    address: SocketAddr,
-    _listener: TcpListener,
+pub(super) struct Listening {
+    pub(super) address: SocketAddr,
+    pub(super) listener: TcpListener,
     /// It holds the only place.
     _guest: Option<TcpStream>,
 }
 
-fn listen(ip: IpAddr, server: Server) -> Result<Listening> {
+pub(super) fn listen(ip: IpAddr, server: Server) -> Result<Listening> {
     let listener = TcpListener::bind((ip, 0)).with_context(|| format!("listening on {ip}"))?;
     let address = listener.local_addr().context("the server's address")?;
     let mut guest = None;
@@ -110,7 +112,7 @@ fn listen(ip: IpAddr, server: Server) -> Result<Listening> {
         // Its port stays free for a moment.
         drop(listener);
         let listener = TcpListener::bind((ip, 0)).context("another port")?;
-        return Ok(Listening { address, _listener: listener, _guest: None });
+        return Ok(Listening { address, listener, _guest: None });
     }
     if server == Server::Full {
         // SAFETY: the descriptor is open; listening again changes the length of its queue. With 0
@@ -127,10 +129,10 @@ fn listen(ip: IpAddr, server: Server) -> Result<Listening> {
             }
         });
     }
-    Ok(Listening { address, _listener: listener, _guest: guest })
+    Ok(Listening { address, listener, _guest: guest })
 }
 
-fn serve(mut stream: TcpStream, server: Server) -> Result<()> {
+pub(super) fn serve(mut stream: TcpStream, server: Server) -> Result<()> {
     let mut head = [0; 512];
     // Where what was sent is not read, the close is a reset.
     let _ = stream.read(&mut head)?;
@@ -164,19 +166,19 @@ fn serve(mut stream: TcpStream, server: Server) -> Result<()> {
 
 /// A connection as the agent has logged it.
 #[derive(Clone, Debug)]
-struct Logged {
-    local: SocketAddr,
-    remote: SocketAddr,
-    ending: String,
-    start_ns: u64,
-    connected_ns: u64,
+pub(super) struct Logged {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) ending: String,
+    pub(super) start_ns: u64,
+    pub(super) connected_ns: u64,
     first_byte_ns: u64,
-    end_ns: u64,
+    pub(super) end_ns: u64,
     sent_bytes: u64,
     received_bytes: u64,
     /// The first line of each.
     sent: String,
-    received: String,
+    pub(super) received: String,
 }
 
 impl Logged {
@@ -210,7 +212,7 @@ impl Logged {
 }
 
 /// The connections that an agent has logged, once there are so many of them.
-fn logged(context: &Context, agent: &Agent, wanted: usize) -> Result<Vec<Logged>> {
+pub(super) fn logged(context: &Context, agent: &Agent, wanted: usize) -> Result<Vec<Logged>> {
     let begin = Instant::now();
     loop {
         let log = agent.log()?;
@@ -228,21 +230,37 @@ fn logged(context: &Context, agent: &Agent, wanted: usize) -> Result<Vec<Logged>
     }
 }
 
+/// How a process asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asks<'a> {
+    /// How long it waits.
+    pub(super) timeout_ms: u64,
+    /// Its short name, if that is another than the program's.
+    pub(super) comm: Option<&'a str>,
+}
+
+impl Default for Asks<'_> {
+    fn default() -> Self {
+        Self { timeout_ms: TIMEOUT_MS, comm: None }
+    }
+}
+
 /// Has a process in `kubelet` connect to a server, and returns what it says.
-fn ask(context: &Context, kubelet: &Path, to: SocketAddr, rounds: u32) -> Result<Vec<Asked>> {
-    let args = [
-        "connect",
-        "--to",
-        &to.to_string(),
-        "--rounds",
-        &rounds.to_string(),
-        "--send",
-        REQUEST,
-        "--timeout-ms",
-        &TIMEOUT_MS.to_string(),
-    ];
+pub(super) fn ask(
+    context: &Context,
+    kubelet: &Path,
+    to: SocketAddr,
+    rounds: u32,
+    asks: Asks<'_>,
+) -> Result<Vec<Asked>> {
+    let Asks { timeout_ms, comm } = asks;
+    let (to_text, times) = (to.to_string(), [rounds.to_string(), timeout_ms.to_string()]);
+    let [rounds_text, timeout_text] = &times;
+    let mut args = vec!["connect", "--to", &to_text, "--rounds", rounds_text, "--send", REQUEST];
+    args.extend(["--timeout-ms", timeout_text]);
+    args.extend(comm.into_iter().flat_map(|comm| ["--comm", comm]));
     let mut process = Spawn::scenarios(args).cgroup(kubelet).start()?;
-    let timeout = context.timeout() + Duration::from_millis(TIMEOUT_MS) * (rounds * 2);
+    let timeout = context.timeout() + Duration::from_millis(timeout_ms) * (rounds * 2);
     let mut asked = Vec::new();
     while let Some(line) = process.line(timeout)? {
         asked.push(line.parse()?);
@@ -256,16 +274,26 @@ fn ask(context: &Context, kubelet: &Path, to: SocketAddr, rounds: u32) -> Result
 /// The kubelet's cgroup, and an agent that observes it.
 pub(super) struct Kubelet {
     pub(super) agent: Agent,
-    cgroup: Cgroup,
+    pub(super) cgroup: Cgroup,
 }
 
 impl Kubelet {
     pub(super) fn start(context: &Context, name: &str, net_admin: bool) -> Result<Self> {
         let cgroup = Cgroup::make(context.node.root().join(name))?;
+        Self::start_in(context, cgroup, Some(Path::new(name)), net_admin)
+    }
+
+    /// An agent whose kubelet has this cgroup. `given`: the path that the agent is given, if any is.
+    pub(super) fn start_in(
+        context: &Context,
+        cgroup: Cgroup,
+        given: Option<&Path>,
+        net_admin: bool,
+    ) -> Result<Self> {
         let plan = Plan { net_admin, ..context.plan.clone() };
         // Root has the capability, whatever is left out.
         let plan = Plan { user: if net_admin { plan.user } else { plan.user.max(1) }, ..plan };
-        let watch = Watch { kubelet: Some(Path::new(name)), ..Watch::from(&context.node) };
+        let watch = Watch { kubelet: given, ..Watch::from(&context.node) };
         let agent = plan.start(watch, context.timeout() * 2)?;
         Ok(Self { agent, cgroup })
     }
@@ -301,7 +329,8 @@ pub(super) fn all_are_told(context: &Context, kubelet: &Kubelet, data: bool) -> 
                 drop(TcpStream::connect(listening.address).context("a connection of another")?);
             }
             let rounds = server.rounds();
-            for asked in ask(context, kubelet.cgroup.dir(), listening.address, rounds)? {
+            let (dir, asks) = (kubelet.cgroup.dir(), Asks::default());
+            for asked in ask(context, dir, listening.address, rounds, asks)? {
                 wanted.push((server, listening.address, asked));
             }
         }
@@ -320,6 +349,8 @@ pub(super) fn all_are_told(context: &Context, kubelet: &Kubelet, data: bool) -> 
     let lost = testbed::agent::scrape(kubelet.agent.address(), context.timeout())?;
     let lost = lost.sum("events_lost_total", &[]).context("no events_lost_total")?;
     ensure!(lost == 0.0, "{lost} events lost");
+    // Under emulation clocks are far apart.
+    ensure!(context.patience > 1 || apart.percentile_ns(99) <= P99_NS, "{}", apart.describe());
     Ok(format!("{} connections; {}", wanted.len(), apart.describe()))
 }
 
@@ -334,12 +365,15 @@ impl Apart {
         Ok(())
     }
 
-    fn describe(mut self) -> String {
-        self.0.sort_unstable();
-        let at = |percent: usize| {
-            let rank = (self.0.len() * percent).div_ceil(100).max(1) - 1;
-            self.0.get(rank).copied().unwrap_or(0) / 1000
-        };
+    fn percentile_ns(&self, percent: usize) -> u64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let rank = (sorted.len() * percent).div_ceil(100).max(1) - 1;
+        sorted.get(rank).copied().unwrap_or(0)
+    }
+
+    fn describe(&self) -> String {
+        let at = |percent: usize| self.percentile_ns(percent) / 1000;
         format!("from the nearer clock: p50 {} µs, p99 {} µs, max {} µs", at(50), at(99), at(100))
     }
 }
@@ -399,7 +433,7 @@ fn restarts(context: &Context) -> Result<String> {
     let mut kubelet = Kubelet::start(context, "kubelet-restarts", true)?;
     let listening = listen(IpAddr::V4(Ipv4Addr::LOCALHOST), Server::Answers)?;
     let address = kubelet.agent.address();
-    ask(context, kubelet.cgroup.dir(), listening.address, 1)?;
+    ask(context, kubelet.cgroup.dir(), listening.address, 1, Asks::default())?;
     logged(context, &kubelet.agent, 1)?;
     let mut slowest = Duration::ZERO;
     for restart in 1..=3 {
@@ -412,7 +446,7 @@ fn restarts(context: &Context) -> Result<String> {
             thread::sleep(Duration::from_millis(1));
         }
         slowest = slowest.max(begin.elapsed());
-        ask(context, kubelet.cgroup.dir(), listening.address, 1)?;
+        ask(context, kubelet.cgroup.dir(), listening.address, 1, Asks::default())?;
         logged(context, &kubelet.agent, restart as usize + 1)?;
     }
     kubelet.stop(context)?;
