@@ -41,6 +41,8 @@ enum Command {
         connections: u32,
         /// The cgroup to enter first.
         cgroup: PathBuf,
+        /// The short name to take.
+        comm: String,
     },
 }
 
@@ -48,8 +50,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(mut args) => args.unpack_agent().and_then(|_folder| rows::run(&args)),
         Command::Work => work::forks().map(|()| true),
-        Command::Connect { server, connections, cgroup } => {
-            connect::run(server, connections, &cgroup).map(|()| true)
+        Command::Connect { server, connections, cgroup, comm } => {
+            connect::run(server, connections, &cgroup, &comm).map(|()| true)
         }
     };
     match result {

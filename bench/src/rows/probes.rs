@@ -1,21 +1,26 @@
-//! What a connection of the kubelet costs while it is observed, and what one of another process does.
+//! What a connection of the kubelet costs while it is observed, and what one of another process does; and
+//! how far its times are from those of both sides.
+
+mod clocks;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use agent::bpf::{
     kubelet::{By, Whose},
     load,
+    ring::Rings,
     survey::Survey,
 };
 use agent::cgroup::CgroupId;
+use agent::event::Connection;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use testbed::cgroup::{self, Cgroup};
 
-use crate::connect::{ANSWER, Round};
+use self::clocks::Server;
+use crate::connect::Round;
 use crate::context::Args;
 use crate::report::{Line, Verdict};
 use crate::stats::{Series, three};
@@ -23,66 +28,87 @@ use crate::stats::{Series, three};
 pub(super) const HOW: &str = "A request and its answer over loopback, a connection for each, by a \
     process in the kubelet's cgroup and by one in another, in turn; the agent's own programs are loaded \
     in this process. The programs' time is what the kernel has taken down for all of them \
-    (kernel.bpf_stats_enabled), both ends of the connection included.";
+    (kernel.bpf_stats_enabled), both ends of the connection included. Where others share the kubelet's \
+    cgroup, as with k3s, those are told by their short name. The agent's times are compared with the \
+    same spans by the clocks of who asked and of the server, connection by connection.";
 
 /// File that turns the kernel's time-keeping of programs on.
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+/// Time between two drains of the rings: some twenty connections, which wake nobody.
+const DRAIN: Duration = Duration::from_millis(1);
+/// Short name of the kubelet's process, and that of another.
+const NAMES: [&str; 2] = ["kubelet", "other"];
+
+/// Processes that ask.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    cgroup: &'a Cgroup,
+    comm: &'static str,
+}
 
 pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     ensure!(!args.cgroup_root.exists(), "{} exists already", args.cgroup_root.display());
     let root = Cgroup::make(&args.cgroup_root)?;
     let (kubelet, other) = (root.child("kubelet")?, root.child("other")?);
-    let server = serve()?;
+    let server = Server::start()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("start a runtime")?;
     let mut lines = Vec::new();
     for (by, net_admin) in [("the kubelet's cgroup", true), ("the tracepoint", false)] {
         let mut survey = Survey::of_this_process()?;
         survey.facts.capabilities.net_admin &= net_admin;
-        let (mut programs, _rings) = load::load(&survey, 0)?;
         let id = CgroupId(cgroup::id(kubelet.dir())?);
-        let whose = Whose { directory: kubelet.dir(), cgroup: id, comm: [0; 16] };
-        let watching =
-            programs.watch_kubelet(&whose, None).map_err(|refusal| anyhow!(refusal.why))?;
-        let wanted = if net_admin { By::SockOps } else { By::Tracepoint };
-        ensure!(watching.by == wanted, "observed by the other way: {}", watching.why);
-        lines.extend(costs(args, by, server, [&kubelet, &other])?);
+        let asks = |cgroup, comm| Asker { cgroup, comm };
+        let [own, others] = NAMES;
+        for shared in [false, true] {
+            let (mut programs, rings) = load::load(&survey, 0)?;
+            // The runtime must be there when the rings are registered with it.
+            let mut rings = runtime.block_on(async { Rings::new(rings) })?;
+            let comm = if shared { name(own) } else { [0; 16] };
+            let whose = Whose { directory: kubelet.dir(), cgroup: id, comm };
+            let watching =
+                programs.watch_kubelet(&whose, None).map_err(|refusal| anyhow!(refusal.why))?;
+            let wanted = if net_admin { By::SockOps } else { By::Tracepoint };
+            ensure!(watching.by == wanted, "observed by the other way: {}", watching.why);
+            if shared {
+                let askers = [asks(&kubelet, own), asks(&kubelet, others), asks(&other, others)];
+                lines.push(shared_costs(args, by, &server, askers, &mut rings)?);
+            } else {
+                let askers = [asks(&kubelet, own), asks(&other, others)];
+                lines.extend(costs(args, by, &server, askers, &mut rings)?);
+                lines.extend(clocks::measure(args, by, &server, askers[0], &mut rings)?);
+            }
+        }
     }
     Ok(lines)
 }
 
-/// A server that answers each connection, until this process ends.
-fn serve() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("listening")?;
-    let address = listener.local_addr().context("the server's address")?;
-    thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            let mut head = [0; 512];
-            // One that has gone is no one's fault.
-            let _ = stream.read(&mut head).and_then(|_| stream.write_all(ANSWER));
-            let _ = stream.read(&mut head);
-        }
-    });
-    Ok(address)
+/// A short name as the kernel has it.
+fn name(text: &str) -> [u8; 16] {
+    let mut name = [0; 16];
+    for (to, from) in name.iter_mut().zip(text.bytes()) {
+        *to = from;
+    }
+    name
 }
 
-fn costs(args: &Args, by: &str, server: SocketAddr, cgroups: [&Cgroup; 2]) -> Result<Vec<Line>> {
+fn costs(
+    args: &Args,
+    by: &str,
+    server: &Server,
+    askers: [Asker<'_>; 2],
+    rings: &mut Rings,
+) -> Result<Vec<Line>> {
     let rounds = args.pick(20, 3);
     let connections = args.pick(2000, 500);
     let mut times = [Series::default(), Series::default()];
     for _ in 0..rounds {
-        for (cgroup, times) in cgroups.iter().zip(&mut times) {
-            times.push(connect(cgroup, server, connections)?.median_ns / 1e9);
+        for (asker, times) in askers.iter().zip(&mut times) {
+            times.push(asker.connect(server, connections, rings)?.0.median());
         }
     }
-    let mut programs_us = [0.0; 2];
-    for (cgroup, us) in cgroups.iter().zip(&mut programs_us) {
-        *us = with_stats(|| {
-            let before = programs_ns()?;
-            connect(cgroup, server, connections)?;
-            Ok((programs_ns()? - before) as f64 / f64::from(connections) / 1e3)
-        })?;
-    }
     let [kubelet, other] = &times;
-    let [kubelet_us, other_us] = programs_us;
+    let [kubelet_us, other_us] = programs_us(server, askers, connections, rings)?;
     let us = |seconds: f64| format!("{} µs", three(seconds * 1e6));
     Ok(vec![
         Line::new(
@@ -100,23 +126,75 @@ fn costs(args: &Args, by: &str, server: SocketAddr, cgroups: [&Cgroup; 2]) -> Re
     ])
 }
 
-/// Has a process in this cgroup connect so often.
-fn connect(cgroup: &Cgroup, server: SocketAddr, connections: u32) -> Result<Round> {
-    let exe = std::env::current_exe().context("this program")?;
-    let output = Command::new(exe)
-        .args(["connect", &server.to_string(), &connections.to_string()])
-        .arg(cgroup.dir())
-        .stdin(Stdio::null())
-        .output()
-        .context("start a process that connects")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(
-        output.status.success(),
-        "{}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
+/// What a neighbour in the kubelet's cgroup pays, beside the kubelet and a process elsewhere.
+fn shared_costs(
+    args: &Args,
+    by: &str,
+    server: &Server,
+    askers: [Asker<'_>; 3],
+    rings: &mut Rings,
+) -> Result<Line> {
+    let all = programs_us(server, askers, args.pick(2000, 500), rings)?;
+    let [kubelet, neighbour, other] = all.map(three);
+    let line = Line::new(
+        format!("by {by}, shared: the programs' time for a connection of a neighbour in it"),
+        format!("{neighbour} µs"),
     );
-    said.trim().parse()
+    Ok(line.peer(format!("{kubelet} µs (of the kubelet), {other} µs (of another cgroup)")))
+}
+
+/// The programs' time for a connection of each, µs.
+fn programs_us<const N: usize>(
+    server: &Server,
+    askers: [Asker<'_>; N],
+    connections: u32,
+    rings: &mut Rings,
+) -> Result<[f64; N]> {
+    let mut all_us = [0.0; N];
+    for (asker, us) in askers.iter().zip(&mut all_us) {
+        *us = with_stats(|| {
+            let before = programs_ns()?;
+            asker.connect(server, connections, rings)?;
+            Ok((programs_ns()? - before) as f64 / f64::from(connections) / 1e3)
+        })?;
+    }
+    Ok(all_us)
+}
+
+impl Asker<'_> {
+    /// Has a process connect so often, and reads what is told meanwhile, as the agent does: into a full
+    /// ring nothing is written, which costs less.
+    fn connect(
+        self,
+        server: &Server,
+        connections: u32,
+        rings: &mut Rings,
+    ) -> Result<(Round, Vec<Connection>)> {
+        let exe = std::env::current_exe().context("this program")?;
+        let child = Command::new(exe)
+            .args(["connect", &server.address().to_string(), &connections.to_string()])
+            .arg(self.cgroup.dir())
+            .arg(self.comm)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start a process that connects")?;
+        let reader = thread::spawn(move || child.wait_with_output());
+        let (mut events, mut told) = (Vec::new(), Vec::new());
+        while !reader.is_finished() {
+            thread::sleep(DRAIN);
+            rings.drain(&mut events, &mut told);
+            events.clear();
+        }
+        rings.drain(&mut events, &mut told);
+        let output = reader.join().map_err(|_| anyhow!("the reader has failed"))?;
+        let output = output.context("read what a process says")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: {error}", output.status);
+        Ok((said.parse()?, told))
+    }
 }
 
 /// Runs `work` while the kernel keeps the time of programs.
