@@ -45,8 +45,8 @@ pub struct Kubelet {
 /// Bytes of each direction that a record has.
 pub const HEAD_BYTES: usize = 256;
 
-/// Ending: none yet. The connection is told since its first request had no answer in time, or since one
-/// that was told so has an answer after all.
+/// Ending: none yet. The connection is told since its first request had no answer in time, since one that
+/// was told so has an answer after all, or since a TLS handshake begins.
 pub const ENDING_OPEN: u32 = 0;
 /// Ending: this side closed the connection first.
 pub const ENDING_CLOSED: u32 = 1;

@@ -17,8 +17,11 @@ use aya_ebpf::{
 };
 use core::{ffi::c_void, hint::black_box};
 
-use crate::connections::{TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_LAST_ACK};
+use crate::connections::{TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_LAST_ACK, header, submit, wakeup};
 use crate::sock_ops::{end, socket};
+
+/// Type of the record with which TLS begins (RFC 8446, 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 /// Verdict: the packet passes.
 const PASS: i32 = 1;
@@ -90,7 +93,13 @@ unsafe fn seen<const INGRESS: bool>(skb: *mut __sk_buff) {
                 (*socket).record.received_bytes = end;
             }
         }
-        keep::<INGRESS>(skb, socket, &segment);
+        let is_first = keep::<INGRESS>(skb, socket, &segment);
+        // Who asked may give up in the midst of a handshake, and the client goes on with it for as long as
+        // the other side does. So what has no end when the time is up has to be known by then.
+        if !INGRESS && is_first && (*socket).record.sent[0] == TLS_HANDSHAKE {
+            (*socket).record.header = header();
+            submit(&raw mut (*socket).record, wakeup());
+        }
     }
 }
 
@@ -178,13 +187,17 @@ unsafe fn behind_extensions(skb: *mut __sk_buff, next: u8) -> Option<u32> {
     if next == TCP { Some(at) } else { None }
 }
 
-/// Keeps those bytes of a segment that follow the ones that are kept already. A segment that comes
-/// again, or ahead of its turn, adds nothing wrong.
+/// Keeps those bytes of a segment that follow the ones that are kept already; returns whether they are the
+/// first. A segment that comes again, or ahead of its turn, adds nothing wrong.
 ///
 /// # Safety
 /// `skb` is the context, `socket` the state of its socket.
 #[inline(always)]
-unsafe fn keep<const INGRESS: bool>(skb: *mut __sk_buff, socket: *mut Socket, segment: &Segment) {
+unsafe fn keep<const INGRESS: bool>(
+    skb: *mut __sk_buff,
+    socket: *mut Socket,
+    segment: &Segment,
+) -> bool {
     const ROOM: u32 = HEAD_BYTES as u32;
     // SAFETY: the caller's word. What is copied ends within the array: the verifier sees only that
     // it ends within the state.
@@ -196,7 +209,7 @@ unsafe fn keep<const INGRESS: bool>(skb: *mut __sk_buff, socket: *mut Socket, se
         };
         let position = segment.sequence.wrapping_sub(from);
         if position >= ROOM || position > have {
-            return;
+            return false;
         }
         // LLVM knows what follows from the checks above and would drop the masks, which the verifier
         // needs: that of 5.10 does not learn from a comparison with 0 that a number is 1 at least.
@@ -211,16 +224,17 @@ unsafe fn keep<const INGRESS: bool>(skb: *mut __sk_buff, socket: *mut Socket, se
         };
         let to = head.add(position as usize).cast::<c_void>();
         if bpf_skb_load_bytes(skb.cast::<c_void>(), segment.at, to, len) != 0 {
-            return;
+            return false;
         }
         let end = position + len;
         if end <= have {
-            return;
+            return false;
         }
         if INGRESS {
             (*socket).record.received_len_bytes = end;
         } else {
             (*socket).record.sent_len_bytes = end;
         }
+        have == 0
     }
 }

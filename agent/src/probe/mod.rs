@@ -135,13 +135,7 @@ impl Probes {
     /// `out`.
     pub fn connection(&mut self, connection: Connection, pods: &Pods, out: &mut Vec<Probed>) {
         if connection.ending == Ending::Open {
-            if connection.connected_boot_ns.is_some() {
-                self.unanswered.answered(&connection);
-            } else {
-                let now_boot_ns = connection.end_boot_ns;
-                self.unanswered.keep(connection, now_boot_ns);
-            }
-            return;
+            return self.unanswered.open(connection);
         }
         // A probe asks once at a time: what it asked before is over.
         self.tell_unanswered(pods, connection.start_boot_ns, out);

@@ -1,8 +1,8 @@
-//! Connections without an answer so far, of which the kernel asks again. Pure.
+//! Connections without an answer so far: the kernel asks again, or a TLS handshake goes on. Pure.
 //!
 //! Go's client goes on with a dial for which nobody waits any more, until the kernel gives up: some two
-//! minutes. Its probe has failed when its time is up, and is told then; what becomes of the socket later
-//! tells nothing more.
+//! minutes; and with a handshake, for as long as the other side does. Its probe has failed when its time is
+//! up, and is told then; what becomes of the socket later tells nothing more.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,8 +11,9 @@ use super::command::WAIT_NS;
 use super::hooks::Known;
 use super::instance::Chosen;
 use super::owner;
-use super::request::Request;
+use super::request::{self, Request};
 use super::targets::Match;
+use super::verdict::IN_VAIN_NS;
 use crate::clock::SECOND_NS;
 use crate::event::{Connection, Ending};
 use crate::kube::pod::Handler;
@@ -24,6 +25,9 @@ const WAITING_MAX: usize = 512;
 const TOLD_MAX: usize = 4_096;
 /// Time after which a Pod or a container that is not known yet is looked for again.
 const AGAIN_NS: u64 = SECOND_NS;
+
+/// Least `timeoutSeconds` of a probe.
+const TIMEOUT_MIN_S: u64 = 1;
 
 /// What to do about a connection without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +45,10 @@ pub(super) enum Next {
 
 impl Next {
     fn after(connection: &Connection, timeout_s: u64, now_boot_ns: u64) -> Self {
-        let up_boot_ns = up(connection, timeout_s);
-        if up_boot_ns <= now_boot_ns { Self::Tell { timeout_s } } else { Self::Look(up_boot_ns) }
+        // Of one that is connected the end may be near, and tells more.
+        let margin_ns = if connection.connected_boot_ns.is_some() { IN_VAIN_NS } else { 0 };
+        let at = up(connection, timeout_s).saturating_add(margin_ns);
+        if at <= now_boot_ns { Self::Tell { timeout_s } } else { Self::Look(at) }
     }
 
     /// What to do about a connection that has no answer now.
@@ -57,7 +63,13 @@ impl Next {
             _ => Self::Leave,
         };
         let connection = Connection { end_boot_ns: now_boot_ns, ..connection.clone() };
-        let (found, has_rival) = match targets.find(&connection, &Request::Nothing, pods) {
+        let request = request::read(&connection.sent);
+        let goes_on = |handler| match request {
+            Request::Tls => handler == Handler::Https,
+            // Of others the kubelet closes it.
+            _ => matches!(handler, Handler::Http | Handler::Https),
+        };
+        let (found, has_rival) = match targets.find(&connection, &request, pods) {
             Match::Probes { found, has_rival } => (found, has_rival),
             Match::Nobody => return again(),
             Match::NoProbe | Match::OtherRequest => return Self::Leave,
@@ -71,7 +83,7 @@ impl Next {
         // On a copy: it counts when its time is up, if there is no request until then that tells.
         let chosen = match *there {
             [(cgroup, found)] => instances.get(cgroup).and_then(|instance| {
-                let doubt = owner::doubt(&connection, &Request::Nothing, found, has_rival);
+                let doubt = owner::doubt(&connection, &request, found, has_rival);
                 let start_boot_ns = connection.start_boot_ns;
                 let mut instance = instance.clone();
                 instance.choose(found.known, found.container, &found.probes, start_boot_ns, doubt)
@@ -89,11 +101,6 @@ impl Next {
     }
 }
 
-/// Whether the dial of such a probe goes on when its time is up: others close it then.
-const fn goes_on(handler: Handler) -> bool {
-    matches!(handler, Handler::Http | Handler::Https)
-}
-
 /// The time at which the time of a connection's probe is up.
 const fn up(connection: &Connection, timeout_s: u64) -> u64 {
     connection.start_boot_ns.saturating_add(timeout_s.saturating_mul(SECOND_NS))
@@ -102,7 +109,9 @@ const fn up(connection: &Connection, timeout_s: u64) -> u64 {
 /// A connection as it is told when the time of its probe is up: as the kubelet's own end of it.
 pub(super) fn given_up(connection: Connection, timeout_s: u64) -> Connection {
     let end_boot_ns = up(&connection, timeout_s);
-    Connection { end_boot_ns, ending: Ending::TimedOut, ..connection }
+    let is_connected = connection.connected_boot_ns.is_some();
+    let ending = if is_connected { Ending::Closed } else { Ending::TimedOut };
+    Connection { end_boot_ns, ending, ..connection }
 }
 
 /// A socket: no two have the same start and the same addresses.
@@ -123,6 +132,22 @@ pub(super) struct Unanswered {
 }
 
 impl Unanswered {
+    /// Takes in a connection that is open.
+    pub(super) fn open(&mut self, connection: Connection) {
+        let now_boot_ns = connection.end_boot_ns;
+        let is_tls = || matches!(request::read(&connection.sent), Request::Tls);
+        if connection.connected_boot_ns.is_none() {
+            self.keep(connection, now_boot_ns);
+        } else if is_tls() && !self.told.contains(&socket(&connection)) {
+            self.answered(&connection);
+            // Most end long before.
+            let until_boot_ns = up(&connection, TIMEOUT_MIN_S);
+            self.keep(connection, until_boot_ns);
+        } else {
+            self.answered(&connection);
+        }
+    }
+
     /// Keeps a connection until that time.
     pub(super) fn keep(&mut self, connection: Connection, until_boot_ns: u64) {
         if self.waiting.len() >= WAITING_MAX {

@@ -24,7 +24,7 @@ const TIMER_AHEAD_NS: u64 = 5_000_000;
 
 /// Time after the timeout from which on a connection is one that its attempt has left behind: Go's
 /// client goes on with a dial or a handshake for which nobody waits.
-const IN_VAIN_NS: u64 = 250_000_000;
+pub(super) const IN_VAIN_NS: u64 = 250_000_000;
 
 /// What may follow on a connection in the same attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -174,7 +174,7 @@ pub(super) struct Logged {
     pub(super) connected_ns: u64,
     first_byte_ns: u64,
     pub(super) end_ns: u64,
-    sent_bytes: u64,
+    pub(super) sent_bytes: u64,
     received_bytes: u64,
     /// The first line of each.
     sent: String,
@@ -237,11 +237,13 @@ pub(super) struct Asks<'a> {
     pub(super) timeout_ms: u64,
     /// Its short name, if that is another than the program's.
     pub(super) comm: Option<&'a str>,
+    /// What it sends.
+    pub(super) send: &'a str,
 }
 
 impl Default for Asks<'_> {
     fn default() -> Self {
-        Self { timeout_ms: TIMEOUT_MS, comm: None }
+        Self { timeout_ms: TIMEOUT_MS, comm: None, send: REQUEST }
     }
 }
 
@@ -253,10 +255,10 @@ pub(super) fn ask(
     rounds: u32,
     asks: Asks<'_>,
 ) -> Result<Vec<Asked>> {
-    let Asks { timeout_ms, comm } = asks;
+    let Asks { timeout_ms, comm, send } = asks;
     let (to_text, times) = (to.to_string(), [rounds.to_string(), timeout_ms.to_string()]);
     let [rounds_text, timeout_text] = &times;
-    let mut args = vec!["connect", "--to", &to_text, "--rounds", rounds_text, "--send", REQUEST];
+    let mut args = vec!["connect", "--to", &to_text, "--rounds", rounds_text, "--send", send];
     args.extend(["--timeout-ms", timeout_text]);
     args.extend(comm.into_iter().flat_map(|comm| ["--comm", comm]));
     let mut process = Spawn::scenarios(args).cgroup(kubelet).start()?;

@@ -17,6 +17,7 @@ pub(super) const CASES: &[fn() -> Case] = &[
             .alone()
     },
     || Case::new("kubelet-is-answered-late", answered_late).alone(),
+    || Case::new("kubelet-begins-tls", begins_tls).alone(),
 ];
 
 /// Time after which the kernel sends a SYN again (include/net/tcp.h, `TCP_TIMEOUT_INIT`), but for a tick.
@@ -33,7 +34,7 @@ fn not_answered(context: &Context, by_cgroup: bool) -> Result<String> {
     let mut wanted = 0;
     for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
         let listening = listen(ip, Server::Full)?;
-        let asks = Asks { timeout_ms: TIMEOUT_MS, comm: None };
+        let asks = Asks { timeout_ms: TIMEOUT_MS, ..Asks::default() };
         ask(context, kubelet.cgroup.dir(), listening.address, 1, asks)?;
         let before = wanted;
         wanted += if by_cgroup { 2 } else { 1 };
@@ -66,7 +67,7 @@ fn answered_late(context: &Context) -> Result<String> {
         let (stream, _) = listener.accept().context("who asks")?;
         serve(stream, Server::Answers)
     });
-    let asks = Asks { timeout_ms: TIMEOUT_MS * 4, comm: None };
+    let asks = Asks { timeout_ms: TIMEOUT_MS * 4, ..Asks::default() };
     let asked = ask(context, kubelet.cgroup.dir(), listening.address, 1, asks)?;
     let all = logged(context, &kubelet.agent, 3)?;
     let [first, again, end] = &*all else { bail!("{all:?}") };
@@ -80,4 +81,24 @@ fn answered_late(context: &Context) -> Result<String> {
     server.join().ok().context("the server has failed")??;
     kubelet.stop(context)?;
     Ok(format!("connected after {} ms", took / 1_000_000))
+}
+
+/// A connection on which a TLS handshake begins is told at once, whatever comes of it.
+fn begins_tls(context: &Context) -> Result<String> {
+    let kubelet = Kubelet::start(context, "kubelet-begins-tls", true)?;
+    for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        let before = logged(context, &kubelet.agent, 0)?.len();
+        let listening = listen(ip, Server::Hangs)?;
+        let asks = Asks { send: "\u{16}\u{3}\u{1}\u{2}", ..Asks::default() };
+        let asked = ask(context, kubelet.cgroup.dir(), listening.address, 1, asks)?;
+        let all = logged(context, &kubelet.agent, before + 2)?;
+        let [begin, end] = all.get(before..).unwrap_or_default() else { bail!("{all:?}") };
+        let endings = [begin, end].map(|it| (&*it.ending, it.sent_bytes));
+        ensure!(endings == [("open", 4), ("closed", 4)], "{all:?}");
+        ensure!(begin.start_ns == end.start_ns && begin.local == end.local, "{all:?}");
+        let asked_ns = asked.first().map(|it| it.end_ns).context("nobody asked")?;
+        ensure!(begin.end_ns < asked_ns, "told at {}, after {asked_ns}", begin.end_ns);
+    }
+    kubelet.stop(context)?;
+    Ok("told before its end".to_owned())
 }

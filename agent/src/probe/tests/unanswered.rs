@@ -145,6 +145,67 @@ fn what_closes_when_its_time_is_up_tells_itself() {
     }
 }
 
+/// A TLS handshake begins, `ms` after the connection did.
+fn begins_tls(it: &mut Connection, ms: u64) {
+    is_answered(it, ms);
+    it.sent = b"\x16\x03\x01\x02\x00\x01".to_vec();
+}
+
+fn https_with(timeout_s: u64) -> Value {
+    let get = json!({"port": 8080, "scheme": "HTTPS"});
+    json!({"livenessProbe": {"httpGet": get, "timeoutSeconds": timeout_s}})
+}
+
+#[test]
+fn a_handshake_that_hangs_is_a_timeout_when_the_time_is_up_and_only_once() {
+    let mut world = World::with(https_with(2));
+    world.connects(0, |it| begins_tls(it, 2));
+    assert_eq!(world.probes.deadline(), Some(START + SECOND));
+    world.settles(2_240);
+    assert_eq!(world.results(), [], "its end may be near");
+    world.settles(10);
+    let [attempt] = *world.attempts() else { panic!("one") };
+    assert_eq!((attempt.result, attempt.duration_ns()), (ProbeResult::Timeout, 2 * SECOND));
+    world.connects(0, |it| {
+        begins_tls(it, 10_000);
+        it.ending = Ending::ClosedByPeer;
+    });
+    assert_eq!((world.results().len(), world.count(Outcome::Probe)), (0, 1));
+    // The dial took its time as well: it was told before.
+    world.connects(20_000, |it| open(it, 1_030));
+    world.settles(1_000);
+    assert_eq!(world.results(), [("liveness", "timeout")]);
+    world.connects(20_000, |it| is_answered(it, 3_030));
+    world.connects(20_000, |it| begins_tls(it, 3_031));
+    world.settles(5_000);
+    assert_eq!((world.results().len(), world.probes.deadline()), (0, None));
+}
+
+#[test]
+fn a_handshake_that_goes_on_tells_when_it_ends() {
+    let mut world = World::with(https_with(2));
+    let ends = |it: &mut Connection| {
+        begins_tls(it, 30);
+        it.received = b"\x16\x03\x03\x00\x7a\x02".to_vec();
+        (it.ending, it.first_byte_boot_ns) = (Ending::Closed, Some(it.end_boot_ns));
+    };
+    world.connects(0, |it| begins_tls(it, 2));
+    world.connects(0, ends);
+    assert_eq!((world.results(), world.probes.deadline()), (vec![("liveness", "unknown")], None));
+    world.settles(5_000);
+    assert_eq!(world.results(), []);
+    // What speaks TLS to a probe in clear text is another client, and what goes elsewhere as well.
+    for (probe, remote) in [(http_with(1), "10.244.0.5:8080"), (https_with(1), "192.0.2.1:6443")] {
+        let mut world = World::with(probe);
+        world.connects(0, |it| {
+            begins_tls(it, 2);
+            it.remote = remote.parse().unwrap();
+        });
+        world.settles(20_000);
+        assert_eq!((world.results().len(), world.probes.deadline()), (0, None), "{remote}");
+    }
+}
+
 #[test]
 fn what_is_no_probes_is_left_until_it_ends() {
     let mut world = World::with(http_with(1));
