@@ -249,7 +249,7 @@ pub struct CgroupRecord {
 }
 
 /// Record of a running process, from the task iterator: a leader in a tracked cgroup whose
-/// `real_parent` is outside, or the reader itself.
+/// `real_parent` is outside, or one that may be the kubelet; or the reader itself.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TaskRecord {

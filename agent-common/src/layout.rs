@@ -36,6 +36,14 @@ pub struct Layout {
     pub task_mm: u32,
     /// Offset of `task_struct.se.sum_exec_runtime`.
     pub task_sum_exec_runtime: u32,
+    /// Offset of `task_struct.real_cred`.
+    pub task_real_cred: u32,
+    /// Offset of `cred.uid`.
+    pub cred_uid: u32,
+    /// Offset of `cred.user_ns`.
+    pub cred_user_ns: u32,
+    /// Offset of `user_namespace.level`: 0 is the initial one.
+    pub user_ns_level: u32,
     /// Offset of `mm_struct.arg_start`.
     pub mm_arg_start: u32,
     /// Offset of `mm_struct.arg_end`.
@@ -103,4 +111,4 @@ pub const HAS_RESIDENT: u32 = 1 << 1;
 /// (kernel/bpf/btf.c, `btf_struct_walk`).
 pub const RESIDENT_IS_TYPED: u32 = 1 << 2;
 
-const _: () = assert!(size_of::<Layout>() == 164);
+const _: () = assert!(size_of::<Layout>() == 180);

@@ -1,5 +1,7 @@
 //! Names, keys and values of the maps that both sides use.
 
+use crate::event::COMM_BYTES;
+
 /// Name of the hash map from cgroup id (`u64`) to [`Tracked`]: the cgroups that matter.
 pub const TRACKED: &str = "TRACKED";
 /// Name of the ring buffer of the records of [`crate::event`].
@@ -75,7 +77,19 @@ pub struct TaskWalk {
     pub tgid: u32,
     /// Outcome of the last run: one of the `WALK_` constants.
     pub outcome: u32,
+    /// Flag: 1 if only processes that may be the kubelet are wanted, 0 for those of containers.
+    pub kubelet_wanted: u32,
+    /// Padding, 0.
+    pub padding: u32,
 }
+
+/// Short names of the process that has the kubelet in it: alone, in k3s and in MicroK8s.
+pub const KUBELET_COMMS: [[u8; COMM_BYTES]; 4] = [
+    *b"kubelet\0\0\0\0\0\0\0\0\0",
+    *b"k3s-server\0\0\0\0\0\0",
+    *b"k3s-agent\0\0\0\0\0\0\0",
+    *b"kubelite\0\0\0\0\0\0\0\0",
+];
 
 /// Outcome: the program did not run.
 pub const WALK_NONE: u32 = 0;
@@ -109,3 +123,4 @@ pub const COUNTER_NESTED_FULL: u32 = 5;
 pub const COUNTERS_MAX: u32 = 6;
 
 const _: () = assert!(size_of::<Tracked>() == 32);
+const _: () = assert!(size_of::<TaskWalk>() == 32);

@@ -6,7 +6,7 @@
 //! lockdown=confidentiality. An untyped pointer is an unchecked address, for kernels that do not
 //! provide the type: it is read with `bpf_probe_read_kernel`.
 
-use agent_common::event::Task;
+use agent_common::event::{COMM_BYTES, Task};
 use aya_ebpf::helpers::{
     bpf_get_current_task_btf,
     generated::{bpf_get_current_task, bpf_probe_read_kernel},
@@ -141,17 +141,46 @@ pub unsafe fn cgroup_id<const TYPED: bool>(cgroup: Ptr<TYPED>) -> u64 {
 /// `task` is a `task_struct`, `out` points into a record that has room for it.
 #[inline(always)]
 pub unsafe fn describe<const TYPED: bool>(task: Ptr<TYPED>, out: *mut Task) {
-    // SAFETY: the caller's word. `comm` is an array of 16 bytes, which the verifier lets us load
-    // as two words.
+    // SAFETY: the caller's word.
     unsafe {
-        let comm_at = offset!(task_comm);
-        let comm: [u64; 2] = [task.load(comm_at), task.load(comm_at + 8)];
-        (*out).comm = core::mem::transmute::<[u64; 2], [u8; 16]>(comm);
+        (*out).comm = comm(task);
         (*out).cgroup_id = cgroup_id(task_cgroup(task));
         (*out).tgid = task.load(offset!(task_tgid));
         (*out).tid = task.load(offset!(task_pid));
         let leader = task.follow(offset!(task_group_leader));
         (*out).start_boot_ns = leader.load(offset!(task_start_boottime));
+    }
+}
+
+/// Short name of a task.
+///
+/// # Safety
+/// `task` is a `task_struct`.
+#[inline(always)]
+pub unsafe fn comm<const TYPED: bool>(task: Ptr<TYPED>) -> [u8; COMM_BYTES] {
+    // SAFETY: the caller's word. It is an array of 16 bytes, which the verifier lets us load as two
+    // words.
+    unsafe {
+        let at = offset!(task_comm);
+        let words: [u64; 2] = [task.load(at), task.load(at + 8)];
+        core::mem::transmute::<[u64; 2], [u8; COMM_BYTES]>(words)
+    }
+}
+
+/// Whether a task is one of root's, in the initial user namespace: neither of a user who made a
+/// namespace to be root there, nor of one who began a program that runs as root for everybody.
+///
+/// # Safety
+/// `task` is a `task_struct`.
+#[inline(always)]
+pub unsafe fn is_root<const TYPED: bool>(task: Ptr<TYPED>) -> bool {
+    // SAFETY: the caller's word.
+    unsafe {
+        let cred = task.follow(offset!(task_real_cred));
+        let uid: u32 = cred.load(offset!(cred_uid));
+        let level: u32 = cred.follow(offset!(cred_user_ns)).load(offset!(user_ns_level));
+        // A bad address reads as 0.
+        !cred.is_null() && uid | level == 0
     }
 }
 

@@ -1,13 +1,16 @@
 //! Programs of the task iterator: the processes that are in tracked cgroups already, with parents
-//! outside.
+//! outside; or those that may be the kubelet.
 
 use agent_common::{
     event::{Header, KIND_TASK, Task, TaskRecord},
-    map::{TaskWalk, WALK_DONE, WALK_LOST, WALK_MORE, WALK_NO_BEGIN, WALK_NONE, WALK_STRETCH},
+    map::{
+        KUBELET_COMMS, PLACE_HOLDER, PLACE_UNIT, TaskWalk, WALK_DONE, WALK_LOST, WALK_MORE,
+        WALK_NO_BEGIN, WALK_NONE, WALK_STRETCH,
+    },
 };
 use agent_ebpf::{
     globals::offset,
-    read::{Ptr, argument_ptr, cgroup_id, describe, task_cgroup},
+    read::{Ptr, argument_ptr, cgroup_id, comm, describe, is_root, task_cgroup},
 };
 use aya_ebpf::{
     bindings::seq_file,
@@ -20,7 +23,7 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 
-use crate::maps::watched;
+use crate::maps::{TRACKED, watched};
 
 /// Array of one [`TaskWalk`], the position of the walk.
 #[map]
@@ -37,8 +40,10 @@ pub(crate) extern "C" fn visible_tasks(ctx: *mut c_void) -> i32 {
     // SAFETY: `iterated` returns the kernel's own pointers.
     unsafe {
         if let Some((seq, task)) = iterated(ctx) {
-            // Where it does not fit, the kernel visits the process again.
-            let _ = tell(seq, task);
+            if let Some(walk) = TASK_WALK.get_ptr(0) {
+                // Where it does not fit, the kernel visits the process again.
+                let _ = tell(seq, task, walk);
+            }
         }
     }
     0
@@ -113,7 +118,7 @@ unsafe fn stretch(seq: *mut seq_file, task: Ptr<false>, walk: *mut TaskWalk) -> 
             if at.address() == idle.address() {
                 return WALK_DONE;
             }
-            if tell(seq, at).is_err() {
+            if tell(seq, at, walk).is_err() {
                 // The buffer is full. The kernel empties it, and visits this process again.
                 return (*walk).outcome;
             }
@@ -169,22 +174,28 @@ unsafe fn idle_task(task: Ptr<false>) -> Option<Ptr<false>> {
     None
 }
 
-/// Writes the record of a process in a tracked cgroup whose parent is outside, or of the reader.
+/// Writes the record of a process that is wanted, or of the reader.
 ///
 /// # Safety
-/// `seq` is the iterator's buffer, `task` the leader of a process.
+/// `seq` is the iterator's buffer, `task` the leader of a process, `walk` the map's element.
 #[inline(always)]
-unsafe fn tell<const TYPED: bool>(seq: *mut seq_file, task: Ptr<TYPED>) -> Result<(), ()> {
+unsafe fn tell<const TYPED: bool>(
+    seq: *mut seq_file,
+    task: Ptr<TYPED>,
+    walk: *const TaskWalk,
+) -> Result<(), ()> {
     // SAFETY: the caller's word.
     unsafe {
         let own_cgroup_id = cgroup_id(task_cgroup(task));
         let helper_tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
         let is_reader = task.load::<u32>(offset!(task_tgid)) == helper_tgid;
-        if !is_reader && watched(own_cgroup_id).is_none() {
-            return Ok(());
-        }
         let parent_cgroup_id = cgroup_id(task_cgroup(task.follow(offset!(task_real_parent))));
-        if parent_cgroup_id == own_cgroup_id && !is_reader {
+        let is_wanted = if (*walk).kubelet_wanted != 0 {
+            may_be_kubelet(task, own_cgroup_id)
+        } else {
+            parent_cgroup_id != own_cgroup_id && watched(own_cgroup_id).is_some()
+        };
+        if !is_wanted && !is_reader {
             return Ok(());
         }
         let mut record = TaskRecord {
@@ -206,5 +217,29 @@ unsafe fn tell<const TYPED: bool>(seq: *mut seq_file, task: Ptr<TYPED>) -> Resul
         } else {
             Err(())
         }
+    }
+}
+
+/// Whether a process may be the kubelet: by its name, its user, and since it is in no container of a
+/// Pod. Where that is not known yet, it is by the next walk.
+///
+/// # Safety
+/// `task` is the leader of a process in this cgroup.
+#[inline(always)]
+unsafe fn may_be_kubelet<const TYPED: bool>(task: Ptr<TYPED>, cgroup_id: u64) -> bool {
+    // SAFETY: the caller's word, and the map gave the pointer.
+    unsafe {
+        let own: [u64; 2] = core::mem::transmute(comm(task));
+        let mut is_its = false;
+        for name in KUBELET_COMMS {
+            let name: [u64; 2] = core::mem::transmute(name);
+            is_its |= (own[0] ^ name[0]) | (own[1] ^ name[1]) == 0;
+        }
+        if !is_its || task.load::<u32>(offset!(task_exit_state)) != 0 || !is_root(task) {
+            return false;
+        }
+        TRACKED.get_ptr(cgroup_id).is_none_or(|tracked| {
+            (*tracked).place == PLACE_HOLDER || (*tracked).place == PLACE_UNIT
+        })
     }
 }

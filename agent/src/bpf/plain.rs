@@ -14,7 +14,7 @@ pub(super) struct Plain<T>(pub(super) T);
 
 // SAFETY: `repr(C)`, integers alone, and no padding: two of 4 bytes.
 unsafe impl aya::Pod for Plain<Tracked> {}
-// SAFETY: the same: two of 8 bytes, then two of 4.
+// SAFETY: the same: two of 8 bytes, then four of 4.
 unsafe impl aya::Pod for Plain<TaskWalk> {}
 // SAFETY: the same: each of 4 bytes.
 unsafe impl aya::Pod for Plain<Layout> {}

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use agent_common::{map, snapshot as raw};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, PerCpuArray},
@@ -21,8 +21,9 @@ use super::plan::NO_NET_ADMIN;
 use super::ring_memory::RingMemory;
 use super::snapshot::Snapshot;
 use super::subjects::{Subject, SubjectId, Variant};
-use super::tasks;
+use super::tasks::{self, Wanted};
 use super::tracked::TrackedMap;
+use crate::event::Task;
 use crate::kernel::{capabilities::raised, host};
 
 /// Outcome of loading and attaching one subject.
@@ -360,6 +361,21 @@ impl Programs {
     /// # Errors
     /// If the iterator is not loaded or cannot be read.
     pub fn running_tasks(&mut self) -> anyhow::Result<RunningTasks> {
+        self.tasks(Wanted::Inits)
+    }
+
+    /// Runs the task iterator; returns the processes that may be the kubelet, which are in no
+    /// container of a Pod.
+    ///
+    /// # Errors
+    /// As [`Self::running_tasks`]; and if it does not see all processes of the node.
+    pub fn kubelet_tasks(&mut self) -> anyhow::Result<Vec<Task>> {
+        let RunningTasks { tasks, complete } = self.tasks(Wanted::Kubelet)?;
+        ensure!(complete, "only the processes of this PID namespace are seen");
+        Ok(tasks.iter().filter(|it| !it.is_reader).map(|it| it.running.task).collect())
+    }
+
+    fn tasks(&mut self, wanted: Wanted) -> anyhow::Result<RunningTasks> {
         let program = self.running(SubjectId::RunningTasks)?;
         let whole = self.of(SubjectId::RunningTasks).map(|it| &it.outcome);
         let whole = whole == Some(&Ok(Variant::Untyped));
@@ -369,11 +385,12 @@ impl Programs {
         let program: &mut Iter = program.try_into()?;
         raised(|| {
             if whole {
-                let tasks = tasks::walk(program, &mut core.task_walk)?;
+                let tasks = tasks::walk(program, &mut core.task_walk, wanted)?;
                 return Ok(RunningTasks { tasks, complete: true });
             }
             let complete = host::is_in_first_pid_namespace();
-            Ok(RunningTasks { tasks: tasks::run(program)?, complete })
+            let tasks = tasks::visible(program, &mut core.task_walk, wanted)?;
+            Ok(RunningTasks { tasks, complete })
         })
     }
 

@@ -1,4 +1,4 @@
-//! Task iterator runs: the processes that are in tracked cgroups already.
+//! Task iterator runs: the processes that are in tracked cgroups already, or may be the kubelet.
 //!
 //! The kernel's list of processes is walked in stretches, since the length of a program's run is
 //! limited. If the process at the end of a stretch has gone before the next stretch, the walk
@@ -26,25 +26,54 @@ const ATTEMPTS: u32 = 8;
 /// include/linux/threads.h).
 const STRETCHES_MAX: u32 = (4 << 20) / WALK_STRETCH;
 
+/// The processes that are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Those in tracked cgroups whose parents are outside.
+    Inits,
+    /// Those that may be the kubelet.
+    Kubelet,
+}
+
+fn begin(state: &mut State, wanted: Wanted) -> anyhow::Result<()> {
+    let kubelet_wanted = u32::from(wanted == Wanted::Kubelet);
+    let walk = TaskWalk { kubelet_wanted, ..TaskWalk::default() };
+    state.set(0, Plain(walk), 0).context("starting the walk")
+}
+
 /// Runs `running_tasks` until it has seen all processes of the node.
 ///
 /// # Errors
 /// If the program is not loaded or cannot be read, or the list cannot be walked to its end.
-pub(super) fn walk(program: &mut Iter, state: &mut State) -> anyhow::Result<Vec<IteratedTask>> {
+pub(super) fn walk(
+    program: &mut Iter,
+    state: &mut State,
+    wanted: Wanted,
+) -> anyhow::Result<Vec<IteratedTask>> {
     stretches(|first| {
         if first {
-            state.set(0, Plain(TaskWalk::default()), 0).context("starting the walk")?;
+            begin(state, wanted)?;
         }
         let tasks = run(program)?;
         Ok((state.get(&0, 0).context("reading the outcome of the walk")?.0.outcome, tasks))
     })
 }
 
-/// Runs an iterator's program once, and reads its records.
+/// Runs `visible_tasks`, which sees the processes of this one's PID namespace.
 ///
 /// # Errors
 /// If the program is not loaded or cannot be read.
-pub(super) fn run(program: &mut Iter) -> anyhow::Result<Vec<IteratedTask>> {
+pub(super) fn visible(
+    program: &mut Iter,
+    state: &mut State,
+    wanted: Wanted,
+) -> anyhow::Result<Vec<IteratedTask>> {
+    begin(state, wanted)?;
+    run(program)
+}
+
+/// Runs an iterator's program once, and reads its records.
+fn run(program: &mut Iter) -> anyhow::Result<Vec<IteratedTask>> {
     let link = program.attach().context("attaching the task iterator")?;
     let mut bytes = Vec::new();
     program.take_link(link)?.into_file()?.read_to_end(&mut bytes)?;
