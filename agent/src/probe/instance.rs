@@ -371,6 +371,12 @@ impl Instances {
         all.collect()
     }
 
+    /// Containers that run, each with the time since when.
+    pub(super) fn running(&self) -> impl Iterator<Item = (&Who, u64)> {
+        let running = self.by_cgroup.values().filter(|it| it.ended_boot_ns.is_none());
+        running.map(|it| (&*it.who, it.started_boot_ns))
+    }
+
     /// Total of instances that found no room.
     pub(super) const fn dropped(&self) -> u64 {
         self.dropped

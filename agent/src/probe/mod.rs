@@ -26,6 +26,7 @@ mod redirect;
 mod request;
 mod rhythm;
 mod schedule;
+mod silence;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -260,6 +261,13 @@ impl Probes {
         let (unanswered, commands) = (self.unanswered.deadline(), self.commands.deadline());
         let all = [waiting, news, open, halves, unanswered, commands];
         all.into_iter().flatten().min()
+    }
+
+    /// Whether the kubelet must have connected to a container since that time, by its probes and their
+    /// periods.
+    #[must_use]
+    pub fn must_have_asked(&self, pods: &Pods, since_boot_ns: u64, now_boot_ns: u64) -> bool {
+        silence::must_have_asked(&self.instances, pods, since_boot_ns, now_boot_ns)
     }
 
     /// Takes the preStop hooks over HTTP that were seen since the last call, each with its container.

@@ -7,6 +7,7 @@ mod network;
 mod others;
 mod recorded;
 mod redirects;
+mod silence;
 mod unanswered;
 
 use std::net::SocketAddr;
