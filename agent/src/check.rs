@@ -142,10 +142,18 @@ fn check_kubelet(root: &Path, given: Option<&Path>) -> Finding {
         let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
         entries.into_iter().any(|it| path::is_kubepods(it.file_name().as_encoded_bytes()))
     };
-    match kubelet::find(root, given) {
-        Ok(found) => Finding::ok(WHAT, escape::path(&found.directory)),
-        Err(why) if given.is_some() || has_pods() => {
-            Finding::bad(WHAT, Verdict::Degraded, why, LOST)
+    match kubelet::find(root, given, None) {
+        Ok(found) => {
+            let directory = escape::path(&found.directory);
+            Finding::ok(WHAT, format!("{directory}, found {}", found.how.describe()))
+        }
+        Err(why) if given.is_some() => Finding::bad(WHAT, Verdict::Degraded, why, LOST),
+        Err(why) if has_pods() => {
+            let found = format!(
+                "{why}: the agent looks for its process; if it finds none, name the cgroup with \
+                 --kubelet.cgroup"
+            );
+            Finding::bad(WHAT, Verdict::Degraded, found, LOST)
         }
         Err(_) => Finding::ok(WHAT, "none here, and no Pods"),
     }
@@ -347,7 +355,8 @@ mod tests {
         std::fs::create_dir_all(&own).unwrap();
         std::fs::write(own.join("cgroup.events"), "").unwrap();
         let found = check_kubelet(root.path(), None);
-        assert_eq!((found.verdict, found.found), (Verdict::Ok, escape::path(&own)));
+        let words = format!("{}, found in a usual place", escape::path(&own));
+        assert_eq!((found.verdict, found.found), (Verdict::Ok, words));
     }
 
     #[test]

@@ -69,7 +69,8 @@ pub struct CheckArgs {
     /// cgroup v2 directory to watch [default: the mount point of cgroup2].
     #[arg(long = "cgroup.root", env = "PODVITALS_CGROUP_ROOT", value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
-    /// cgroup of the kubelet, as for the agent [default: looked for in the usual places].
+    /// cgroup of the kubelet, as for the agent [default: looked for in the usual places,
+    /// and, by the agent, by its process].
     #[arg(long = "kubelet.cgroup", env = "PODVITALS_KUBELET_CGROUP", value_name = "DIR")]
     pub kubelet_cgroup: Option<PathBuf>,
     /// The Pod source.
@@ -199,7 +200,7 @@ pub struct AgentArgs {
     pub cgroup_source: Source,
     /// cgroup of the kubelet, whose connections are its network probes: its path below the cgroup v2
     /// directory [default: looked for in the usual places of kubeadm, kind, k3s, RKE2, MicroK8s,
-    /// k0s and others].
+    /// k0s and others, and then by the kubelet's process].
     #[arg(long = "kubelet.cgroup", env = "PODVITALS_KUBELET_CGROUP", value_name = "DIR")]
     pub kubelet_cgroup: Option<PathBuf>,
     /// The Pod source.

@@ -236,6 +236,13 @@ const RUNTIMES: [(&[u8], Runtime); 6] = [
     (b"libpod", Runtime::Podman),
 ];
 
+/// Whether the directory `name` in the directory `parent` is that of a container of Docker's.
+#[must_use]
+pub fn is_dockers(name: &[u8], parent: &[u8]) -> bool {
+    let runtime = container(name).map(|container| container.runtime);
+    runtime == Some(Runtime::Docker) || (runtime.is_some() && parent == b"docker")
+}
+
 /// Slice and container of a name of the form `<slice>:<prefix>:<id>`; the slice may be empty.
 fn whole_path(name: &[u8]) -> Option<(&[u8], ContainerName)> {
     let mut parts = name.splitn(3, |&b| b == b':');

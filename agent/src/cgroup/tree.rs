@@ -1,6 +1,7 @@
 //! Tree of the known cgroups, with their roles and paths. Pure: updated by a walk or by the
 //! kernel's mkdir and rmdir events.
 
+mod kubelet;
 mod roles;
 
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -2,15 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
+use super::search::Search;
+use super::silence::Silence;
 use crate::bpf::kubelet::{By, Refusal, Watching, Whose};
 use crate::bpf::programs::Programs;
 use crate::cgroup::CgroupId;
-use crate::cgroup::kubelet::{self, KubeletCgroup};
+use crate::cgroup::kubelet::{self, How, KubeletCgroup, Learned};
+use crate::cgroup::tree::Tree;
 use crate::escape;
-use crate::event::{CgroupMade, EventKind};
+use crate::event::{CgroupMade, EventKind, Task};
 
 /// Time that a restart of the kubelet may take. In between it has no cgroup.
 const RESTART_NS: u64 = 60_000_000_000;
+
+/// Remedy where the kubelet's cgroup is not found, or is another one.
+const REMEDY: &str = "name it with --kubelet.cgroup";
+
+/// The kubelet's cgroup is not found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// Why, in words.
+    pub(super) why: String,
+    /// Flag: it may be found in some seconds.
+    pub(super) soon: bool,
+}
 
 /// State of the observation: how, or why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +34,8 @@ pub(super) enum State {
     Off,
     /// No program can, for this reason in one word, and in words.
     NoProgram(&'static str, String),
-    /// The kubelet's cgroup was not found: why, in words.
-    NotFound(String),
+    /// The kubelet's cgroup was not found.
+    NotFound(Missing),
     /// The kubelet's cgroup was removed at this time since boot, as in a restart.
     Gone(u64),
     /// The kernel refused all ways.
@@ -58,17 +73,15 @@ impl State {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Off => "not observed: turned off".to_owned(),
-            Self::NoProgram(_, why) | Self::NotFound(why) | Self::Refused(Refusal { why, .. }) => {
-                format!("not observed: {why}")
-            }
+            Self::NoProgram(_, why)
+            | Self::NotFound(Missing { why, .. })
+            | Self::Refused(Refusal { why, .. }) => format!("not observed: {why}"),
             Self::Gone(_) => "not observed: the kubelet's cgroup is gone".to_owned(),
-            Self::Watched(Watching { by: By::SockOps, .. }, found) => {
-                escape::path(&found.directory)
-            }
+            Self::Watched(Watching { by: By::SockOps, .. }, found) => describe(found),
             Self::Watched(Watching { by: By::Tracepoint, why, .. }, found) => {
-                let directory = escape::path(&found.directory);
+                let found = describe(found);
                 let colon = if why.is_empty() { "" } else { ": " };
-                format!("{directory}, times alone{colon}{why}")
+                format!("{found}, times alone{colon}{why}")
             }
         }
     }
@@ -78,8 +91,11 @@ impl State {
         match self {
             Self::Off => {}
             Self::Gone(_) => tracing::info!("the kubelet's cgroup is gone: it is awaited"),
-            Self::NoProgram(_, why) | Self::NotFound(why) | Self::Refused(Refusal { why, .. }) => {
-                if expected {
+            Self::NoProgram(_, why)
+            | Self::NotFound(Missing { why, .. })
+            | Self::Refused(Refusal { why, .. }) => {
+                let soon = matches!(self, Self::NotFound(Missing { soon: true, .. }));
+                if expected && !soon {
                     tracing::warn!(why, "network probes are not observed");
                 } else {
                     tracing::info!(why, "network probes are not observed");
@@ -87,12 +103,14 @@ impl State {
             }
             Self::Watched(Watching { by, why, .. }, found) => {
                 let (by, cgroup) = (by.name(), escape::path(&found.directory));
+                let how = found.how.describe();
                 if why.is_empty() {
-                    tracing::info!(by, cgroup, "the kubelet's connections are observed");
+                    tracing::info!(by, cgroup, how, "the kubelet's connections are observed");
                 } else {
                     tracing::warn!(
                         by,
                         cgroup,
+                        how,
                         why,
                         "of the kubelet's connections only the times are observed"
                     );
@@ -102,8 +120,13 @@ impl State {
     }
 }
 
+/// A cgroup and how it was found, for people.
+fn describe(found: &KubeletCgroup) -> String {
+    format!("{}, found {}", escape::path(&found.directory), found.how.describe())
+}
+
 /// The kubelet's cgroup, or why it is not found.
-pub(super) type Found = Result<KubeletCgroup, String>;
+pub(super) type Found = Result<KubeletCgroup, Missing>;
 
 /// Look for the kubelet's cgroup: what was found, and at what time.
 #[derive(Debug)]
@@ -116,11 +139,18 @@ pub(super) struct Look {
     pub(super) now_boot_ns: u64,
 }
 
+/// What is said of a cgroup without connections.
+const SILENT: &str = "not one connection is seen, though probes are due";
+
 /// Watch over the kubelet's cgroup: it is removed and made again when the kubelet is restarted, and
 /// the programs go with it.
 pub(super) struct KubeletWatch {
     given: Option<PathBuf>,
+    search: Search,
+    /// Where the search has found the kubelet's process.
+    learned: Option<Learned>,
     state: State,
+    silence: Silence,
     /// The kubelet's cgroup when it was last found, whether it was observed or not.
     last: Option<CgroupId>,
     /// Times that programs were attached to a cgroup.
@@ -129,11 +159,33 @@ pub(super) struct KubeletWatch {
 
 impl KubeletWatch {
     pub(super) const fn new(given: Option<PathBuf>) -> Self {
-        Self { given, state: State::Off, last: None, attached: 0 }
+        Self {
+            given,
+            search: Search::new(),
+            learned: None,
+            state: State::Off,
+            silence: Silence::new(),
+            last: None,
+            attached: 0,
+        }
     }
 
     pub(super) const fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Value of the label `reason`: why not more is observed; empty if all is.
+    pub(super) const fn reason(&self) -> &'static str {
+        if self.silence.is_noted() { "no_connections" } else { self.state.reason() }
+    }
+
+    /// The state in words, for the landing page.
+    pub(super) fn describe(&self) -> String {
+        let state = self.state.describe();
+        if self.silence.is_noted() {
+            return format!("{state}; but {SILENT}: if it is not the kubelet's, {REMEDY}");
+        }
+        state
     }
 
     /// Times that programs were attached.
@@ -146,7 +198,8 @@ impl KubeletWatch {
         match kind {
             EventKind::CgroupMade(CgroupMade { name, .. }) => {
                 // Where the kernel side does not tell names, any may be.
-                let may_be = |name: &Vec<u8>| kubelet::may_be(name, self.given.as_deref());
+                let (given, learned) = (self.given.as_deref(), self.learned.as_ref());
+                let may_be = |name: &Vec<u8>| kubelet::may_be(name, given, learned);
                 name.as_ref().is_none_or(may_be)
             }
             EventKind::CgroupRemoved(id) => self.cgroup() == Some(*id),
@@ -163,7 +216,47 @@ impl KubeletWatch {
 
     /// The kubelet's cgroup as it is now, or why it is not found.
     pub(super) fn find(&self, root: &Path) -> Found {
-        kubelet::find(root, self.given.as_deref())
+        let (given, learned) = (self.given.as_deref(), self.learned.as_ref());
+        kubelet::find(root, given, learned).map_err(|why| {
+            if self.given.is_some() {
+                return Missing { why, soon: false };
+            }
+            let (more, soon) = self.search.explain();
+            Missing { why: format!("{why}{more}: {REMEDY}"), soon }
+        })
+    }
+
+    /// Whether the kubelet is to be looked for by its process: it is in no known place; or its process
+    /// was found, and seems to be elsewhere now.
+    pub(super) fn is_searched_for(&self, found: &Found) -> bool {
+        let left = |it: &KubeletCgroup| {
+            it.how == How::Process && (self.silence.is_noted() || !it.is_populated())
+        };
+        self.given.is_none() && found.as_ref().map_or(true, left)
+    }
+
+    /// Takes in the processes that may be the kubelet; `None` if they cannot be seen.
+    pub(super) fn search(&mut self, tasks: Option<&[Task]>, tree: &Tree) {
+        if let Some(found) = self.search.look(tasks, tree) {
+            self.learned = Some(found);
+        }
+    }
+
+    /// A connection of the kubelet was seen, or one may have been missed.
+    pub(super) fn heard(&mut self, now_boot_ns: u64) {
+        if self.silence.heard(now_boot_ns) {
+            tracing::info!("connections of the kubelet are seen");
+        }
+    }
+
+    /// Notes that no connection is seen. `is_due`: whether there must have been one since that time.
+    pub(super) fn listen(&mut self, now_boot_ns: u64, is_due: impl FnOnce(u64) -> bool) {
+        let State::Watched(_, found) = &self.state else { return };
+        if self.silence.is_new(now_boot_ns, is_due) {
+            let (cgroup, how) = (escape::path(&found.directory), found.how.describe());
+            let remedy = format!("if it is not the kubelet's, {REMEDY}");
+            tracing::warn!(cgroup, how, remedy, "of this cgroup, {SILENT}");
+        }
     }
 
     /// Whether the kubelet was started again since it was last found: its cgroup is another one.
@@ -175,11 +268,13 @@ impl KubeletWatch {
     /// Looks for the kubelet's cgroup, and observes it as well as it allows now.
     pub(super) fn look(&mut self, look: Look, programs: Option<&mut Programs>) {
         let expected = look.expected;
+        let now_boot_ns = look.now_boot_ns;
         let state = self.next(look, programs);
         if state == self.state {
             return;
         }
         state.log(expected);
+        self.silence.begin(now_boot_ns);
         self.attached += u64::from(matches!(state, State::Watched(..)));
         self.state = state;
     }
@@ -205,7 +300,7 @@ impl KubeletWatch {
             State::Watched(watching, now) if *now == found => Some(watching),
             _ => None,
         };
-        let KubeletCgroup { directory, id, comm } = &found;
+        let KubeletCgroup { directory, id, comm, .. } = &found;
         match programs.watch_kubelet(&Whose { directory, cgroup: *id, comm: *comm }, now) {
             Ok(watching) => State::Watched(watching, found),
             // It may be gone again, and is looked for again.
@@ -215,7 +310,7 @@ impl KubeletWatch {
 
     /// State without a cgroup: a restart takes a while, and has nothing to do with where it was
     /// looked for.
-    fn missing(&self, why: String, now_boot_ns: u64) -> State {
+    fn missing(&self, why: Missing, now_boot_ns: u64) -> State {
         match self.state {
             State::Watched(..) => State::Gone(now_boot_ns),
             State::Gone(since) if now_boot_ns.saturating_sub(since) < RESTART_NS => {
@@ -227,80 +322,5 @@ impl KubeletWatch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn watch(state: State) -> KubeletWatch {
-        KubeletWatch { state, ..KubeletWatch::new(None) }
-    }
-
-    fn watched(by: By, reason: &'static str, why: &str) -> State {
-        let found = KubeletCgroup { directory: "/kubelet".into(), id: CgroupId(7), comm: [0; 16] };
-        State::Watched(Watching { by, reason, why: why.to_owned() }, found)
-    }
-
-    #[test]
-    fn a_restart_is_no_wrong_place() {
-        let why = || "not here".to_owned();
-        let gone = watch(watched(By::SockOps, "", "")).missing(why(), 100);
-        assert_eq!(gone, State::Gone(100));
-        let gone = watch(gone);
-        assert_eq!(gone.missing(why(), 99 + RESTART_NS), State::Gone(100));
-        assert_eq!(gone.missing(why(), 100 + RESTART_NS), State::NotFound(why()));
-        let never = State::NotFound(why());
-        assert_eq!(watch(State::Off).missing(why(), 100), never, "at the start");
-        assert_eq!(watch(never.clone()).missing(why(), 200), never);
-    }
-
-    #[test]
-    fn what_is_not_observed_says_why() {
-        let whole = watched(By::SockOps, "", "");
-        assert_eq!((whole.source(), whole.reason()), ("sock_ops", ""));
-        assert_eq!(whole.describe(), "/kubelet");
-        let partly = watched(By::Tracepoint, "exclusive_program", "another program");
-        assert_eq!((partly.source(), partly.reason()), ("tracepoint", "exclusive_program"));
-        assert_eq!(partly.describe(), "/kubelet, times alone: another program");
-        let left_out = watched(By::Tracepoint, "no_cap_net_admin", "");
-        assert_eq!(left_out.describe(), "/kubelet, times alone");
-        let refused = State::Refused(Refusal { reason: "refused_by_kernel", why: "no".to_owned() });
-        for (state, reason) in [
-            (refused, "refused_by_kernel"),
-            (State::NotFound(String::new()), "kubelet_not_found"),
-            (State::Gone(1), "kubelet_not_found"),
-        ] {
-            assert_eq!((state.source(), state.reason()), ("none", reason));
-            assert!(state.describe().starts_with("not observed: "), "{state:?}");
-        }
-    }
-
-    #[test]
-    fn only_another_cgroup_is_a_restart() {
-        let root = tempfile::tempdir().unwrap();
-        let place = root.path().join("system.slice/kubelet.service");
-        let away = root.path().join("away");
-        let makes = |directory: &Path| {
-            std::fs::create_dir_all(directory).unwrap();
-            std::fs::write(directory.join("cgroup.events"), "populated 1\n").unwrap();
-        };
-        let mut watch = KubeletWatch::new(None);
-        let was_restarted = |watch: &mut KubeletWatch| {
-            let found = watch.find(root.path());
-            watch.was_restarted(&found)
-        };
-        assert!(!was_restarted(&mut watch), "there is none");
-        makes(&place);
-        assert!(!was_restarted(&mut watch), "it is the first");
-        assert!(!was_restarted(&mut watch));
-        // Lost from sight for a while.
-        std::fs::rename(&place, &away).unwrap();
-        assert!(!was_restarted(&mut watch));
-        std::fs::rename(&away, &place).unwrap();
-        assert!(!was_restarted(&mut watch), "it is the same");
-        // The old one is kept so that its inode's number is not given again.
-        std::fs::rename(&place, &away).unwrap();
-        assert!(!was_restarted(&mut watch), "it is not there yet");
-        makes(&place);
-        assert!(was_restarted(&mut watch));
-        assert!(!was_restarted(&mut watch));
-    }
-}
+#[path = "kubelet_tests.rs"]
+mod tests;

@@ -14,6 +14,8 @@ mod probes;
 mod publish;
 mod registry;
 mod sampler;
+mod search;
+mod silence;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -152,6 +154,7 @@ impl Node {
     /// that it had.
     pub fn resumed(&mut self, now: Now) {
         tracing::warn!("the agent could not run for some seconds: what is told now is late");
+        self.kubelet.heard(now.boot_ns);
         self.pods.resumed(now.boot_ns);
         self.registry.resumed(now.boot_ns);
         self.reasons.resumed(now.boot_ns);
@@ -179,6 +182,7 @@ impl Node {
             self.rescan_if_needed();
             // Events tell of a restart at once, where there are any.
             self.look_for_kubelet(false);
+            self.listen_to_kubelet();
         }
         if now_boot_ns >= self.next_late_names_ns {
             self.next_late_names_ns = now_boot_ns + LATE_NAMES_NS;

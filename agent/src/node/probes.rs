@@ -1,7 +1,7 @@
 //! The way of a probe: the kubelet's connections, and commands in containers, to attempts.
 
 use super::Node;
-use super::kubelet::{Look, State};
+use super::kubelet::{Found, Look, State};
 use crate::cgroup::CgroupId;
 use crate::event::Connection;
 use crate::lifecycle::session::{SessionBegin, SessionEnd};
@@ -11,7 +11,7 @@ impl Node {
     /// Looks for the kubelet's cgroup, whose connections are observed. `told`: an event tells that it
     /// may be another one now.
     pub(super) fn look_for_kubelet(&mut self, told: bool) {
-        let found = self.options.probes.then(|| self.kubelet.find(&self.options.cgroup_root));
+        let found = self.options.probes.then(|| self.find_kubelet(told));
         let restarted = found.as_ref().is_some_and(|found| self.kubelet.was_restarted(found));
         let (expected, now_boot_ns) = (self.probes_are_known(), self.now.boot_ns);
         let look = Look { found, expected, now_boot_ns };
@@ -23,9 +23,28 @@ impl Node {
         }
     }
 
+    fn find_kubelet(&mut self, told: bool) -> Found {
+        let found = self.kubelet.find(&self.options.cgroup_root);
+        // Events come in bursts, and what has begun a moment ago is not taken. Without Pods there is
+        // nothing to observe.
+        if told || !self.tracking.tree().has_kubepods() || !self.kubelet.is_searched_for(&found) {
+            return found;
+        }
+        let tasks = self.tracking.kubelet_tasks();
+        self.kubelet.search(tasks.as_deref(), self.tracking.tree());
+        self.kubelet.find(&self.options.cgroup_root)
+    }
+
+    /// Notes that no connection of the kubelet is seen, if there must have been some.
+    pub(super) fn listen_to_kubelet(&mut self) {
+        let Self { kubelet, probes, pods, now, .. } = self;
+        kubelet.listen(now.boot_ns, |since| probes.must_have_asked(pods, since, now.boot_ns));
+    }
+
     /// Takes in a connection of the kubelet that has ended; those before it have come before it.
     pub fn connection(&mut self, connection: Connection) {
         tracing::debug!(%connection, "a connection of the kubelet");
+        self.kubelet.heard(self.now.boot_ns);
         if !self.probes_are_known() {
             return;
         }

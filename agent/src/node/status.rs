@@ -34,7 +34,7 @@ impl Node {
             fact("without a name yet", self.registry.waiting().count().to_string()),
             fact("cgroups in no known form", self.unclassified()),
             fact("cgroups without a known place", self.tracking.unplaced().to_string()),
-            fact("the kubelet's connections", self.kubelet.state().describe()),
+            fact("the kubelet's connections", self.kubelet.describe()),
             fact("times that they were found", self.kubelet.attached().to_string()),
         ];
         let (series, hidden) = self.publish.room();
@@ -143,7 +143,7 @@ impl Node {
             let counts = |counts: &Counts| counts.iter().map(|(it, n)| (it.label(), n)).collect();
             stats.probes = Some(ProbeStats {
                 source: self.kubelet.state().source(),
-                reason: self.kubelet.state().reason(),
+                reason: self.kubelet.reason(),
                 connections: counts(self.probes.connections()),
                 exec_sessions: counts(self.probes.sessions()),
             });

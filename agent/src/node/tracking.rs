@@ -20,7 +20,7 @@ use crate::cgroup::{
     walk::{self, Found, WalkError},
 };
 use crate::event::Connection;
-use crate::event::{CgroupMade, Event, EventKind, OomLevel, RunningTask};
+use crate::event::{CgroupMade, Event, EventKind, OomLevel, RunningTask, Task};
 use crate::lifecycle::subject::Birth;
 
 /// Limit of cgroups without a place that are kept: each is looked for by a walk soon.
@@ -254,6 +254,22 @@ impl Tracking {
                 Tasks { running: tasks.into_iter().map(|task| task.running).collect(), complete }
             }
         }
+    }
+
+    /// The processes that may be the kubelet; `None` if not all processes of the node are seen.
+    pub(super) fn kubelet_tasks(&mut self) -> Option<Vec<Task>> {
+        let Kernel { programs, .. } = self.kernel.as_mut()?;
+        if !programs.is_attached(SubjectId::RunningTasks) {
+            return None;
+        }
+        let tasks = programs.kubelet_tasks();
+        let why = |error: &anyhow::Error| {
+            tracing::debug!(
+                error = format!("{error:#}"),
+                "the kubelet's process is not looked for"
+            );
+        };
+        tasks.inspect_err(why).ok()
     }
 
     /// Whether records of signals were lost since the last call.

@@ -11,7 +11,7 @@ pub struct ProbeStats {
     /// How the kubelet's connections are observed: `sock_ops`, `tracepoint` (times alone) or
     /// `none`.
     pub source: &'static str,
-    /// Why it is not `sock_ops`, in a word; empty if it is.
+    /// Why it is not `sock_ops`, or that no connection is seen, in a word; empty if all is well.
     pub reason: &'static str,
     /// Connections of the kubelet by what became of them, all outcomes from the start on.
     pub connections: Vec<(&'static str, u64)>,
@@ -25,7 +25,8 @@ pub static INFO: StateFamily<ProbeStats> = StateFamily {
         "probe_source_info",
         Scope::Node,
         "How connections of the kubelet are observed; always 1. sock_ops: with answers; tracepoint: \
-         times alone; none: not at all. reason: why it is not sock_ops.",
+         times alone; none: not at all. reason: why it is not sock_ops; no_connections: none is seen, \
+         though probes are due, so the cgroup may be the wrong one.",
     )
     .of(Collector::Probes)
     .labels(&["source", "reason"], 1)
