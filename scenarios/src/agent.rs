@@ -135,9 +135,15 @@ pub(crate) fn walks(address: SocketAddr, timeout: Duration) -> Result<u32> {
 
 /// A number on the landing page of the agent at this address.
 pub(crate) fn row(address: SocketAddr, name: &str, timeout: Duration) -> Result<u32> {
+    let number = text_row(address, name, timeout)?;
+    number.parse().with_context(|| format!("{number:?} as {name}"))
+}
+
+/// What the landing page of the agent at this address says in a row, as HTML.
+pub(crate) fn text_row(address: SocketAddr, name: &str, timeout: Duration) -> Result<String> {
     let page = testbed::http::get_text(address, "/", timeout)?;
     let row = page.split_once(&format!("<th>{name}</th><td>"));
     let cell = row.and_then(|(_, rest)| rest.split_once("</td>"));
-    let (number, _) = cell.with_context(|| format!("the landing page has no row {name:?}"))?;
-    number.parse().with_context(|| format!("{number:?} as {name}"))
+    let (text, _) = cell.with_context(|| format!("the landing page has no row {name:?}"))?;
+    Ok(text.to_owned())
 }

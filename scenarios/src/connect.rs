@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Error, Result};
 use clap::Args;
 
+use crate::guise::Guise;
 use crate::witness::boot_ns;
 
 /// Arguments of `scenarios connect`.
@@ -27,9 +28,9 @@ pub(crate) struct ConnectArgs {
     /// How long to wait for a connection, and then for an answer.
     #[arg(long, default_value_t = 1000)]
     timeout_ms: u64,
-    /// Short name to take before.
-    #[arg(long)]
-    comm: Option<String>,
+    /// Whom it passes for.
+    #[command(flatten)]
+    guise: Guise,
 }
 
 /// Clocks of one connection, by who asked for it: `CLOCK_BOOTTIME`, 0 where it did not come to that.
@@ -78,9 +79,7 @@ impl FromStr for Asked {
 
 /// Runs it.
 pub(crate) fn run(args: &ConnectArgs) -> Result<()> {
-    if let Some(comm) = &args.comm {
-        std::fs::write("/proc/self/comm", comm).context("take a short name")?;
-    }
+    args.guise.take()?;
     for _ in 0..args.rounds {
         println!("{}", ask(args)?);
     }

@@ -11,6 +11,7 @@ mod compared;
 mod connect;
 mod container;
 mod context;
+mod guise;
 mod host;
 mod init;
 mod launch;

@@ -18,6 +18,7 @@ use nix::sys::wait::waitpid;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, alarm, pause, pipe2};
 
+use crate::guise::Guise;
 use crate::process::SELF_EXE;
 
 /// Arguments of `scenarios work`. It says `ready` on stdout when all is set up.
@@ -84,6 +85,9 @@ pub(crate) struct WorkArgs {
     /// After `ready`, send SIGTERM to this process.
     #[arg(long)]
     term_pid: Option<i32>,
+    /// Whom it passes for.
+    #[command(flatten)]
+    guise: Guise,
 }
 
 /// The ways to meet SIGTERM.
@@ -146,6 +150,7 @@ fn write_file(mib: usize) -> Result<Option<std::fs::File>> {
 
 /// Runs it. Returns only on errors of the set-up.
 pub(crate) fn run(args: &WorkArgs) -> Result<()> {
+    args.guise.take()?;
     if let Some(dir) = &args.restored_in
         && !is_restored(dir)?
     {

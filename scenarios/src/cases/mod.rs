@@ -6,6 +6,7 @@ mod figures;
 mod host;
 mod kernel;
 mod kill;
+mod kubelet;
 mod names;
 mod oom;
 mod places;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Case> {
         probes::CASES,
         unanswered::CASES,
         shared::CASES,
+        kubelet::CASES,
         beside::CASES,
         snapshot::CASES,
         kernel::CASES,
