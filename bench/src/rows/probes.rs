@@ -1,12 +1,11 @@
 //! What a connection of the kubelet costs while it is observed, and what one of another process does; and
 //! how far its times are from those of both sides.
 
+mod asker;
 mod clocks;
 
 use std::fs;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use agent::bpf::{
     kubelet::{By, Whose},
@@ -15,12 +14,11 @@ use agent::bpf::{
     survey::Survey,
 };
 use agent::cgroup::CgroupId;
-use agent::event::Connection;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use testbed::cgroup::{self, Cgroup};
 
+use self::asker::Asker;
 use self::clocks::Server;
-use crate::connect::Round;
 use crate::context::Args;
 use crate::report::{Line, Verdict};
 use crate::stats::{Series, three};
@@ -34,17 +32,8 @@ pub(super) const HOW: &str = "A request and its answer over loopback, a connecti
 
 /// File that turns the kernel's time-keeping of programs on.
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-/// Time between two drains of the rings: some twenty connections, which wake nobody.
-const DRAIN: Duration = Duration::from_millis(1);
 /// Short name of the kubelet's process, and that of another.
 const NAMES: [&str; 2] = ["kubelet", "other"];
-
-/// Processes that ask.
-#[derive(Clone, Copy)]
-struct Asker<'a> {
-    cgroup: &'a Cgroup,
-    comm: &'static str,
-}
 
 pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
     ensure!(!args.cgroup_root.exists(), "{} exists already", args.cgroup_root.display());
@@ -72,10 +61,10 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Line>> {
             ensure!(watching.by == wanted, "observed by the other way: {}", watching.why);
             if shared {
                 let askers = [asks(&kubelet, own), asks(&kubelet, others), asks(&other, others)];
-                lines.push(shared_costs(args, by, &server, askers, &mut rings)?);
+                lines.push(shared_costs(args, by, server.address(), askers, &mut rings)?);
             } else {
                 let askers = [asks(&kubelet, own), asks(&other, others)];
-                lines.extend(costs(args, by, &server, askers, &mut rings)?);
+                lines.extend(costs(args, by, server.address(), askers, &mut rings)?);
                 lines.extend(clocks::measure(args, by, &server, askers[0], &mut rings)?);
             }
         }
@@ -95,7 +84,7 @@ fn name(text: &str) -> [u8; 16] {
 fn costs(
     args: &Args,
     by: &str,
-    server: &Server,
+    server: SocketAddr,
     askers: [Asker<'_>; 2],
     rings: &mut Rings,
 ) -> Result<Vec<Line>> {
@@ -130,7 +119,7 @@ fn costs(
 fn shared_costs(
     args: &Args,
     by: &str,
-    server: &Server,
+    server: SocketAddr,
     askers: [Asker<'_>; 3],
     rings: &mut Rings,
 ) -> Result<Line> {
@@ -145,7 +134,7 @@ fn shared_costs(
 
 /// The programs' time for a connection of each, µs.
 fn programs_us<const N: usize>(
-    server: &Server,
+    server: SocketAddr,
     askers: [Asker<'_>; N],
     connections: u32,
     rings: &mut Rings,
@@ -159,42 +148,6 @@ fn programs_us<const N: usize>(
         })?;
     }
     Ok(all_us)
-}
-
-impl Asker<'_> {
-    /// Has a process connect so often, and reads what is told meanwhile, as the agent does: into a full
-    /// ring nothing is written, which costs less.
-    fn connect(
-        self,
-        server: &Server,
-        connections: u32,
-        rings: &mut Rings,
-    ) -> Result<(Round, Vec<Connection>)> {
-        let exe = std::env::current_exe().context("this program")?;
-        let child = Command::new(exe)
-            .args(["connect", &server.address().to_string(), &connections.to_string()])
-            .arg(self.cgroup.dir())
-            .arg(self.comm)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("start a process that connects")?;
-        let reader = thread::spawn(move || child.wait_with_output());
-        let (mut events, mut told) = (Vec::new(), Vec::new());
-        while !reader.is_finished() {
-            thread::sleep(DRAIN);
-            rings.drain(&mut events, &mut told);
-            events.clear();
-        }
-        rings.drain(&mut events, &mut told);
-        let output = reader.join().map_err(|_| anyhow!("the reader has failed"))?;
-        let output = output.context("read what a process says")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{}: {error}", output.status);
-        Ok((said.parse()?, told))
-    }
 }
 
 /// Runs `work` while the kernel keeps the time of programs.

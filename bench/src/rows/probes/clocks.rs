@@ -11,7 +11,7 @@ use agent::clock::boot_ns;
 use agent::event::Connection;
 use anyhow::{Context as _, Result, ensure};
 
-use super::Asker;
+use super::asker::Asker;
 use crate::connect::{ANSWER, Asked, Round};
 use crate::context::Args;
 use crate::report::{Line, Verdict};
@@ -127,7 +127,7 @@ pub(super) fn measure(
     let (mut clients, mut servers) = (Spans::default(), Spans::default());
     for _ in 0..args.pick(20, 5) {
         let _ = server.take()?;
-        let (Round { asked }, found) = asker.connect(server, ROUND, rings)?;
+        let (Round { asked }, found) = asker.connect(server.address, ROUND, rings)?;
         let served = server.take()?;
         let told: HashMap<u16, &Connection> =
             found.iter().map(|connection| (connection.local.port(), connection)).collect();
