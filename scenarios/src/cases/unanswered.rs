@@ -53,7 +53,11 @@ fn not_answered(context: &Context, by_cgroup: bool) -> Result<String> {
         }
     }
     kubelet.stop(context)?;
-    Ok(format!("told after {} ms at most", slowest.as_millis()))
+    Ok(if by_cgroup {
+        format!("told after {} ms at most", slowest.as_millis())
+    } else {
+        "told at its end".to_owned()
+    })
 }
 
 /// The second SYN finds room: that is told as well, and the end as ever.
