@@ -42,6 +42,28 @@ pub struct Header {
 /// Length of the kernel's `task_struct.comm` in bytes, with the NUL that terminates it.
 pub const COMM_BYTES: usize = 16;
 
+/// Short name with NULs alone behind the one that terminates it, as two words. Before Linux 5.17 the kernel
+/// leaves there what an earlier, longer name had (fs/exec.c, `__set_task_comm`).
+#[inline(always)]
+#[must_use]
+pub const fn padded([first, second]: [u64; 2]) -> [u64; 2] {
+    let (first, is_whole) = ended(first);
+    [first, if is_whole { 0 } else { ended(second).0 }]
+}
+
+/// Bytes of a word before its first NUL, and whether it has one.
+#[inline(always)]
+const fn ended(word: u64) -> (u64, bool) {
+    /// The lowest bit of each byte.
+    const LOW: u64 = u64::from_ne_bytes([1; 8]);
+    let word = u64::from_le(word);
+    // The highest bit of each byte that is 0; above the first, perhaps of others too.
+    let nuls = word.wrapping_sub(LOW) & !word & (LOW << 7);
+    let nul = nuls & nuls.wrapping_neg();
+    let before = if nul == 0 { u64::MAX } else { (nul >> 7).wrapping_sub(1) };
+    ((word & before).to_le(), nul != 0)
+}
+
 /// A thread, its thread group and its cgroup.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -280,3 +302,35 @@ const _: () = {
     assert!(size_of::<CgroupRecord>() == 24);
     assert!(size_of::<TaskRecord>() == 80);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn padded_bytes(bytes: &[u8; COMM_BYTES]) -> [u8; COMM_BYTES] {
+        let mut words = [0_u64; 2];
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(bytes.try_into().unwrap());
+        }
+        let [first, second] = padded(words).map(u64::to_ne_bytes);
+        let mut out = [0; COMM_BYTES];
+        out[..8].copy_from_slice(&first);
+        out[8..].copy_from_slice(&second);
+        out
+    }
+
+    #[test]
+    fn what_is_left_of_a_longer_name_is_no_part_of_it() {
+        for (kernels, own) in [
+            (b"kubelet\0)\0\0\0\0\0\0\0", b"kubelet\0\0\0\0\0\0\0\0\0"),
+            (b"kubelet\0\0\0\0\0\0\0\0\0", b"kubelet\0\0\0\0\0\0\0\0\0"),
+            (b"k3s-server\0\x01\0aaa", b"k3s-server\0\0\0\0\0\0"),
+            (b"a\0\x01\x80\xff\0bcdefghij\0", b"a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+            (b"\x01\x80\xff\x01kubel\0)\0\0abc", b"\x01\x80\xff\x01kubel\0\0\0\0\0\0\0"),
+            (b"\0ubelet-and-more", &[0; COMM_BYTES]),
+            (b"of-15-characters", b"of-15-characters"),
+        ] {
+            assert_eq!(padded_bytes(kernels), *own, "{kernels:?}");
+        }
+    }
+}

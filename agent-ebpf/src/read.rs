@@ -6,7 +6,7 @@
 //! lockdown=confidentiality. An untyped pointer is an unchecked address, for kernels that do not
 //! provide the type: it is read with `bpf_probe_read_kernel`.
 
-use agent_common::event::{COMM_BYTES, Task};
+use agent_common::event::{COMM_BYTES, Task, padded};
 use aya_ebpf::helpers::{
     bpf_get_current_task_btf,
     generated::{bpf_get_current_task, bpf_probe_read_kernel},
@@ -163,7 +163,7 @@ pub unsafe fn comm<const TYPED: bool>(task: Ptr<TYPED>) -> [u8; COMM_BYTES] {
     unsafe {
         let at = offset!(task_comm);
         let words: [u64; 2] = [task.load(at), task.load(at + 8)];
-        core::mem::transmute::<[u64; 2], [u8; COMM_BYTES]>(words)
+        core::mem::transmute::<[u64; 2], [u8; COMM_BYTES]>(padded(words))
     }
 }
 

@@ -12,14 +12,11 @@
 //! kernel's first timeout for it is over, in which the kernel asks again, and told again if an answer
 //! comes after all.
 
-use agent_common::{
-    event::COMM_BYTES,
-    probes::{
-        ENDING_CLOSED, ENDING_CLOSED_BY_PEER, ENDING_REFUSED, ENDING_RESET, ENDING_TIMED_OUT,
-        PROBES_LOST_SOCKETS_FULL, Socket,
-    },
+use agent_common::probes::{
+    ENDING_CLOSED, ENDING_CLOSED_BY_PEER, ENDING_REFUSED, ENDING_RESET, ENDING_TIMED_OUT,
+    PROBES_LOST_SOCKETS_FULL, Socket,
 };
-use agent_ebpf::{globals::offset, read::current};
+use agent_ebpf::read::{comm, current};
 use aya_ebpf::{
     bindings::{
         BPF_RB_FORCE_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB,
@@ -128,10 +125,7 @@ unsafe fn asked<const UNTYPED: bool>(ctx: *mut bpf_sock_ops) {
         let Some(kubelet) = kubelet() else { return };
         // The task that connects runs this program.
         if UNTYPED && is_shared(kubelet) {
-            let task = current::<false>();
-            let comm: [u64; 2] = [task.load(offset!(task_comm)), task.load(offset!(task_comm) + 8)];
-            let comm = core::mem::transmute::<[u64; 2], [u8; COMM_BYTES]>(comm);
-            if !is_wanted(kubelet, &comm) {
+            if !is_wanted(kubelet, &comm(current::<false>())) {
                 return;
             }
         }
