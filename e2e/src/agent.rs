@@ -19,7 +19,6 @@ use xtask::paths;
 
 /// deploy/daemonset.yaml, with traces on.
 const OVERLAY: &str = "deploy/overlays/otlp";
-const KUSTOMIZATION: &str = "kustomization.yaml";
 /// The Collector that it names.
 const ENDPOINT: &str = "http://otel-collector.observability:4317";
 /// Its Pods, as the manifest labels them, and the port that they serve.
@@ -28,8 +27,13 @@ pub(crate) const PORT: u16 = 9550;
 /// How long the agent may take to be Ready (15 s on an idle machine).
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// What leaves CAP_NET_ADMIN out.
-const WITHOUT_NET_ADMIN: &str = "deploy/overlays/without-net-admin";
+/// The same with CAP_NET_ADMIN left out, which README.md shows: two components in one kustomization.
+const WITHOUT_NET_ADMIN: &str = "\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [UP/deploy/base]
+components: [UP/deploy/components/otlp, UP/deploy/components/without-net-admin]
+";
 
 /// The folder to apply.
 fn overlay(cluster: &Cluster, options: &Options) -> Result<PathBuf> {
@@ -37,16 +41,12 @@ fn overlay(cluster: &Cluster, options: &Options) -> Result<PathBuf> {
     if !options.without_net_admin {
         return Ok(root.join(OVERLAY));
     }
-    // One overlay on the other, in a folder of its own: kustomize takes no absolute path.
+    // kustomize takes no absolute path.
     let folder = cluster.dir().join("without-net-admin");
     let below = folder.strip_prefix(&root).context("a working folder outside of the project")?;
-    let up = "../".repeat(below.components().count());
-    let base = "../../base";
-    let file = root.join(WITHOUT_NET_ADMIN).join(KUSTOMIZATION);
-    let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-    ensure!(text.matches(base).count() == 1, "not once {base} in {}", file.display());
+    let up = vec![".."; below.components().count()].join("/");
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    fs::write(folder.join(KUSTOMIZATION), text.replace(base, &format!("{up}{OVERLAY}")))
+    fs::write(folder.join("kustomization.yaml"), WITHOUT_NET_ADMIN.replace("UP", &up))
         .with_context(|| format!("write to {}", folder.display()))?;
     Ok(folder)
 }

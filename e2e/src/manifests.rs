@@ -25,10 +25,12 @@ pub(crate) fn check(cluster: &Cluster, binaries: &Binaries) -> Result<()> {
         cluster.kubectl(&established)?;
     }
     let root = paths::root();
-    let [overlays, components] =
-        ["deploy/overlays", "deploy/components"].map(|folder| inside(&root.join(folder)));
+    let overlays = inside(&root.join("deploy/overlays"))?;
+    // A component with the name of an overlay is patches alone, which take that overlay's base.
+    let mut components = inside(&root.join("deploy/components"))?;
+    components.retain(|it| !overlays.iter().any(|overlay| overlay.file_name() == it.file_name()));
     let files = FILES.map(|file| ("-f", root.join(file)));
-    let folders = overlays?.into_iter().chain(components?).chain([root.join("deploy/base")]);
+    let folders = overlays.into_iter().chain(components).chain([root.join("deploy/base")]);
     for (how, path) in files.into_iter().chain(folders.map(|folder| ("-k", folder))) {
         let accepted = dry_run(cluster, how, &path)?;
         println!(

@@ -83,7 +83,7 @@ fn defaults(rendered: &Rendered<'_>) -> Result<()> {
 
 /// The body of the patch of an overlay that has a target or not.
 fn patch(overlay: &str, targeted: bool) -> Result<Value> {
-    let text = read(&paths::root().join(format!("deploy/overlays/{overlay}/kustomization.yaml")))?;
+    let text = read(&paths::root().join(format!("deploy/components/{overlay}/kustomization.yaml")))?;
     let overlay: Value = serde_saphyr::from_str(&text)?;
     let patches = overlay.pointer("/patches").and_then(Value::as_array).context("no patches")?;
     let patch = patches.iter().find(|patch| patch.get("target").is_some() == targeted);

@@ -16,9 +16,9 @@ const NAMESPACE: &str = "{{ .Release.Namespace | quote }}";
 const CA_FILE: &str = "/etc/podvitals/otlp/ca.crt";
 
 const RBAC: &str = "deploy/base/rbac.yaml";
-const KUBELET: &str = "deploy/overlays/kubelet-source/kustomization.yaml";
-const OTLP: &str = "deploy/overlays/otlp/kustomization.yaml";
-const SELINUX: &str = "deploy/overlays/selinux/kustomization.yaml";
+const KUBELET: &str = "deploy/components/kubelet-source/kustomization.yaml";
+const OTLP: &str = "deploy/components/otlp/kustomization.yaml";
+const SELINUX: &str = "deploy/components/selinux/kustomization.yaml";
 
 /// A template, and what it is made from.
 struct Template {

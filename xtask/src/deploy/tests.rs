@@ -196,36 +196,76 @@ fn the_network_policy_is_about_the_pod_and_its_port() {
     assert!(from["namespaceSelector"].is_object() && from["podSelector"].is_object());
 }
 
+/// The folders below a folder of `deploy/`, and what their `kustomization.yaml` has.
+fn kustomizations(folder: &str) -> BTreeMap<String, Value> {
+    let folder = paths::root().join("deploy").join(folder);
+    let read = |dir: fs::DirEntry| {
+        let text = fs::read_to_string(dir.path().join("kustomization.yaml")).unwrap();
+        (dir.file_name().into_string().unwrap(), serde_saphyr::from_str(&text).unwrap())
+    };
+    fs::read_dir(folder).unwrap().map(|dir| read(dir.unwrap())).collect()
+}
+
 #[test]
-fn overlays_change_what_is_there() {
+fn an_overlay_is_the_base_with_the_component_of_its_name() {
+    let components = kustomizations("components");
+    let patching = components.iter().filter(|(_, it)| it.get("patches").is_some());
+    let patching: Vec<&String> = patching.map(|(name, _)| name).collect();
+    let overlays = kustomizations("overlays");
+    assert_eq!(overlays.keys().collect::<Vec<_>>(), patching);
+    for (name, overlay) in overlays {
+        let made = json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": ["../../base"],
+            "components": [format!("../../components/{name}")],
+        });
+        assert_eq!(overlay, made);
+    }
+}
+
+#[test]
+fn components_change_what_is_there_and_each_something_else() {
     let deployed = deployed();
     let container_names = |daemon_set: &Value| -> Vec<Value> {
         let containers = &daemon_set["spec"]["template"]["spec"]["containers"];
         containers.as_array().unwrap().iter().map(|it| it["name"].clone()).collect()
     };
-    let mut overlays = 0;
-    for overlay in fs::read_dir(paths::root().join("deploy/overlays")).unwrap() {
-        let dir = overlay.unwrap().path();
-        overlays += 1;
-        let file = dir.join("kustomization.yaml");
-        let text = fs::read_to_string(&file).unwrap();
-        let kustomization: Value = serde_saphyr::from_str(&text).unwrap();
-        for resource in kustomization["resources"].as_array().unwrap() {
-            assert!(dir.join(resource.as_str().unwrap()).join("kustomization.yaml").is_file());
-        }
-        for patch in kustomization["patches"].as_array().unwrap() {
+    // What is changed, by name of the variable or path of the field: two components that change the
+    // same thing could not be combined.
+    let mut changed: Vec<String> = Vec::new();
+    let mut patches = 0;
+    for (name, component) in kustomizations("components") {
+        assert_eq!(component["kind"], "Component", "{name}");
+        for patch in component["patches"].as_array().into_iter().flatten() {
+            patches += 1;
             let body: Value = serde_saphyr::from_str(patch["patch"].as_str().unwrap()).unwrap();
             if let Some(target) = patch.get("target") {
                 let known = &deployed[target["kind"].as_str().unwrap()];
                 assert_eq!(target["name"], known["metadata"]["name"]);
+                changed.push(format!("{}{}", target["kind"], body[0]["path"]));
                 continue;
             }
             // A container of another name would be a second one.
             assert_eq!(body["metadata"]["name"], deployed["DaemonSet"]["metadata"]["name"]);
             assert_eq!(container_names(&body), container_names(&deployed["DaemonSet"]));
+            let container = &body["spec"]["template"]["spec"]["containers"][0];
+            let env = container["env"].as_array().into_iter().flatten();
+            changed.extend(env.map(|variable| variable["name"].to_string()));
+            changed.extend(
+                container["securityContext"]
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|it| it.0.clone()),
+            );
         }
     }
-    assert_eq!(overlays, 4);
+    assert_eq!(patches, 5);
+    let all = changed.len();
+    changed.sort();
+    changed.dedup();
+    assert_eq!(changed.len(), all, "{changed:?}");
 }
 
 #[test]
