@@ -150,7 +150,7 @@ impl Release<'_> {
 
     fn upgrade(&self) -> Result<()> {
         let before = pod(self.cluster, NAMESPACE, SELECTOR)?;
-        let off = ["--reuse-values", "--set", "collectors.pressure=false"];
+        let off = ["--reset-then-reuse-values", "--set", "collectors.pressure=false"];
         let upgrade = ["upgrade", RELEASE, self.chart()?, "--wait", TIMEOUT];
         self.helm(&[upgrade.as_slice(), &off].concat())?;
         self.rolled_out()?;

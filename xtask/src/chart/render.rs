@@ -35,7 +35,7 @@ pub(super) fn check(helm: &Helm) -> Result<()> {
     }
     let rendered = Rendered { helm, chart: &chart };
     defaults(&rendered)?;
-    overlays(&rendered)?;
+    components(&rendered)?;
     collectors(&rendered)?;
     everything(&rendered)?;
     another_release(&rendered)?;
@@ -81,49 +81,50 @@ fn defaults(rendered: &Rendered<'_>) -> Result<()> {
     equal("the defaults are deploy/daemonset.yaml", &rendered.with(&[])?, &deployed()?)
 }
 
-/// The body of the patch of an overlay that has a target or not.
-fn patch(overlay: &str, targeted: bool) -> Result<Value> {
-    let text = read(&paths::root().join(format!("deploy/components/{overlay}/kustomization.yaml")))?;
-    let overlay: Value = serde_saphyr::from_str(&text)?;
-    let patches = overlay.pointer("/patches").and_then(Value::as_array).context("no patches")?;
+/// The body of the patch of a component that has a target or not.
+fn patch(component: &str, targeted: bool) -> Result<Value> {
+    let file = format!("deploy/components/{component}/kustomization.yaml");
+    let component: Value = serde_saphyr::from_str(&read(&paths::root().join(file))?)?;
+    let patches = component.pointer("/patches").and_then(Value::as_array).context("no patches")?;
     let patch = patches.iter().find(|patch| patch.get("target").is_some() == targeted);
     let body = patch.and_then(|patch| patch.get("patch")?.as_str()).context("no such patch")?;
     Ok(serde_saphyr::from_str(body)?)
 }
 
-/// Adds the environment variables of an overlay.
-fn add_env(objects: &mut Objects, overlay: &str) -> Result<()> {
+/// Adds the environment variables of a component.
+fn add_env(objects: &mut Objects, component: &str) -> Result<()> {
     let pointer = format!("{CONTAINER}/env");
-    let body = patch(overlay, false)?;
-    let more = body.pointer(&pointer).and_then(Value::as_array).context("no env in the overlay")?;
+    let body = patch(component, false)?;
+    let more =
+        body.pointer(&pointer).and_then(Value::as_array).context("no env in the component")?;
     let env = one(objects, "DaemonSet")?.pointer_mut(&pointer).and_then(Value::as_array_mut);
     env.context("no env")?.extend(more.iter().cloned());
     Ok(())
 }
 
-fn overlays(rendered: &Rendered<'_>) -> Result<()> {
+fn components(rendered: &Rendered<'_>) -> Result<()> {
     let mut wanted = deployed()?;
     let rules = patch("kubelet-source", true)?.pointer("/0/value").cloned();
     set(one(&mut wanted, "ClusterRole")?, "", "rules", rules.context("no rules")?)?;
     add_env(&mut wanted, "kubelet-source")?;
-    equal("pods.source=kubelet is its overlay", &rendered.file("kubelet.yaml")?, &wanted)?;
+    equal("pods.source=kubelet is its component", &rendered.file("kubelet.yaml")?, &wanted)?;
 
     let mut wanted = deployed()?;
     add_env(&mut wanted, "otlp")?;
-    equal("traces.endpoint is its overlay", &rendered.file("otlp.yaml")?, &wanted)?;
+    equal("traces.endpoint is its component", &rendered.file("otlp.yaml")?, &wanted)?;
 
     let mut wanted = deployed()?;
     let context = format!("{CONTAINER}/securityContext");
     let options = patch("selinux", false)?.pointer(&format!("{context}/seLinuxOptions")).cloned();
     let options = options.context("no seLinuxOptions")?;
     set(one(&mut wanted, "DaemonSet")?, &context, "seLinuxOptions", options)?;
-    equal("selinux is its overlay", &rendered.file("selinux.yaml")?, &wanted)?;
+    equal("selinux is its component", &rendered.file("selinux.yaml")?, &wanted)?;
 
     let mut wanted = deployed()?;
     let context = format!("{context}/capabilities");
     let add = patch("without-net-admin", false)?.pointer(&format!("{context}/add")).cloned();
     set(one(&mut wanted, "DaemonSet")?, &context, "add", add.context("no capabilities")?)?;
-    equal("netAdmin is its overlay", &rendered.file("without-net-admin.yaml")?, &wanted)
+    equal("netAdmin is its component", &rendered.file("without-net-admin.yaml")?, &wanted)
 }
 
 fn collectors(rendered: &Rendered<'_>) -> Result<()> {
@@ -131,7 +132,11 @@ fn collectors(rendered: &Rendered<'_>) -> Result<()> {
     let off = ["cpu", "memory", "pressure", "prestop", "probes", "requests", "startup", "tasks"];
     let off = off.map(|name| format!("--no-collector.{name}"));
     let args: Vec<&str> = ["agent"].into_iter().chain(off.iter().map(String::as_str)).collect();
-    set(one(&mut wanted, "DaemonSet")?, CONTAINER, "args", json!(args))?;
+    let daemon_set = one(&mut wanted, "DaemonSet")?;
+    set(daemon_set, CONTAINER, "args", json!(args))?;
+    // Nothing but probes needs NET_ADMIN.
+    let context = format!("{CONTAINER}/securityContext/capabilities");
+    set(daemon_set, &context, "add", json!(["BPF", "PERFMON"]))?;
     equal("collectors that are off", &rendered.file("collectors-off.yaml")?, &wanted)
 }
 
@@ -187,8 +192,14 @@ fn daemon_set(object: &mut Value) -> Result<()> {
     let image = format!("registry.example/podvitals:0.2.0@sha256:{digest}");
     set(object, CONTAINER, "image", json!(image))?;
     set(object, CONTAINER, "imagePullPolicy", json!("Always"))?;
-    let args =
-        ["agent", "--collector.probe_phases", "--log.format=json", "--metrics.max-series=200000"];
+    let args = [
+        "agent",
+        "--collector.probe_phases",
+        "--web.listen-address=:9551",
+        "--log.format=json",
+        "--metrics.max-series=200000",
+    ];
+    set(object, &format!("{CONTAINER}/ports/0"), "containerPort", json!(9551))?;
     set(object, CONTAINER, "args", json!(args))?;
     let env = object.pointer_mut(&format!("{CONTAINER}/env")).and_then(Value::as_array_mut);
     env.context("no env")?.extend([
@@ -283,7 +294,7 @@ fn another_release(rendered: &Rendered<'_>) -> Result<()> {
 }
 
 /// What a values file may not have, and what must be in the complaint.
-const REFUSED: [(&str, &str); 30] = [
+const REFUSED: [(&str, &str); 34] = [
     ("podmonitor.enabled=true", "podmonitor"),
     ("image.tags=1.0", "tags"),
     ("collectors.presure=false", "presure"),
@@ -305,6 +316,9 @@ const REFUSED: [(&str, &str); 30] = [
     ("image.tag=a b", "/image/tag"),
     // The agent takes no flag twice, nor the API server a variable.
     ("extraArgs[0]=--no-collector.cpu", "/extraArgs/0"),
+    ("extraArgs[0]=--web.listen-address=127.0.0.1:9550", "/extraArgs/0"),
+    ("extraEnv[0].name=PODVITALS_WEB_LISTEN_ADDRESS", "/extraEnv/0/name"),
+    ("port=80", "/port"),
     ("extraEnv[0].name=NODE_NAME", "/extraEnv/0/name"),
     ("extraEnv[0].name=OTEL_EXPORTER_OTLP_ENDPOINT", "/extraEnv/0/name"),
     ("traces.endpoint=otel-collector:4317", "/traces/endpoint"),
@@ -313,6 +327,7 @@ const REFUSED: [(&str, &str); 30] = [
     ("traces.headersSecret=a b", "/traces/headersSecret"),
     // What a null takes away.
     ("traces=null", "traces"),
+    ("collectors.probes=null", "probes"),
     ("image=null", "image"),
     ("serviceAccount.create=null", "create"),
     // Anybody could scrape.

@@ -156,6 +156,9 @@ args:
   - --no-collector.{{ $name }}
   {{- end }}
   {{- end }}
+  {{- if ne (int .Values.port) 9550 }}
+  - --web.listen-address=:{{ .Values.port }}
+  {{- end }}
   {{- with .Values.extraArgs }}
   {{- toYaml . | nindent +2 }}
   {{- end }}";
@@ -188,13 +191,15 @@ args:
         ),
         Edit::block("args: [agent]", args),
         Edit::after("env:", env),
+        Edit::lines("containerPort: 9550", "containerPort: {{ .Values.port }}"),
         Edit::before(
             "allowPrivilegeEscalation: false",
             format!("{{{{- if .Values.selinux.enabled }}}}\n{selinux}\n{{{{- end }}}}"),
         ),
         Edit::lines(
             "add: [BPF, PERFMON, NET_ADMIN]",
-            "add: [BPF, PERFMON{{ if .Values.netAdmin.enabled }}, NET_ADMIN{{ end }}]",
+            "{{- $netAdmin := and .Values.netAdmin.enabled .Values.collectors.probes }}\n\
+             add: [BPF, PERFMON{{ if $netAdmin }}, NET_ADMIN{{ end }}]",
         ),
         Edit::value("resources:", "resources"),
         Edit::after("volumeMounts:", with_ca(&ca_mount)),
