@@ -11,11 +11,11 @@ const RUNBOOKS: &str = "docs/runbooks";
 /// Parts of each runbook, in this order.
 const SECTIONS: [&str; 7] = [
     "## What it means",
-    "## Who is hurt",
-    "## True or false",
+    "## Impact",
+    "## Can it be a false alarm?",
     "## What to look at",
     "## What to do now",
-    "## So that it does not come again",
+    "## How to prevent it",
     "## When to silence it",
 ];
 /// Metrics of other exporters, with what we use of their labels.
