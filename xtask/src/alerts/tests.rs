@@ -5,6 +5,8 @@ use testbed::promql::{Labels, Vocabulary};
 
 use super::*;
 
+mod cost;
+
 /// Where the runbooks are read.
 const RUNBOOK_URL: &str = "https://github.com/podvitals/podvitals/blob/main/";
 const RUNBOOKS: &str = "docs/runbooks";
