@@ -149,52 +149,110 @@ none: the API does not report their grace period.
 
 ## Probes
 
-An attempt is what the kubelet asked once: a connection (one more for each redirect that it follows),
-or a command in the container. Its times are the kernel's, so they are those that the kubelet's timeout is
-about, without what the agent or the kubelet's own goroutines add.
+An attempt is what the kubelet asked once: a connection, with those of the redirects that it follows, or a
+command in the container. Its times are the kernel's. They are those that the kubelet's timeout is about,
+without what the agent or the kubelet's own goroutines add.
 
-Results. `success`, `failure`: the answer's status, gRPC health or exit code says so; a connection that was
-reset or closed without an answer is a `failure`. `timeout`: no whole answer in time. `refused`: no
-connection. `unknown`: it cannot be told. An answer over TLS is encrypted, so the result of `https` is
-`unknown` unless the connection or the handshake itself failed; and where connections are observed by times
-alone (`podvitals_probe_source_info{source=\"tracepoint\"}`: without CAP_NET_ADMIN, or where another
-program is in the way) that of `http` and `grpc` is too.
+| result | when | what the kubelet makes of it |
+|---|---|---|
+| `success` | HTTP status 200 to 399, gRPC health `SERVING`, a TCP connection, exit code 0 | a success |
+| `failure` | any other status, health or exit code; a connection that was closed or reset without an answer; an answer over HTTP that breaks off | a failure. Where only the body of an answer breaks off, an error that changes no count, neither there nor here |
+| `timeout` | no whole answer in time | a failure |
+| `refused` | no connection: nothing listens there, or the way is refused | a failure |
+| `unknown` | it cannot be told | a success or a failure |
 
-An answer over HTTP that breaks off is a `failure`. Where only its body does, the kubelet's prober has an
-error and throws the attempt away, so it changes no count of failures here either.
+So `unknown` is no sign of trouble: failures are `result=~\"failure|timeout|refused\"`. It is the result of
 
-An attempt is told when its connection has ended. Go's client goes on with a dial, or with a handshake of
-TLS, after the time of the request is up: a timeout at a server that answers no SYN is told when the kernel
-gives up (some two minutes, `net.ipv4.tcp_syn_retries`), and one in a handshake ten seconds after its start at
-most. Durations end at the timeout all the same. Probes of `tcpSocket` end their connections in time.
-
-Which probe. The kubelet's liveness and readiness probes of a container may be the same on the wire: same
-port, path and headers. They are told apart by their schedule where that is certain; else the attempt is of
-the probe `liveness_or_readiness`, and is counted nowhere else. A connection that may be of two containers
-counts for none: it is `ambiguous` in `podvitals_probe_connections_total`. So is one to a Pod with
-`hostNetwork` that was refused, or has ended without a request, at a time at which no probe is due: the
-kubelet is a client of the API server too, which has the node's address. The first of such attempts is
-`ambiguous` where nothing was answered before. The two addresses of `localhost` are one attempt.
-One to a Pod's own address that a probe of another Pod can have made by its `host` is the Pod's where its own
-probe is due, and else `ambiguous`.
-
-What is `unknown` besides. The first 256 bytes of each direction are read: an answer is `unknown` if its
-status is behind them, after informational answers (1xx) or, of gRPC, after some 170 bytes of headers.
-So is a handshake of TLS that the server refuses in its encrypted part, as for want of a client's certificate.
-
-What is not seen. A `connect` that fails at once makes no connection: the node has no route to the Pod, or no
-port is free. A probe whose `host` is a name other than `localhost`, or whose port's name is none of the
-container's, is not recognised, and its series stay at 0. A connection waits for its Pod's address for 10 s,
-and is `not_a_probe` where the Pod source reports it later.
-
-What counts though it is no probe. A command that somebody runs by hand with a probe's arguments is an
-attempt; of longer ones the first 256 bytes are compared. A hook over https to the port of a container's https
-probe is one, since its request cannot be read.
+- each answer over `https`, since it is encrypted. Only a connection or a handshake that failed, or ran out
+  of time, is known. A handshake that the server refuses in its encrypted part, as for want of a client's
+  certificate, is `unknown` too.
+- each answer to `http` and `grpc` where connections are observed by their times alone: see
+  [Without NET_ADMIN](#without-net_admin).
+- an answer whose status is not among the first 256 bytes: after informational answers (1xx) or, of gRPC,
+  after some 170 bytes of headers.
 
 A command that gets a SIGKILL shortly before its timeout (the last quarter, a second at most) is a `timeout`:
 the runtime kills it then. Earlier it is a `failure`, as when it was out of memory.
 
-How they differ from the kubelet's own (Kubernetes 1.37, `pkg/kubelet/prober`):
+### Without NET_ADMIN
+
+Without that capability, or where a program of others is in the way, a tracepoint observes the kubelet's
+connections (`podvitals_probe_source_info{source=\"tracepoint\"}`). It tells when a connection was asked for,
+established, refused and ended, and not what was said in it. Commands are observed as before.
+
+| | with NET_ADMIN | without |
+|---|---|---|
+| results of `http` and `grpc` | all | `timeout` and `refused`. Each answer is `unknown`, be it good or bad |
+| results of `https` | `timeout`, `refused`, `failure` of a handshake, else `unknown` | `timeout`, `refused`, else `unknown` |
+| results of `tcp` and `exec` | all | all |
+| durations, fractions of the timeout | all | all |
+| phases of a connection (`probe_phases`) | `connect`, `first_byte`, `rest` | `connect`, and `first_byte` of timeouts |
+| a server that answers no SYN | `timeout`, told when the time is up | `timeout`, told when the kernel gives up, some two minutes later |
+| two probes of a container on one port | told apart by the request; by their schedule, if they ask the same | by their schedule alone, else `liveness_or_readiness`; with different handlers, else `ambiguous` |
+| a handshake of TLS that hangs | `timeout`, told 0.25 s after the time is up | `not_a_probe` if the connection lasts for more than 2 s beyond the timeout, as Go's client lets it for 10 s |
+| a hook or a redirect to a probe's port | no attempt of its own | may count as an attempt |
+| `podvitals_probe_failures_left` | all but `https` | `tcp` and `exec`. Of others it is absent from the first answer on |
+| `podvitals_probe_failure_threshold_reached_total` | all but `https` | `tcp` and `exec`. Of others readiness is never counted, liveness and startup only while the container has never answered |
+| triggers `liveness` and `startup` | decided by the attempts | inferred, as without the collector, where the failures that are left are not known |
+| alerts | all; for `https` `PodvitalsReadinessFlapping` does not fire | `PodvitalsReadinessFlapping` fires for `tcp` and `exec` alone |
+| panels of the dashboard *Probes* | all | \"Readiness lost\", \"Killed for a probe\", \"At their threshold\" and \"Thresholds reached\" are about `tcp` and `exec`; \"Failed attempts over time\" and \"Most failed attempts\" show timeouts and refused connections |
+
+### When an attempt is told
+
+When its connection has ended. Go's client may go on with one after the time of the request is up; durations
+end at the timeout all the same.
+
+- A server answers no SYN: its queue is full, or a network policy drops it. The timeout is told when the time
+  is up, though not before the kernel has sent the SYN again, which it does after a second. The tracepoint is
+  not called then: with it alone, the timeout is told when the kernel gives up (some two minutes,
+  `net.ipv4.tcp_syn_retries`).
+- A handshake of TLS hangs: the timeout is told 0.25 s after the time is up.
+- Probes of `tcpSocket` and `grpc` end their connections in time.
+
+Where a SYN without an answer may be of two probes that cannot be told apart, the longer time counts. A hook
+over HTTP to a probe's port whose SYN has no answer counts as an attempt, as it says nothing of itself.
+
+### Which probe it is
+
+The liveness and the readiness probe of a container may be the same on the wire: same port, path and headers.
+They are told apart by their schedule where that is certain. Else the attempt is of the probe
+`liveness_or_readiness`, and is counted nowhere else. The two addresses of `localhost` are one attempt.
+
+What may be of several containers counts for none. It is `ambiguous` in
+`podvitals_probe_connections_total`:
+
+- a connection that may be of two containers;
+- to a Pod with `hostNetwork`, a connection that was refused, or that ended without a request, at a time at
+  which no probe is due: the kubelet is a client of the API server too, which has the node's address. The
+  first of such attempts is `ambiguous` where nothing was answered before;
+- to a Pod's own address, a connection that a probe of another Pod can have made by its `host`, at a time at
+  which the Pod's own probe is not due.
+
+### What is not seen, and what is counted too
+
+- A `connect` that fails at once makes no connection: the node has no route to the Pod, or no port is free.
+- A probe whose `host` is a name other than `localhost`, or whose port's name is none of the container's, is
+  not recognised. Its series stay at 0.
+- A connection waits for its Pod's address for 10 s. It is `not_a_probe` where the Pod source reports it later.
+- A command that somebody runs by hand with a probe's arguments is an attempt. Of longer ones the first 256
+  bytes are compared.
+- A hook over https to the port of a container's https probe is an attempt, since its request cannot be read.
+
+### Failures that are left
+
+They are counted as the kubelet does, from `failureThreshold`.
+
+- A failure before a container was ready for the first time changes nothing, and so is no
+  `podvitals_probe_failure_threshold_reached_total` of readiness.
+- Of `liveness_or_readiness` they are not known: each of the two has its own threshold.
+- `podvitals_probe_failures_left` is absent while no attempt was seen for more than two periods, as of a
+  startup probe that is done.
+- A kubelet that is started again counts anew, and so it is here: its cgroup is a new one then. Where other
+  processes keep the cgroup, as the shims of k3s do, that is not noticed.
+
+### How they differ from the kubelet's own
+
+Kubernetes 1.37, `pkg/kubelet/prober`:
 
 | | the kubelet | here |
 |---|---|---|
@@ -210,14 +268,6 @@ How they differ from the kubelet's own (Kubernetes 1.37, `pkg/kubelet/prober`):
 So `podvitals_probe_results_total` is `prober_probe_total` where no handler returned an error, no answer was
 encrypted and no attempt may be of two probes. An exec probe's time begins when
 its process is in the container, after the runtime's own work; the kubelet's timeout begins earlier.
-
-Failures that are left are counted as the kubelet does, from `failureThreshold`. A failure before a
-container was ready for the first time changes nothing, and so is no
-`podvitals_probe_failure_threshold_reached_total` of readiness. Of `liveness_or_readiness` neither is known:
-each of the two has its own threshold. `podvitals_probe_failures_left` is absent while no attempt was seen for
-more than two periods, as of a startup probe that is done. A kubelet that is started again counts anew, and so
-it is here: its cgroup is a new one then. Where other processes keep the cgroup, as the shims of k3s do, that is
-not noticed.
 
 ## Labels
 
@@ -235,7 +285,8 @@ not noticed.
 | `handler` | of a probe: `http`, `https`, `tcp`, `exec`, `grpc`; of a preStop hook: `exec`, `sleep`, `http` |
 | `probe` | `startup`, `liveness`, `readiness`; `liveness_or_readiness` where the two cannot be told apart |
 | `result` | of an attempt of a probe: `success`, `failure`, `timeout`, `refused`, `unknown`: see Probes above |
-| `source` | of the kubelet's connections: `sock_ops`, `tracepoint`, `none` |
+| `source` | of the kubelet's connections: `sock_ops` (with answers), `tracepoint` (times alone: see Without NET_ADMIN), `none` (not observed) |
+| `reason` of `podvitals_probe_source_info` | why not all is seen; empty where it is. `no_cap_net_admin`: the capability is missing. `exclusive_program`: a program of others is in the way. `refused_by_kernel`, `no_programs`: the kernel does not take ours, as the log says. `kubelet_not_found`: its cgroup is not in the usual places. `no_connections`: a cgroup is observed, though not one connection came while probes are due, so it may be the wrong one. Those of other families are in their help |
 | `killed` | of a shutdown under way: `true` once SIGKILL was sent, `false` before |
 | `resource` | of pressure: `cpu`, `memory`, `io` |
 | `kind` | of pressure: `some` or all (`full`) tasks; of page faults: `minor`, `major`; of received events the kernel's name, `signal_generate`, `exit_notify`, `sched_process_exec`, `sched_process_exit`, `mark_victim`, `cgroup_mkdir`, `cgroup_rmdir`, `cgroup_notify_populated`; of dropped evidence `stop_signal`, `death`, `report`, `restart`, `start_failure`, `exec_session`, `oom_counter`, `probe_address`, `probe_attempt`, `probe_container`; of unseen events `oom_kill` |
@@ -252,18 +303,18 @@ workload are per node: `sum by` adds them up.
 
 | question | PromQL |
 |---|---|
-| Why did this container end last? | `podvitals_container_last_termination_info{namespace=\"shop\", pod=\"web-0\"}` |
+| Why did this Pod die? | `last_over_time(podvitals_container_last_termination_info{namespace=\"shop\", pod=~\"web-.*\"}[1d])`: one series for each container and way to die; the value is when, in Unix seconds. Without `last_over_time` only Pods that are there, or were 10 minutes ago |
 | Who was killed, and was a stop signal sent before? | `sum by (namespace, workload, container, cause) (increase(podvitals_terminations_total{cause=~\"killed_.*\"}[1h])) > 0` |
 | Which workloads ignore their stop signal? | `sum by (namespace, workload, container, signal) (increase(podvitals_stop_signal_ignored_total[1d])) > 0` |
-| How long do stops take that need no SIGKILL? | `histogram_quantile(0.99, sum by (namespace, workload, container, le) (rate(podvitals_shutdown_duration_seconds_bucket{outcome=\"exited\"}[1d]))) > 0` |
-| Who hardly stops within the grace period? | `podvitals_container_last_shutdown_grace_used_ratio > 0.9` |
+| How long do clean stops take? | `histogram_quantile(0.99, sum by (namespace, workload, container, le) (rate(podvitals_shutdown_duration_seconds_bucket{outcome=\"exited\"}[1d]))) > 0` |
+| Who uses nearly the whole grace period? | `podvitals_container_last_shutdown_grace_used_ratio > 0.9` |
 | What does not end, though it was killed? | `podvitals_container_terminating_seconds{killed=\"true\"} > 60` |
-| Whose limit ended containers by an OOM? | `sum by (namespace, workload, container, scope) (increase(podvitals_oom_events_total{victim=\"init\"}[1h])) > 0` |
+| Which memory limit led to OOM kills of containers? | `sum by (namespace, workload, container, scope) (increase(podvitals_oom_events_total{victim=\"init\"}[1h])) > 0` |
 | What has containers of each node stopped? | `sum by (node, trigger) (increase(podvitals_terminations_by_trigger_total{trigger!=\"none\"}[1h])) > 0` |
 | Who crashes repeatedly? | `increase(podvitals_container_restarts_total[30m]) > 2` |
 | Who does not even start? | `sum by (namespace, workload, container) (increase(podvitals_start_failures_total[30m])) > 2` |
 | Whose probes are close to their timeout? | `histogram_quantile(0.99, sum by (namespace, workload, container, probe, le) (rate(podvitals_probe_timeout_used_ratio_bucket[1h]))) > 0.75` |
-| Whose probes fail, and how? | `sum by (namespace, pod, container, probe, result) (increase(podvitals_probe_results_total{result!=\"success\"}[1h])) > 0` |
+| Whose probes fail, and how? | `sum by (namespace, pod, container, probe, result) (increase(podvitals_probe_results_total{result!=\"success\", result!=\"unknown\"}[1h])) > 0` |
 | Does the agent miss anything? | `increase(podvitals_events_lost_total[1h]) > 0 or podvitals_program_attached{program!=\"cgroup_iter\"} == 0 or podvitals_containers_hidden > 0` |
 ";
 

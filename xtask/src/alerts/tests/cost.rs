@@ -1,4 +1,5 @@
-//! Holds what docs/COST.md says of savings against the rules, the runbooks and the reference.
+//! Holds what the documents say is lost with series, collectors and NET_ADMIN against the rules, the
+//! dashboards, the runbooks and the reference.
 
 use super::*;
 
@@ -10,11 +11,12 @@ const WORDS: [&str; 11] =
 /// The families of each collector, from docs/METRICS.md.
 fn families() -> BTreeMap<String, Vec<String>> {
     let mut families: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in text("docs/METRICS.md").unwrap().lines().filter(|it| it.starts_with("| `podvitals_"))
-    {
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let name = cells[1].trim_matches('`').to_owned();
-        families.entry(cells[6].to_owned()).or_default().push(name);
+    for row in text("docs/METRICS.md").unwrap().lines() {
+        // Other tables have fewer columns.
+        if let [_, name, _, _, _, _, collector, _, _, _] = row.split('|').collect::<Vec<_>>()[..] {
+            let name = name.trim().trim_matches('`').to_owned();
+            families.entry(collector.trim().to_owned()).or_default().push(name);
+        }
     }
     families
 }
@@ -30,14 +32,19 @@ fn names(metrics: &BTreeSet<&str>, family: &str) -> bool {
     ["", "_bucket", "_sum", "_count"].iter().any(|end| metrics.contains(&*format!("{family}{end}")))
 }
 
-/// The alerts that read a family of the collector.
-fn readers(collector: &str) -> BTreeSet<String> {
-    let (families, records) = (families(), rules("record"));
+/// The alerts that read one of these families.
+fn readers_of(families: &[String]) -> BTreeSet<String> {
+    let records = rules("record");
     let reads = |rule: &Value| {
         let text = whole(expression(rule), &records);
-        families[collector].iter().any(|family| names(&metrics(&text), family))
+        families.iter().any(|family| names(&metrics(&text), family))
     };
     rules("alert").into_iter().filter(|(_, rule)| reads(rule)).map(|(name, _)| name).collect()
+}
+
+/// The alerts that read a family of the collector.
+fn readers(collector: &str) -> BTreeSet<String> {
+    readers_of(&families()[collector])
 }
 
 /// Whether the document has these words, wherever its lines break.
@@ -134,4 +141,39 @@ fn what_is_dropped_is_read_by_no_rule_and_missed_where_it_is_said() {
         .map(|line| line.split('|').nth(1).unwrap().trim().to_owned())
         .collect();
     assert_eq!(questions, ["How long do clean stops take?"]);
+}
+
+/// Property: the alerts and panels that need what only answers tell are named.
+#[test]
+fn what_is_lost_without_net_admin_is_named() {
+    const THRESHOLDS: &str = "podvitals_probe_failure_threshold_reached_total";
+    let reference = text("docs/METRICS.md").unwrap();
+    let (_, section) = reference.split_once("\n### Without NET_ADMIN\n").unwrap();
+    let (section, _) = section.split_once("\n### ").unwrap();
+    let row = |name: &str| section.lines().find(|line| line.starts_with(name)).unwrap();
+    let alerts: BTreeSet<String> = row("| alerts |")
+        .split('`')
+        .filter(|it| it.starts_with("Podvitals"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(alerts, readers_of(&[THRESHOLDS.to_owned()]));
+    // Rows of panels are folded into their headings.
+    fn panels(value: &Value, all: &mut Vec<(String, String)>) {
+        for panel in value["panels"].as_array().into_iter().flatten() {
+            let title = panel["title"].as_str().unwrap_or_default().to_owned();
+            all.push((title, panel["targets"].to_string()));
+            panels(panel, all);
+        }
+    }
+    let mut all = Vec::new();
+    panels(&yaml("dashboards/podvitals-probes.json"), &mut all);
+    let named: BTreeSet<&str> =
+        row("| panels of the dashboard *Probes* |").split('"').skip(1).step_by(2).collect();
+    let of_failures = |asked: &str| {
+        asked.contains(THRESHOLDS)
+            || asked.contains("failure|timeout|refused")
+            || (asked.contains("podvitals_probe_failures_left") && asked.contains("== 0"))
+    };
+    let affected = all.iter().filter(|(_, asked)| of_failures(asked));
+    assert_eq!(named, affected.map(|(title, _)| title.as_str()).collect());
 }
