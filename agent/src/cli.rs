@@ -110,8 +110,8 @@ impl PodsArgs {
 /// The kind of node: whose cgroups are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// `host` until Pods have cgroups here, then `kubernetes`. Where others than root may make
-    /// cgroups outside of containers, name the mode: they can make those of Pods.
+    /// `host` until Pods have cgroups here, then `kubernetes`. If users other than root can create
+    /// cgroups, set the mode: they could imitate Pods.
     Auto,
     /// Pods and their containers.
     Kubernetes,
@@ -239,7 +239,7 @@ pub struct AgentArgs {
     /// The collectors.
     #[command(flatten)]
     pub collectors: CollectorArgs,
-    /// Level of the log: error, warn, info, debug or trace; or a list of them by part, such as
+    /// Level of the log: error, warn, info, debug, trace or off; or a list of them by part, such as
     /// info,agent::kube=debug.
     #[arg(
         long = "log.level",

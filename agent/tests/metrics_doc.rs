@@ -34,7 +34,8 @@ Generated from the catalogue in the code (`podvitals catalogue`); a test keeps i
 
 ## Values and scrapers
 
-A value that is not known makes no series. Counters are at 0 before their first event: where label
+A value that is not known makes no series. Counters of events are at 0 before their first event, also where
+the program that sees these events is not attached: `podvitals_program_attached` tells. Where label
 sets are few they are initialised with their container or workload; where they are many (signals by
 sender) a series is made by its first event. Each scraper sees a series that is new to it at 0 once
 before its value, so that `increase()` sees the first event, in both Prometheus of a pair; a human
@@ -191,8 +192,8 @@ established, refused and ended, and not what was said in it. Commands are observ
 | two probes of a container on one port | told apart by the request; by their schedule, if they ask the same | by their schedule alone, else `liveness_or_readiness`; with different handlers, else `ambiguous` |
 | a handshake of TLS that hangs | `timeout`, told 0.25 s after the time is up | `not_a_probe` if the connection lasts for more than 2 s beyond the timeout, as Go's client lets it for 10 s |
 | a hook or a redirect to a probe's port | no attempt of its own | may count as an attempt |
-| `podvitals_probe_failures_left` | all but `https` | `tcp` and `exec`. Of others it is absent from the first answer on |
-| `podvitals_probe_failure_threshold_reached_total` | all but `https` | `tcp` and `exec`. Of others readiness is never counted, liveness and startup only while the container has never answered |
+| failures left (`podvitals_probe_failures_left`) | all but `https` | `tcp` and `exec`. Of others it is absent from the first answer on |
+| thresholds reached (`podvitals_probe_failure_threshold_reached_total`) | all but `https` | `tcp` and `exec`. Of others readiness is never counted, liveness and startup only while the container has never answered |
 | triggers `liveness` and `startup` | decided by the attempts | inferred, as without the collector, where the failures that are left are not known |
 | alerts | all; for `https` `PodvitalsReadinessFlapping` does not fire | `PodvitalsReadinessFlapping` fires for `tcp` and `exec` alone |
 | panels of the dashboard *Probes* | all | \"Readiness lost\", \"Killed for a probe\", \"At their threshold\" and \"Thresholds reached\" are about `tcp` and `exec`; \"Failed attempts over time\" and \"Most failed attempts\" show timeouts and refused connections |

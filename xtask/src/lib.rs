@@ -66,8 +66,8 @@ Environment:
 Examples:
   cargo xtask run                       watch this machine's containers, or a demo's
   cargo xtask stack                     the same with Prometheus, Alertmanager and our rules
-  cargo xtask test --quick              before a commit
-  cargo xtask test                      what CI runs
+  cargo xtask test --quick              before a commit: format, lints, unit tests
+  cargo xtask test                      what CI runs, 70 minutes on two cores
   cargo xtask vm --kernel all           every supported kernel under QEMU
   cargo xtask e2e --keep                a real Kubernetes node to try the agent on
   cargo xtask build --static            the binary that is shipped";
@@ -93,6 +93,9 @@ enum Command {
     /// Write the agent's container image as an archive, and check it.
     Image(image::Args),
     /// Run every check that CI runs, and end with a table of them.
+    ///
+    /// From nothing it takes about 70 minutes on two cores, 8 of them the build of Kubernetes. A step
+    /// alone is a command of its own: alerts, chart, dashboards, vm, e2e and others.
     Test(test::Args),
     /// Boot Linux kernels under QEMU and run the scenarios in each.
     Vm(vm::Args),

@@ -39,7 +39,7 @@ const UNUSUAL_NODE: [&str; 8] = [
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only format, licences, lints and unit tests.
+    /// Only format, licences, lints and unit tests: a few minutes instead of 70, on two cores.
     #[arg(long)]
     quick: bool,
 }

@@ -400,7 +400,7 @@ fn cost() -> Row {
                     Style::Lines,
                     "Series of agents",
                     "Series that each agent exports: the ten greatest. What Prometheus stores is the sum \
-                     of all nodes; some 80 a container is usual.",
+                     of all nodes; some 100 a container are usual, and 29 more for a probe over HTTP.",
                 )
                 .unit(Unit::Count),
                 &format!("max by ({AGENT}) ({series})"),
