@@ -17,7 +17,7 @@ use crate::bpf::{
     survey::Survey,
     tasks::self_check,
 };
-use crate::cgroup::{kubelet, path, snapshot};
+use crate::cgroup::{kubelet, snapshot};
 use crate::cli::CheckArgs;
 use crate::escape;
 use crate::kernel::{
@@ -25,6 +25,7 @@ use crate::kernel::{
     capabilities::{self, Capabilities},
     cgroup_mount, host,
 };
+use crate::settings;
 
 use finding::{Finding, Verdict};
 
@@ -107,9 +108,8 @@ fn check_cgroups(root: Option<&Path>, kubelet: Option<&Path>, findings: &mut Vec
     let offered = match cgroup_mount::controllers(&directory) {
         Ok(offered) => offered,
         Err(error) => {
-            let found = format!("{}: {error}", escape::path(&directory));
-            let lost = "all; the directory has to be in a cgroup v2 hierarchy";
-            findings.push(Finding::bad("cgroup v2", Verdict::Fatal, found, lost));
+            let found = format!("{}: {error}", settings::no_root(&directory));
+            findings.push(Finding::bad("cgroup v2", Verdict::Fatal, found, "all"));
             return;
         }
     };
@@ -122,7 +122,7 @@ fn check_cgroups(root: Option<&Path>, kubelet: Option<&Path>, findings: &mut Vec
             continue;
         }
         let found = if mounts.legacy {
-            "missing; a cgroup v1 hierarchy is mounted and may hold it"
+            "missing; cgroup v1 may have it: boot with systemd.unified_cgroup_hierarchy=1"
         } else {
             "missing"
         };
@@ -138,17 +138,13 @@ fn check_cgroups(root: Option<&Path>, kubelet: Option<&Path>, findings: &mut Vec
 fn check_kubelet(root: &Path, given: Option<&Path>) -> Finding {
     const WHAT: &str = "kubelet";
     const LOST: &str = "network probes: the kubelet's connections are not observed";
-    let has_pods = || {
-        let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-        entries.into_iter().any(|it| path::is_kubepods(it.file_name().as_encoded_bytes()))
-    };
     match kubelet::find(root, given, None) {
         Ok(found) => {
             let directory = escape::path(&found.directory);
             Finding::ok(WHAT, format!("{directory}, found {}", found.how.describe()))
         }
         Err(why) if given.is_some() => Finding::bad(WHAT, Verdict::Degraded, why, LOST),
-        Err(why) if has_pods() => {
+        Err(why) if names::has_pods(root) => {
             let found = format!(
                 "{why}: the agent looks for its process; if it finds none, name the cgroup with \
                  --kubelet.cgroup"
@@ -231,7 +227,9 @@ fn check_programs(findings: &mut Vec<Finding>) {
         findings.push(if has {
             Finding::ok(name, "permitted")
         } else {
-            Finding::bad(name, Verdict::Degraded, "missing; run as root or give it", lost)
+            let found = "missing; run as root, or give it: capabilities.add in a Pod's securityContext, \
+                         AmbientCapabilities= in a unit";
+            Finding::bad(name, Verdict::Degraded, found, lost)
         });
     }
     let lockdown = host::lockdown();

@@ -116,7 +116,7 @@ pub(crate) fn cgroup_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// Words for a root that is none, with what to give in its place.
-fn no_root(root: &Path) -> String {
+pub(crate) fn no_root(root: &Path) -> String {
     let mounted = cgroup_mount::find().ok().and_then(|mounts| mounts.unified);
     let remedy = match mounted {
         Some(at) => format!("cgroup v2 is mounted at {}", escape::path(&at)),

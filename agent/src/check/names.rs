@@ -48,7 +48,7 @@ pub(super) fn check(args: &PodsArgs, root: Option<&Path>) -> Vec<Finding> {
 }
 
 /// Whether Pods have cgroups here.
-fn has_pods(root: &Path) -> bool {
+pub(super) fn has_pods(root: &Path) -> bool {
     let mut tree = Tree::new(Mode::Auto);
     tree.insert_all(root, &walk::walk(root).0);
     tree.has_kubepods()
