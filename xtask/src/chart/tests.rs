@@ -50,6 +50,7 @@ fn the_defaults_are_the_manifests() {
         assert_eq!(values[key], pod[key], "{key}");
     }
     assert_eq!(values["resources"], container["resources"]);
+    assert_eq!(values["port"], container["ports"][0]["containerPort"]);
     let (repository, tag) = image::AGENT.split_once(':').unwrap();
     let policy = &container["imagePullPolicy"];
     let image = json!({
@@ -58,6 +59,14 @@ fn the_defaults_are_the_manifests() {
     assert_eq!((&values["image"], tag), (&image, env!("CARGO_PKG_VERSION")));
     let policy = yaml("deploy/networkpolicy.yaml");
     assert_eq!(values["networkPolicy"]["from"], policy["spec"]["ingress"][0]["from"]);
+}
+
+/// Helm renders the notes for a release alone, so nothing else sees them.
+#[test]
+fn the_notes_follow_the_port() {
+    let notes = read(&folder().join("templates/NOTES.txt")).unwrap();
+    assert_eq!(notes.matches("{{ .Values.port }}").count(), 2);
+    assert!(!notes.contains(&values()["port"].to_string()));
 }
 
 #[test]
