@@ -148,12 +148,14 @@ fn each_handler(context: &Context<'_>) -> Result<Vec<Figure>> {
         // It waits for the end of a request in clear text.
         of("hangs", &["--serve-http=8005"], https(8005), "https", "timeout"),
         of("closes", &["--serve-tcp=8006"], https(8006), "https", "failure"),
-        of(
+        // It is tried again until the time is up.
+        Probed::new(
             "closes-grpc",
             &["--serve-tcp=8007"],
             json!({ "grpc": { "port": 8007 } }),
             "grpc",
             "failure",
+            Some((9.9, 11.0)),
         ),
         of(
             "serving",

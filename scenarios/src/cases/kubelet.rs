@@ -16,8 +16,7 @@ use crate::agent::{Watch, row, text_row};
 use crate::context::Context;
 use crate::process::{Process, Spawn};
 
-pub(super) const CASES: &[fn() -> Case] =
-    &[|| Case::new("kubelet-by-its-process", by_its_process).alone()];
+pub(super) const CASES: &[fn() -> Case] = &[|| Case::new("kubelet-by-its-process", by_its_process)];
 
 /// Name of the row, as HTML.
 const ROW: &str = "the kubelet&#39;s connections";

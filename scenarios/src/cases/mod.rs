@@ -27,6 +27,8 @@ pub(crate) use self::shutdown::SHAPES;
 /// All of them.
 pub(crate) fn all() -> Vec<Case> {
     [
+        // The longest first: it waits most of the time.
+        kubelet::CASES,
         shutdown::CASES,
         kill::CASES,
         signal::CASES,
@@ -41,7 +43,6 @@ pub(crate) fn all() -> Vec<Case> {
         probes::CASES,
         unanswered::CASES,
         shared::CASES,
-        kubelet::CASES,
         beside::CASES,
         snapshot::CASES,
         kernel::CASES,
