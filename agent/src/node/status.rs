@@ -9,6 +9,7 @@ use crate::cgroup::snapshot;
 use crate::clock::Now;
 use crate::kernel::host;
 use crate::metrics::agent::{AgentStats, CollectorStats};
+use crate::metrics::collector::Collector;
 use crate::metrics::probe::source::ProbeStats;
 use crate::metrics::process::ProcessStats;
 use crate::probe::Counts;
@@ -21,6 +22,7 @@ impl Node {
         let fact = |name: &str, value: String| (name.to_owned(), value);
         let mut facts = vec![
             fact("kernel", host::release().unwrap_or_default()),
+            fact("kernel events", self.kernel_events()),
             fact("names", self.names_source()),
             fact("mode", self.tracking.tree().mode().describe().to_owned()),
             fact("cgroup root", crate::escape::path(&self.options.cgroup_root)),
@@ -37,6 +39,11 @@ impl Node {
             fact("the kubelet's connections", self.kubelet.describe()),
             fact("times that they were found", self.kubelet.attached().to_string()),
         ];
+        let traces = if self.publish.trace_stats().is_some() { "sent" } else { "off" };
+        facts.push(fact("traces", traces.to_owned()));
+        let off = Collector::ALL.into_iter().filter(|it| !self.options.store.collectors.has(*it));
+        let off: Vec<&str> = off.map(Collector::name).collect();
+        facts.push(fact("collectors that are off", off.join(", ")));
         let (series, hidden) = self.publish.room();
         facts.push(fact("series", series));
         if hidden > 0 {
@@ -55,24 +62,28 @@ impl Node {
             };
             facts.push(fact(values, source.into()));
         }
-        match self.tracking.kernel() {
-            None => facts.push(fact("kernel events", "none; see podvitals check".into())),
-            Some(kernel) => {
-                for attached in &kernel.programs.attached {
-                    let state = match &attached.outcome {
-                        Ok(_) if !kernel.programs.runs(attached) => {
-                            "loaded, and not attached now".to_owned()
-                        }
-                        Ok(_) if attached.lost.is_empty() => "attached".to_owned(),
-                        Ok(_) => format!("attached; lost: {}", attached.lost),
-                        Err(why) if attached.lost.is_empty() => format!("not attached: {why}"),
-                        Err(why) => format!("not attached: {why}; lost: {}", attached.lost),
-                    };
-                    facts.push(fact(&format!("program {}", attached.name()), state));
+        let Some(kernel) = self.tracking.kernel() else { return facts };
+        for attached in &kernel.programs.attached {
+            let state = match &attached.outcome {
+                Ok(_) if !kernel.programs.runs(attached) => {
+                    "loaded, and not attached now".to_owned()
                 }
-            }
+                Ok(_) if attached.lost.is_empty() => "attached".to_owned(),
+                Ok(_) => format!("attached; lost: {}", attached.lost),
+                Err(why) if attached.lost.is_empty() => format!("not attached: {why}"),
+                Err(why) => format!("not attached: {why}; lost: {}", attached.lost),
+            };
+            facts.push(fact(&format!("program {}", attached.name()), state));
         }
         facts
+    }
+
+    /// Whether there are any, for people.
+    fn kernel_events(&self) -> String {
+        let Some(kernel) = self.tracking.kernel() else {
+            return "none; see podvitals check".to_owned();
+        };
+        format!("by {} of {} programs", kernel.attached(), kernel.programs.attached.len())
     }
 
     /// Cgroups that look like a container's and are in no known form, for people.

@@ -5,6 +5,7 @@ use crate::cgroup::path::Origin;
 use crate::kube::pods::Pods;
 use crate::lifecycle::fact::FactKind;
 use crate::lifecycle::subject::Birth;
+use crate::metrics::collector::{Collector, Collectors};
 use crate::node::registry::Registry;
 
 /// The root of the hierarchy, as the tests make one.
@@ -187,4 +188,17 @@ fn a_blind_agent_goes_over_with_its_next_walk() {
     world.node.tick(world.now(33_000));
     world.node.tick(world.now(44_000));
     assert_eq!(names(&mut world), [format!(": {UID}")]);
+}
+
+#[test]
+fn the_page_begins_with_what_is_missing() {
+    let collectors = Collectors::DEFAULT.without(Collector::Pressure);
+    let options = StoreOptions { collectors, ..StoreOptions::default() };
+    let mut world = World::with_room(false, options);
+    let page = world.node.facts(NOW);
+    let value = |name: &str| page.iter().find(|row| row.0 == name).map(|row| row.1.as_str());
+    assert_eq!(page.get(1).map(|row| row.0.as_str()), Some("kernel events"));
+    assert_eq!(value("kernel events"), Some("none; see podvitals check"));
+    assert_eq!(value("collectors that are off"), Some("pressure, probe_phases"));
+    assert_eq!(value("traces"), Some("sent"));
 }
