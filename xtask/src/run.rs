@@ -49,7 +49,9 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     let asked: Option<SocketAddr> = listen_address(&args.agent_args)
         .map(|address| address.parse())
         .transpose()
-        .with_context(|| format!("{ADDRESS_FLAG} wants an IP address and a port here, such as 127.0.0.1:9551"))?;
+        .with_context(|| {
+            format!("{ADDRESS_FLAG} wants an IP address and a port here, such as 127.0.0.1:9551")
+        })?;
     asked.map_or(Ok(()), demo::check_free)?;
     let agent = match &args.agent {
         Some(agent) => paths::absolute(agent)?,
