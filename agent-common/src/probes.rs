@@ -46,7 +46,7 @@ pub struct Kubelet {
 pub const HEAD_BYTES: usize = 256;
 
 /// Ending: none yet. The connection is told since its first request had no answer in time, since one that
-/// was told so has an answer after all, or since a TLS handshake begins.
+/// was told so has an answer after all, or since a TLS handshake begins, or is answered.
 pub const ENDING_OPEN: u32 = 0;
 /// Ending: this side closed the connection first.
 pub const ENDING_CLOSED: u32 = 1;

@@ -95,8 +95,9 @@ unsafe fn seen<const INGRESS: bool>(skb: *mut __sk_buff) {
         }
         let is_first = keep::<INGRESS>(skb, socket, &segment);
         // Who asked may give up in the midst of a handshake, and the client goes on with it for as long as
-        // the other side does. So what has no end when the time is up has to be known by then.
-        if !INGRESS && is_first && (*socket).record.sent[0] == TLS_HANDSHAKE {
+        // the other side does. So what has no answer when the time is up has to be known by then, and what
+        // has one as well: it may go on for days.
+        if is_first && (*socket).record.sent[0] == TLS_HANDSHAKE {
             (*socket).record.header = header();
             submit(&raw mut (*socket).record, wakeup());
         }

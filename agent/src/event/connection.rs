@@ -35,8 +35,8 @@ pub struct Connection {
 /// The way a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// None so far: no answer came within the kernel's first timeout, one came after that was told, or a
-    /// TLS handshake begins.
+    /// None so far: no answer came within the kernel's first timeout, or one came after that was told; or a
+    /// TLS handshake begins, or is answered.
     Open,
     /// This side closed it first.
     Closed,

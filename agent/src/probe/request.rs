@@ -107,7 +107,8 @@ pub(super) fn read(sent: &[u8]) -> Request {
     if let Some(behind) = sent.strip_prefix(PREFACE) {
         return Request::Http2 { service: service(behind) };
     }
-    if sent.starts_with(&[TLS_HANDSHAKE, 3]) {
+    // The major version follows, in the same segment or in the next.
+    if sent == [TLS_HANDSHAKE] || sent.starts_with(&[TLS_HANDSHAKE, 3]) {
         return Request::Tls;
     }
     Get::read(sent).map_or(Request::Other, Request::Get)
@@ -189,6 +190,7 @@ mod tests {
         let hook = b"GET /drain HTTP/1.1\r\nHost: a\r\nuser-agent: kube-lifecycle/1.37\r\n\r\n";
         assert!(matches!(read(hook), Request::Get(get) if get.is_hook()));
         assert_eq!(read(&[22, 3, 1, 1, 0]), Request::Tls);
+        assert_eq!((read(&[22]), read(&[22, 4])), (Request::Tls, Request::Other));
         assert_eq!(read(&[]), Request::Nothing);
         let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
         let headers = [0, 0, 2, 1, 4, 0, 0, 0, 1, 0x83, 0x86];

@@ -22,12 +22,9 @@ use crate::lifecycle::fact::ProbeKind;
 /// Limit of connections that wait.
 const WAITING_MAX: usize = 512;
 /// Limit of connections that were told and have not ended.
-const TOLD_MAX: usize = 4_096;
+const TOLD_MAX: usize = 32_768;
 /// Time after which a Pod or a container that is not known yet is looked for again.
 const AGAIN_NS: u64 = SECOND_NS;
-
-/// Least `timeoutSeconds` of a probe.
-const TIMEOUT_MIN_S: u64 = 1;
 
 /// What to do about a connection without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +68,8 @@ impl Next {
         };
         let (found, has_rival) = match targets.find(&connection, &request, pods) {
             Match::Probes { found, has_rival } => (found, has_rival),
+            // The kubelet has many clients of its own, whose connections may last.
+            Match::Nobody if connection.connected_boot_ns.is_some() => return Self::Leave,
             Match::Nobody => return again(),
             Match::NoProbe | Match::OtherRequest => return Self::Leave,
         };
@@ -121,30 +120,38 @@ const fn socket(connection: &Connection) -> Socket {
     (connection.start_boot_ns, connection.local, connection.remote)
 }
 
+/// A socket among those that were told, which may be many: its start, and its port of this side.
+type Key = (u64, u16);
+
+const fn key(connection: &Connection) -> Key {
+    (connection.start_boot_ns, connection.local.port())
+}
+
 /// All connections that are open without an answer.
 #[derive(Debug, Default)]
 pub(super) struct Unanswered {
     /// Those that are not told yet, each with the time at which it is looked at.
     waiting: Vec<(u64, Connection)>,
     /// Those that were told, the oldest first.
-    told: BTreeSet<Socket>,
+    told: BTreeSet<Key>,
+    /// Start of the newest that was forgotten for want of room. What began before and ends without an
+    /// answer counts as told: a failure too few, and not one too many.
+    forgotten_boot_ns: u64,
     dropped: u64,
 }
 
 impl Unanswered {
     /// Takes in a connection that is open.
     pub(super) fn open(&mut self, connection: Connection) {
-        let now_boot_ns = connection.end_boot_ns;
-        let is_tls = || matches!(request::read(&connection.sent), Request::Tls);
-        if connection.connected_boot_ns.is_none() {
+        self.answered(&connection);
+        let begins_tls = || {
+            connection.first_byte_boot_ns.is_none()
+                && matches!(request::read(&connection.sent), Request::Tls)
+        };
+        let waits = connection.connected_boot_ns.is_none() || begins_tls();
+        if waits && !self.told.contains(&key(&connection)) {
+            let now_boot_ns = connection.end_boot_ns;
             self.keep(connection, now_boot_ns);
-        } else if is_tls() && !self.told.contains(&socket(&connection)) {
-            self.answered(&connection);
-            // Most end long before.
-            let until_boot_ns = up(&connection, TIMEOUT_MIN_S);
-            self.keep(connection, until_boot_ns);
-        } else {
-            self.answered(&connection);
         }
     }
 
@@ -166,17 +173,21 @@ impl Unanswered {
     /// Takes in the end of a connection; returns whether it was told before.
     pub(super) fn ended(&mut self, connection: &Connection) -> bool {
         self.answered(connection);
-        self.told.remove(&socket(connection))
+        let is_forgotten = connection.ending == Ending::TimedOut
+            && connection.connected_boot_ns.is_none()
+            && connection.start_boot_ns <= self.forgotten_boot_ns;
+        self.told.remove(&key(connection)) || is_forgotten
     }
 
     /// Notes that a connection is told.
     pub(super) fn told(&mut self, connection: &Connection) {
-        if self.told.len() >= TOLD_MAX {
-            // Its end is told as well.
-            self.told.pop_first();
+        if self.told.len() >= TOLD_MAX
+            && let Some((start_boot_ns, _)) = self.told.pop_first()
+        {
+            self.forgotten_boot_ns = self.forgotten_boot_ns.max(start_boot_ns);
             self.dropped = self.dropped.saturating_add(1);
         }
-        self.told.insert(socket(connection));
+        self.told.insert(key(connection));
     }
 
     /// Takes the connections that are to be looked at by then, the oldest first.
@@ -192,7 +203,7 @@ impl Unanswered {
         self.waiting.iter().map(|(until_boot_ns, _)| *until_boot_ns).min()
     }
 
-    /// Total of those that found no room: they are told late, or twice.
+    /// Total of those that found no room: some are told late, or not at all.
     pub(super) const fn dropped(&self) -> u64 {
         self.dropped
     }

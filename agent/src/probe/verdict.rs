@@ -26,6 +26,10 @@ const TIMER_AHEAD_NS: u64 = 5_000_000;
 /// client goes on with a dial or a handshake for which nobody waits.
 pub(super) const IN_VAIN_NS: u64 = 250_000_000;
 
+/// Time after which Go's client gives up a TLS handshake, whatever the probe's timeout is
+/// (`apimachinery/pkg/util/net/http.go`, `SetTransportDefaults`, Kubernetes 1.37: 10 s), less what a clock may be off.
+const HANDSHAKE_NS: u64 = 9_900_000_000;
+
 /// What may follow on a connection in the same attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Follow {
@@ -116,6 +120,9 @@ pub(super) fn of(
             // Only its own end makes the kubelet close one earlier. On a machine that is short of CPU
             // it connects late, and has waited for longer than is seen.
             Ending::Closed if took_ns >= timeout_ns / 2 => verdict(ProbeResult::Timeout),
+            Ending::Closed if handler == Handler::Https && took_ns >= HANDSHAKE_NS => {
+                verdict(ProbeResult::Timeout)
+            }
             // A server that says good-bye, or speaks another protocol.
             Ending::Closed if is_grpc && has_read_all(connection) => {
                 retry(verdict(ProbeResult::Failure))

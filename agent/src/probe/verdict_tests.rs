@@ -81,6 +81,17 @@ fn an_answer_tells_unless_it_comes_too_late() {
 }
 
 #[test]
+fn a_handshake_is_given_up_before_a_long_timeout() {
+    let result = |handler, ms| {
+        let connection = connection(true, ms, Ending::Closed);
+        of(handler, &connection, Answer::Nothing, START, 60).map(|verdict| verdict.result)
+    };
+    assert_eq!(result(Handler::Https, 10_001), Some(ProbeResult::Timeout));
+    assert_eq!(result(Handler::Https, 9_899), None, "the kubelet has ended");
+    assert_eq!(result(Handler::Http, 10_001), None, "the kubelet has ended");
+}
+
+#[test]
 fn a_connection_ends_a_tcp_probe_at_once() {
     let connection = connection(true, 300, Ending::Closed);
     let verdict = of(Handler::Tcp, &connection, Answer::Nothing, START, 1).unwrap();

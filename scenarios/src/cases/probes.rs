@@ -172,7 +172,7 @@ pub(super) struct Logged {
     pub(super) ending: String,
     pub(super) start_ns: u64,
     pub(super) connected_ns: u64,
-    first_byte_ns: u64,
+    pub(super) first_byte_ns: u64,
     pub(super) end_ns: u64,
     pub(super) sent_bytes: u64,
     received_bytes: u64,

@@ -87,7 +87,8 @@ fn answered_late(context: &Context) -> Result<String> {
     Ok(format!("connected after {} ms", took / 1_000_000))
 }
 
-/// A connection on which a TLS handshake begins is told at once, whatever comes of it.
+/// A connection on which a TLS handshake begins is told at once, whatever comes of it; and again when it
+/// is answered.
 fn begins_tls(context: &Context) -> Result<String> {
     let kubelet = Kubelet::start(context, "kubelet-begins-tls", true)?;
     for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
@@ -102,6 +103,14 @@ fn begins_tls(context: &Context) -> Result<String> {
         ensure!(begin.start_ns == end.start_ns && begin.local == end.local, "{all:?}");
         let asked_ns = asked.first().map(|it| it.end_ns).context("nobody asked")?;
         ensure!(begin.end_ns < asked_ns, "told at {}, after {asked_ns}", begin.end_ns);
+        let listening = listen(ip, Server::Answers)?;
+        ask(context, kubelet.cgroup.dir(), listening.address, 1, asks)?;
+        let all = logged(context, &kubelet.agent, before + 5)?;
+        let [begin, answered, end] = all.get(before + 2..).unwrap_or_default() else {
+            bail!("{all:?}")
+        };
+        let endings = [begin, answered, end].map(|it| (&*it.ending, it.first_byte_ns != 0));
+        ensure!(endings == [("open", false), ("open", true), ("closed", true)], "{all:?}");
     }
     kubelet.stop(context)?;
     Ok("told before its end".to_owned())

@@ -160,7 +160,7 @@ fn https_with(timeout_s: u64) -> Value {
 fn a_handshake_that_hangs_is_a_timeout_when_the_time_is_up_and_only_once() {
     let mut world = World::with(https_with(2));
     world.connects(0, |it| begins_tls(it, 2));
-    assert_eq!(world.probes.deadline(), Some(START + SECOND));
+    assert_eq!(world.probes.deadline(), Some(START + 2_250 * MS));
     world.settles(2_240);
     assert_eq!(world.results(), [], "its end may be near");
     world.settles(10);
@@ -194,6 +194,20 @@ fn a_handshake_that_goes_on_tells_when_it_ends() {
     assert_eq!((world.results(), world.probes.deadline()), (vec![("liveness", "unknown")], None));
     world.settles(5_000);
     assert_eq!(world.results(), []);
+    // An answer to the hello, and then the connection lasts: it is somebody else's.
+    world.connects(20_000, |it| begins_tls(it, 2));
+    world.connects(20_000, |it| {
+        begins_tls(it, 3);
+        it.first_byte_boot_ns = Some(it.end_boot_ns);
+    });
+    assert_eq!(world.probes.deadline(), None);
+    world.settles(60_000);
+    world.connects(20_000, |it| {
+        begins_tls(it, 60_000);
+        (it.ending, it.first_byte_boot_ns) = (Ending::Closed, Some(it.start_boot_ns + 3 * MS));
+        it.received = b"\x16\x03\x03\x00\x7a\x02".to_vec();
+    });
+    assert_eq!((world.results(), world.count(Outcome::OtherRequest)), (vec![], 1));
     // What speaks TLS to a probe in clear text is another client, and what goes elsewhere as well.
     for (probe, remote) in [(http_with(1), "10.244.0.5:8080"), (https_with(1), "192.0.2.1:6443")] {
         let mut world = World::with(probe);
@@ -279,11 +293,21 @@ fn what_waits_or_was_told_is_bounded() {
     let attempts = world.probes.dropped().into_iter().find(|(name, _)| *name == "probe_attempt");
     assert_eq!(attempts.unwrap().1, 2_000 - 512);
     let mut unanswered = Unanswered::default();
-    for n in 0..5_000 {
+    for n in 0..40_000 {
         world.connects(n, |it| {
             it.ending = Ending::Refused;
             unanswered.told(it);
         });
     }
-    assert_eq!(unanswered.dropped(), 5_000 - 4_096);
+    assert_eq!(unanswered.dropped(), 40_000 - 32_768);
+    // Their ends tell nothing more, nor do those of what was forgotten.
+    world.connects(7_231, |it| {
+        gives_up(it);
+        assert!(unanswered.ended(it));
+    });
+    world.connects(7_232, |it| {
+        gives_up(it);
+        assert!(unanswered.ended(it) && !unanswered.ended(it));
+        it.ending = Ending::Refused;
+    });
 }
