@@ -83,8 +83,10 @@ pub struct TaskWalk {
     pub padding: u32,
 }
 
-/// Short names of the process that has the kubelet in it: alone, in k3s and in MicroK8s.
-pub const KUBELET_COMMS: [[u8; COMM_BYTES]; 4] = [
+/// Short names of the process that has the kubelet in it: alone, in k3s (by its link or, in its image, by
+/// its own name) and in MicroK8s.
+pub const KUBELET_COMMS: [[u8; COMM_BYTES]; 5] = [
+    *b"k3s\0\0\0\0\0\0\0\0\0\0\0\0\0",
     *b"kubelet\0\0\0\0\0\0\0\0\0",
     *b"k3s-server\0\0\0\0\0\0",
     *b"k3s-agent\0\0\0\0\0\0\0",

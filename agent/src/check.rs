@@ -17,7 +17,8 @@ use crate::bpf::{
     survey::Survey,
     tasks::self_check,
 };
-use crate::cgroup::{kubelet, snapshot};
+use crate::cgroup::kubelet::{self, Known};
+use crate::cgroup::snapshot;
 use crate::cli::CheckArgs;
 use crate::escape;
 use crate::kernel::{
@@ -138,7 +139,7 @@ fn check_cgroups(root: Option<&Path>, kubelet: Option<&Path>, findings: &mut Vec
 fn check_kubelet(root: &Path, given: Option<&Path>) -> Finding {
     const WHAT: &str = "kubelet";
     const LOST: &str = "network probes: the kubelet's connections are not observed";
-    match kubelet::find(root, given, None) {
+    match kubelet::find(root, Known { given, ..Known::default() }) {
         Ok(found) => {
             let directory = escape::path(&found.directory);
             Finding::ok(WHAT, format!("{directory}, found {}", found.how.describe()))

@@ -111,17 +111,42 @@ impl KubeletCgroup {
     }
 }
 
-/// Finds the kubelet's cgroup below `root`. `given`: the path that the user names, below the root or
-/// from the root of the file system. `learned`: where its process was.
+/// What is known before a look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// The path that the user names, below the root or from the root of the file system.
+    pub given: Option<&'a Path>,
+    /// Places where its process was, the first found first.
+    pub learned: &'a [Learned],
+    /// The one that is observed now.
+    pub current: Option<&'a KubeletCgroup>,
+    /// Flag: no connection comes from that, though some must have.
+    pub is_silent: bool,
+}
+
+impl Known<'_> {
+    /// Whether a cgroup with this directory name may be the kubelet's.
+    #[must_use]
+    pub fn may_be(&self, name: &[u8]) -> bool {
+        let is = |path: &Path| path.file_name().is_some_and(|last| last.as_encoded_bytes() == name);
+        let is_usual = || {
+            PLACES.iter().any(|place| is(Path::new(place.path)))
+                || self.learned.iter().any(|it| is(&it.directory))
+        };
+        self.given.map_or_else(is_usual, is)
+    }
+}
+
+/// Finds the kubelet's cgroup below `root`.
+///
+/// Where several places are there, one with processes comes before one without: a unit is left over where
+/// another distribution runs now. The one that is observed stays so while it has processes and connections,
+/// even if one that comes before it appears: the unit of a kubelet that cannot start is there at each try.
 ///
 /// # Errors
 /// No such cgroup; the message says where it was looked for.
-pub fn find(
-    root: &Path,
-    given: Option<&Path>,
-    learned: Option<&Learned>,
-) -> Result<KubeletCgroup, String> {
-    if let Some(given) = given {
+pub fn find(root: &Path, known: Known<'_>) -> Result<KubeletCgroup, String> {
+    if let Some(given) = known.given {
         let candidates = [root.join(given.strip_prefix("/").unwrap_or(given)), given.to_owned()];
         let found = candidates.into_iter().find_map(|directory| at(directory, [0; 16], How::Named));
         return found.ok_or_else(|| {
@@ -129,24 +154,25 @@ pub fn find(
             format!("{given} is no cgroup below {}", crate::escape::path(root))
         });
     }
-    let mut places =
-        PLACES.iter().filter_map(|it| at(root.join(it.path), padded(it.comm), How::Place));
-    let learned = || learned.and_then(|it| at(it.directory.clone(), it.comm, How::Process));
-    places.next().or_else(learned).ok_or_else(|| {
+    let places = PLACES.iter().map(|it| (root.join(it.path), padded(it.comm), How::Place));
+    // What was learned of a place is more than what is usual there.
+    let places = places.filter(|(directory, ..)| {
+        !known.learned.iter().any(|learned| learned.directory == *directory)
+    });
+    let learned = known.learned.iter().map(|it| (it.directory.clone(), it.comm, How::Process));
+    let there = places.chain(learned).filter_map(|(directory, comm, how)| at(directory, comm, how));
+    let mut there: Vec<KubeletCgroup> = there.collect();
+    // As they are, but for these.
+    there.sort_by_cached_key(|it| {
+        let is_current = known.current.is_some_and(|now| (now.id, now.comm) == (it.id, it.comm));
+        let stays = is_current && it.how == How::Place && !known.is_silent;
+        let left = is_current && known.is_silent;
+        (!it.is_populated(), left, !stays, known.is_silent && it.how == How::Place)
+    });
+    there.into_iter().next().ok_or_else(|| {
         let root = crate::escape::path(root);
         format!("the kubelet's cgroup is in none of its usual places below {root}")
     })
-}
-
-/// Whether a cgroup with this directory name may be the kubelet's.
-#[must_use]
-pub fn may_be(name: &[u8], given: Option<&Path>, learned: Option<&Learned>) -> bool {
-    let is = |path: &Path| path.file_name().is_some_and(|last| last.as_encoded_bytes() == name);
-    let is_usual = || {
-        PLACES.iter().any(|place| is(Path::new(place.path)))
-            || learned.is_some_and(|it| is(&it.directory))
-    };
-    given.map_or_else(is_usual, is)
 }
 
 fn padded(comm: &str) -> [u8; COMM_BYTES] {
@@ -177,10 +203,14 @@ mod tests {
         CgroupId(std::fs::metadata(directory).unwrap().ino())
     }
 
+    fn named(given: &str) -> Known<'_> {
+        Known { given: Some(Path::new(given)), ..Known::default() }
+    }
+
     #[test]
     fn a_service_of_its_own_comes_before_a_shared_one() {
         let root = tempfile::tempdir().unwrap();
-        let find = |root, given| find(root, given, None);
+        let find = |root, given| find(root, Known { given, ..Known::default() });
         let why = find(root.path(), None).unwrap_err();
         assert!(why.contains("none of its usual places"), "{why}");
         let shared = cgroup(root.path(), "system.slice/k3s-agent.service");
@@ -200,36 +230,77 @@ mod tests {
         let own = cgroup(root.path(), "my.slice/kubelet");
         let absolute = root.path().join("my.slice/kubelet");
         for given in ["my.slice/kubelet", "/my.slice/kubelet", absolute.to_str().unwrap()] {
-            let found = find(root.path(), Some(Path::new(given)), None).unwrap();
+            let found = find(root.path(), named(given)).unwrap();
             assert_eq!((found.id, found.how), (own, How::Named), "{given}");
         }
-        let why = find(root.path(), Some(Path::new("other/kubelet\n")), None).unwrap_err();
+        let why = find(root.path(), named("other/kubelet\n")).unwrap_err();
         assert!(why.contains(r"other/kubelet\x0a"), "{why}");
-        let may_be = |name, given: Option<&str>| may_be(name, given.map(Path::new), None);
+        let may_be = |name: &[u8], given: Option<&str>| {
+            Known { given: given.map(Path::new), ..Known::default() }.may_be(name)
+        };
         assert!(may_be(b"kubelet", Some("my.slice/kubelet")));
         assert!(!may_be(b"kubelet.service", Some("my.slice/kubelet")));
         assert!(may_be(b"kubelet.service", None) && !may_be(b"docker.service", None));
     }
 
+    fn ends(root: &Path, path: &str) {
+        std::fs::write(root.join(path).join("cgroup.events"), "populated 0\nfrozen 0\n").unwrap();
+    }
+
+    fn learned(root: &Path, path: &str) -> Learned {
+        Learned { directory: root.join(path), comm: padded("kubelet") }
+    }
+
     #[test]
-    fn a_learned_place_is_the_last_one() {
+    fn a_learned_place_comes_after_usual_ones_with_processes() {
         let root = tempfile::tempdir().unwrap();
-        let learned = |name: &str| Learned {
-            directory: root.path().join(name),
-            comm: *b"kubelet\0\0\0\0\0\0\0\0\0",
-        };
-        let odd = learned("odd/kube");
-        assert!(find(root.path(), None, Some(&odd)).is_err(), "it is gone");
-        let id = cgroup(root.path(), "odd/kube");
-        let found = find(root.path(), None, Some(&odd)).unwrap();
-        assert_eq!((found.id, found.how, found.comm), (id, How::Process, odd.comm));
+        let root = root.path();
+        let odd = [learned(root, "odd/kube"), learned(root, "docker/3a31a360")];
+        let known = Known { learned: &odd, ..Known::default() };
+        assert!(find(root, known).is_err(), "they are gone");
+        let other = cgroup(root, "docker/3a31a360");
+        assert_eq!(find(root, known).unwrap().id, other);
+        let id = cgroup(root, "odd/kube");
+        let found = find(root, known).unwrap();
+        assert_eq!((found.id, found.how, found.comm), (id, How::Process, padded("kubelet")));
         assert!(found.is_populated());
-        std::fs::write(found.directory.join("cgroup.events"), "populated 0\nfrozen 0\n").unwrap();
+        ends(root, "odd/kube");
         assert!(!found.is_populated());
-        assert!(may_be(b"kube", None, Some(&odd)) && !may_be(b"odd", None, Some(&odd)));
-        assert!(!may_be(b"kube", Some(Path::new("named")), Some(&odd)));
-        cgroup(root.path(), "system.slice/kubelet.service");
-        assert_eq!(find(root.path(), None, Some(&odd)).unwrap().how, How::Place);
+        let elsewhere = find(root, known).unwrap();
+        assert_eq!(elsewhere.id, other);
+        // It was found there first, and comes back.
+        cgroup(root, "odd/kube");
+        assert_eq!(find(root, Known { current: Some(&elsewhere), ..known }).unwrap().id, id);
+        assert!(known.may_be(b"kube") && !known.may_be(b"odd"));
+        assert!(!Known { given: Some(Path::new("named")), ..known }.may_be(b"kube"));
+        let usual = cgroup(root, "system.slice/kubelet.service");
+        let known = Known { current: Some(&found), ..known };
+        assert_eq!(find(root, known).unwrap().id, usual);
+        // It is left over, or somebody else's.
+        ends(root, "system.slice/kubelet.service");
+        assert_eq!(find(root, known).unwrap().id, id);
+    }
+
+    #[test]
+    fn a_place_with_processes_and_connections_is_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let k3s = cgroup(root, "system.slice/k3s.service");
+        let found = find(root, Known::default()).unwrap();
+        let own = cgroup(root, "system.slice/kubelet.service");
+        let known = Known { current: Some(&found), ..Known::default() };
+        assert_eq!(find(root, known).unwrap().id, k3s, "a kubelet that cannot start");
+        let silent = Known { is_silent: true, ..known };
+        assert_eq!(find(root, silent).unwrap().id, own);
+        // Its process has another name there.
+        let other = [Learned { comm: padded("k3s"), ..learned(root, "system.slice/k3s.service") }];
+        let found = find(root, Known { learned: &other, ..silent }).unwrap();
+        assert_eq!((found.id, found.comm), (k3s, padded("k3s")));
+        let known = Known { current: Some(&found), learned: &other, ..Known::default() };
+        ends(root, "system.slice/kubelet.service");
+        assert_eq!(find(root, known).unwrap(), found);
+        ends(root, "system.slice/k3s.service");
+        assert_eq!(find(root, Known { current: None, ..known }).unwrap().id, own, "none has any");
     }
 
     #[test]

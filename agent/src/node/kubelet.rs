@@ -7,13 +7,16 @@ use super::silence::Silence;
 use crate::bpf::kubelet::{By, Refusal, Watching, Whose};
 use crate::bpf::programs::Programs;
 use crate::cgroup::CgroupId;
-use crate::cgroup::kubelet::{self, How, KubeletCgroup, Learned};
+use crate::cgroup::kubelet::{self, Known, KubeletCgroup, Learned};
 use crate::cgroup::tree::Tree;
 use crate::escape;
 use crate::event::{CgroupMade, EventKind, Task};
 
 /// Time that a restart of the kubelet may take. In between it has no cgroup.
 const RESTART_NS: u64 = 60_000_000_000;
+
+/// Limit of the places where its process was.
+const LEARNED_MAX: usize = 4;
 
 /// Remedy where the kubelet's cgroup is not found, or is another one.
 const REMEDY: &str = "name it with --kubelet.cgroup";
@@ -147,8 +150,10 @@ const SILENT: &str = "not one connection is seen, though probes are due";
 pub(super) struct KubeletWatch {
     given: Option<PathBuf>,
     search: Search,
-    /// Where the search has found the kubelet's process.
-    learned: Option<Learned>,
+    /// Where the search has found the kubelet's process, the first place first: it may come back there.
+    learned: Vec<Learned>,
+    /// Time since when it is not where it was.
+    lost_boot_ns: Option<u64>,
     state: State,
     silence: Silence,
     /// The kubelet's cgroup when it was last found, whether it was observed or not.
@@ -162,7 +167,8 @@ impl KubeletWatch {
         Self {
             given,
             search: Search::new(),
-            learned: None,
+            learned: Vec::new(),
+            lost_boot_ns: None,
             state: State::Off,
             silence: Silence::new(),
             last: None,
@@ -188,6 +194,16 @@ impl KubeletWatch {
         state
     }
 
+    /// Whether the kubelet's connections are observed.
+    pub(super) const fn is_watched(&self) -> bool {
+        matches!(self.state, State::Watched(..))
+    }
+
+    /// Whether they may be, now or later.
+    pub(super) const fn may_be_watched(&self) -> bool {
+        !matches!(self.state, State::Off | State::NoProgram(..))
+    }
+
     /// Times that programs were attached.
     pub(super) const fn attached(&self) -> u64 {
         self.attached
@@ -198,9 +214,7 @@ impl KubeletWatch {
         match kind {
             EventKind::CgroupMade(CgroupMade { name, .. }) => {
                 // Where the kernel side does not tell names, any may be.
-                let (given, learned) = (self.given.as_deref(), self.learned.as_ref());
-                let may_be = |name: &Vec<u8>| kubelet::may_be(name, given, learned);
-                name.as_ref().is_none_or(may_be)
+                name.as_ref().is_none_or(|name| self.known().may_be(name))
             }
             EventKind::CgroupRemoved(id) => self.cgroup() == Some(*id),
             _ => false,
@@ -208,16 +222,28 @@ impl KubeletWatch {
     }
 
     fn cgroup(&self) -> Option<CgroupId> {
+        self.current().map(|found| found.id)
+    }
+
+    const fn current(&self) -> Option<&KubeletCgroup> {
         match &self.state {
-            State::Watched(_, found) => Some(found.id),
+            State::Watched(_, found) => Some(found),
             _ => None,
+        }
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known {
+            given: self.given.as_deref(),
+            learned: &self.learned,
+            current: self.current(),
+            is_silent: self.silence.is_noted(),
         }
     }
 
     /// The kubelet's cgroup as it is now, or why it is not found.
     pub(super) fn find(&self, root: &Path) -> Found {
-        let (given, learned) = (self.given.as_deref(), self.learned.as_ref());
-        kubelet::find(root, given, learned).map_err(|why| {
+        kubelet::find(root, self.known()).map_err(|why| {
             if self.given.is_some() {
                 return Missing { why, soon: false };
             }
@@ -226,19 +252,25 @@ impl KubeletWatch {
         })
     }
 
-    /// Whether the kubelet is to be looked for by its process: it is in no known place; or its process
-    /// was found, and seems to be elsewhere now.
-    pub(super) fn is_searched_for(&self, found: &Found) -> bool {
-        let left = |it: &KubeletCgroup| {
-            it.how == How::Process && (self.silence.is_noted() || !it.is_populated())
-        };
-        self.given.is_none() && found.as_ref().map_or(true, left)
+    /// Whether the kubelet is to be looked for by its process: it is in no known place, or seems to be
+    /// elsewhere now. One that has been found has the time of a restart to come back.
+    pub(super) fn is_searched_for(&mut self, found: &Found, now_boot_ns: u64) -> bool {
+        let is_there = found.as_ref().is_ok_and(KubeletCgroup::is_populated);
+        if is_there || self.given.is_some() {
+            self.lost_boot_ns = None;
+            return self.given.is_none() && self.silence.is_noted();
+        }
+        let lost_boot_ns = *self.lost_boot_ns.get_or_insert(now_boot_ns);
+        let was_found = self.last.is_some();
+        !was_found || now_boot_ns.saturating_sub(lost_boot_ns) >= RESTART_NS
     }
 
     /// Takes in the processes that may be the kubelet; `None` if they cannot be seen.
     pub(super) fn search(&mut self, tasks: Option<&[Task]>, tree: &Tree) {
-        if let Some(found) = self.search.look(tasks, tree) {
-            self.learned = Some(found);
+        let Some(found) = self.search.look(tasks, tree) else { return };
+        if !self.learned.contains(&found) {
+            self.learned.truncate(LEARNED_MAX - 1);
+            self.learned.push(found);
         }
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cgroup::kubelet::How;
 
 fn watch(state: State) -> KubeletWatch {
     KubeletWatch { state, ..KubeletWatch::new(None) }
@@ -104,7 +105,7 @@ fn its_process_is_looked_for_where_no_place_has_it() {
     let mut watch = KubeletWatch::new(None);
     let missing = watch.find(root).unwrap_err();
     assert!(!missing.soon && missing.why.ends_with(REMEDY), "{missing:?}");
-    assert!(watch.is_searched_for(&Err(missing)));
+    assert!(watch.is_searched_for(&Err(missing), 1));
     watch.search(Some(&[process(odd)]), &tree);
     let missing = watch.find(root).unwrap_err();
     assert!(missing.soon && missing.why.ends_with(REMEDY), "{missing:?}");
@@ -113,15 +114,19 @@ fn its_process_is_looked_for_where_no_place_has_it() {
     let cgroup = found.as_ref().unwrap();
     assert_eq!((cgroup.id, cgroup.how), (odd, How::Process));
     assert_eq!(&cgroup.comm, b"kubelet\0\0\0\0\0\0\0\0\0", "others may be there too");
-    assert!(!watch.is_searched_for(&found), "it is known");
+    assert!(!watch.is_searched_for(&found, 1), "it is known");
+    assert!(!watch.was_restarted(&found));
 
-    // It is there no more, or another process is.
+    // It is there no more, for longer than a restart takes; or another process is.
     std::fs::write(root.join("odd/cgroup.events"), "populated 0\n").unwrap();
-    assert!(watch.is_searched_for(&found));
+    assert!(!watch.is_searched_for(&found, 100), "it may come back");
+    assert!(!watch.is_searched_for(&found, 99 + RESTART_NS));
+    assert!(watch.is_searched_for(&found, 100 + RESTART_NS));
     makes(root, "odd");
+    assert!(!watch.is_searched_for(&found, 100 + RESTART_NS), "it is back");
     watch.silence.begin(0);
     watch.silence.is_new(u64::MAX, |_| true);
-    assert!(watch.is_searched_for(&found));
+    assert!(watch.is_searched_for(&found, 1));
     watch.silence.begin(0);
 
     // A restart is noticed by the name.
@@ -135,12 +140,24 @@ fn its_process_is_looked_for_where_no_place_has_it() {
     let found = watch.find(root);
     assert_eq!(found.as_ref().unwrap().how, How::Place);
     std::fs::write(root.join("system.slice/kubelet.service/cgroup.events"), "").unwrap();
-    assert!(!watch.is_searched_for(&found));
+    assert_eq!(watch.find(root).unwrap().how, How::Process, "nobody is in the usual one");
 
-    let named = KubeletWatch::new(Some("named".into()));
+    // Others are learned as well, up to a limit, and the first stays.
+    for (n, name) in ["a", "b", "c", "d", "e"].iter().enumerate() {
+        let id = CgroupId(20 + n as u64);
+        tree.insert(id, CgroupId(1), name.as_bytes());
+        let there = [Task { cgroup: id, ..process(odd) }];
+        watch.search(Some(&there), &tree);
+        watch.search(Some(&there), &tree);
+    }
+    let learned: Vec<_> =
+        watch.learned.iter().map(|it| it.directory.file_name().unwrap()).collect();
+    assert_eq!(learned, ["odd", "a", "b", "e"]);
+
+    let mut named = KubeletWatch::new(Some("named".into()));
     let missing = named.find(root);
     assert!(missing.as_ref().unwrap_err().why.contains("named"));
-    assert!(!named.is_searched_for(&missing), "the user knows");
+    assert!(!named.is_searched_for(&missing, u64::MAX), "the user knows");
 }
 
 #[test]

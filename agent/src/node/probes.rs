@@ -15,7 +15,13 @@ impl Node {
         let restarted = found.as_ref().is_some_and(|found| self.kubelet.was_restarted(found));
         let (expected, now_boot_ns) = (self.probes_are_known(), self.now.boot_ns);
         let look = Look { found, expected, now_boot_ns };
+        let was_watched = self.kubelet.is_watched();
         self.kubelet.look(look, self.tracking.programs_mut());
+        match (was_watched, self.kubelet.is_watched()) {
+            (false, true) => self.probes.unseen_until(self.now.boot_ns),
+            (_, false) if self.kubelet.may_be_watched() => self.probes.unseen_until(u64::MAX),
+            (true, true) | (_, false) => {}
+        }
         if restarted {
             // A kubelet needs longer to its first attempt than an event to come here.
             let seen_from_start = told && !matches!(self.kubelet.state(), State::Refused(_));
@@ -27,7 +33,11 @@ impl Node {
         let found = self.kubelet.find(&self.options.cgroup_root);
         // Events come in bursts, and what has begun a moment ago is not taken. Without Pods there is
         // nothing to observe.
-        if told || !self.tracking.tree().has_kubepods() || !self.kubelet.is_searched_for(&found) {
+        let now_boot_ns = self.now.boot_ns;
+        if told
+            || !self.tracking.tree().has_kubepods()
+            || !self.kubelet.is_searched_for(&found, now_boot_ns)
+        {
             return found;
         }
         let tasks = self.tracking.kubelet_tasks();

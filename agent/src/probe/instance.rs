@@ -27,6 +27,9 @@ const RUNS_KEEP_NS: u64 = 600_000_000_000;
 const OVERDUE_PERIODS: u64 = 2;
 /// Time by which the record of an attempt may be late.
 const RECORD_LATE_NS: u64 = 2_000_000_000;
+/// Time after a container's start by which the kubelet has asked for the first time: it notices the start
+/// within a second (`pkg/kubelet/pleg/generic.go`), and the runtime and the API take theirs.
+const FIRST_NS: u64 = 3_000_000_000;
 /// Limit of instances that are kept.
 const INSTANCES_MAX: usize = 8_192;
 
@@ -163,6 +166,7 @@ impl Instance {
         let all: Vec<Due> = left.iter().filter_map(due).collect();
         if self.schedule.is_new(&all)
             && self.seen_from_start
+            && age_ns <= FIRST_NS
             && let Some(first) = left.iter().find(|it| it.kind == ProbeKind::Readiness)
             && first.probe.initial_delay_s == 0
             && let Some(first) = due(first)
@@ -261,6 +265,8 @@ pub(super) struct Instances {
     /// Failures of containers that are not there, with the time since when, by the Pod's UID and the
     /// container's name.
     former: HashMap<(String, String), (u64, [Run; PROBES])>,
+    /// Time from which on all attempts are seen.
+    unseen_until_boot_ns: u64,
     dropped: u64,
 }
 
@@ -276,7 +282,8 @@ impl Instances {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }
-        let mut instance = Instance::new(who, time_boot_ns, !before_agent);
+        let seen_from_start = !before_agent && time_boot_ns >= self.unseen_until_boot_ns;
+        let mut instance = Instance::new(who, time_boot_ns, seen_from_start);
         let former =
             self.of_pod(&pod.uid, &who.identity.container).max_by_key(|it| it.started_boot_ns);
         // The kubelet's workers go on over a restart.
@@ -346,6 +353,11 @@ impl Instances {
                 self.by_pod.remove(&pod.uid);
             }
         }
+    }
+
+    /// Attempts before that time may not have been seen.
+    pub(super) const fn unseen_until(&mut self, time_boot_ns: u64) {
+        self.unseen_until_boot_ns = time_boot_ns;
     }
 
     /// The kubelet was started again: its workers are new, each with a count and a phase of its own.

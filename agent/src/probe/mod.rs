@@ -121,6 +121,12 @@ impl Probes {
         self.instances.kubelet_restarted(now_boot_ns, seen_from_start);
     }
 
+    /// Attempts before that time may not have been seen: a container that starts before may have been asked
+    /// already.
+    pub const fn unseen_until(&mut self, time_boot_ns: u64) {
+        self.instances.unseen_until(time_boot_ns);
+    }
+
     /// Forgets what has been kept long enough; appends what is overdue to `out`. A call every few seconds
     /// suffices.
     pub fn expire(&mut self, pods: &Pods, now_boot_ns: u64, out: &mut Vec<Probed>) {
