@@ -14,6 +14,7 @@ use collectors::CollectorArgs;
 use variables::without_empty;
 
 use crate::demo::{DemoArgs, DemoWorkArgs};
+use crate::escape;
 use crate::http::ListenAddress;
 use crate::kube::client::{Endpoint, Trust};
 use crate::kube::log_names;
@@ -291,7 +292,16 @@ fn parsed<T: CommandFactory + FromArgMatches>(arguments: impl IntoIterator<Item 
     let mut command = without_empty(T::command());
     let matches = command.try_get_matches_from_mut(arguments);
     let parsed = matches.and_then(|matches| T::from_arg_matches(&matches));
-    parsed.unwrap_or_else(|error| error.format(&mut command).exit())
+    parsed.unwrap_or_else(|error| refuse(&error.format(&mut command)))
+}
+
+/// Ends the process. An error repeats what was given, which may come from anywhere.
+fn refuse(error: &clap::Error) -> ! {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    eprint!("{}", escape::lines(&error.render().to_string()));
+    std::process::exit(error.exit_code())
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {

@@ -92,6 +92,18 @@ fn a_variable_that_is_empty_is_not_set() {
 }
 
 #[test]
+fn what_is_wrong_is_told_harmlessly() {
+    for wrong in ["--mode=\u{1b}[2Jx", "--\u{1b}]0;x\u{7}", "--metrics.retention=1\r\n2\u{202e}"] {
+        let said = refused(&["agent", wrong]);
+        let is_harmless = |c: char| (!c.is_control() || c == '\n') && c != '\u{202e}';
+        assert!(said.chars().all(is_harmless), "{said:?}");
+        assert!(said.starts_with("error: "), "{said:?}");
+    }
+    let version = podvitals(&["--version"]);
+    assert!(version.status.success() && version.stdout.starts_with(b"podvitals "), "{version:?}");
+}
+
+#[test]
 fn help_tells_every_setting_and_its_variable() {
     let output = podvitals(&["agent", "--help"]);
     assert!(output.status.success());

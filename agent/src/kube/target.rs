@@ -69,6 +69,12 @@ impl Target {
         }
     }
 
+    /// Whether the kubelet connects to one in the network.
+    #[must_use]
+    pub const fn is_sent(&self) -> bool {
+        !matches!(self, Self::Http(HttpTarget { is_sent: false, .. }))
+    }
+
     /// The command of a target; `None` for one in the network.
     #[must_use]
     pub const fn command(&self) -> Option<&Command> {
@@ -158,6 +164,9 @@ pub struct HttpTarget {
     pub has_more: Option<bool>,
     /// Whether it is HTTP/2 in clear text (`protocol: HTTP2`, alpha in Kubernetes 1.37).
     pub is_h2c: bool,
+    /// Whether Go sends it: with a header that is none it fails before it connects
+    /// (`net/http/transport.go`, `roundTrip`).
+    pub is_sent: bool,
 }
 
 impl HttpTarget {
@@ -181,7 +190,8 @@ impl HttpTarget {
         let (host, user_agent) = (header("Host"), header("User-Agent"));
         let is_h2c = get.protocol.as_deref() == Some("HTTP2");
         let has_more = has_more(get.http_headers.iter().flatten());
-        Some(Self { endpoint, uri: uri.into(), host, user_agent, has_more, is_h2c })
+        let is_sent = get.http_headers.iter().flatten().all(is_header);
+        Some(Self { endpoint, uri: uri.into(), host, user_agent, has_more, is_h2c, is_sent })
     }
 }
 
@@ -207,6 +217,16 @@ fn has_more<'a>(headers: impl Iterator<Item = &'a wire::HttpHeader>) -> Option<b
         }
     }
     (!is_changed).then_some(false)
+}
+
+/// Whether Go takes it for a header (`golang.org/x/net/http/httpguts`, `ValidHeaderFieldName` and
+/// `ValidHeaderFieldValue`).
+fn is_header(header: &wire::HttpHeader) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let name = header.name.as_deref().unwrap_or_default();
+    let value = header.value.as_deref().unwrap_or_default();
+    let is_text = |byte: u8| byte == b'\t' || !byte.is_ascii_control();
+    !name.is_empty() && name.bytes().all(is_token) && value.bytes().all(is_text)
 }
 
 /// Target of a call of the gRPC health service, at the Pod's own address.

@@ -36,6 +36,7 @@ fn a_get_has_an_endpoint_a_request_target_and_headers() {
         user_agent: None,
         has_more: Some(false),
         is_h2c: false,
+        is_sent: true,
     };
     assert_eq!(target, expected);
     let target = http(&json!({
@@ -190,5 +191,21 @@ fn request_targets_have_one_spelling() {
         ("?full", "/?full"),
     ] {
         assert_eq!(String::from_utf8(canonical(path.as_bytes())).unwrap(), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_header_that_is_none_is_never_sent() {
+    for (name, value, is_sent) in [
+        ("X-A", "text\twith a tab, \u{e9}", true),
+        ("X-A", "", true),
+        ("X-A", "\u{1}", false),
+        ("X-A", "two\r\nlines", false),
+        ("X A", "text", false),
+        ("", "text", false),
+    ] {
+        let headers = json!([{"name": name, "value": value}]);
+        let target = http(&json!({"port": 80, "httpHeaders": headers}));
+        assert_eq!(target.is_sent, is_sent, "{name:?}: {value:?}");
     }
 }

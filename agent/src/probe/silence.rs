@@ -62,9 +62,9 @@ fn waits(container: &Container) -> impl Iterator<Item = Wait> {
     });
     let probes = of_container(container).filter(move |it| {
         let is_lasting = matches!(it.kind, ProbeKind::Liveness | ProbeKind::Readiness);
-        // The kubelet connects to no name that it cannot resolve.
+        // The kubelet connects to no name that it cannot resolve, nor with a header that is none.
         let is_at_pod = it.target.endpoint().is_some_and(|endpoint| endpoint.host.is_none());
-        is_past_startup && is_lasting && is_at_pod
+        is_past_startup && is_lasting && is_at_pod && it.target.is_sent()
     });
     probes.map(move |it| Wait {
         begin_ns: seconds(longest_startup.saturating_add(it.probe.initial_delay_s)),

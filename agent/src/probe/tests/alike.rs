@@ -85,6 +85,24 @@ fn two_alike_are_told_apart_by_their_schedule_once_that_is_certain() {
 }
 
 #[test]
+fn without_the_first_attempt_neither_is_told_from_the_other() {
+    // The kubelet was found in between; or its first attempt was late.
+    for (unseen_until, first_ms) in [(START + MS, 2_000), (0, 3_001)] {
+        let mut world = World::new();
+        world.probes.unseen_until(unseen_until);
+        world.pod("a", "10.244.0.5", &[("web", http("/", "/"))]);
+        world.starts("a", "web", 1);
+        for n in 0..12 {
+            world.gets(n * 10_000 + first_ms, "/", 200);
+            world.gets(n * 10_000 + 7_000, "/", 200);
+        }
+        let either = |(probe, _): &(&str, &str)| *probe == "liveness_or_readiness";
+        let results = world.results();
+        assert!(results.len() == 24 && results.iter().all(either), "{results:?}");
+    }
+}
+
+#[test]
 fn in_a_pod_that_is_deleted_only_readiness_is_asked_for() {
     let mut world = World::with(http("/", "/"));
     world.now += 100 * SECOND;

@@ -36,7 +36,10 @@ fn a_probe_that_is_due_for_long_was_made() {
 fn what_is_not_over_the_network_is_no_connection() {
     let exec = json!({"livenessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 10}});
     let named = readiness(|it| it["httpGet"]["host"] = "not.there".into());
-    for container in [json!({}), exec, named, json!({"startupProbe": http(|_| {})})] {
+    let bad = readiness(|it| {
+        it["httpGet"]["httpHeaders"] = json!([{"name": "X-A", "value": "\u{1}"}]);
+    });
+    for container in [json!({}), exec, named, bad, json!({"startupProbe": http(|_| {})})] {
         assert!(!must(&World::with(container.clone()), 0, 100_000), "{container}");
     }
     for probe in [json!({"tcpSocket": {"port": 1}}), json!({"grpc": {"port": 1}})] {
