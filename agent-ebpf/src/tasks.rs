@@ -39,11 +39,11 @@ static TASK_WALK: Array<TaskWalk> = Array::with_max_entries(1, 0);
 pub(crate) extern "C" fn visible_tasks(ctx: *mut c_void) -> i32 {
     // SAFETY: `iterated` returns the kernel's own pointers.
     unsafe {
-        if let Some((seq, task)) = iterated(ctx) {
-            if let Some(walk) = TASK_WALK.get_ptr(0) {
-                // Where it does not fit, the kernel visits the process again.
-                let _ = tell(seq, task, walk);
-            }
+        if let Some((seq, task)) = iterated(ctx)
+            && let Some(walk) = TASK_WALK.get_ptr(0)
+        {
+            // Where it does not fit, the kernel visits the process again.
+            let _ = tell(seq, task, walk);
         }
     }
     0

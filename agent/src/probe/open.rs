@@ -92,6 +92,16 @@ impl Attempt {
         Some(self.start_boot_ns.saturating_add(timeout_ns).saturating_add(LATE_NS))
     }
 
+    /// It is over: the kubelet has waited until its time was up for a connection that works, but not
+    /// longer than until then.
+    fn waited_until(&mut self, then_boot_ns: u64) {
+        if self.verdict.follow == Some(Follow::Retry) {
+            let timeout_ns = self.chosen.probe.timeout_s.saturating_mul(SECOND_NS);
+            let until_boot_ns = self.start_boot_ns.saturating_add(timeout_ns).min(then_boot_ns);
+            self.verdict.end_boot_ns = self.verdict.end_boot_ns.max(until_boot_ns);
+        }
+    }
+
     /// Whether both are of the same probe, or of the same two.
     fn is_of_the_same(&self, other: &Self) -> bool {
         (self.cgroup, self.chosen.kind) == (other.cgroup, other.chosen.kind)
@@ -224,6 +234,7 @@ impl Open {
         let earlier =
             |it: &mut Attempt| it.is_of_the_same(&attempt) && it.start_boot_ns < since_boot_ns;
         let mut over: Vec<Attempt> = self.attempts.extract_if(.., earlier).collect();
+        over.iter_mut().for_each(|it| it.waited_until(attempt.start_boot_ns));
         if self.attempts.len() >= OPEN_MAX {
             self.dropped = self.dropped.saturating_add(1);
             over.push(attempt);
@@ -262,12 +273,7 @@ impl Open {
         let over =
             |it: &mut Attempt| it.open_until_boot_ns().is_none_or(|until| until <= now_boot_ns);
         let mut all: Vec<Attempt> = self.attempts.extract_if(.., over).collect();
-        // The kubelet has waited until the time was up for a connection that works.
-        for attempt in all.iter_mut().filter(|it| it.verdict.follow == Some(Follow::Retry)) {
-            let timeout_ns = attempt.chosen.probe.timeout_s.saturating_mul(SECOND_NS);
-            let until = attempt.start_boot_ns.saturating_add(timeout_ns);
-            attempt.verdict.end_boot_ns = attempt.verdict.end_boot_ns.max(until);
-        }
+        all.iter_mut().for_each(|it| it.waited_until(u64::MAX));
         all
     }
 

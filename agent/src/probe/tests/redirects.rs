@@ -152,3 +152,20 @@ fn records_of_a_redirect_may_come_in_the_order_of_their_ends() {
     world.settles(10_100);
     assert_eq!(world.results(), [("liveness", "failure")]);
 }
+
+#[test]
+fn a_call_that_was_tried_again_took_its_whole_time() {
+    let probe = json!({"grpc": {"port": 8080}, "timeoutSeconds": 10, "periodSeconds": 12});
+    let mut world = World::with(json!({"livenessProbe": probe}));
+    let closes = |it: &mut Connection| {
+        (it.sent, it.received, it.first_byte_boot_ns) = (Vec::new(), Vec::new(), None);
+        it.ending = Ending::ClosedByPeer;
+    };
+    for ms in [0, 1_000, 2_600] {
+        world.connects(ms, closes);
+    }
+    // Nobody had the time to look before the next one.
+    world.connects(12_000, closes);
+    let told: Vec<_> = world.attempts().iter().map(|it| (it.result, it.duration_ns())).collect();
+    assert_eq!(told, [(ProbeResult::Failure, 10 * SECOND)]);
+}
