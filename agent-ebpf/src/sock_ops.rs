@@ -124,10 +124,8 @@ unsafe fn asked<const UNTYPED: bool>(ctx: *mut bpf_sock_ops) {
     unsafe {
         let Some(kubelet) = kubelet() else { return };
         // The task that connects runs this program.
-        if UNTYPED && is_shared(kubelet) {
-            if !is_wanted(kubelet, &comm(current::<false>())) {
-                return;
-            }
+        if UNTYPED && is_shared(kubelet) && !is_wanted(kubelet, &comm(current::<false>())) {
+            return;
         }
         let sk = field!(ctx.__bindgen_anon_2.sk);
         if sk.is_null() {

@@ -28,7 +28,7 @@ use agent::reader::Reader as _;
 const GOLDEN: &str = include_str!("../src/metrics/testdata/exposition.prom");
 
 /// What the catalogue does not say.
-const HEAD: &str = include_str!("metrics_doc/head.md");
+const HEAD: &str = include_str!("metrics_doc/head.txt");
 
 /// What probes cost is said apart, by probe.
 const WITHOUT_PROBES: Collectors =
