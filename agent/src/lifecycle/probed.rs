@@ -3,8 +3,8 @@
 //! The kubelet stops a container whose liveness or startup probe has failed as often as it may, and
 //! asks no more from then on; while it stops one for another reason, it goes on asking
 //! (`pkg/kubelet/prober/worker.go`, `doProbe`, Kubernetes 1.37). So if the last attempt before the stop
-//! was the failure that reached the threshold, the probe is the reason. If the last one did not, and no
-//! other was due until the stop, it is not.
+//! was the failure that reached the threshold, the probe is the reason. If the last one did not, and
+//! fewer others were due until the stop than would have had to fail, it is not.
 
 use std::collections::BTreeMap;
 
@@ -156,10 +156,11 @@ impl Container {
         if self.startup.is_some_and(|last| decides(&last)) {
             return Some(Observed::Failed(FailedProbe::Startup));
         }
-        // Nothing else was due.
+        // What was due since is fewer attempts than may fail yet.
         let is_recent = |last: &Last, period_s: u64| {
-            let next = last.start_boot_ns.saturating_add(period_s.saturating_mul(SECOND_NS));
-            stop_boot_ns.saturating_add(LATE_NS) < next
+            let since_ns = stop_boot_ns.saturating_add(LATE_NS).saturating_sub(last.start_boot_ns);
+            let due = since_ns.checked_div(period_s.saturating_mul(SECOND_NS)).unwrap_or(u64::MAX);
+            due < last.failures_left.unwrap_or(1)
         };
         let held = |last: &Last| {
             last.result == ProbeResult::Success || last.failures_left.is_some_and(|left| left > 0)

@@ -63,18 +63,21 @@ fn the_failure_that_reaches_the_threshold_is_the_reason() {
 }
 
 #[test]
-fn an_attempt_that_passed_proves_nothing_once_another_was_due() {
+fn an_attempt_that_passed_proves_nothing_once_as_many_were_due_as_may_fail() {
     use ProbeKind::{Liveness, Startup};
     use ProbeResult::Success;
-    for (before_ms, expected) in [
-        (20, Observed::Passed),
-        (9_800, Observed::Passed),
-        (9_950, Observed::Nothing),
-        (10_050, Observed::Nothing),
-        (25_000, Observed::Nothing),
+    for (left, before_ms, expected) in [
+        (Some(1), 20, Observed::Passed),
+        (Some(1), 9_800, Observed::Passed),
+        (Some(1), 9_950, Observed::Nothing),
+        (None, 9_800, Observed::Passed),
+        (None, 9_950, Observed::Nothing),
+        (Some(3), 10_050, Observed::Passed),
+        (Some(3), 29_850, Observed::Passed),
+        (Some(3), 29_950, Observed::Nothing),
     ] {
-        let attempt = attempt(Liveness, before_ms, Some(3), Success);
-        assert_eq!(observed(SPEC, &[attempt]), expected, "{before_ms} ms");
+        let attempt = attempt(Liveness, before_ms, left, Success);
+        assert_eq!(observed(SPEC, &[attempt]), expected, "{left:?}, {before_ms} ms");
     }
     // The startup probe has succeeded, and liveness was not asked yet.
     let started = attempt(Startup, 1000, Some(3), Success);

@@ -39,7 +39,7 @@ fn by_startup(context: &Context<'_>) -> Result<Vec<Figure>> {
 fn of_a_healthy_container(context: &Context<'_>) -> Result<Vec<Figure>> {
     let probe = json!({
         "httpGet": { "port": 8001, "path": "/" },
-        "initialDelaySeconds": 2, "periodSeconds": 2, "timeoutSeconds": 30,
+        "initialDelaySeconds": 2, "periodSeconds": 5, "timeoutSeconds": 30,
     });
     let args = ["--serve-http=8001", "--on-signal", "TERM=sleep:0.2,exit:7"];
     let main = with(main_container(&args), &json!({ "livenessProbe": probe }));
