@@ -9,6 +9,7 @@ use super::life::{At, Life};
 use super::link;
 use super::model::Trace;
 use super::resource;
+use crate::kube::identity::Identity;
 use crate::kube::pod::Pod;
 use crate::lifecycle::fact::Fact;
 use crate::lifecycle::subject::{Subject, Who};
@@ -56,9 +57,12 @@ impl Lives {
             (life, Arc::clone(who))
         });
         let known = &named_by.identity;
-        if (&known.pod, &known.workload, &known.pod_uid)
-            != (&identity.pod, &identity.workload, &identity.pod_uid)
-        {
+        // A container that nobody has a name for, such as one that failed to start and is gone again, says
+        // nothing of its Pod.
+        let is_name = !identity.namespace.is_empty() || known.namespace.is_empty();
+        let is_other = (&known.pod, &known.workload, &known.pod_uid)
+            != (&identity.pod, &identity.workload, &identity.pod_uid);
+        if is_name && is_other {
             // The Pod has its name only now.
             life.resource = resource();
             life.uid.clone_from(&identity.pod_uid);
@@ -78,8 +82,21 @@ impl Lives {
 
     /// Takes in a Pod. `traceparent`: the annotation that names a span.
     pub(super) fn pod(&mut self, pod: &Pod) {
-        let Some((life, _)) = self.lives.get_mut(pod.lasting_uid()) else { return };
+        let Some((life, named_by)) = self.lives.get_mut(pod.lasting_uid()) else { return };
         life.pod(pod);
+        if named_by.identity.namespace.is_empty() {
+            // None of its containers has a name.
+            let identity = Identity {
+                namespace: pod.namespace.clone(),
+                pod: pod.name.clone(),
+                pod_uid: pod.uid.clone(),
+                workload_kind: pod.workload.kind.clone(),
+                workload: pod.workload.name.clone(),
+                ..named_by.identity.clone()
+            };
+            life.uid.clone_from(&identity.pod_uid);
+            life.resource = Arc::new(resource::of(&identity, &self.common));
+        }
         if let Some(traceparent) = &pod.traceparent
             && life.outside.is_none()
         {
@@ -150,4 +167,69 @@ fn key(subject: &Subject) -> Option<&str> {
 /// The traces of a Pod that are complete at that time.
 fn complete((life, named_by): &mut (Life, Arc<Who>), at: &At) -> Vec<Complete> {
     life.complete(at).into_iter().map(|trace| (trace, Arc::clone(named_by))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::CgroupId;
+    use crate::cgroup::path::{ContainerName, Origin, PodName, Qos, Runtime};
+    use crate::kube::pod::Workload;
+    use crate::lifecycle::subject::Birth;
+    use crate::trace::names;
+
+    const UID: &str = "6e460f5f-c785-4d0d-9dfb-963ee819aa22";
+
+    fn who(cgroup: u64, named: bool) -> Arc<Who> {
+        let pod = PodName { uid: UID.into(), qos: Qos::Burstable };
+        let name = ContainerName { id: cgroup.to_string(), runtime: Runtime::Containerd };
+        let mut identity = Identity::fallback(&pod, &name);
+        if named {
+            (identity.namespace, identity.pod) = ("shop".to_owned(), "web-0".to_owned());
+        }
+        let birth = Birth::Seen { boot_ns: 1 };
+        let origin = Origin::Pod(pod, name);
+        Arc::new(Who { cgroup: CgroupId(cgroup), pod_cgroup: None, origin, identity, birth })
+    }
+
+    /// Names of the Pod, in their own order.
+    fn told(lives: &Lives) -> Vec<String> {
+        let (life, _) = lives.lives.get(UID).unwrap();
+        let all = life.resource.attributes.iter();
+        let names = all.filter(|it| {
+            [names::NAMESPACE.name, names::POD.name, names::WORKLOAD.name]
+                .contains(&it.key.as_str())
+        });
+        let mut names: Vec<String> = names.map(|it| it.value.as_str().into_owned()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_container_without_a_name_does_not_take_the_pods() {
+        let mut lives = Lives::new(Vec::new());
+        lives.shown(&who(1, false));
+        assert_eq!(told(&lives), [UID, UID]);
+        lives.shown(&who(2, true));
+        lives.shown(&who(3, false));
+        assert_eq!(told(&lives), [UID, "shop", "web-0"]);
+    }
+
+    #[test]
+    fn a_pod_that_the_api_knows_has_its_name_though_no_container_has() {
+        let mut lives = Lives::new(Vec::new());
+        lives.shown(&who(1, false));
+        let workload = Workload { kind: "StatefulSet".to_owned(), name: "web".to_owned() };
+        let pod = Pod {
+            uid: UID.to_owned(),
+            namespace: "shop".to_owned(),
+            name: "web-0".to_owned(),
+            workload,
+            ..Pod::default()
+        };
+        lives.pod(&pod);
+        assert_eq!(told(&lives), ["shop", "web", "web-0"]);
+        lives.shown(&who(2, false));
+        assert_eq!(told(&lives), ["shop", "web", "web-0"]);
+    }
 }
