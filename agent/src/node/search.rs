@@ -116,7 +116,7 @@ mod tests {
 
     fn tree() -> Tree {
         let mut tree = Tree::new(Mode::Kubernetes);
-        tree.insert_root(CgroupId(1), "/root".into());
+        tree.insert_root(CgroupId(1), "/cgroup".into());
         for (id, parent, name) in [
             (ODD, CgroupId(1), "odd"),
             (OTHER, CgroupId(1), "other"),
@@ -149,12 +149,12 @@ mod tests {
         let kubelet = process(5, ODD);
         let (found, words, soon) = after(&[&[kubelet]]);
         assert!(found.is_none() && words.contains("some seconds") && soon, "{words}");
-        assert_eq!(after(&[&[kubelet], &[kubelet]]).0, Some("/root/odd".into()));
+        assert_eq!(after(&[&[kubelet], &[kubelet]]).0, Some("/cgroup/odd".into()));
         let short = process(6, OTHER);
-        assert_eq!(after(&[&[kubelet, short], &[kubelet]]).0, Some("/root/odd".into()));
-        assert_eq!(after(&[&[kubelet], &[kubelet, short]]).0, Some("/root/odd".into()));
+        assert_eq!(after(&[&[kubelet, short], &[kubelet]]).0, Some("/cgroup/odd".into()));
+        assert_eq!(after(&[&[kubelet], &[kubelet, short]]).0, Some("/cgroup/odd".into()));
         let several = [process(7, ODD), process(8, ODD)];
-        assert_eq!(after(&[&several, &several]).0, Some("/root/odd".into()), "one cgroup");
+        assert_eq!(after(&[&several, &several]).0, Some("/cgroup/odd".into()), "one cgroup");
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         let both = [process(5, ODD), process(6, OTHER)];
         let (found, words, _) = after(&[&both, &both]);
         assert!(found.is_none(), "either may be the node's");
-        assert!(words.contains("/root/odd") && words.contains("/root/other"), "{words}");
+        assert!(words.contains("/cgroup/odd") && words.contains("/cgroup/other"), "{words}");
         for cgroup in [ABOVE, CgroupId(1)] {
             let one = [process(5, cgroup)];
             let (found, words, _) = after(&[&one, &one]);
