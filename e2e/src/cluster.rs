@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::{
@@ -230,6 +230,13 @@ impl Cluster {
     /// Runs a shell's command on the node, as root.
     pub(crate) fn node_exec(&self, command: &str) -> Result<Output> {
         node::exec(&self.names, command, EXEC)
+    }
+
+    /// Runs a shell's command on the node, as root, which has to succeed.
+    pub(crate) fn node_run(&self, command: &str) -> Result<()> {
+        let done = self.node_exec(command)?;
+        ensure!(done.status == 0, "{command}: {}", done.text);
+        Ok(())
     }
 
     /// Starts `command` in the cluster's network, beside the control plane.

@@ -100,6 +100,12 @@ pub(super) fn container(name: &str, args: &[&str]) -> Value {
     json!({ "name": name, "image": WORKLOAD, "args": args })
 }
 
+/// The runtime's id of a Pod's first container.
+pub(super) fn container_id(pod: &Value) -> Result<&str> {
+    let id = text(pod, "/status/containerStatuses/0/containerID").context("no containerID")?;
+    Ok(id.rsplit('/').next().unwrap_or(id))
+}
+
 /// A value with some fields set or changed.
 pub(super) fn with(mut value: Value, fields: &Value) -> Value {
     if let (Some(value), Some(fields)) = (value.as_object_mut(), fields.as_object()) {
@@ -181,8 +187,7 @@ impl<'a> Context<'a> {
 
     /// Path of the processes' cgroup below that of the Pod's first container, as the node has it.
     pub(super) fn cgroup_below(&self, pod: &Value) -> Result<String> {
-        let id = text(pod, "/status/containerStatuses/0/containerID").context("no containerID")?;
-        let id = id.rsplit('/').next().unwrap_or(id);
+        let id = container_id(pod)?;
         let list = format!(
             "cd /sys/fs/cgroup && find . -path '*{id}*' -name cgroup.procs -exec grep -l . {{}} +"
         );

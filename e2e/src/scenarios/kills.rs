@@ -1,14 +1,13 @@
 //! Containers that the kubelet ends and starts again: their probes failed.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    context::{Context, and, main_container, want, with},
+    context::{Context, and, container_id, main_container, want, with},
     figure::Figure,
     scenario::Scenario,
 };
-use crate::cluster::text;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::together("kill-by-liveness", by_liveness),
@@ -50,11 +49,9 @@ fn of_a_healthy_container(context: &Context<'_>) -> Result<Vec<Figure>> {
         ensure!(attempts >= 2.0, "{attempts} attempts");
         Ok(())
     })?;
-    let id = text(&pod, "/status/containerStatuses/0/containerID").context("no containerID")?;
-    let id = id.rsplit('/').next().unwrap_or(id);
+    let id = container_id(&pod)?;
     let stop = format!("ctr --namespace k8s.io task kill --signal SIGTERM {id}");
-    let done = context.cluster.node_exec(&stop)?;
-    ensure!(done.status == 0, "{stop}: {}", done.text);
+    context.cluster.node_run(&stop)?;
     let end = context.ended()?;
     context.delete(&[])?;
     Ok(vec![

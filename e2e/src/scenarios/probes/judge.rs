@@ -140,9 +140,7 @@ fn ask(context: &Context<'_>, pod: &Value, probe: &Value) -> Result<()> {
          printf \"GET {path} HTTP/1.1\\r\\nHost: {ip}:{port}\\r\\nUser-Agent: kube-probe/1.37\\r\\n\\r\\n\" \
          >&3 2>/dev/null; timeout 2 cat <&3 >/dev/null; exec 3>&-; done'"
     );
-    let done = context.cluster.node_exec(&command)?;
-    ensure!(done.status == 0, "{command}: {}", done.text);
-    Ok(())
+    context.cluster.node_run(&command)
 }
 
 /// Results of a container that are not 0, by `probe/handler/result`.

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::super::{
-    context::{Context, and, container, with},
+    context::{Context, and, container, container_id, with},
     figure::Figure,
 };
 use super::judge::{ATTEMPTS, counts, http};
-use crate::cluster::text;
 
 /// The Pod's address is the node's, which is that of other Pods as well.
 pub(super) fn on_the_hosts_network(context: &Context<'_>) -> Result<Vec<Figure>> {
@@ -56,13 +55,11 @@ pub(super) fn after_a_servers_restart(context: &Context<'_>) -> Result<Vec<Figur
     let main = with(container("main", &["--serve-http=8001"]), &json!({ "readinessProbe": probe }));
     let pod = context.run_pod(&json!({ "containers": [main] }))?;
     let mut figures = vec![by_server(context, "main", 1.0)?];
-    let id = text(&pod, "/status/containerStatuses/0/containerID").context("no containerID")?;
-    let id = id.rsplit('/').next().unwrap_or(id);
+    let id = container_id(&pod)?;
     let kill = format!(
         "cd /sys/fs/cgroup && kill -9 $(find . -path '*{id}*' -name cgroup.procs -exec cat {{}} +)"
     );
-    let done = context.cluster.node_exec(&kill)?;
-    ensure!(done.status == 0, "{kill}: {}", done.text);
+    context.cluster.node_run(&kill)?;
     context.pod_until("its container runs again", |pod| {
         let status = pod.pointer("/status/containerStatuses/0")?;
         status.pointer("/state/running")?;
@@ -93,8 +90,7 @@ pub(super) fn after_a_kubelets_restart(context: &Context<'_>) -> Result<Vec<Figu
     let main = with(container("main", &args), &json!({ "readinessProbe": probe }));
     context.run_pod(&json!({ "containers": [main] }))?;
     let before = by_server(context, "main", 1.0)?;
-    let done = context.cluster.node_exec("systemctl restart kubelet")?;
-    ensure!(done.status == 0, "systemctl restart kubelet: {}", done.text);
+    context.cluster.node_run("systemctl restart kubelet")?;
     context.cluster.wait_ready()?;
     let after = by_server(context, "main", 2.0)?;
     context.delete(&[])?;
