@@ -13,7 +13,7 @@ pub(crate) struct Guise {
     /// Short name to take.
     #[arg(long)]
     comm: Option<String>,
-    /// User to become.
+    /// Id of the user that the process becomes.
     #[arg(long)]
     uid: Option<u32>,
 }

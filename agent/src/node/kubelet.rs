@@ -24,7 +24,7 @@ const REMEDY: &str = "name it with --kubelet.cgroup";
 /// The kubelet's cgroup is not found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Missing {
-    /// Why, in words.
+    /// Reason why its cgroup is not found, in words.
     pub(super) why: String,
     /// Flag: it may be found in some seconds.
     pub(super) soon: bool,

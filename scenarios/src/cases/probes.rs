@@ -237,7 +237,7 @@ pub(super) struct Asks<'a> {
     pub(super) timeout_ms: u64,
     /// Its short name, if that is another than the program's.
     pub(super) comm: Option<&'a str>,
-    /// What it sends.
+    /// Text that it sends once it is connected.
     pub(super) send: &'a str,
 }
 

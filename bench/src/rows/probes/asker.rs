@@ -19,7 +19,7 @@ const DRAIN: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy)]
 pub(super) struct Asker<'a> {
     pub(super) cgroup: &'a Cgroup,
-    /// Their short name.
+    /// Short name of the processes that connect.
     pub(super) comm: &'static str,
 }
 
